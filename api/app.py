@@ -1,0 +1,91 @@
+"""The application: wires routes, keys, errors and the pieces they use. Loads neither torch nor Prefect."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.auth import KeyRing
+from api.problems import Problem, add_error_handlers
+from api.routes import data_batch, health, models, recommended_items
+from api.runs import Runs
+from lucid.catalog import Catalog
+from lucid.errors import LucidError
+from lucid.lookup import Shelf
+from lucid.settings import Settings, load_settings
+from lucid.training import sweep
+
+BASE = "/v1/recommender"
+SWEEP_SECONDS = 10
+_log = logging.getLogger("lucid.api")
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The API on one `LUCID_HOME`; uvicorn calls this without arguments and the environment decides."""
+    settings = settings or load_settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(_sweep_again_and_again(settings, app.state.runs))
+        yield
+        sweeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeping
+        await app.state.runs.close()
+
+    app = FastAPI(
+        title="Lucid",
+        version="0.1.0",
+        summary="Recommendations of any entity type for any entity type.",
+        lifespan=lifespan,
+        # Paths are normalised below, so a slash too many is no detour for the client.
+        redirect_slashes=False,
+    )
+    app.state.settings = settings
+    app.state.catalog = Catalog(settings.home)
+    app.state.keys = KeyRing(app.state.catalog)
+    app.state.shelf = Shelf(settings.home)
+    app.state.runs = Runs(settings)
+    add_error_handlers(app)
+    answers: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem, "content": {"application/problem+json": {}}}}
+    for routes in (data_batch.router, models.router, recommended_items.router):
+        app.include_router(routes, prefix=BASE, responses=answers)
+    app.include_router(health.router)
+    app.add_middleware(Aliases)
+    return app
+
+
+class Aliases:
+    """Serves every path also with a slash at its end, and the older names of the calls."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"].rstrip("/") or "/"
+            if path == "/v1/recommend/train":
+                path = f"{BASE}/train"
+            elif path.startswith("/recommender/"):
+                path = f"/v1{path}"
+            scope = {**scope, "path": path}
+        await self._app(scope, receive, send)
+
+
+async def _sweep_again_and_again(settings: Settings, runs: Runs) -> None:
+    """End what died without saying so, now and every few seconds."""
+    loop = asyncio.get_running_loop()
+
+    def is_lost(flow_run_id: str | None) -> bool:
+        return asyncio.run_coroutine_threadsafe(runs.has_ended(flow_run_id), loop).result()
+
+    while True:
+        try:
+            await asyncio.to_thread(sweep, settings, is_lost=is_lost)
+        except LucidError as error:
+            _log.warning("could not look for dead work: %s", error.message)
+        await asyncio.sleep(SWEEP_SECONDS)

@@ -1,0 +1,121 @@
+"""Batches: upload, list, delete."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from fastapi.concurrency import run_in_threadpool
+
+from api.auth import needs
+from api.runs import IMPORT_DATA
+from lucid.catalog import Catalog
+from lucid.errors import LucidError, UnusableFile
+from lucid.ingest import delete_batches, new_batches, read_kind, remove_batch_files, upload_folder
+from lucid.schema import Batch, OnError
+from lucid.settings import Settings
+
+router = APIRouter(prefix="/data_batch", tags=["data"])
+_POLL_SECONDS = 0.25
+_CHUNK = 1 << 20
+
+
+@router.post("", dependencies=[needs("data:write")], responses={202: {"description": "The import still runs."}})
+async def upload(
+    request: Request,
+    response: Response,
+    files: Annotated[list[UploadFile], File(description="CSV files, .csv or .csv.gz, one batch each.")],
+    tags: Annotated[list[str] | None, Form(description="Repeated or separated by commas.")] = None,
+    on_error: Annotated[OnError, Form(description="Set bad rows aside, or refuse the file.")] = "set_aside",
+    wait_seconds: Annotated[float, Form(ge=0, le=600, description="Answer after this time at the latest.")] = 30,
+) -> list[Batch]:
+    """Upload files of entities or interactions; all of them are imported, or none."""
+    state = request.app.state
+    batches = new_batches([_base_name(file.filename) for file in files], _split(tags) or [])
+    ids = [batch.batch_id for batch in batches]
+    try:
+        paths = [
+            await run_in_threadpool(_store, state.settings, file, batch)
+            for file, batch in zip(files, batches, strict=True)
+        ]
+        await run_in_threadpool(state.catalog.add_batches, batches)
+        run_id, _ = await state.runs.create(
+            IMPORT_DATA, {"files": [str(path) for path in paths], "on_error": on_error, "batch_ids": ids}
+        )
+        await run_in_threadpool(state.catalog.set_batch_flow_run, ids, run_id)
+    except LucidError:
+        await run_in_threadpool(_forget, state.settings, state.catalog, ids)
+        raise
+    finished = await _wait(state.settings, state.catalog, ids, wait_seconds)
+    response.status_code = 202 if any(batch.status == "running" for batch in finished) else 200
+    return finished
+
+
+@router.get("", dependencies=[needs("data:read")])
+def get_batches(
+    request: Request,
+    batch_id: Annotated[list[str] | None, Query(description="Repeated or separated by commas.")] = None,
+    tags: Annotated[list[str] | None, Query(description="A batch must carry all of them.")] = None,
+) -> list[Batch]:
+    """Batches in upload order; all of them without parameters."""
+    catalog: Catalog = request.app.state.catalog
+    return catalog.batches(_split(batch_id), _split(tags))
+
+
+@router.delete("", dependencies=[needs("data:write")])
+def remove_batches(
+    request: Request,
+    batch_id: Annotated[list[str] | None, Query(description="Repeated or separated by commas.")] = None,
+    tags: Annotated[list[str] | None, Query(description="A batch must carry all of them.")] = None,
+) -> list[Batch]:
+    """Delete batches; an earlier version of an entity that they held counts again from the next training on."""
+    state = request.app.state
+    return delete_batches(state.settings.home, state.catalog, _split(batch_id), _split(tags))
+
+
+def _split(given: Sequence[str] | None) -> list[str] | None:
+    """Values that were repeated or separated by commas; None where nothing was given."""
+    return [part.strip() for value in given for part in value.split(",") if part.strip()] if given is not None else None
+
+
+def _base_name(file_name: str | None) -> str:
+    """The last part of the name that the client gave, without anything that means something to a file system."""
+    name = PurePosixPath((file_name or "").replace("\\", "/")).name
+    return "".join(letter if letter.isprintable() else "_" for letter in name)[-200:].lstrip(".") or "upload.csv"
+
+
+def _store(settings: Settings, file: UploadFile, batch: Batch) -> Path:
+    """Write an upload to disk and refuse at once what its header shows to be unusable."""
+    path = upload_folder(settings.home, batch.batch_id) / batch.file_name
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as target:
+        shutil.copyfileobj(file.file, target, _CHUNK)
+    if path.stat().st_size > settings.max_file_bytes:
+        limit = f"{settings.max_file_bytes:,} bytes"
+        raise UnusableFile(f"{batch.file_name}: larger than the limit of {limit}; split it", code="too_big")
+    read_kind(path)
+    return path
+
+
+def _forget(settings: Settings, catalog: Catalog, batch_ids: Sequence[str]) -> None:
+    catalog.delete_batches(batch_ids)
+    for batch_id in batch_ids:
+        remove_batch_files(settings.home, batch_id)
+
+
+async def _wait(settings: Settings, catalog: Catalog, batch_ids: Sequence[str], seconds: float) -> list[Batch]:
+    """The batches once they are imported, or as they are when the time is over; raises UnusableFile."""
+    deadline = time.monotonic() + seconds
+    while True:
+        batches = await run_in_threadpool(catalog.batches, batch_ids)
+        if any(batch.status == "error" for batch in batches):
+            failure = await run_in_threadpool(catalog.failure, batch_ids)
+            assert failure is not None
+            await run_in_threadpool(_forget, settings, catalog, batch_ids)
+            raise UnusableFile(failure[0], code=failure[1])
+        if all(batch.status == "completed" for batch in batches) or time.monotonic() >= deadline:
+            return batches
+        await asyncio.sleep(_POLL_SECONDS)

@@ -1,0 +1,78 @@
+"""An API call becomes a flow run: the only place that talks to the Prefect server, over plain HTTP."""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from lucid.errors import Unavailable
+from lucid.settings import Settings
+
+IMPORT_DATA, TRAIN_MODEL = "import_data/import-data", "train_model/train-model"
+_PATIENCE_SECONDS = 15
+_ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
+
+
+class Runs:
+    """Creates flow runs and tells whether they ended."""
+
+    def __init__(self, settings: Settings) -> None:
+        user, _, password = (settings.prefect_auth_string or "").partition(":")
+        auth = httpx.BasicAuth(user, password) if user else None
+        self._client = httpx.AsyncClient(base_url=settings.prefect_api, auth=auth, timeout=10, trust_env=False)
+        self._ui = settings.prefect_ui
+        # On SQLite, Prefect answers 503 to runs that are created at the same time.
+        self._turn = asyncio.Lock()
+
+    async def create(self, deployment: str, parameters: dict[str, Any]) -> tuple[str, str]:
+        """Start a deployment; returns the flow run's id and where people see it.
+
+        Raises Unavailable where Prefect does not answer or does not know the deployment.
+        """
+        # The key makes a repeated call return the run that an unanswered one has made.
+        body = {"parameters": parameters, "idempotency_key": uuid4().hex, "state": {"type": "SCHEDULED"}}
+        async with self._turn:
+            found = await self._send("GET", f"/deployments/name/{deployment}")
+            run = await self._send("POST", f"/deployments/{found['id']}/create_flow_run", json=body)
+        return run["id"], f"{self._ui}/runs/flow-run/{run['id']}"
+
+    async def has_ended(self, flow_run_id: str | None) -> bool:
+        """Whether a flow run will do nothing any more: it ended, or there is no such run."""
+        if flow_run_id is None:
+            return True
+        try:
+            response = await self._client.get(f"/flow_runs/{flow_run_id}")
+        except httpx.HTTPError:
+            return False
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return True
+        return response.is_success and response.json()["state_type"] in _ENDED
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _send(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        attempts = AsyncRetrying(
+            retry=retry_if_exception(_is_passing),
+            wait=wait_random_exponential(multiplier=0.1, max=2),
+            stop=stop_after_delay(_PATIENCE_SECONDS),
+            reraise=True,
+        )
+        try:
+            response: httpx.Response = await attempts(self._try, method, path, **arguments)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"the Prefect server cannot start the flow now ({error}); try again") from error
+        found: dict[str, Any] = response.json()
+        return found
+
+    async def _try(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        return (await self._client.request(method, path, **arguments)).raise_for_status()
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether another try may help: no answer, 503, or a deployment that is still being registered."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.NOT_FOUND)
+    return isinstance(error, httpx.TransportError)

@@ -1,0 +1,1 @@
+"""Prefect flows: each task is one call of a `lucid` function."""

@@ -1,0 +1,61 @@
+"""The flow that turns uploaded CSV files into batches."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, runtime, task
+from prefect.cache_policies import NO_CACHE
+
+from lucid.catalog import Catalog
+from lucid.errors import InvalidRequest
+from lucid.ingest import import_files, new_batches
+from lucid.schema import Batch, OnError
+from lucid.settings import Settings, load_settings
+
+
+@flow(
+    name="import_data", flow_run_name=lambda: f"import {_names(runtime.flow_run.parameters['files'])}", log_prints=True
+)
+def import_data(
+    files: list[str],
+    tags: list[str] | None = None,
+    on_error: OnError = "set_aside",
+    batch_ids: list[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Import CSV files of entities or interactions, one batch each; all of them or none.
+
+    Args:
+        files: Paths of .csv or .csv.gz files on the machine that runs this flow.
+        tags: Labels of the batches, by which a training chooses its data.
+        on_error: Set bad rows aside and load the others, or abort at the first bad row.
+        batch_ids: Leave empty; the API fills it in for files that were uploaded over HTTP.
+    """
+    settings = load_settings()
+    paths = [Path(file) for file in files]
+    ids = batch_ids or enter_batches(settings, paths, tags or [])
+    batches = load_files(settings, paths, ids, on_error)
+    for batch in batches:
+        counts = f"{batch.entity_count:,} entities, {batch.interaction_count:,} interactions"
+        print(f"{batch.file_name}: {counts}, {batch.rejected_count:,} rows set aside (batch {batch.batch_id})")
+    return [batch.model_dump(mode="json") for batch in batches]
+
+
+@task(task_run_name="enter batches", cache_policy=NO_CACHE)
+def enter_batches(settings: Settings, paths: list[Path], tags: list[str]) -> list[str]:
+    """List the files' batches in the catalog as running."""
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing or not paths:
+        raise InvalidRequest(f"no such file: {', '.join(missing) or 'the list is empty'}", code="no_such_file")
+    batches = new_batches([path.name for path in paths], tags)
+    Catalog(settings.home).add_batches(batches)
+    return [batch.batch_id for batch in batches]
+
+
+@task(task_run_name="load files", cache_policy=NO_CACHE)
+def load_files(settings: Settings, paths: list[Path], batch_ids: list[str], on_error: OnError) -> list[Batch]:
+    """Load the files and make their batches visible together."""
+    return import_files(settings, Catalog(settings.home), paths, batch_ids, on_error)
+
+
+def _names(files: list[str]) -> str:
+    return ", ".join(Path(file).name for file in files)

@@ -1,0 +1,33 @@
+"""Serve all deployments from one process: what `lucid up` starts next to the Prefect server."""
+
+from typing import cast
+
+from prefect import serve
+from prefect.deployments.runner import RunnerDeployment
+
+from flows.import_data import import_data
+from flows.refresh_recommendations import refresh_recommendations
+from flows.train_model import train_model
+
+REFRESH_CRON = "0 3 * * *"
+"""When recommendations are refreshed, in UTC; the same stands in prefect.yaml."""
+
+
+def main() -> None:
+    """Register the deployments and run what is scheduled on them until stopped."""
+    deployments = [
+        import_data.to_deployment("import-data", description="Import CSV files of entities or interactions."),
+        train_model.to_deployment("train-model", description="Train a model and let it answer."),
+        refresh_recommendations.to_deployment(
+            "refresh-recommendations", description="Precompute recommendations again.", cron=REFRESH_CRON
+        ),
+    ]
+    serve(
+        *cast(list[RunnerDeployment], deployments),  # only inside an event loop would these be coroutines
+        pause_on_shutdown=False,
+        print_starting_message=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The flow that trains a model, from the choice of data to the callback."""
+
+from typing import Any
+
+from prefect import flow, runtime
+
+from flows import steps
+from lucid.notify import check_callback_url, make_event
+from lucid.schema import PrecomputePair, TrainingRequest
+from lucid.settings import Settings, load_settings
+from lucid.training import Training, enter, resume, working_on
+
+
+@flow(
+    name="train_model",
+    flow_run_name=lambda: f"train {runtime.flow_run.parameters.get('model_id') or 'a new model'}",
+    log_prints=True,
+)
+def train_model(
+    model_id: str | None = None,
+    maximum_interaction_age_days: int | None = None,
+    data_tags: list[str] | None = None,
+    callback_url: str | None = None,
+    precompute: list[PrecomputePair] | None = None,
+    version: int | None = None,
+) -> dict[str, Any]:
+    """Train a model on the knowledge graph and let it answer; one of that name is replaced once it is ready.
+
+    Args:
+        model_id: Name of the model, 1 to 128 of letters, digits and . _ - : ; made up if empty.
+        maximum_interaction_age_days: Leave out interactions older than this; those without a timestamp stay.
+        data_tags: Use batches that carry any of these tags; empty means every batch that is not archived.
+        callback_url: Address that gets a signed POST with the status when the training has ended.
+        precompute: Further pairs of types whose recommendations are computed ahead.
+        version: Leave empty; the API fills it in for trainings that it has entered.
+    """
+    settings = load_settings()
+    training = begin(
+        settings,
+        TrainingRequest(
+            model_id=model_id,
+            maximum_interaction_age_days=maximum_interaction_age_days,
+            data_tags=data_tags or None,
+            callback_url=callback_url or None,
+            precompute=precompute or None,
+        ),
+        version,
+    )
+    try:
+        with working_on(training):
+            steps.select_data(training)
+            steps.build_graph(training)
+            steps.fit_model(training)
+            steps.evaluate_model(training)
+            recommendations = steps.precompute(training)
+            status = steps.publish(training)
+    finally:
+        tell_customer(training)
+    print(f"model {status.model_id} version {status.version} is live with {recommendations:,} recommendations")
+    return status.model_dump(mode="json")
+
+
+def begin(settings: Settings, request: TrainingRequest, version: int | None) -> Training:
+    """The training that the API has entered, or a new one."""
+    if request.callback_url:
+        check_callback_url(request.callback_url, allow_private=settings.callback_allow_private)
+    if version is None or request.model_id is None:
+        entered = enter(settings, request)
+        model_id, version = entered.model_id, entered.version
+    else:
+        model_id = request.model_id
+    training = resume(settings, model_id, version, steps.progress_artifact(model_id))
+    steps.link_flow_run(training)
+    return training
+
+
+def tell_customer(training: Training) -> None:
+    """Send the callback; one that cannot be delivered fails its task but not the training."""
+    url = training.request.callback_url
+    if url:
+        status = training.catalog.training(training.model_id, training.version).status
+        steps.send_callback(training.settings, make_event(status, url), return_state=True)

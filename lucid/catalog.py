@@ -1,0 +1,450 @@
+"""The catalog: batches, trainings, API keys and callback deliveries in one small DuckDB file.
+
+DuckDB lets one process write or many read, never both, so every function here opens the file for one
+short transaction and closes it again; a file that another process holds is tried again until a deadline.
+Bulk data never comes here.
+"""
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from lucid.errors import AlreadyTraining, Unavailable, UnknownBatch, UnknownModel
+from lucid.schema import Batch, LoadedFile, ModelStatus, RunStatus, Stage
+
+LOCK_DEADLINE_SECONDS = 30.0
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS batches (
+    seq BIGINT, batch_id VARCHAR, created TIMESTAMPTZ, tags VARCHAR[], kind VARCHAR,
+    entity_count BIGINT, interaction_count BIGINT, rejected_count BIGINT,
+    status VARCHAR, message VARCHAR, code VARCHAR, errors JSON, archived BOOLEAN, file_name VARCHAR,
+    flow_run_id VARCHAR);
+CREATE TABLE IF NOT EXISTS trainings (
+    model_id VARCHAR, version INTEGER, refresh_of INTEGER, status VARCHAR, stage VARCHAR, progress DOUBLE,
+    message VARCHAR, started TIMESTAMPTZ, ended TIMESTAMPTZ, batch_ids VARCHAR[], request JSON,
+    flow_run_id VARCHAR, flow_run_url VARCHAR);
+CREATE TABLE IF NOT EXISTS api_keys (
+    key_id VARCHAR, name VARCHAR, hash VARCHAR, scopes VARCHAR[], created TIMESTAMPTZ);
+CREATE TABLE IF NOT EXISTS deliveries (
+    event_id VARCHAR, model_id VARCHAR, version INTEGER, event VARCHAR, url VARCHAR,
+    attempts INTEGER, delivered BOOLEAN, message VARCHAR, updated TIMESTAMPTZ);
+"""
+
+_BATCH_COLUMNS = (
+    "batch_id, created, tags, entity_count, interaction_count, rejected_count, status, message, errors, archived, "
+    "file_name"
+)
+_TRAINING_COLUMNS = (
+    "model_id, version, status, stage, progress, message, started, ended, batch_ids, flow_run_url, "
+    "flow_run_id, request, refresh_of"
+)
+
+
+class _Busy(Exception):
+    """Another connection holds the file; worth another try."""
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A stored key: only the hash of its secret, never the secret."""
+
+    key_id: str
+    name: str
+    hash: str
+    scopes: tuple[str, ...]
+    created: datetime
+
+
+@dataclass(frozen=True)
+class SelectedBatch:
+    """A batch that takes part in a training, in upload order."""
+
+    batch_id: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """A training as the catalog knows it, with what only the service needs."""
+
+    status: ModelStatus
+    flow_run_id: str | None
+    request: dict[str, Any]
+    refresh_of: int | None
+
+
+class Catalog:
+    """Reads and writes the catalog file; safe to share between threads."""
+
+    # DuckDB refuses two connections of one process with different access modes, and each call needs only
+    # milliseconds, so the threads of a process take turns.
+    _turn = threading.Lock()
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / "catalog.duckdb"
+        if not self.path.exists():
+            home.mkdir(parents=True, exist_ok=True)
+            with self._transaction() as connection:
+                connection.execute(_SCHEMA)
+
+    # Batches
+
+    def add_batches(self, batches: Sequence[Batch]) -> None:
+        """Enter batches in this order; later ones win over earlier ones."""
+        with self._transaction() as connection:
+            (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM batches").fetchone() or (0,)
+            for seq, batch in enumerate(batches, start=last + 1):
+                connection.execute(
+                    "INSERT INTO batches VALUES (?, ?, ?, ?, NULL, 0, 0, 0, ?, ?, NULL, '[]', false, ?, NULL)",
+                    [
+                        seq,
+                        batch.batch_id,
+                        batch.timestamp,
+                        batch.tags,
+                        batch.status,
+                        batch.message,
+                        batch.file_name,
+                    ],
+                )
+
+    def complete_batches(self, loaded: Sequence[tuple[str, LoadedFile]]) -> None:
+        """Make loaded batches visible to trainings, all at once."""
+        with self._transaction() as connection:
+            for batch_id, file in loaded:
+                connection.execute(
+                    "UPDATE batches SET status = 'completed', message = '', kind = ?, entity_count = ?, "
+                    "interaction_count = ?, rejected_count = ?, errors = ? WHERE batch_id = ?",
+                    [
+                        file.kind,
+                        file.loaded if file.kind == "entities" else 0,
+                        file.loaded if file.kind == "interactions" else 0,
+                        file.rejected,
+                        json.dumps([error.model_dump() for error in file.errors]),
+                        batch_id,
+                    ],
+                )
+
+    def fail_batches(self, batch_ids: Sequence[str], message: str, code: str) -> None:
+        """Mark batches that are not completed as failed, with an error's message and code."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE batches SET status = 'error', message = ?, code = ? "
+                "WHERE list_contains(?, batch_id) AND status = 'running'",
+                [message, code, list(batch_ids)],
+            )
+
+    def failure(self, batch_ids: Sequence[str]) -> tuple[str, str] | None:
+        """Message and code of the first of these batches that failed."""
+        with self._reading() as connection:
+            return connection.execute(
+                "SELECT message, code FROM batches WHERE list_contains(?, batch_id) AND status = 'error' "
+                "ORDER BY seq LIMIT 1",
+                [list(batch_ids)],
+            ).fetchone()
+
+    def set_batch_flow_run(self, batch_ids: Sequence[str], flow_run_id: str) -> None:
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE batches SET flow_run_id = ? WHERE list_contains(?, batch_id)",
+                [flow_run_id, list(batch_ids)],
+            )
+
+    def batches(self, batch_ids: Sequence[str] | None = None, tags: Sequence[str] | None = None) -> list[Batch]:
+        """Batches in upload order: those named, those that carry all of the tags, or all.
+
+        Raises UnknownBatch where a named batch does not exist.
+        """
+        where = "WHERE (? IS NULL OR list_contains(?, batch_id)) AND (? IS NULL OR list_has_all(tags, ?))"
+        ids, carried = _list_or_none(batch_ids), _list_or_none(tags)
+        with self._reading() as connection:
+            rows = connection.execute(
+                f"SELECT {_BATCH_COLUMNS} FROM batches {where} ORDER BY seq",
+                [ids, ids or [], carried, carried or []],
+            ).fetchall()
+        missing = set(ids or ()) - {row[0] for row in rows} if not carried else set()
+        if missing:
+            raise UnknownBatch(f"no batch {', '.join(sorted(missing))}")
+        return [_batch(row) for row in rows]
+
+    def delete_batches(self, batch_ids: Sequence[str]) -> None:
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM batches WHERE list_contains(?, batch_id)", [list(batch_ids)])
+
+    def select_batches(self, data_tags: Sequence[str] | None) -> list[SelectedBatch]:
+        """Completed batches, not archived, that carry any of the tags (None: all), in upload order."""
+        tags = _list_or_none(data_tags)
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT batch_id, kind FROM batches WHERE status = 'completed' AND NOT archived "
+                "AND (? IS NULL OR list_has_any(tags, ?)) ORDER BY seq",
+                [tags, tags or []],
+            ).fetchall()
+        return [SelectedBatch(*row) for row in rows]
+
+    def running_batches(self) -> list[tuple[str, str | None, datetime]]:
+        """(batch_id, flow_run_id, entered) of every batch that is not finished."""
+        with self._reading() as connection:
+            return connection.execute(
+                "SELECT batch_id, flow_run_id, created FROM batches WHERE status = 'running'"
+            ).fetchall()
+
+    # Trainings
+
+    def start_training(
+        self,
+        model_id: str,
+        request: dict[str, Any],
+        started: datetime,
+        stage: Stage,
+        refresh_of: int | None = None,
+    ) -> ModelStatus:
+        """Enter a training (or, with `refresh_of`, a refresh) under the model's next version number.
+
+        Raises AlreadyTraining while another one of the same model runs.
+        """
+        with self._transaction() as connection:
+            running = connection.execute(
+                "SELECT version FROM trainings WHERE model_id = ? AND status = 'running'", [model_id]
+            ).fetchone()
+            if running:
+                raise AlreadyTraining(
+                    f"model {model_id!r} is being trained or refreshed (version {running[0]}); wait until it ends"
+                )
+            (version,) = connection.execute(
+                "SELECT coalesce(max(version), 0) + 1 FROM trainings WHERE model_id = ?", [model_id]
+            ).fetchone() or (1,)
+            connection.execute(
+                "INSERT INTO trainings VALUES (?, ?, ?, 'running', ?, 0, '', ?, NULL, [], ?, NULL, NULL)",
+                [model_id, version, refresh_of, stage, started, json.dumps(request)],
+            )
+        return ModelStatus(
+            model_id=model_id,
+            version=version,
+            status="running",
+            stage=stage,
+            progress=0,
+            start_timestamp=started,
+        )
+
+    def set_training_flow_run(self, model_id: str, version: int, flow_run_id: str, flow_run_url: str) -> None:
+        self._update_training(model_id, version, "flow_run_id = ?, flow_run_url = ?", [flow_run_id, flow_run_url])
+
+    def set_training_batches(self, model_id: str, version: int, batch_ids: Sequence[str]) -> None:
+        self._update_training(model_id, version, "batch_ids = ?", [list(batch_ids)])
+
+    def set_progress(self, model_id: str, version: int, stage: Stage, progress: float, message: str) -> None:
+        self._update_training(
+            model_id,
+            version,
+            "stage = ?, progress = ?, message = ?",
+            [stage, progress, message],
+            only_running=True,
+        )
+
+    def end_training(self, model_id: str, version: int, status: RunStatus, message: str, ended: datetime) -> None:
+        """Record how a running training ended; one that ended before keeps its record."""
+        progress = ", progress = 100, stage = 'finished'" if status == "completed" else ""
+        self._update_training(
+            model_id,
+            version,
+            f"status = ?, message = ?, ended = ?{progress}",
+            [status, message, ended],
+            only_running=True,
+        )
+
+    def training(self, model_id: str, version: int | None = None) -> TrainingRow:
+        """One version of a model, or its latest training (refreshes do not count).
+
+        Raises UnknownModel.
+        """
+        condition = "refresh_of IS NULL" if version is None else "version = ?"
+        with self._reading() as connection:
+            row = connection.execute(
+                f"SELECT {_TRAINING_COLUMNS} FROM trainings WHERE model_id = ? AND {condition} "
+                "ORDER BY version DESC LIMIT 1",
+                [model_id] if version is None else [model_id, version],
+            ).fetchone()
+        if row is None:
+            raise UnknownModel(f"no model {model_id!r}; train it first")
+        return _training(row)
+
+    def running_trainings(self) -> list[TrainingRow]:
+        with self._reading() as connection:
+            rows = connection.execute(f"SELECT {_TRAINING_COLUMNS} FROM trainings WHERE status = 'running'").fetchall()
+        return [_training(row) for row in rows]
+
+    def models(self) -> list[str]:
+        """Names of all models that were ever trained, sorted."""
+        with self._reading() as connection:
+            rows = connection.execute("SELECT DISTINCT model_id FROM trainings ORDER BY 1").fetchall()
+        return [row[0] for row in rows]
+
+    def _update_training(
+        self, model_id: str, version: int, assignments: str, values: list[Any], only_running: bool = False
+    ) -> None:
+        condition = " AND status = 'running'" if only_running else ""
+        with self._transaction() as connection:
+            connection.execute(
+                f"UPDATE trainings SET {assignments} WHERE model_id = ? AND version = ?{condition}",
+                [*values, model_id, version],
+            )
+
+    # Keys and callbacks
+
+    def add_key(self, key: ApiKey) -> None:
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO api_keys VALUES (?, ?, ?, ?, ?)",
+                [key.key_id, key.name, key.hash, list(key.scopes), key.created],
+            )
+
+    def keys(self) -> list[ApiKey]:
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT key_id, name, hash, scopes, created FROM api_keys ORDER BY created"
+            ).fetchall()
+        return [ApiKey(key_id, name, digest, tuple(scopes), created) for key_id, name, digest, scopes, created in rows]
+
+    def record_delivery(
+        self,
+        event_id: str,
+        status: ModelStatus,
+        event: str,
+        url: str,
+        delivered: bool,
+        message: str,
+        at: datetime,
+    ) -> None:
+        """Count one attempt to deliver an event and keep its outcome."""
+        with self._transaction() as connection:
+            (attempts,) = connection.execute(
+                "SELECT coalesce(max(attempts), 0) FROM deliveries WHERE event_id = ?", [event_id]
+            ).fetchone() or (0,)
+            connection.execute("DELETE FROM deliveries WHERE event_id = ?", [event_id])
+            connection.execute(
+                "INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [event_id, status.model_id, status.version, event, url, attempts + 1, delivered, message, at],
+            )
+
+    # Connections
+
+    @contextmanager
+    def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._turn, self._connect(read_only=False) as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._turn, self._connect(read_only=True) as connection:
+            yield connection
+
+    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        attempts = Retrying(
+            retry=retry_if_exception_type(_Busy),
+            wait=wait_random_exponential(multiplier=0.01, max=0.25),
+            stop=stop_after_delay(LOCK_DEADLINE_SECONDS),
+            reraise=True,
+        )
+        try:
+            return attempts(self._open, read_only)
+        except _Busy as busy:
+            raise Unavailable(
+                f"{self.path} stayed locked by another process for {LOCK_DEADLINE_SECONDS:.0f} s; try again"
+            ) from busy
+
+    def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        try:
+            connection = duckdb.connect(
+                str(self.path),
+                read_only=read_only,
+                config={"threads": 1, "autoinstall_known_extensions": False},
+            )
+        except duckdb.IOException as error:
+            if "lock" in str(error).lower():
+                raise _Busy from error
+            raise
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection
+
+
+def _list_or_none(values: Sequence[str] | None) -> list[str] | None:
+    return list(values) if values is not None else None
+
+
+def _batch(row: Sequence[Any]) -> Batch:
+    (
+        batch_id,
+        created,
+        tags,
+        entities,
+        interactions,
+        rejected,
+        status,
+        message,
+        errors,
+        archived,
+        file_name,
+    ) = row
+    return Batch(
+        batch_id=batch_id,
+        timestamp=created,
+        tags=tags,
+        entity_count=entities,
+        interaction_count=interactions,
+        rejected_count=rejected,
+        status=status,
+        message=message,
+        errors=json.loads(errors),
+        archived=archived,
+        file_name=file_name,
+    )
+
+
+def _training(row: Sequence[Any]) -> TrainingRow:
+    (
+        model_id,
+        version,
+        status,
+        stage,
+        progress,
+        message,
+        started,
+        ended,
+        batch_ids,
+        url,
+        run_id,
+        request,
+        of,
+    ) = row
+    return TrainingRow(
+        status=ModelStatus(
+            model_id=model_id,
+            version=version,
+            status=status,
+            stage=stage,
+            progress=progress,
+            message=message,
+            start_timestamp=started,
+            end_timestamp=ended,
+            data_batch_ids=batch_ids,
+            flow_run_url=url,
+        ),
+        flow_run_id=run_id,
+        request=json.loads(request),
+        refresh_of=of,
+    )

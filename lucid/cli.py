@@ -1,0 +1,209 @@
+"""The `lucid` command: a thin layer over `lucid.Workspace` and the service."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from lucid.errors import LucidError
+from lucid.ingest import Progress as Report
+from lucid.schema import OnError, OutputFormat, RecommendationQuery
+from lucid.settings import load_settings
+from lucid.workspace import Workspace, check
+
+app = typer.Typer(
+    help="Self-hosted recommendations: CSV in, recommendations out. Everything lives under LUCID_HOME (./.lucid).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+keys_app = typer.Typer(help="Keys of the HTTP API.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+
+out = Console()
+log = Console(stderr=True)
+
+ModelId = Annotated[str, typer.Option("--model-id", help="Name of the model.")]
+
+
+def main() -> None:
+    """Run the command; an expected error is one line on standard error and exit code 1."""
+    try:
+        app()
+    except LucidError as error:
+        log.print(f"lucid: {error.message}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+@app.command("import")
+def import_command(
+    files: Annotated[list[Path], typer.Argument(help="CSV files (.csv or .csv.gz) of entities or interactions.")],
+    tags: Annotated[str, typer.Option(help="Tags of the batches, separated by commas.")] = "",
+    on_error: Annotated[
+        OnError, typer.Option(help="What to do with bad rows: set them aside, or abort the import.")
+    ] = "set_aside",
+) -> None:
+    """Import CSV files, one batch each."""
+    workspace = Workspace()
+    with progress_bar() as report:
+        batches = workspace.import_files(files, [tag for tag in tags.split(",") if tag.strip()], on_error, report)
+    table = Table("file", "entities", "interactions", "rejected", "batch_id")
+    for batch in batches:
+        counts = (batch.entity_count, batch.interaction_count, batch.rejected_count)
+        table.add_row(batch.file_name, *(f"{count:,}" for count in counts), batch.batch_id)
+    out.print(table)
+    for batch in batches:
+        for error in batch.errors[:3]:
+            where = f"line {error.line}" + (f", column {error.column}" if error.column else "")
+            log.print(f"{batch.file_name}: {where}: {error.message}: {error.value!r}", markup=False, highlight=False)
+
+
+@app.command()
+def train(
+    model_id: ModelId,
+    maximum_interaction_age_days: Annotated[int | None, typer.Option(help="Leave out older interactions.")] = None,
+    data_tags: Annotated[str | None, typer.Option(help="Use batches with any of these tags, by commas.")] = None,
+    callback_url: Annotated[str | None, typer.Option(help="Call this address when the training has ended.")] = None,
+) -> None:
+    """Train a model; one of that name is replaced once the new version is ready."""
+    workspace = Workspace()
+    with progress_bar() as report:
+        status = workspace.train(
+            model_id,
+            maximum_interaction_age_days=maximum_interaction_age_days,
+            data_tags=data_tags.split(",") if data_tags is not None else None,
+            callback_url=callback_url,
+            progress=report,
+        )
+    assert status.end_timestamp is not None
+    seconds = (status.end_timestamp - status.start_timestamp).total_seconds()
+    out.print(f"Model {status.model_id} version {status.version} is live after {seconds:.1f} s.", markup=False)
+    out.print(quality_table(workspace.report(model_id)))
+
+
+@app.command()
+def recommend(
+    model_id: ModelId,
+    target_type: Annotated[list[str], typer.Option(help="Type to recommend; repeat for several.")],
+    source_type: Annotated[list[str] | None, typer.Option(help="All entities of this type; may be repeated.")] = None,
+    source_id: Annotated[list[str] | None, typer.Option(metavar="ID…", help="One entity or several.")] = None,
+    more_ids: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    max_recommendations: Annotated[int, typer.Option(help="How many at most for each source.")] = 100,
+    threshold: Annotated[float, typer.Option(help="Leave out scores below this (0 to 100).")] = 0,
+    output_format: Annotated[OutputFormat, typer.Option()] = "csv",
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
+) -> None:
+    """Print recommendations of a trained model."""
+    from lucid.rendering import render
+
+    if more_ids and not source_id:
+        raise typer.BadParameter(f"unexpected argument {more_ids[0]!r}; ids follow --source-id")
+    query = check(
+        RecommendationQuery,
+        {
+            "model_id": model_id,
+            "source_type": source_type,
+            "source_id": [*(source_id or ()), *(more_ids or ())] or None,
+            "target_type": target_type,
+            "max_recommendations": max_recommendations,
+            "threshold": threshold,
+            "output_format": output_format,
+        },
+    )
+    answer = Workspace().answer(query)
+    if answer.unknown_source_ids:
+        log.print(f"unknown: {', '.join(answer.unknown_source_ids)}", markup=False, highlight=False)
+    pieces = render(answer, output_format)
+    if output is None:
+        for piece in pieces:
+            sys.stdout.write(piece)
+        return
+    aside = output.with_name(output.name + ".part")
+    with aside.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(pieces)
+    aside.replace(output)
+
+
+@app.command()
+def status(model_id: ModelId) -> None:
+    """Show the latest training of a model, as JSON."""
+    out.print_json(Workspace().status(model_id).model_dump_json())
+
+
+@app.command()
+def up(
+    api_port: Annotated[int | None, typer.Option(help="Port of the API; default LUCID_API_PORT or 8000.")] = None,
+    prefect_port: Annotated[
+        int | None, typer.Option(help="Port of Prefect; default LUCID_PREFECT_PORT or 4200.")
+    ] = None,
+) -> None:
+    """Start the service: Prefect server, flows and API. Ctrl-C stops all of it."""
+    from lucid.service import run_service
+
+    ports = {"api_port": api_port, "prefect_port": prefect_port}
+    settings = load_settings().model_copy(update={name: port for name, port in ports.items() if port is not None})
+    sys.exit(run_service(settings, lambda line: out.print(line, markup=False, highlight=False, soft_wrap=True)))
+
+
+@app.command()
+def down() -> None:
+    """Stop the service that runs on this LUCID_HOME."""
+    from lucid.service import stop_service
+
+    stop_service(load_settings())
+    out.print("stopped")
+
+
+@app.command()
+def demo(
+    data: Annotated[Path | None, typer.Option(help="Folder with entities.csv.gz and interactions.csv.gz.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the service running.")] = False,
+) -> None:
+    """Show the whole path on generated data, or on your own: upload, train, callback, recommendations."""
+    from lucid.demo.run import run_demo
+
+    sys.exit(run_demo(out, data, keep=keep))
+
+
+@keys_app.command("create")
+def create_key_command(
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    scopes: Annotated[str, typer.Option(help="Scopes, separated by commas; all by default.")] = "",
+) -> None:
+    """Make an API key and print it, once."""
+    from lucid.catalog import Catalog
+    from lucid.keys import SCOPES, create_key
+
+    wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()] or SCOPES
+    _, secret = create_key(Catalog(load_settings().home), name, wanted)
+    out.print(secret, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Report]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=log, transient=True, disable=not log.is_terminal) as bar:
+        task = bar.add_task("starting", total=100)
+        yield lambda percent, doing: bar.update(task, completed=percent, description=doing)
+
+
+def quality_table(report: dict[str, Any]) -> Table:
+    """NDCG@10 and recall of every judged pair next to popularity."""
+    table = Table("pair", "NDCG@10", "popularity", "Recall@10", "popularity", title="on held-out interactions")
+    for pair in report["pairs"]:
+        figures = [pair[who][what] for what in ("ndcg", "recall") for who in ("model", "popularity")]
+        table.add_row(f"{pair['source_type']} → {pair['target_type']}", *(f"{figure:.3f}" for figure in figures))
+    return table

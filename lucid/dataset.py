@@ -1,0 +1,219 @@
+"""Selection: which rows of which batches one training uses.
+
+Reads the immutable batch files, applies tags, overwrites and age, makes entities of metadata, and writes three
+Parquet files for the graph. Knows nothing of tensors.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from lucid.catalog import SelectedBatch
+from lucid.errors import TrainingFailed
+from lucid.ingest import batch_folder
+from lucid.metadata import KeyRule, judge_keys, link_entities, read_values
+from lucid.scoring import Rows
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the selection kept and removed, in rows."""
+
+    step: str
+    kept: int
+    removed: int
+    examples: list[str]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Where the selected rows lie and how they came about.
+
+    `folder` holds `entities.parquet` (row, id, type, name), sorted by type and id with rows counted from 0;
+    `interactions.parquet` (type, source_row, target_row, timestamp, repeats) and `links.parquet`
+    (key, source_row, target_row).
+    """
+
+    folder: Path
+    batch_ids: list[str]
+    steps: list[Step]
+    keys: list[KeyRule]
+
+
+def select(
+    home: Path,
+    batches: Sequence[SelectedBatch],
+    folder: Path,
+    *,
+    started: datetime,
+    maximum_interaction_age_days: int | None = None,
+) -> Selection:
+    """Write the rows that a training uses into `folder`.
+
+    `started` (aware) is the moment from which age counts; interactions without a timestamp have no age and stay.
+    Raises TrainingFailed, with the step that emptied the data, where no interaction is left.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect(config={"temp_directory": str(folder / "spill")}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        steps = [_read_entities(connection, home, batches)]
+        read_values(connection)
+        keys = judge_keys(connection)
+        link_entities(connection, keys)
+        steps += _read_interactions(connection, home, batches, started, maximum_interaction_age_days)
+        _refuse_nothing(steps, batches)
+        _write(connection, folder)
+    selection = Selection(folder, [batch.batch_id for batch in batches], steps, keys)
+    (folder / "selection.json").write_text(json.dumps(asdict(selection), default=str))
+    return selection
+
+
+def read_selection(folder: Path) -> Selection:
+    """Read back what `select` left in a folder."""
+    raw: dict[str, Any] = json.loads((folder / "selection.json").read_text())
+    return Selection(
+        folder,
+        raw["batch_ids"],
+        [Step(**step) for step in raw["steps"]],
+        [KeyRule(**key) for key in raw["keys"]],
+    )
+
+
+def interactions_among(folder: Path, entities: Path) -> tuple[Rows, Rows]:
+    """Source and target rows of a selection's interactions in the numbering of another `entities.parquet`.
+
+    Interactions with an entity that the other numbering lacks are left out.
+    """
+    with duckdb.connect() as connection:
+        found = connection.execute(
+            "WITH known AS (SELECT here.row AS here, there.row AS there FROM read_parquet($here) here "
+            "JOIN read_parquet($there) there USING (id)) "
+            "SELECT s.there AS source, t.there AS target FROM read_parquet($interactions) "
+            "JOIN known s ON s.here = source_row JOIN known t ON t.here = target_row",
+            {
+                "here": str(folder / "entities.parquet"),
+                "there": str(entities),
+                "interactions": str(folder / "interactions.parquet"),
+            },
+        ).fetchnumpy()
+    return np.asarray(found["source"], np.int64), np.asarray(found["target"], np.int64)
+
+
+def _files(home: Path, batches: Sequence[SelectedBatch], kind: str) -> list[str]:
+    return [str(batch_folder(home, batch.batch_id) / "rows.parquet") for batch in batches if batch.kind == kind]
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone() or (0,)
+    return int(count)
+
+
+def _read_entities(connection: duckdb.DuckDBPyConnection, home: Path, batches: Sequence[SelectedBatch]) -> Step:
+    """Create `entities`: of every id the last row of the latest batch."""
+    connection.execute("CREATE TABLE entities (id VARCHAR, type VARCHAR, name VARCHAR DEFAULT '', metadata VARCHAR)")
+    files = _files(home, batches, "entities")
+    if not files:
+        return Step("entities: latest version of each id", 0, 0, [])
+    (rows,) = connection.execute("SELECT count(*) FROM read_parquet($files)", {"files": files}).fetchone() or (0,)
+    connection.execute(
+        """
+        INSERT INTO entities SELECT id, type, name, metadata
+        FROM read_parquet($files, filename = true, file_row_number = true)
+        QUALIFY row_number() OVER (
+            PARTITION BY id ORDER BY list_position($files, filename) DESC, file_row_number DESC) = 1""",
+        {"files": files},
+    )
+    kept = _count(connection, "entities")
+    return Step("entities: latest version of each id", kept, rows - kept, [])
+
+
+def _read_interactions(
+    connection: duckdb.DuckDBPyConnection,
+    home: Path,
+    batches: Sequence[SelectedBatch],
+    started: datetime,
+    age_days: int | None,
+) -> list[Step]:
+    """Create `interactions`: young enough, both ends known, equal rows once."""
+    files = _files(home, batches, "interactions")
+    if not files:
+        return [Step("interactions: in the selected batches", 0, 0, [])]
+    oldest = started - timedelta(days=age_days) if age_days is not None else None
+    connection.execute(
+        "CREATE TABLE young AS SELECT type, source_id, target_id, timestamp FROM read_parquet($files) "
+        "WHERE $oldest::TIMESTAMPTZ IS NULL OR timestamp IS NULL OR timestamp >= $oldest::TIMESTAMPTZ",
+        {"files": files, "oldest": oldest},
+    )
+    (rows,) = connection.execute("SELECT count(*) FROM read_parquet($files)", {"files": files}).fetchone() or (0,)
+    young = _count(connection, "young")
+    connection.execute("CREATE TABLE distinct_interactions AS SELECT DISTINCT * FROM young")
+    different = _count(connection, "distinct_interactions")
+    connection.execute(
+        "CREATE TABLE interactions AS SELECT * FROM distinct_interactions "
+        "SEMI JOIN entities s ON s.id = source_id SEMI JOIN entities t ON t.id = target_id"
+    )
+    known = _count(connection, "interactions")
+    dangling = connection.execute(
+        "SELECT DISTINCT unnest([source_id, target_id]) AS id FROM distinct_interactions "
+        "EXCEPT SELECT id FROM entities ORDER BY id LIMIT 5"
+    ).fetchall()
+    return [
+        Step("interactions: in the selected batches", rows, 0, []),
+        Step(
+            f"interactions: not older than {age_days} days" if age_days else "interactions: any age",
+            young,
+            rows - young,
+            [],
+        ),
+        Step("interactions: equal rows count once", different, young - different, []),
+        Step(
+            "interactions: both ends are known entities",
+            known,
+            different - known,
+            [row[0] for row in dangling],
+        ),
+    ]
+
+
+def _refuse_nothing(steps: list[Step], batches: Sequence[SelectedBatch]) -> None:
+    if steps[-1].kept:
+        return
+    told = "; ".join(f"{step.step}: {step.kept:,} kept, {step.removed:,} removed" for step in steps)
+    hint = "no batch was selected: check data_tags" if not batches else f"of {len(batches)} selected batches: {told}"
+    missing = steps[-1].examples
+    if missing:
+        hint += f"; ids that no entity defines, for example {', '.join(missing)}"
+    raise TrainingFailed(f"no interactions are left to train on; {hint}", code="no_interactions")
+
+
+def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    # Rows are numbered by type and id, so a type is one block of rows and the order of rows is that of ids.
+    connection.execute(
+        "CREATE TABLE numbered AS SELECT (row_number() OVER (ORDER BY type, id) - 1)::BIGINT AS row, id, type, name "
+        "FROM entities"
+    )
+    _copy(connection, "SELECT * FROM numbered ORDER BY row", folder / "entities.parquet")
+    _copy(
+        connection,
+        "SELECT i.type, s.row AS source_row, t.row AS target_row, max(timestamp) AS timestamp, count(*) AS repeats "
+        "FROM interactions i JOIN numbered s ON s.id = source_id JOIN numbered t ON t.id = target_id "
+        "GROUP BY ALL ORDER BY ALL",
+        folder / "interactions.parquet",
+    )
+    _copy(
+        connection,
+        "SELECT key, s.row AS source_row, t.row AS target_row FROM links "
+        "JOIN numbered s ON s.id = source_id JOIN numbered t ON t.id = target_id "
+        "WHERE s.row <> t.row ORDER BY ALL",
+        folder / "links.parquet",
+    )
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> None:
+    connection.execute(f"COPY ({query}) TO $target (FORMAT parquet)", {"target": str(target)})

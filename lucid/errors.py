@@ -1,0 +1,99 @@
+"""Every error that Lucid raises on purpose, each with a stable code.
+
+The message says what was found, what was expected and what to do. The HTTP statuses stand in one
+table in `api/problems.py`; the command line prints the message and exits with 1.
+"""
+
+
+class LucidError(Exception):
+    """Base of all expected errors.
+
+    `code` is stable and meant for programs, the message is meant for people.
+    """
+
+    code = "error"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+
+
+class InvalidRequest(LucidError):
+    """A parameter has a value that the contract does not allow."""
+
+    code = "invalid_request"
+
+
+class UnusableFile(LucidError):
+    """A file cannot be imported at all; nothing of it was stored.
+
+    Codes: missing_column, duplicate_column, mixed_kinds, not_csv, not_utf8, too_big, no_rows, bad_row.
+    """
+
+    code = "not_csv"
+
+
+class UnknownModel(LucidError):
+    code = "unknown_model"
+
+
+class UnknownVersion(LucidError):
+    code = "unknown_version"
+
+
+class UnknownBatch(LucidError):
+    code = "unknown_batch"
+
+
+class UnknownSource(LucidError):
+    code = "unknown_source"
+
+
+class UnknownType(LucidError):
+    code = "unknown_type"
+
+
+class ModelNotReady(LucidError):
+    """The model has no finished version yet."""
+
+    code = "model_not_ready"
+
+
+class AlreadyTraining(LucidError):
+    """A training of the same model is still running."""
+
+    code = "already_training"
+
+
+class TrainingFailed(LucidError):
+    """The training cannot go on for a reason that the customer can mend."""
+
+    code = "training_failed"
+
+
+class CallbackRefused(LucidError):
+    """The callback URL may not be called under the present settings."""
+
+    code = "callback_refused"
+
+
+class CallbackFailed(LucidError):
+    """The receiver could not be reached or did not answer with a 2xx status."""
+
+    code = "callback_failed"
+
+
+class Unauthorized(LucidError):
+    code = "unauthorized"
+
+
+class Forbidden(LucidError):
+    code = "missing_scope"
+
+
+class Unavailable(LucidError):
+    """A part of the service that the call needs does not answer; the call can be repeated."""
+
+    code = "unavailable"

@@ -1,0 +1,239 @@
+"""Held-out interactions: which are withheld, and how well they are found again.
+
+Choices and the report's figures come from different sources, so what is reported was not chosen on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lucid.graph import TypedGraph
+from lucid.scoring import Floats, Interacted, Pair, Rows, Vectors
+from lucid.vocabulary import Vocabulary
+
+HELD_OUT_SHARE = 0.1
+"""Share of each pair's interactions that is withheld from propagation."""
+MAX_SOURCES = 1000
+"""Sources at most that a pair is judged by; more change the figures little and cost time."""
+CALIBRATED = 100
+"""Recommendations per source that calibration looks at."""
+CUTOFF = 10
+"""Metrics look at this many recommendations."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Withheld targets of one pair: for each of the `sources` (rows), the rows `targets[starts[i]:starts[i + 1]]`."""
+
+    source_type: str
+    target_type: str
+    sources: Rows
+    starts: NDArray[np.int64]
+    targets: Rows
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        return self.source_type, self.target_type
+
+    def of(self, place: int) -> Rows:
+        """Withheld rows of the source at this place."""
+        return self.targets[self.starts[place] : self.starts[place + 1]]
+
+    def part(self, places: Rows) -> "HeldOut":
+        """The same for some of the sources."""
+        lists = [self.of(int(place)) for place in places]
+        starts = np.concatenate([[0], np.cumsum([len(targets) for targets in lists])]).astype(np.int64)
+        targets = np.concatenate(lists) if lists else np.empty(0, np.int64)
+        return HeldOut(self.source_type, self.target_type, self.sources[places], starts, targets)
+
+
+@dataclass(frozen=True)
+class Split:
+    """`train` lacks the withheld interactions; `choice` and `report` hold them by pair, for different sources."""
+
+    train: TypedGraph
+    choice: list[HeldOut]
+    report: list[HeldOut]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """NDCG and recall among the first ten with binary relevance, and the share of sources with any hit."""
+
+    ndcg: float
+    recall: float
+    hit_rate: float
+    sources: int
+
+
+@dataclass(frozen=True)
+class PairQuality:
+    """How well one pair's held-out interactions were found, next to the popularity baseline."""
+
+    source_type: str
+    target_type: str
+    model: Quality
+    popularity: Quality
+    calibration_error: float
+
+
+def split(graph: TypedGraph, seed: int) -> Split:
+    """Withhold interactions of every pair: each source's latest where there are timestamps, else random ones.
+
+    A withheld pair of entities is linked by no interaction any more, whatever its type or direction, so that
+    nothing of the answer is left in what propagates.
+    """
+    chance = np.random.default_rng(seed)
+    size = graph.vocabulary.size
+    withheld = [_withhold(graph, pair, chance) for pair in graph.pairs]
+    keys = np.unique(np.concatenate([_undirected(edges, size) for edges in withheld]))
+    keep = {
+        edge_type: torch.from_numpy(~np.isin(_undirected(graph.rows(edge_type).numpy(), size), keys))
+        for edge_type in graph.interaction_types
+    }
+    train = graph.without(keep)
+    connected = np.zeros(size, dtype=bool)
+    for edge_type in train.edge_types:
+        connected[train.rows(edge_type).numpy().ravel()] = True
+    choice, report = [], []
+    for pair, edges in zip(graph.pairs, withheld, strict=True):
+        for held in _both_directions(pair, edges[:, connected[edges[0]] & connected[edges[1]]]):
+            places = chance.permutation(len(held.sources))[:MAX_SOURCES]
+            half = (len(places) + 1) // 2
+            choice.append(held.part(np.sort(places[:half])))
+            report.append(held.part(np.sort(places[half:])))
+    return Split(train, choice, report)
+
+
+def interacted_rows(graph: TypedGraph) -> Interacted:
+    """What each entity interacted with, over all interaction types and both directions."""
+    edges = [graph.rows(edge_type).numpy() for edge_type in graph.interaction_types]
+    joined = np.concatenate(edges, axis=1) if edges else np.empty((2, 0), np.int64)
+    return Interacted.from_edges(graph.vocabulary.size, joined[0], joined[1])
+
+
+def mask_interacted(scores: Floats, held: HeldOut, targets: range, interacted: Interacted) -> Floats:
+    """Take out, in place, what the sources interacted with and the sources themselves."""
+    for line, row in enumerate(held.sources):
+        scores[line, interacted.of(int(row), targets)] = -np.inf
+        if row in targets:
+            scores[line, row - targets.start] = -np.inf
+    return scores
+
+
+def measure(scores: Floats | Tensor, held: HeldOut, targets: range) -> Quality:
+    """Judge scores (sources, targets), masked already, by the withheld targets.
+
+    Metrics as in LightGCN's evaluation (He et al. 2020), averaged over the sources.
+    """
+    table = torch.as_tensor(scores)
+    cutoff = min(CUTOFF, table.shape[1])
+    best = torch.topk(table, cutoff, dim=1).indices.numpy() + targets.start
+    wanted = np.diff(held.starts)
+    lines = np.arange(len(wanted))
+    # A number for each (place, row) turns "is it among this source's withheld rows" into one sorted search.
+    known = np.repeat(lines, wanted) * targets.stop + held.targets
+    found = np.isin(lines[:, None] * targets.stop + best, known)
+    discount = 1 / np.log2(np.arange(2, cutoff + 2))
+    ideal = np.cumsum(discount)[np.minimum(wanted, cutoff) - 1]
+    return Quality(
+        float(np.mean(found @ discount / ideal)),
+        float(np.mean(found.sum(axis=1) / wanted)),
+        float(np.mean(found.any(axis=1))),
+        len(wanted),
+    )
+
+
+def popularity_scores(graph: TypedGraph, held: HeldOut) -> Floats:
+    """The popularity baseline: interactions that link a target to the source type, the same for every source."""
+    size = graph.vocabulary.size
+    counts = np.zeros(size, dtype=np.float32)
+    for source_type, _, target_type in graph.interaction_types:
+        edges = graph.rows((source_type, _, target_type)).numpy()
+        if (source_type, target_type) == held.pair:
+            counts += np.bincount(edges[1], minlength=size).astype(np.float32)
+        if (target_type, source_type) == held.pair:
+            counts += np.bincount(edges[0], minlength=size).astype(np.float32)
+    block = graph.vocabulary.block(held.target_type)
+    return np.tile(counts[block.start : block.stop], (len(held.sources), 1))
+
+
+def best_raw(
+    vectors: Vectors, pair: Pair, held: HeldOut, vocabulary: Vocabulary, interacted: Interacted
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Raw scores of each source's best targets, flat, and whether each of them was withheld."""
+    block = vocabulary.block(held.target_type)
+    raw = mask_interacted(vectors.raw_scores(pair.response, held.sources, block), held, block, interacted)
+    best = torch.topk(torch.from_numpy(raw), min(CALIBRATED, len(block)), dim=1)
+    lines = [np.isin(rows + block.start, held.of(line)) for line, rows in enumerate(best.indices.numpy())]
+    scores, hits = best.values.numpy().astype(np.float64).ravel(), np.concatenate(lines)
+    real = np.isfinite(scores)
+    return scores[real], hits[real]
+
+
+def report_pairs(held_out: Split, vectors: Vectors, pairs: Sequence[Pair]) -> list[PairQuality]:
+    """Quality of every pair on the `report` sources; `vectors` must not have seen the held-out interactions."""
+    by_kinds = {(pair.source_type, pair.target_type): pair for pair in pairs}
+    interacted = interacted_rows(held_out.train)
+    return [
+        _report(held_out.train, vectors, by_kinds[held.pair], held, interacted)
+        for held in held_out.report
+        if len(held.sources)
+    ]
+
+
+def _report(graph: TypedGraph, vectors: Vectors, pair: Pair, held: HeldOut, interacted: Interacted) -> PairQuality:
+    block = graph.vocabulary.block(held.target_type)
+    raw = mask_interacted(vectors.raw_scores(pair.response, held.sources, block), held, block, interacted)
+    popular = mask_interacted(popularity_scores(graph, held), held, block, interacted)
+    best, hits = best_raw(vectors, pair, held, graph.vocabulary, interacted)
+    error = calibration_error(pair.calibration.score(best) / 100, hits)
+    return PairQuality(*held.pair, measure(raw, held, block), measure(popular, held, block), error)
+
+
+def calibration_error(predicted: NDArray[np.float64], hits: NDArray[np.bool_], bins: int = 10) -> float:
+    """Expected calibration error: mean distance of predicted (0-1) and true share of hits over bins of equal size."""
+    if not len(predicted):
+        return 0.0
+    order = np.argsort(predicted, kind="stable")
+    parts = np.array_split(order, min(bins, len(order)))
+    return float(sum(abs(predicted[part].mean() - hits[part].mean()) * len(part) for part in parts) / len(order))
+
+
+def _undirected(edges: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """One number per pair of rows, the same for both directions."""
+    keys: NDArray[np.int64] = np.minimum(edges[0], edges[1]) * size + np.maximum(edges[0], edges[1])
+    return keys
+
+
+def _withhold(graph: TypedGraph, pair: tuple[str, str], chance: np.random.Generator) -> NDArray[np.int64]:
+    """Edges (2, W) of one pair to withhold: about a tenth of each source's, at least one stays."""
+    kinds = [edge_type for edge_type in graph.interaction_types if (edge_type[0], edge_type[2]) == pair]
+    rows = np.concatenate([graph.rows(kind).numpy() for kind in kinds], axis=1)
+    times = np.concatenate([graph.data[kind].time.numpy() for kind in kinds])
+    keys, first = np.unique(rows[0] * graph.vocabulary.size + rows[1], return_inverse=True)
+    latest = np.full(len(keys), -np.inf)
+    np.maximum.at(latest, first, np.nan_to_num(times, nan=-np.inf))
+    sources, targets = keys // graph.vocabulary.size, keys % graph.vocabulary.size
+    order = np.lexsort((chance.random(len(keys)), -latest, sources))
+    counts = np.bincount(sources, minlength=graph.vocabulary.size)
+    place = np.arange(len(keys)) - np.concatenate([[0], np.cumsum(counts)])[sources[order]]
+    # Rounding up or down at random withholds the share also where sources have few interactions.
+    quota = np.floor(counts * HELD_OUT_SHARE + chance.random(len(counts)))
+    chosen = order[place < np.minimum(quota, counts - 1)[sources[order]]]
+    return np.stack([sources[chosen], targets[chosen]])
+
+
+def _both_directions(pair: tuple[str, str], edges: NDArray[np.int64]) -> list[HeldOut]:
+    forward = _group(*pair, edges[0], edges[1])
+    return [forward] if pair[0] == pair[1] else [forward, _group(pair[1], pair[0], edges[1], edges[0])]
+
+
+def _group(source_type: str, target_type: str, sources: Rows, targets: Rows) -> HeldOut:
+    order = np.lexsort((targets, sources))
+    rows, starts = np.unique(sources[order], return_index=True)
+    return HeldOut(source_type, target_type, rows, np.append(starts, len(order)), targets[order])

@@ -1,0 +1,29 @@
+"""API keys: random secrets of which only the hash is kept."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+from lucid.catalog import ApiKey, Catalog
+from lucid.errors import InvalidRequest
+from lucid.schema import utc_now
+
+Scope = Literal["data:read", "data:write", "train", "recommend", "admin"]
+SCOPES: tuple[str, ...] = get_args(Scope)
+
+
+def create_key(catalog: Catalog, name: str = "", scopes: Sequence[str] = SCOPES) -> tuple[ApiKey, str]:
+    """Make a key and return it with its secret, which is shown only now. Raises InvalidRequest for unknown scopes."""
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        raise InvalidRequest(f"unknown scope {', '.join(unknown)!r}; scopes are {', '.join(SCOPES)}")
+    secret = f"lucid_{secrets.token_urlsafe(32)}"
+    key = ApiKey(secrets.token_hex(4), name, hash_secret(secret), tuple(scopes), utc_now())
+    catalog.add_key(key)
+    return key, secret
+
+
+def hash_secret(secret: str) -> str:
+    """SHA-256 of a key. The secret has 256 random bits, so a slow password hash would add nothing."""
+    return hashlib.sha256(secret.encode()).hexdigest()

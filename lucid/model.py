@@ -1,0 +1,253 @@
+"""The model: a spectral filter of the whole typed graph, chosen on held-out interactions.
+
+All entities of all types stand in one symmetric adjacency A in which each edge type has a weight. It is normalised,
+`(D + a)^-1/2 A (D + a)^-1/2`, and its q eigenpairs of largest absolute value are what infinitely many linear
+message-passing layers converge to (GF-CF, Shen et al. 2021, for one pair; here for all types at once). One
+decomposition gives every entity a vector; how strongly each eigenpair counts is chosen per pair of types.
+
+`choose` decides on held-out interactions, `refit` applies the decision to all of them. Learned message passing will
+start from the same vectors and return others in their place: what reads a `Fitted` does not know where they come from.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, product
+from typing import get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lucid.evaluate import HeldOut, Split, best_raw, interacted_rows, mask_interacted, measure
+from lucid.graph import LINK, TypedGraph
+from lucid.ingest import Progress
+from lucid.scoring import Calibration, Interacted, Pair, Parity, Response, Vectors, compress
+from lucid.vocabulary import Vocabulary
+
+ROUNDS = 8
+"""Rounds of subspace iteration; more change no figure that was looked at."""
+LINK_WEIGHTS = (0.3, 0.1, 1.0)
+"""Weights that metadata links are tried with, next to interactions at 1."""
+DAMPINGS = (3.0, 10.0, 1.0)
+POWERS = (0.5, 1.0, 1.5, 2.0)
+EXPONENTS = (0.0, 0.25, 0.5)
+MIN_SOURCES = 20
+"""A pair with fewer held-out sources takes the response that is best over all pairs."""
+_SCALE_SOURCES = 200
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for the decomposition as a whole."""
+
+    link_weight: float
+    damping: float
+    response: Response
+    """For pairs that no interactions link, or too few."""
+    tried: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model that scores every pair of types: vectors of all entities and the settings of the pairs."""
+
+    vectors: Vectors
+    pairs: list[Pair]
+    choice: Choice
+
+
+def max_rank(entities: int) -> int:
+    """Eigenpairs at most: bounded so that the vectors of a graph stay below about a gigabyte."""
+    return int(min(entities, max(64, min(512, 250_000_000 // max(entities, 1)))))
+
+
+def decompose(graph: TypedGraph, link_weight: float, damping: float, rank: int, seed: int) -> Vectors:
+    """The leading eigenpairs of the normalised typed graph, by falling absolute value.
+
+    Randomised subspace iteration (Halko, Martinsson, Tropp 2011, algorithm 4.4); exact where rank is the graph's size.
+    """
+    size = graph.vocabulary.size
+    adjacency, degrees = _adjacency(graph, link_weight, damping)
+    if rank >= size:
+        values, vectors = torch.linalg.eigh(adjacency.to_dense())
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        basis = torch.randn(size, min(rank + 16, size), generator=generator)
+        for _ in range(ROUNDS):
+            basis = torch.linalg.qr(adjacency @ basis).Q
+        values, small = torch.linalg.eigh(basis.T @ (adjacency @ basis))
+        vectors = basis @ small
+    order = torch.argsort(values.abs(), descending=True)[:rank]
+    return Vectors(values[order].numpy(), np.ascontiguousarray(vectors[:, order].numpy()), degrees.numpy(), damping)
+
+
+def _adjacency(graph: TypedGraph, link_weight: float, damping: float) -> tuple[Tensor, Tensor]:
+    """Normalised symmetric adjacency (n, n), sparse CSR float32, and the weighted degrees (n)."""
+    size = graph.vocabulary.size
+    edges, weights = [], []
+    for edge_type in graph.edge_types:
+        rows = graph.rows(edge_type)
+        edges.append(rows)
+        weights.append(torch.full((rows.shape[1],), link_weight if edge_type[1].startswith(LINK) else 1.0))
+    rows, weight = torch.cat(edges, dim=1), torch.cat(weights)
+    both = torch.cat([rows, rows.flip(0)], dim=1)
+    matrix = torch.sparse_coo_tensor(both, weight.repeat(2), (size, size), check_invariants=False).coalesce()
+    index, value = matrix.indices(), matrix.values()
+    degrees = torch.zeros(size).index_add_(0, index[0], value)
+    damped = (degrees + damping).clamp(min=1e-6).rsqrt()
+    value = value * damped[index[0]] * damped[index[1]]
+    with warnings.catch_warnings():  # torch calls its CSR support beta
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        normalised = torch.sparse_coo_tensor(
+            index, value, (size, size), is_coalesced=True, check_invariants=False
+        ).to_sparse_csr()
+    return normalised, degrees
+
+
+def choose(graph: TypedGraph, held_out: Split, seed: int, progress: Progress) -> Fitted:
+    """Choose weights, damping and responses, and calibrate, on the `choice` part of the held-out interactions.
+
+    The vectors of the result are those of the graph without the held-out interactions.
+    """
+    judge = _Judge(held_out, max_rank(graph.vocabulary.size), seed)
+    has_links = any(edge_type[1].startswith(LINK) for edge_type in graph.edge_types)
+    weights = LINK_WEIGHTS if has_links else LINK_WEIGHTS[:1]
+    steps = len(weights) + len(DAMPINGS) - 1
+    for number, weight in enumerate(weights):
+        progress(100 * number / steps, f"trying link weight {weight}")
+        judge.try_decomposition(weight, DAMPINGS[0])
+    for number, damping in enumerate(DAMPINGS[1:], start=len(weights)):
+        progress(100 * number / steps, f"trying damping {damping}")
+        judge.try_decomposition(judge.link_weight, damping)
+    return judge.fitted()
+
+
+def refit(graph: TypedGraph, chosen: Fitted, seed: int) -> Fitted:
+    """The chosen settings on the whole graph."""
+    choice = chosen.choice
+    vectors = decompose(graph, choice.link_weight, choice.damping, max_rank(graph.vocabulary.size), seed)
+    interacted = interacted_rows(graph)
+    pairs = [_rescale(pair, vectors, graph.vocabulary, interacted) for pair in chosen.pairs]
+    return Fitted(vectors, pairs, choice)
+
+
+class _Judge:
+    """Keeps the best decomposition so far and each pair's best response in it."""
+
+    def __init__(self, held_out: Split, rank: int, seed: int) -> None:
+        self._train = held_out.train
+        self._rank = rank
+        self._seed = seed
+        self._vocabulary = held_out.train.vocabulary
+        self._interacted = interacted_rows(held_out.train)
+        self._judged = [held for held in held_out.choice if len(held.sources)]
+        self._score = -np.inf
+        self._tried: list[dict[str, float]] = []
+        self.link_weight = LINK_WEIGHTS[0]
+
+    def try_decomposition(self, link_weight: float, damping: float) -> None:
+        """Keep this decomposition if its best responses rank held-out interactions better on average."""
+        vectors = decompose(self._train, link_weight, damping, self._rank, self._seed)
+        responses = _responses(len(vectors.values))
+        found = {held.pair: self._measure(vectors, held, responses) for held in self._judged}
+        score = float(np.mean(_even([max(ndcg) for ndcg in found.values()]))) if found else 0.0
+        self._tried.append({"link_weight": link_weight, "damping": damping, "mean_log_ndcg": round(score, 5)})
+        if score > self._score:
+            self._score, self.link_weight, self._damping = score, link_weight, damping
+            self._vectors, self._responses, self._found = vectors, responses, found
+
+    def fitted(self) -> Fitted:
+        common = self._common_response()
+        choice = Choice(self.link_weight, self._damping, common, self._tried)
+        return Fitted(self._vectors, self._calibrated_pairs(common), choice)
+
+    def _calibrated_pairs(self, common: Response) -> list[Pair]:
+        """Settings of every pair of types: chosen where there are held-out sources enough, else the common ones."""
+        pairs, samples = {}, []
+        for held in self._judged:
+            enough = len(held.sources) >= MIN_SOURCES
+            response = self._responses[int(np.argmax(self._found[held.pair]))] if enough else common
+            pair = self._scaled(held.pair, response)
+            raw, hits = best_raw(self._vectors, pair, held, self._vocabulary, self._interacted)
+            samples.append((compress(raw / pair.calibration.scale), hits))
+            pairs[held.pair] = _with_logistic(pair, *samples[-1])
+        pooled = np.concatenate([raw for raw, _ in samples] or [np.empty(0)])
+        pooled_hits = np.concatenate([hits for _, hits in samples] or [np.empty(0, bool)])
+        for kinds in product(self._vocabulary.types, self._vocabulary.types):
+            if kinds not in pairs:
+                pairs[kinds] = _with_logistic(self._scaled(kinds, common), pooled, pooled_hits)
+        return [pairs[kinds] for kinds in sorted(pairs)]
+
+    def _scaled(self, kinds: tuple[str, str], response: Response) -> Pair:
+        pair = Pair(*kinds, response, Calibration(1.0, 1.0, 0.0))
+        return _rescale(pair, self._vectors, self._vocabulary, self._interacted)
+
+    def _measure(self, vectors: Vectors, held: HeldOut, responses: Sequence[Response]) -> list[float]:
+        """NDCG of one pair's held-out interactions under each response of the grid, in its order."""
+        block = self._vocabulary.block(held.target_type)
+        blank = np.zeros((len(held.sources), len(block)), dtype=np.float32)
+        mask = torch.from_numpy(mask_interacted(blank, held, block, self._interacted))
+        found = []
+        for flat, exponents in groupby(responses, key=lambda response: replace(response, exponent=0.0)):
+            raw = torch.from_numpy(vectors.raw_scores(flat, held.sources, block))
+            for response in exponents:
+                factor = torch.from_numpy(vectors.target_factor(response, block))
+                found.append(measure(torch.addcmul(mask, raw, factor), held, block).ndcg)
+        return found
+
+    def _common_response(self) -> Response:
+        """The response with the best average over the pairs, for pairs that cannot be judged.
+
+        Only responses that drop negative eigenvalues: they stand for walks of every length, as types that no
+        interaction links may be an even number of steps apart.
+        """
+        if not self._found:
+            return Response("positive", self._rank, 1.0, 0.25)
+        average = np.mean(_even(list(self._found.values())), axis=0)
+        positive = [place for place, response in enumerate(self._responses) if response.parity == "positive"]
+        return self._responses[max(positive, key=lambda place: float(average[place]))]
+
+
+def _even(ndcg: Sequence[float] | Sequence[list[float]]) -> NDArray[np.float64]:
+    """Logarithms, so that averaging over pairs gives none of them more weight for being easy."""
+    return np.log(np.asarray(ndcg) + 1e-3)
+
+
+def _responses(rank: int) -> list[Response]:
+    ranks = [rank // divisor for divisor in (1, 2, 4, 8) if rank // divisor >= 8] or [rank]
+    return [
+        Response(parity, columns, power, exponent)
+        for parity, columns, power, exponent in product(get_args(Parity), ranks, POWERS, EXPONENTS)
+    ]
+
+
+def _rescale(pair: Pair, vectors: Vectors, vocabulary: Vocabulary, interacted: Interacted) -> Pair:
+    """The same pair with the scale of these vectors: the tenth best raw score of a usual source."""
+    sources, targets = vocabulary.block(pair.source_type), vocabulary.block(pair.target_type)
+    sample = np.unique(np.linspace(sources.start, sources.stop - 1, _SCALE_SOURCES).astype(np.int64))
+    raw = vectors.raw_scores(pair.response, sample, targets)
+    for line, row in enumerate(sample):
+        raw[line, interacted.of(int(row), targets)] = 0
+    place = max(len(targets) - 10, 0)
+    tenth = np.partition(raw, place, axis=1)[:, place]
+    known = tenth[tenth > 0]
+    scale = float(np.median(known)) if len(known) else 1.0
+    return replace(pair, calibration=replace(pair.calibration, scale=scale))
+
+
+def _with_logistic(pair: Pair, x: NDArray[np.float64], hits: NDArray[np.bool_]) -> Pair:
+    """Fit slope and intercept by penalised maximum likelihood (Platt 1999), the slope kept above zero."""
+    slope, intercept = 1.0, float(np.log((hits.sum() + 1) / (len(hits) - hits.sum() + 1)))
+    for _ in range(50):  # Newton's method with one pseudo-observation around slope 1
+        chance = 1 / (1 + np.exp(-np.clip(intercept + slope * x, -30, 30)))
+        rest, weight = chance - hits, np.maximum(chance * (1 - chance), 1e-9)
+        gradient = np.array([rest @ x + (slope - 1), rest.sum() + 1e-3 * intercept])
+        hessian = np.array([[weight @ (x * x) + 1, weight @ x], [weight @ x, weight.sum() + 1e-3]])
+        step = np.linalg.solve(hessian, gradient)
+        slope, intercept = slope - step[0], intercept - step[1]
+        if np.abs(step).max() < 1e-9:
+            break
+    calibration = Calibration(pair.calibration.scale, max(float(slope), 0.05), float(intercept))
+    return replace(pair, calibration=calibration)

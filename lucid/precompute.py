@@ -1,0 +1,83 @@
+"""Recommendations computed ahead: the best targets of every source of the chosen pairs, in one DuckDB file.
+
+The file is written once and only read afterwards. Rows are sorted as they are looked up, which is what makes a
+look-up fast; an index would not.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from lucid.artifact import ENTITIES, RECOMMENDATIONS, read_config, read_interacted, read_vectors
+from lucid.ingest import Progress
+from lucid.schema import PrecomputePair
+from lucid.scoring import best_targets
+
+_SOURCES_AT_ONCE = 4096
+
+
+def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress) -> int:
+    """Write `recommendations.duckdb` into a version's folder; returns the number of recommendations.
+
+    Raises UnknownType where a pair names a type that the model lacks.
+    """
+    config, interacted = read_config(folder), read_interacted(folder)
+    vectors = read_vectors(folder, config.damping)
+    blocks = {kind: config.vocabulary.block(kind) for pair in pairs for kind in (pair.source_type, pair.target_type)}
+    total = sum(len(blocks[pair.source_type]) for pair in pairs)
+    aside = folder / f"{RECOMMENDATIONS}.new"
+    aside.unlink(missing_ok=True)
+    written = done = 0
+    with duckdb.connect(str(aside)) as connection:
+        _write_entities(connection, folder / ENTITIES)
+        for number, asked in enumerate(pairs):
+            connection.execute(
+                "INSERT INTO precomputed VALUES (?, ?, ?, ?)",
+                [number, asked.source_type, asked.target_type, asked.max_recommendations],
+            )
+            for sources in _parts(blocks[asked.source_type]):
+                progress(100 * done / total, f"{asked.source_type} → {asked.target_type}")
+                best = best_targets(
+                    vectors,
+                    config.pairs[asked.source_type, asked.target_type],
+                    sources,
+                    blocks[asked.target_type],
+                    asked.max_recommendations,
+                    interacted,
+                )
+                rows = pd.DataFrame({"source": best.source_rows, "target": best.target_rows, "score": best.scores})
+                connection.execute(
+                    "INSERT INTO recommendations SELECT $pair, source, "
+                    "row_number() OVER (PARTITION BY source ORDER BY score DESC, target), target, score "
+                    "FROM rows ORDER BY source, score DESC, target",
+                    {"pair": number},
+                )
+                written += len(rows)
+                done += len(sources)
+    os.replace(aside, folder / RECOMMENDATIONS)
+    return written
+
+
+def _write_entities(connection: duckdb.DuckDBPyConnection, entities: Path) -> None:
+    connection.execute(
+        """
+        CREATE TABLE precomputed (pair SMALLINT, source_type VARCHAR, target_type VARCHAR, max_recommendations INTEGER);
+        CREATE TABLE recommendations (
+            pair SMALLINT, source_row INTEGER, rank INTEGER, target_row INTEGER, score DOUBLE);
+        CREATE TABLE entities (row INTEGER, id VARCHAR, name VARCHAR);
+        CREATE TABLE ids (id VARCHAR, row INTEGER);"""
+    )
+    connection.execute(
+        "INSERT INTO entities SELECT row, id, name FROM read_parquet($path) ORDER BY row",
+        {"path": str(entities)},
+    )
+    connection.execute("INSERT INTO ids SELECT id, row FROM entities ORDER BY id")
+
+
+def _parts(block: range) -> Iterator[np.ndarray]:
+    for start in range(block.start, block.stop, _SOURCES_AT_ONCE):
+        yield np.arange(start, min(start + _SOURCES_AT_ONCE, block.stop), dtype=np.int64)

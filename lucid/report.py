@@ -1,0 +1,99 @@
+"""The training report: what was used, what was chosen and how good it is, as JSON and as Markdown."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, StrictUndefined
+
+from lucid.artifact import REPORT
+from lucid.dataset import Selection
+
+if TYPE_CHECKING:  # the report is also read where torch is not wanted
+    from lucid.evaluate import PairQuality
+
+_TEMPLATE = """\
+# Model `{{ model_id }}`, version {{ version }}
+
+## Data
+
+| step | kept | removed |
+|---|---:|---:|
+{% for step in steps -%}
+| {{ step.step }} | {{ "{:,}".format(step.kept) }} | {{ "{:,}".format(step.removed) }} |
+{% endfor %}
+{%- if keys %}
+## Metadata keys
+
+| key | used as | because | values | distinct | examples |
+|---|---|---|---:|---:|---|
+{% for key in keys -%}
+| {{ key.key | cell }} | {{ key.kind }} | {{ key.reason }} | {{ "{:,}".format(key["values"]) }} | {{ "{:,}".format(key.distinct) }} | {{ key.examples | join(", ") | cell }} |
+{% endfor %}
+Text is kept for later use; this model does not read it.
+{% endif %}
+## Graph
+
+{{ "{:,}".format(graph.entities) }} entities of {{ graph.entity_types | length }} types: {{ graph.entity_types | join(", ") | cell }}.
+
+| from | relation | to | edges |
+|---|---|---|---:|
+{% for edge in graph.edges -%}
+| {{ edge.source_type | cell }} | {{ edge.relation | cell }} | {{ edge.target_type | cell }} | {{ "{:,}".format(edge.count) }} |
+{% endfor %}
+## Quality on held-out interactions
+
+Sources that nothing was chosen on; the first 10 recommendations; the model next to popularity.
+
+| pair | NDCG@10 | popularity | Recall@10 | popularity | calibration error | sources |
+|---|---:|---:|---:|---:|---:|---:|
+{% for pair in pairs -%}
+| {{ pair.source_type | cell }} → {{ pair.target_type | cell }} | {{ "%.4f" % pair.model.ndcg }} | {{ "%.4f" % pair.popularity.ndcg }} | {{ "%.4f" % pair.model.recall }} | {{ "%.4f" % pair.popularity.recall }} | {{ "%.4f" % pair.calibration_error }} | {{ pair.model.sources }} |
+{% endfor %}
+## Choices
+
+Metadata links weigh {{ choice.link_weight }}, degrees are damped by {{ choice.damping }}.
+"""
+
+
+def _cell(text: object) -> str:
+    """Text that cannot end a table cell or start markup."""
+    return str(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def write_report(
+    folder: Path,
+    model_id: str,
+    version: int,
+    selection: Selection,
+    graph: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    pairs: "Sequence[PairQuality]",
+) -> None:
+    """Write `report.json`; `graph` counts its entities and edges, `choice` is what the fit chose."""
+    report = {
+        "model_id": model_id,
+        "version": version,
+        "steps": [asdict(step) for step in selection.steps],
+        "keys": [asdict(key) for key in selection.keys],
+        "graph": dict(graph),
+        "choice": dict(choice),
+        "pairs": [asdict(pair) for pair in pairs],
+    }
+    (folder / REPORT).write_text(json.dumps(report, indent=1))
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Read a version's report."""
+    report: dict[str, Any] = json.loads((folder / REPORT).read_text())
+    return report
+
+
+def as_markdown(report: Mapping[str, Any]) -> str:
+    """The report as Markdown."""
+    # Markdown, not HTML: cells are escaped for what can break a table.
+    environment = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701
+    environment.filters["cell"] = _cell
+    return environment.from_string(_TEMPLATE).render(report)

@@ -1,0 +1,204 @@
+"""The words of the contract as types: what comes in over a border, and what goes out.
+
+Covers batches, training requests, status objects and recommendation queries. Holds no behaviour beyond
+reading and checking values; all times are aware and in UTC.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+ENTITY_COLUMNS = ("id", "type", "name", "metadata", "media_url")
+INTERACTION_COLUMNS = ("type", "source_id", "target_id", "timestamp", "metadata")
+
+Kind = Literal["entities", "interactions"]
+RunStatus = Literal["running", "completed", "error"]
+OnError = Literal["set_aside", "abort"]
+OutputFormat = Literal["json", "csv"]
+Stage = Literal["queued", "select", "build", "fit", "evaluate", "precompute", "publish", "finished"]
+
+MAX_RECOMMENDATIONS = 100
+"""How many recommendations a source gets where the request does not say."""
+
+_MODEL_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def format_time(moment: datetime) -> str:
+    """Write an aware time as ISO 8601 in UTC with milliseconds and `Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _check_model_id(model_id: str) -> str:
+    if not _MODEL_ID.fullmatch(model_id):
+        raise ValueError("must be 1 to 128 of the characters A-Z a-z 0-9 . _ - :")
+    return model_id
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+ModelId = Annotated[str, AfterValidator(_check_model_id)]
+Time = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
+TextList = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_as_list)]
+Tag = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^,\x00-\x1f]+$")]
+
+
+class RejectedRow(BaseModel):
+    """One reason why one row was set aside."""
+
+    line: int = Field(description="Line of the file on which the row starts; the header is line 1.")
+    column: str | None = Field(description="Column that holds the bad value; null where the row as a whole is bad.")
+    code: str
+    message: str
+    value: str | None = Field(description="The bad value, cut at 100 characters.")
+
+
+@dataclass(frozen=True)
+class LoadedFile:
+    """What a file held: `loaded + rejected` is its number of rows."""
+
+    kind: Kind
+    loaded: int
+    rejected: int
+    errors: list[RejectedRow]
+
+
+class Batch(BaseModel):
+    """One uploaded file: immutable but for its tags and its archive mark."""
+
+    batch_id: str
+    timestamp: Time
+    tags: list[str]
+    entity_count: int = 0
+    interaction_count: int = 0
+    rejected_count: int = 0
+    status: RunStatus
+    message: str = ""
+    errors: list[RejectedRow] = []
+    archived: bool = False
+    file_name: str
+
+
+class PrecomputePair(BaseModel):
+    """A pair whose recommendations are computed ahead for every source."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source_type: str = Field(min_length=1, description="Type of the entities that get recommendations.")
+    target_type: str = Field(min_length=1, description="Type of the entities that are recommended.")
+    max_recommendations: int = Field(MAX_RECOMMENDATIONS, ge=1, le=10_000, description="How many for each source.")
+
+
+class TrainingRequest(BaseModel):
+    """What a training is asked to do."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"model_id": "videos", "maximum_interaction_age_days": 365, "data_tags": ["2026"]}]
+        },
+    )
+
+    model_id: ModelId | None = Field(
+        None, description="Name of the model; one that exists is replaced. Made up if absent."
+    )
+    maximum_interaction_age_days: int | None = Field(
+        None, ge=1, description="Leave out older interactions; those without a timestamp stay."
+    )
+    data_tags: TextList | None = Field(
+        None, description="Batches that carry any of these take part; absent: every batch not archived."
+    )
+    callback_url: str | None = Field(
+        None, max_length=2000, description="Called with the status object when the training ends."
+    )
+    precompute: list[PrecomputePair] | None = Field(
+        None, description="Further pairs to compute ahead; pairs that interactions link always are."
+    )
+
+
+class ModelStatus(BaseModel):
+    """The state of the latest training of a model."""
+
+    model_id: str
+    version: int
+    status: RunStatus
+    stage: Stage
+    progress: float = Field(ge=0, le=100)
+    message: str = ""
+    start_timestamp: Time
+    end_timestamp: Time | None = None
+    data_batch_ids: list[str] = []
+    flow_run_url: str | None = None
+
+
+class RecommendationQuery(BaseModel):
+    """A question for recommendations: for which sources, of which type, how many."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "model_id": "videos",
+                    "source_id": "user_1",
+                    "target_type": "video",
+                    "max_recommendations": 5,
+                }
+            ]
+        },
+    )
+
+    model_id: ModelId
+    source_id: TextList | None = Field(None, description="One entity or several; alias `entity_id`.")
+    source_type: TextList | None = Field(None, description="All entities of one type or several.")
+    target_type: TextList = Field(min_length=1, description="What to recommend: one type or several.")
+    max_recommendations: int = Field(
+        MAX_RECOMMENDATIONS, ge=1, le=10_000, description="How many at most for each source."
+    )
+    threshold: float = Field(0, ge=0, le=100, description="Leave out recommendations with a lower score.")
+    output_format: OutputFormat = "json"
+    exclude_interacted: bool = Field(True, description="Leave out what the source already interacted with.")
+    version: int | None = Field(None, ge=1, description="Ask this version instead of the live one.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_alias(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "entity_id" in values:
+            if values.get("source_id") is not None:
+                raise ValueError("give source_id or its alias entity_id, not both")
+            values = {**values, "source_id": values["entity_id"]}
+            del values["entity_id"]
+        return values
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "RecommendationQuery":
+        if bool(self.source_id) == bool(self.source_type):
+            raise ValueError("give exactly one of source_id and source_type")
+        return self
+
+
+class Recommendation(NamedTuple):
+    """One row of an answer; `rank` counts from 1 within its source."""
+
+    source_id: str
+    target_id: str
+    score: float
+    rank: int
+    target_type: str
+    name: str

@@ -1,0 +1,203 @@
+"""Scores from vectors: the one place that says how much a target suits a source.
+
+Used ahead of time by `lucid.precompute` and at once by `lucid.lookup`, so both give the same answer. Needs only
+numpy, as the process that answers requests never loads torch.
+
+The score of a source s and a target t is `sum_k f(l_k) v_sk v_tk * (d_t + a)^g`, with l and v the eigenpairs of the
+normalised typed graph, d the weighted degree and f the response of the pair; see `lucid.model`.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+Parity = Literal["signed", "positive"]
+
+BLOCK_SOURCES = 256
+"""Sources scored at a time; bounds memory to this many rows of scores."""
+_POPULARITY = 1e-3
+"""Weight of popularity next to the scores: decides only where the graph says nothing."""
+_SPARE = 8
+"""Candidates beyond those asked for, so that rounding in the fast pass cannot lose one at the edge."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """How strongly each eigenpair counts: `f(l) = |l|^power` for the `rank` largest |l|, zero beyond.
+
+    `parity` "signed" gives f the sign of l (walks of odd length: a type and another that it is linked to),
+    "positive" drops the negative ones (walks of every length). `exponent` is g, the weight of the target's degree.
+    """
+
+    parity: Parity
+    rank: int
+    power: float
+    exponent: float
+
+    def weights(self, values: Floats) -> Floats:
+        """f for every eigenvalue, (q) float32."""
+        sign = np.sign(values) if self.parity == "signed" else (values > 0).astype(np.float32)
+        strength: Floats = np.asarray(np.abs(values) ** self.power * sign, dtype=np.float32)
+        strength[self.rank :] = 0
+        return strength
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Score 0-100 from a raw score x: `100 / (1 + exp(-(intercept + slope * log1p(x / scale))))`.
+
+    The slope is positive, so the order stays. `scale` is the raw score that is usual for a tenth recommendation.
+    """
+
+    scale: float
+    slope: float
+    intercept: float
+
+    def score(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores 0-100 with six decimals."""
+        log_odds = self.intercept + self.slope * compress(raw / self.scale)
+        return np.round(100 / (1 + np.exp(-log_odds)), 6)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Everything that turns vectors into scores for one pair of types."""
+
+    source_type: str
+    target_type: str
+    response: Response
+    calibration: Calibration
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> "Pair":
+        return cls(
+            raw["source_type"],
+            raw["target_type"],
+            Response(**raw["response"]),
+            Calibration(**raw["calibration"]),
+        )
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Eigenvalues (q), vectors (n, q), weighted degrees (n) of all entities, and the damping a of the degrees."""
+
+    values: Floats
+    vectors: Floats
+    degrees: Floats
+    damping: float
+
+    def target_factor(self, response: Response, targets: range) -> Floats:
+        """`(d_t + a)^g` of a block of rows."""
+        degrees = self.degrees[targets.start : targets.stop]
+        return np.asarray((degrees + max(self.damping, 1e-6)) ** response.exponent, dtype=np.float32)
+
+    def raw_scores(self, response: Response, sources: Rows, targets: range) -> Floats:
+        """Scores before calibration, (sources, targets) float32."""
+        used = min(response.rank, len(self.values))
+        left = self.vectors[sources, :used] * response.weights(self.values)[:used]
+        right = self.vectors[targets.start : targets.stop, :used]
+        scores: Floats = np.asarray(left @ right.T, dtype=np.float32)
+        scores *= self.target_factor(response, targets)
+        return scores
+
+
+@dataclass(frozen=True)
+class Interacted:
+    """What each entity interacted with, either way: the rows `indices[starts[r]:starts[r + 1]]`, sorted."""
+
+    starts: NDArray[np.int64]
+    indices: NDArray[np.int32]
+
+    def of(self, row: int, targets: range) -> NDArray[np.int64]:
+        """Positions within `targets` of what one row interacted with."""
+        rows = self.indices[self.starts[row] : self.starts[row + 1]]
+        low, high = np.searchsorted(rows, (targets.start, targets.stop))
+        return rows[low:high].astype(np.int64) - targets.start
+
+    @classmethod
+    def from_edges(cls, size: int, sources: Rows, targets: Rows) -> "Interacted":
+        """Build from edges in one direction; both directions are entered, each once."""
+        keys = np.unique(np.concatenate([sources * size + targets, targets * size + sources]))
+        starts = np.searchsorted(keys, np.arange(size + 1, dtype=np.int64) * size)
+        return cls(starts, (keys % size).astype(np.int32))
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best targets of several sources, flat: rows of sources and targets and the scores, best first."""
+
+    source_rows: Rows
+    target_rows: Rows
+    scores: NDArray[np.float64]
+
+
+def compress(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`log1p` for both signs: strictly increasing over all numbers."""
+    return np.copysign(np.log1p(np.abs(values)), values)
+
+
+def best_targets(
+    vectors: Vectors, pair: Pair, sources: Rows, targets: range, count: int, interacted: Interacted | None
+) -> Best:
+    """The `count` best targets for each source, score falling, ties in the order of rows, which is that of ids.
+
+    `interacted` None leaves in what the sources interacted with. No entity is recommended to itself. The result
+    for a source does not depend on which others are asked with it.
+    """
+    blocks = [
+        _best_of_block(vectors, pair, sources[start : start + BLOCK_SOURCES], targets, count, interacted)
+        for start in range(0, len(sources), BLOCK_SOURCES)
+    ]
+    if not blocks:
+        return Best(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    return Best(
+        np.concatenate([block.source_rows for block in blocks]),
+        np.concatenate([block.target_rows for block in blocks]),
+        np.concatenate([block.scores for block in blocks]),
+    )
+
+
+def _best_of_block(
+    vectors: Vectors, pair: Pair, sources: Rows, targets: range, count: int, interacted: Interacted | None
+) -> Best:
+    raw = vectors.raw_scores(pair.response, sources, targets)
+    popularity = _popularity(vectors, pair, targets)
+    raw += popularity
+    for line, row in enumerate(sources):
+        if interacted is not None:
+            raw[line, interacted.of(int(row), targets)] = -np.inf
+        if row in targets:
+            raw[line, row - targets.start] = -np.inf
+    kept = min(count + _SPARE, len(targets))
+    candidates = np.argpartition(raw, len(targets) - kept, axis=1)[:, len(targets) - kept :]
+    allowed = np.isfinite(np.take_along_axis(raw, candidates, axis=1))
+    # The fast pass only finds candidates. Their scores are summed again in double precision, so that a source gets
+    # the same digits whatever the size of the matrix product was.
+    used = min(pair.response.rank, len(vectors.values))
+    left = vectors.vectors[sources, :used].astype(np.float64) * pair.response.weights(vectors.values)[:used]
+    right = vectors.vectors[candidates + targets.start, :used]
+    exact = np.einsum("sk,sck->sc", left, right.astype(np.float64))
+    exact *= vectors.target_factor(pair.response, targets)[candidates]
+    exact += popularity[candidates]
+    scores = np.where(allowed, pair.calibration.score(exact), -1.0)
+    order = np.lexsort((candidates, -scores), axis=1)[:, :count]
+    scores = np.take_along_axis(scores, order, axis=1)
+    chosen = np.take_along_axis(candidates, order, axis=1)
+    real = scores >= 0
+    return Best(np.repeat(sources, real.sum(axis=1)), chosen[real] + targets.start, scores[real])
+
+
+def _popularity(vectors: Vectors, pair: Pair, targets: range) -> Floats:
+    """A small bonus for targets with many edges, which orders them where a source has no edges at all."""
+    degrees = np.log1p(vectors.degrees[targets.start : targets.stop])
+    return np.asarray(
+        _POPULARITY * pair.calibration.scale * degrees / max(float(degrees.max(initial=0)), 1e-9), np.float32
+    )

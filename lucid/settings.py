@@ -1,0 +1,66 @@
+"""Settings: read once from the environment (`LUCID_…`) at the edge, then passed down."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lucid.errors import InvalidRequest
+
+
+class Settings(BaseSettings):
+    """All settings with their defaults; each is set by the environment variable `LUCID_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="LUCID_", frozen=True, extra="forbid")
+
+    home: Path = Field(Path(".lucid"), description="Folder that holds everything Lucid stores.")
+    host: str = Field("127.0.0.1", description="Address that the API and the Prefect server listen on.")
+    api_port: int = Field(8000, ge=1, le=65535)
+    prefect_port: int = Field(4200, ge=1, le=65535)
+    prefect_api_url: str | None = Field(
+        None, description="Prefect API that runs the flows; default: the one that `lucid up` starts."
+    )
+    prefect_ui_url: str | None = Field(
+        None, description="Where people open the Prefect UI; default: the API's address without /api."
+    )
+    prefect_auth_string: str | None = Field(None, description="user:password of the Prefect API, if it asks.")
+    max_file_bytes: int = Field(1_000_000_000, ge=1, description="Largest accepted file, unpacked, in bytes.")
+    max_file_rows: int = Field(10_000_000, ge=1, description="Largest accepted number of rows in a file.")
+    callback_secret: str | None = Field(
+        None, description="Signs callbacks; default: made once and kept in LUCID_HOME/callback_secret."
+    )
+    callback_allow_private: bool = Field(False, description="Allow callbacks to private and loopback addresses.")
+    callback_timeout_seconds: float = Field(10.0, gt=0)
+    keep_versions: int = Field(3, ge=1, description="Finished versions kept of each model.")
+    seed: int = Field(0, description="Seed of everything random in a training.")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @property
+    def prefect_api(self) -> str:
+        """Base URL of the Prefect API, without a trailing slash."""
+        return (self.prefect_api_url or f"http://{self.host}:{self.prefect_port}/api").rstrip("/")
+
+    @property
+    def prefect_ui(self) -> str:
+        """Base URL of the Prefect UI, without a trailing slash."""
+        return (self.prefect_ui_url or self.prefect_api.removesuffix("/api")).rstrip("/")
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises InvalidRequest for a `LUCID_…` variable that no setting has, so that a misspelt one is noticed.
+    """
+    known = {f"LUCID_{name.upper()}" for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.upper().startswith("LUCID_") and name not in known)
+    if unknown:
+        raise InvalidRequest(
+            f"unknown setting {', '.join(unknown)}; known settings are {', '.join(sorted(known))}",
+            code="unknown_setting",
+        )
+    return Settings()

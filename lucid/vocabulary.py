@@ -1,0 +1,60 @@
+"""Types and the blocks of rows that they occupy; needs neither torch nor a database to answer."""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from lucid.errors import UnknownType
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Entity types, sorted, and where each type's rows start; rows within a type follow the ids' order.
+
+    `starts` has one entry more than `types`: the number of all rows.
+    """
+
+    types: tuple[str, ...]
+    starts: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of all entities."""
+        return self.starts[-1]
+
+    def block(self, kind: str) -> range:
+        """Rows of a type; raises UnknownType."""
+        try:
+            number = self.types.index(kind)
+        except ValueError:
+            raise UnknownType(f"no entity type {kind!r} in this model; it has {', '.join(self.types)}") from None
+        return range(self.starts[number], self.starts[number + 1])
+
+    def type_numbers(self, rows: np.ndarray) -> np.ndarray:
+        """Position in `types` of each row, int64."""
+        return np.searchsorted(np.asarray(self.starts[1:]), rows, side="right")
+
+    def type_of(self, row: int) -> str:
+        return self.types[bisect_right(self.starts, row) - 1]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"types": self.types, "starts": self.starts}
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> "Vocabulary":
+        return cls(tuple(raw["types"]), tuple(raw["starts"]))
+
+
+def read_vocabulary(path: Path) -> Vocabulary:
+    """Read the types from a selection's `entities.parquet`, whose rows are sorted by type and id."""
+    with duckdb.connect() as connection:
+        counts = connection.execute(
+            'SELECT type, count(*) FROM read_parquet($path) GROUP BY type ORDER BY min("row")',
+            {"path": str(path)},
+        ).fetchall()
+    starts = np.concatenate([[0], np.cumsum([count for _, count in counts])])
+    return Vocabulary(tuple(kind for kind, _ in counts), tuple(int(start) for start in starts))

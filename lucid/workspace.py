@@ -1,0 +1,176 @@
+"""The Python API: everything Lucid does, on a folder, without a server."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+from pydantic import BaseModel, ValidationError
+
+from lucid import ingest, training
+from lucid.artifact import live_version, version_folder
+from lucid.catalog import Catalog
+from lucid.errors import InvalidRequest
+from lucid.ingest import Progress
+from lucid.lookup import Answer, Shelf
+from lucid.report import read_report
+from lucid.schema import (
+    MAX_RECOMMENDATIONS,
+    Batch,
+    ModelStatus,
+    OnError,
+    Recommendation,
+    RecommendationQuery,
+    TrainingRequest,
+)
+from lucid.settings import Settings, load_settings
+
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+class Workspace:
+    """One `LUCID_HOME`: import files, train models, get recommendations.
+
+    >>> workspace = Workspace("my-data")
+    >>> workspace.import_files(["entities.csv", "interactions.csv"], tags=["2026"])
+    >>> workspace.train("videos", maximum_interaction_age_days=365)
+    >>> workspace.recommend("videos", source_id="user_1", target_type="video", max_recommendations=5)
+    """
+
+    def __init__(self, home: str | Path | None = None, settings: Settings | None = None) -> None:
+        """Open a home, which is made if it does not exist; without one, `LUCID_HOME` or `./.lucid`."""
+        settings = settings or load_settings()
+        if home is not None:
+            settings = settings.model_copy(update={"home": Path(home).expanduser().absolute()})
+        self.settings = settings
+        self._catalog = Catalog(settings.home)
+        self._shelf = Shelf(settings.home)
+
+    def import_files(
+        self,
+        files: Sequence[str | Path],
+        tags: Sequence[str] = (),
+        on_error: OnError = "set_aside",
+        progress: Progress | None = None,
+    ) -> list[Batch]:
+        """Import CSV files, one batch each; all of them or, when one is unusable, none.
+
+        Raises UnusableFile, saying which file and why; nothing is stored then.
+        """
+        paths = [Path(file) for file in files]
+        for path in paths:
+            if not path.is_file():
+                raise InvalidRequest(f"{path}: no such file", code="no_such_file")
+        batches = ingest.new_batches([path.name for path in paths], tags)
+        self._catalog.add_batches(batches)
+        ids = [batch.batch_id for batch in batches]
+        try:
+            return ingest.import_files(self.settings, self._catalog, paths, ids, on_error, progress or _silent)
+        except BaseException:
+            self._catalog.delete_batches(ids)
+            raise
+
+    def batches(self, batch_ids: Sequence[str] | None = None, tags: Sequence[str] | None = None) -> list[Batch]:
+        """Batches in upload order; with `tags` those that carry all of them. Raises UnknownBatch."""
+        return self._catalog.batches(batch_ids, tags)
+
+    def delete_batches(self, batch_ids: Sequence[str] | None = None, tags: Sequence[str] | None = None) -> list[Batch]:
+        """Delete batches and return them; see `lucid.ingest.delete_batches`."""
+        return ingest.delete_batches(self.settings.home, self._catalog, batch_ids, tags)
+
+    def train(
+        self,
+        model_id: str | None = None,
+        *,
+        maximum_interaction_age_days: int | None = None,
+        data_tags: Sequence[str] | None = None,
+        callback_url: str | None = None,
+        precompute: Sequence[dict[str, Any]] | None = None,
+        progress: Progress | None = None,
+    ) -> ModelStatus:
+        """Train a model in this process and return its final status; a model of that name is replaced.
+
+        Raises InvalidRequest for a value the contract forbids, AlreadyTraining, and TrainingFailed with what the
+        customer can mend. The version that answered before goes on answering then.
+        """
+        request = check(
+            TrainingRequest,
+            {
+                "model_id": model_id,
+                "maximum_interaction_age_days": maximum_interaction_age_days,
+                "data_tags": list(data_tags) if data_tags is not None else None,
+                "callback_url": callback_url,
+                "precompute": list(precompute) if precompute is not None else None,
+            },
+        )
+        return training.train(self.settings, request, progress)
+
+    def status(self, model_id: str) -> ModelStatus:
+        """The status of a model's latest training; raises UnknownModel."""
+        return self._catalog.training(model_id).status
+
+    def report(self, model_id: str) -> dict[str, Any]:
+        """The training report of the live version; raises UnknownModel, ModelNotReady."""
+        home = self.settings.home
+        return read_report(version_folder(home, model_id, live_version(home, model_id)))
+
+    def recommend(
+        self,
+        model_id: str,
+        *,
+        target_type: str | Sequence[str],
+        source_id: str | Sequence[str] | None = None,
+        source_type: str | Sequence[str] | None = None,
+        max_recommendations: int = MAX_RECOMMENDATIONS,
+        threshold: float = 0,
+        exclude_interacted: bool = True,
+        version: int | None = None,
+    ) -> pd.DataFrame:
+        """Recommendations as a table: source_id, target_id, score, rank, target_type, name.
+
+        Exactly one of `source_id` and `source_type` says for whom. Unknown ids in a list have no rows; their list
+        stands in the table's `attrs["unknown_source_ids"]`. Raises as `Shelf.recommend` does.
+        """
+        query = check(
+            RecommendationQuery,
+            {
+                "model_id": model_id,
+                "target_type": _list(target_type),
+                "source_id": _list(source_id),
+                "source_type": _list(source_type),
+                "max_recommendations": max_recommendations,
+                "threshold": threshold,
+                "exclude_interacted": exclude_interacted,
+                "version": version,
+            },
+        )
+        answer = self.answer(query)
+        table = pd.DataFrame([row for block in answer.blocks for row in block], columns=list(Recommendation._fields))
+        table.attrs["unknown_source_ids"] = answer.unknown_source_ids
+        return table
+
+    def answer(self, query: RecommendationQuery) -> Answer:
+        """The same in blocks, for answers too large for memory."""
+        return self._shelf.recommend(query)
+
+
+def check(model: type[Checked], values: dict[str, Any]) -> Checked:
+    """Read values into a border type; raises InvalidRequest with one line that names each bad field."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = [
+            ": ".join(part for part in (".".join(str(place) for place in detail["loc"]), detail["msg"]) if part)
+            for detail in error.errors()
+        ]
+        raise InvalidRequest("; ".join(problems)) from error
+
+
+def _list(value: str | Sequence[str] | None) -> list[str] | None:
+    if value is None:
+        return None
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _silent(_percent: float, _doing: str) -> None:
+    """Progress that nobody watches."""
