@@ -261,7 +261,7 @@ def _ask(out: Console, client: httpx.Client, story: _Story, source_type: str, ta
         table.add_row(f"{row['score']:.1f}", row["name"] or row["target_id"], row["target_id"])
     out.print(table)
     before = [_called(story, target) for target in dict.fromkeys(story.interacted[known[0]])][:SHOWN]
-    out.print(f"  It interacted with, among others: {', '.join(before)}", markup=False)
+    out.print(f"  It interacted with, for example: {', '.join(before)}", markup=False)
     answers = len({row["source_id"] for row in several})
     out.print(
         f"  Asked for {answers} at once: {len(several)} rows. All as CSV: {rows - 1:,} rows, {size / 1e6:.1f} MB."

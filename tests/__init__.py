@@ -1,0 +1,1 @@
+"""Claims about the product, each on small real data with the real engines."""

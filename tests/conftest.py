@@ -1,0 +1,51 @@
+"""What several tests need: a workspace in an empty folder, and a way to write CSV files."""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS
+from lucid.settings import Settings
+from lucid.workspace import Workspace
+
+WriteCsv = Callable[..., Path]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture
+def workspace(settings: Settings) -> Workspace:
+    return Workspace(settings=settings)
+
+
+@pytest.fixture
+def entities_csv(tmp_path: Path) -> WriteCsv:
+    """Writes rows of (id, type, name, metadata, media_url), each cut short as one likes."""
+
+    def write(*rows: Sequence[str], name: str = "entities.csv") -> Path:
+        return _write(tmp_path / name, ENTITY_COLUMNS, rows)
+
+    return write
+
+
+@pytest.fixture
+def interactions_csv(tmp_path: Path) -> WriteCsv:
+    """Writes rows of (type, source_id, target_id, timestamp, metadata), each cut short as one likes."""
+
+    def write(*rows: Sequence[str], name: str = "interactions.csv") -> Path:
+        return _write(tmp_path / name, INTERACTION_COLUMNS, rows)
+
+    return write
+
+
+def _write(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows([*row, *[""] * (len(columns) - len(row))] for row in rows)
+    return path

@@ -1,0 +1,180 @@
+"""Import: what loads, what is set aside with which reason, what is refused as a whole."""
+
+import gzip
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from lucid.errors import InvalidRequest, UnusableFile
+from lucid.ingest import batch_folder
+from lucid.schema import Batch
+from lucid.settings import Settings
+from lucid.workspace import Workspace
+from tests.conftest import WriteCsv
+
+ENTITY_HEADER = "id,type,name,metadata,media_url\n"
+INTERACTION_HEADER = "type,source_id,target_id,timestamp,metadata\n"
+
+
+def stored(workspace: Workspace, batch: Batch, columns: str = "*") -> list[tuple[object, ...]]:
+    path = batch_folder(workspace.settings.home, batch.batch_id) / "rows.parquet"
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.execute(f"SELECT {columns} FROM read_parquet(?)", [str(path)]).fetchall()
+
+
+def test_columns_are_found_by_name_in_any_order(workspace: Workspace, tmp_path: Path) -> None:
+    """A reordered header with surplus columns loads every cell into its own column."""
+    file = tmp_path / "a.csv"
+    file.write_text('name,extra,media_url,id,extra,type,metadata\nAda,x,http://a.b/c,u1,y,user,"{""a"": 1}"\n')
+
+    (batch,) = workspace.import_files([file])
+
+    assert [("u1", "user", "Ada", '{"a": 1}', "http://a.b/c")] == stored(workspace, batch)
+    assert (1, 0, 0) == (batch.entity_count, batch.interaction_count, batch.rejected_count)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ENTITY_HEADER.encode() + b"u1,user,A,,\nu2,user,B,,\n",
+        b"\xef\xbb\xbf" + ENTITY_HEADER.encode() + b"u1,user,A,,\nu2,user,B,,\n",
+        (ENTITY_HEADER + "u1,user,A,,\nu2,user,B,,\n").replace("\n", "\r\n").encode(),
+        ENTITY_HEADER.encode() + b"u1,user,A,,\nu2,user,B,,",
+        gzip.compress(ENTITY_HEADER.encode() + b"u1,user,A,,\nu2,user,B,,\n"),
+    ],
+    ids=["plain", "byte order mark", "CRLF", "no newline at the end", "gzip"],
+)
+def test_forms_of_a_file_that_mean_the_same_load_the_same(workspace: Workspace, tmp_path: Path, content: bytes) -> None:
+    """Byte order mark, line endings and compression change nothing."""
+    file = tmp_path / "a.csv"
+    file.write_bytes(content)
+
+    (batch,) = workspace.import_files([file])
+
+    assert [("u1", "A"), ("u2", "B")] == stored(workspace, batch, "id, name")
+
+
+def test_bad_rows_are_set_aside_with_line_column_and_code(workspace: Workspace, tmp_path: Path) -> None:
+    """Good rows load; each bad one names the line on which it starts, also after cells with line breaks."""
+    file = tmp_path / "a.csv"
+    file.write_text(
+        ENTITY_HEADER
+        + 'u1,user,"two\nlines",,\n'  # lines 2 and 3
+        + "u2,user\n"  # line 4
+        + ",user,no id,,\n"  # line 5
+        + 'u3,user,"three\nmore\nlines",[1],\n'  # lines 6 to 8
+        + "u4,user,,,ftp://a\n"  # line 9
+        + "u5,user,,,\n"
+        + "u6,,,,\n"  # line 11
+        + "u7,user,nul\x00,,\n"  # line 12
+        + "u8,user,a,,,surplus\n"  # line 13
+    )
+
+    (batch,) = workspace.import_files([file])
+
+    assert (2, 7) == (batch.entity_count, batch.rejected_count)
+    assert [
+        (4, None, "missing_columns"),
+        (5, "id", "empty_value"),
+        (6, "metadata", "invalid_metadata"),
+        (9, "media_url", "invalid_url"),
+        (11, "type", "empty_value"),
+        (12, "name", "invalid_character"),
+        (13, None, "too_many_columns"),
+    ] == [(error.line, error.column, error.code) for error in batch.errors]
+
+
+def test_timestamps_are_utc_whatever_their_form(workspace: Workspace, tmp_path: Path) -> None:
+    """ISO 8601 without an offset is UTC, an offset is applied, digits are Unix seconds, empty stays empty."""
+    file = tmp_path / "i.csv"
+    stamps = ["2024-03-01", "2024-03-01T12:00", "2024-03-01T12:00:00+02:00", "2024-03-01T10:00Z", "1709287200", ""]
+    file.write_text(INTERACTION_HEADER + "".join(f"saw,u,v,{stamp},\n" for stamp in stamps))
+
+    (batch,) = workspace.import_files([file])
+
+    times = [row[0] for row in stored(workspace, batch, "strftime(timestamp, '%d %H:%M')")]
+    assert ["01 00:00", "01 12:00", "01 10:00", "01 10:00", "01 10:00", None] == times
+
+
+@pytest.mark.parametrize(
+    "stamp", ["yesterday", "2024-13-01", "infinity", "nan", "1e400", "01/02/2024", "99999999999999"]
+)
+def test_other_timestamps_are_bad_rows(workspace: Workspace, tmp_path: Path, stamp: str) -> None:
+    """What is neither ISO 8601 nor Unix seconds is set aside, not guessed."""
+    file = tmp_path / "i.csv"
+    file.write_text(INTERACTION_HEADER + f"saw,u,v,{stamp},\nsaw,u,v,,\n")
+
+    (batch,) = workspace.import_files([file])
+
+    assert (1, 1, "invalid_timestamp") == (batch.interaction_count, batch.rejected_count, batch.errors[0].code)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "no_rows"),
+        (ENTITY_HEADER.encode(), "no_rows"),
+        (b"id,type,name\n1,user,A\n", "missing_column"),
+        (b"id,type,name,metadata,media_url,source_id,target_id,timestamp\n1,u,,,,a,b,\n", "mixed_kinds"),
+        (b"id,id,type,name,metadata,media_url\n1,1,user,A,,\n", "duplicate_column"),
+        (ENTITY_HEADER.encode() + "u1,user,Zoë,,\n".encode("latin-1"), "not_utf8"),
+        (b"PK\x03\x04\x14\x00\x00\x00\x08\x00", "not_csv"),
+        (b"\x1f\x8bnot really gzip", "not_csv"),
+        (gzip.compress(ENTITY_HEADER.encode() * 9)[:-12], "not_csv"),
+        (ENTITY_HEADER.encode() + b"u1,user,A,,\n" * 60, "too_big"),
+        (gzip.compress(ENTITY_HEADER.encode() + b"u1,user,A,,\n" * 4000), "too_big"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_unusable_file_is_refused_and_leaves_nothing(tmp_path: Path, content: bytes, code: str) -> None:
+    """One clear error that names the file; no batch, no file on disk."""
+    workspace = Workspace(settings=Settings(home=tmp_path / "home", max_file_rows=50, max_file_bytes=40_000))
+    file = tmp_path / "bad.csv"
+    file.write_bytes(content)
+
+    with pytest.raises(UnusableFile, match=r"^bad\.csv: ") as caught:
+        workspace.import_files([file])
+
+    assert code == caught.value.code
+    assert [] == workspace.batches()
+    assert [] == [path for path in (tmp_path / "home").rglob("*") if path.is_file() and path.name != "catalog.duckdb"]
+
+
+def test_one_unusable_file_refuses_all_of_the_call(
+    workspace: Workspace, entities_csv: WriteCsv, tmp_path: Path
+) -> None:
+    """The files of one import are stored together or not at all."""
+    bad = tmp_path / "bad.csv"
+    bad.write_text("what,ever\n1,2\n")
+
+    with pytest.raises(UnusableFile):
+        workspace.import_files([entities_csv(("u1", "user")), bad])
+
+    assert [] == workspace.batches()
+
+
+def test_abort_refuses_a_file_with_any_bad_row(workspace: Workspace, entities_csv: WriteCsv) -> None:
+    """With on_error=abort the first bad row is named and nothing is stored."""
+    with pytest.raises(UnusableFile, match="line 3, column type") as caught:
+        workspace.import_files([entities_csv(("u1", "user"), ("u2", ""))], on_error="abort")
+
+    assert "bad_row" == caught.value.code
+    assert [] == workspace.batches()
+
+
+def test_tags_find_batches_that_carry_all_of_them(workspace: Workspace, entities_csv: WriteCsv) -> None:
+    """Asking by tags returns the batches that have every one; deleting works the same way."""
+    workspace.import_files([entities_csv(("u1", "user"))], tags=["a"])
+    (both,) = workspace.import_files([entities_csv(("u2", "user"))], tags=["a", "b"])
+
+    assert [both] == workspace.batches(tags=["b", "a"])
+    assert [both] == workspace.delete_batches(tags=["b"])
+    assert 1 == len(workspace.batches())
+
+
+def test_deleting_without_naming_anything_is_refused(workspace: Workspace) -> None:
+    """An empty condition does not mean everything."""
+    with pytest.raises(InvalidRequest):
+        workspace.delete_batches()
