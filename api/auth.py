@@ -24,6 +24,7 @@ class KeyRing:
         self._catalog = catalog
         self._keys: list[ApiKey] = []
         self._read_at = float("-inf")
+        self._seen = 0
         self._reading = threading.Lock()
 
     def check(self, secret: str | None, scope: Scope) -> None:
@@ -35,10 +36,11 @@ class KeyRing:
             raise Forbidden(f"this key lacks the scope {scope!r}; it has {', '.join(key.scopes)}")
 
     def _find(self, secret: str) -> ApiKey:
-        self._refresh(older_than=REFRESH_SECONDS)
+        if time.monotonic() - self._read_at > REFRESH_SECONDS:
+            self._read()
         found = self._matching(secret)
-        if found is None:  # it may have been made a moment ago; look at most once a second
-            self._refresh(older_than=1.0)
+        if found is None and self._changed() != self._seen:  # it may have been made a moment ago
+            self._read()
             found = self._matching(secret)
         if found is None:
             raise Unauthorized("unknown API key; make one with: lucid keys create")
@@ -49,17 +51,18 @@ class KeyRing:
         matches = [key for key in self._keys if hmac.compare_digest(key.hash, digest)]
         return matches[0] if matches else None
 
-    def _refresh(self, *, older_than: float) -> None:
-        if time.monotonic() - self._read_at < older_than or not self._reading.acquire(blocking=not self._keys):
-            return
-        try:
-            self._keys = self._catalog.keys()
-            self._read_at = time.monotonic()
-        except LucidError:
-            if not self._keys:  # the catalog is busy; the keys known so far go on
-                raise
-        finally:
-            self._reading.release()
+    def _changed(self) -> int:
+        """When the catalog was last written."""
+        return self._catalog.path.stat().st_mtime_ns
+
+    def _read(self) -> None:
+        with self._reading:
+            self._read_at, seen = time.monotonic(), self._changed()
+            try:
+                self._keys, self._seen = self._catalog.keys(), seen
+            except LucidError:
+                if not self._keys:  # the catalog is busy: the keys known so far go on
+                    raise
 
 
 def needs(scope: Scope) -> Any:

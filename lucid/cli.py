@@ -14,9 +14,9 @@ from rich.table import Table
 
 from lucid.errors import LucidError
 from lucid.ingest import Progress as Report
-from lucid.schema import OnError, OutputFormat, RecommendationQuery
+from lucid.schema import OnError, OutputFormat, RecommendationQuery, check
 from lucid.settings import load_settings
-from lucid.workspace import Workspace, check
+from lucid.workspace import Workspace
 
 app = typer.Typer(
     help="Self-hosted recommendations: CSV in, recommendations out. Everything lives under LUCID_HOME (./.lucid).",

@@ -143,6 +143,7 @@ def import_files(
         progress(100, "done")
     for batch_id in batch_ids:
         forget_lock(settings.home, f"import-{batch_id}")
+        shutil.rmtree(upload_folder(settings.home, batch_id), ignore_errors=True)
     return catalog.batches(batch_ids)
 
 

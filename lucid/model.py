@@ -18,6 +18,8 @@ from typing import get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
 from torch import Tensor
 
 from lucid.evaluate import HeldOut, Split, best_raw, interacted_rows, mask_interacted, measure
@@ -224,30 +226,29 @@ def _responses(rank: int) -> list[Response]:
 
 
 def _rescale(pair: Pair, vectors: Vectors, vocabulary: Vocabulary, interacted: Interacted) -> Pair:
-    """The same pair with the scale of these vectors: the tenth best raw score of a usual source."""
+    """The same pair with the scale of these vectors: the best raw score of a usual source."""
     sources, targets = vocabulary.block(pair.source_type), vocabulary.block(pair.target_type)
     sample = np.unique(np.linspace(sources.start, sources.stop - 1, _SCALE_SOURCES).astype(np.int64))
     raw = vectors.raw_scores(pair.response, sample, targets)
     for line, row in enumerate(sample):
         raw[line, interacted.of(int(row), targets)] = 0
-    place = max(len(targets) - 10, 0)
-    tenth = np.partition(raw, place, axis=1)[:, place]
-    known = tenth[tenth > 0]
+    best = raw.max(axis=1)
+    known = best[best > 0]
     scale = float(np.median(known)) if len(known) else 1.0
     return replace(pair, calibration=replace(pair.calibration, scale=scale))
 
 
 def _with_logistic(pair: Pair, x: NDArray[np.float64], hits: NDArray[np.bool_]) -> Pair:
-    """Fit slope and intercept by penalised maximum likelihood (Platt 1999), the slope kept above zero."""
-    slope, intercept = 1.0, float(np.log((hits.sum() + 1) / (len(hits) - hits.sum() + 1)))
-    for _ in range(50):  # Newton's method with one pseudo-observation around slope 1
-        chance = 1 / (1 + np.exp(-np.clip(intercept + slope * x, -30, 30)))
-        rest, weight = chance - hits, np.maximum(chance * (1 - chance), 1e-9)
-        gradient = np.array([rest @ x + (slope - 1), rest.sum() + 1e-3 * intercept])
-        hessian = np.array([[weight @ (x * x) + 1, weight @ x], [weight @ x, weight.sum() + 1e-3]])
-        step = np.linalg.solve(hessian, gradient)
-        slope, intercept = slope - step[0], intercept - step[1]
-        if np.abs(step).max() < 1e-9:
-            break
-    calibration = Calibration(pair.calibration.scale, max(float(slope), 0.05), float(intercept))
+    """Fit slope and intercept by penalised maximum likelihood (Platt 1999); the slope stays above zero."""
+
+    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        slope, intercept = parameters
+        log_odds = intercept + slope * x
+        rest = expit(log_odds) - hits
+        value = np.logaddexp(0, log_odds).sum() - log_odds[hits].sum() + (slope - 1) ** 2 / 2 + intercept**2 / 200
+        return float(value), np.array([rest @ x + slope - 1, rest.sum() + intercept / 100])
+
+    start = np.array([1.0, np.log((hits.sum() + 1) / (len(hits) - hits.sum() + 1))])
+    slope, intercept = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.05, None), (None, None)]).x
+    calibration = replace(pair.calibration, slope=float(slope), intercept=float(intercept))
     return replace(pair, calibration=calibration)

@@ -7,7 +7,7 @@ reading and checking values; all times are aware and in UTC.
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -16,8 +16,11 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationError,
     model_validator,
 )
+
+from lucid.errors import InvalidRequest
 
 ENTITY_COLUMNS = ("id", "type", "name", "metadata", "media_url")
 INTERACTION_COLUMNS = ("type", "source_id", "target_id", "timestamp", "metadata")
@@ -31,6 +34,8 @@ Stage = Literal["queued", "select", "build", "fit", "evaluate", "precompute", "p
 MAX_RECOMMENDATIONS = 100
 """How many recommendations a source gets where the request does not say."""
 
+Checked = TypeVar("Checked", bound=BaseModel)
+
 _MODEL_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -41,6 +46,20 @@ def utc_now() -> datetime:
 def format_time(moment: datetime) -> str:
     """Write an aware time as ISO 8601 in UTC with milliseconds and `Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def check(model: type[Checked], values: dict[str, Any]) -> Checked:
+    """Read values into a border type; raises InvalidRequest with one line that names each bad field."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InvalidRequest(describe(error)) from error
+
+
+def describe(error: ValidationError) -> str:
+    """One line that names each bad field and what is wrong with it."""
+    problems = ((".".join(str(place) for place in detail["loc"]), detail["msg"]) for detail in error.errors())
+    return "; ".join(": ".join(part for part in problem if part) for problem in problems)
 
 
 def _check_model_id(model_id: str) -> str:

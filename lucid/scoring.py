@@ -19,7 +19,7 @@ Parity = Literal["signed", "positive"]
 
 BLOCK_SOURCES = 256
 """Sources scored at a time; bounds memory to this many rows of scores."""
-_POPULARITY = 1e-3
+_POPULARITY = 1e-4
 """Weight of popularity next to the scores: decides only where the graph says nothing."""
 _SPARE = 8
 """Candidates beyond those asked for, so that rounding in the fast pass cannot lose one at the edge."""
@@ -50,7 +50,7 @@ class Response:
 class Calibration:
     """Score 0-100 from a raw score x: `100 / (1 + exp(-(intercept + slope * log1p(x / scale))))`.
 
-    The slope is positive, so the order stays. `scale` is the raw score that is usual for a tenth recommendation.
+    The slope is positive, so the order stays. `scale` is the raw score that is usual for a first recommendation.
     """
 
     scale: float
@@ -59,7 +59,7 @@ class Calibration:
 
     def score(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
         """Scores 0-100 with six decimals."""
-        log_odds = self.intercept + self.slope * compress(raw / self.scale)
+        log_odds = np.clip(self.intercept + self.slope * compress(raw / self.scale), -36, 36)
         return np.round(100 / (1 + np.exp(-log_odds)), 6)
 
 

@@ -3,10 +3,11 @@
 import os
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lucid.errors import InvalidRequest
+from lucid.schema import describe
 
 
 class Settings(BaseSettings):
@@ -54,7 +55,8 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """Read the settings from the environment.
 
-    Raises InvalidRequest for a `LUCID_…` variable that no setting has, so that a misspelt one is noticed.
+    Raises InvalidRequest for a bad value, and for a `LUCID_…` variable that no setting has, so that a misspelt one
+    is noticed.
     """
     known = {f"LUCID_{name.upper()}" for name in Settings.model_fields}
     unknown = sorted(name for name in os.environ if name.upper().startswith("LUCID_") and name not in known)
@@ -63,4 +65,7 @@ def load_settings() -> Settings:
             f"unknown setting {', '.join(unknown)}; known settings are {', '.join(sorted(known))}",
             code="unknown_setting",
         )
-    return Settings()
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise InvalidRequest(f"bad setting (LUCID_…) {describe(error)}", code="invalid_setting") from error

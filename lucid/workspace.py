@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ValidationError
 
 from lucid import ingest, training
 from lucid.artifact import live_version, version_folder
@@ -22,10 +21,9 @@ from lucid.schema import (
     Recommendation,
     RecommendationQuery,
     TrainingRequest,
+    check,
 )
 from lucid.settings import Settings, load_settings
-
-Checked = TypeVar("Checked", bound=BaseModel)
 
 
 class Workspace:
@@ -152,18 +150,6 @@ class Workspace:
     def answer(self, query: RecommendationQuery) -> Answer:
         """The same in blocks, for answers too large for memory."""
         return self._shelf.recommend(query)
-
-
-def check(model: type[Checked], values: dict[str, Any]) -> Checked:
-    """Read values into a border type; raises InvalidRequest with one line that names each bad field."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        problems = [
-            ": ".join(part for part in (".".join(str(place) for place in detail["loc"]), detail["msg"]) if part)
-            for detail in error.errors()
-        ]
-        raise InvalidRequest("; ".join(problems)) from error
 
 
 def _list(value: str | Sequence[str] | None) -> list[str] | None:

@@ -1,0 +1,96 @@
+"""A real service for tests: started as a user starts it, talked to over HTTP."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+SECRET = "a secret for callbacks"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(what: Callable[[], Any], seconds: float, doing: str) -> Any:
+    """Ask again and again until the answer is true, and return it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := what():
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"waited {seconds} s in vain for {doing}")
+
+
+class Service:
+    """`lucid up` on a home of its own, with free ports."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.log = home.with_suffix(".log")
+        self.api_port, self.prefect_port = free_port(), free_port()
+
+    def start(self) -> None:
+        """Start and wait until it says that it is ready."""
+        environment = {
+            **os.environ,
+            "LUCID_HOME": str(self.home),
+            "LUCID_API_PORT": str(self.api_port),
+            "LUCID_PREFECT_PORT": str(self.prefect_port),
+            "LUCID_CALLBACK_SECRET": SECRET,
+            "LUCID_CALLBACK_ALLOW_PRIVATE": "true",
+        }
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "lucid", "up"], env=environment, stdout=output, stderr=output
+            )
+        wait_until(lambda: "Ready." in self.said() or self.process.poll() is not None, 90, "the service")
+        assert self.process.poll() is None, self.said()
+
+    def stop(self) -> float:
+        """Press Ctrl-C and return how many seconds it took to end."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(30)
+        return time.monotonic() - began
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def first_key(self) -> str:
+        """The API key that the first start printed."""
+        found = re.search(r"lucid_\S+", self.said())
+        assert found, self.said()
+        return found[0]
+
+    def client(self, key: str | None) -> httpx.Client:
+        headers = {"apikey": key} if key else {}
+        return httpx.Client(
+            base_url=f"http://127.0.0.1:{self.api_port}/v1/recommender", headers=headers, timeout=60, trust_env=False
+        )
+
+    def prefect(self, path: str, body: dict[str, Any]) -> Any:
+        """Ask the Prefect server's API."""
+        url = f"http://127.0.0.1:{self.prefect_port}/api{path}"
+        return httpx.post(url, json=body, timeout=30, trust_env=False).raise_for_status().json()
+
+
+def wait_for_training(client: httpx.Client, model_id: str) -> dict[str, Any]:
+    """Poll the status until the training has ended, and return it."""
+
+    def ended() -> dict[str, Any] | None:
+        status: dict[str, Any] = client.get("/status", params={"model_id": model_id}).raise_for_status().json()
+        return status if status["status"] != "running" else None
+
+    found: dict[str, Any] = wait_until(ended, 120, f"the training of {model_id}")
+    return found

@@ -1,0 +1,131 @@
+"""The `lucid` command, used as a person uses it."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.checkerboard import write_checkerboard
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    files = [str(file) for file in write_checkerboard(folder)]
+    home = folder / "home"
+    imported = lucid(home, "import", *files, "--tags", "a,b")
+    trained = lucid(home, "train", "--model-id", "board", "--data-tags", "b,c", "--maximum-interaction-age-days", "30")
+    assert (0, 0) == (imported.returncode, trained.returncode), imported.stderr + trained.stderr
+    assert "version 1 is live" in trained.stdout
+    return home
+
+
+def lucid(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lucid", *arguments],
+        env={**os.environ, "LUCID_HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_recommendations_come_as_csv_and_json(home: Path) -> None:
+    """Ids follow --source-id one after the other; both formats hold the same rows."""
+    asked = ("recommend", "--model-id", "board", "--source-id", "u01", "u02", "--target-type", "item")
+
+    as_csv = lucid(home, *asked, "--max-recommendations", "2")
+    as_json = lucid(home, *asked, "--max-recommendations", "2", "--output-format", "json")
+
+    rows = list(csv.DictReader(io.StringIO(as_csv.stdout)))
+    assert ["u01", "u01", "u02", "u02"] == [row["source_id"] for row in rows]
+    assert rows == [
+        {name: str(value) for name, value in row.items()} for row in json.loads(as_json.stdout)["recommendations"]
+    ]
+
+
+def test_a_whole_type_goes_to_a_file(home: Path, tmp_path: Path) -> None:
+    """--output writes the file and prints nothing."""
+    file = tmp_path / "all.csv"
+
+    done = lucid(
+        home,
+        "recommend",
+        "--model-id",
+        "board",
+        "--source-type",
+        "user",
+        "--target-type",
+        "item",
+        "--output",
+        str(file),
+    )
+
+    assert (0, "") == (done.returncode, done.stdout)
+    assert 30 == len({row["source_id"] for row in csv.DictReader(io.StringIO(file.read_text()))})
+
+
+def test_status_is_json(home: Path) -> None:
+    """The status object as the API gives it."""
+    found = json.loads(lucid(home, "status", "--model-id", "board").stdout)
+
+    assert ("board", 1, "completed", 100) == tuple(
+        found[name] for name in ("model_id", "version", "status", "progress")
+    )
+    assert 2 == len(found["data_batch_ids"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("status", "--model-id", "none"), "no model 'none'"),
+        (("import", "nowhere.csv"), "nowhere.csv: no such file"),
+        (("train", "--model-id", "a b"), "model_id"),
+        (("train", "--model-id", "m", "--data-tags", "x"), "no batch was selected"),
+        (
+            ("recommend", "--model-id", "board", "--source-id", "u01", "--target-type", "book"),
+            "it has colour, item, user",
+        ),
+        (("recommend", "--model-id", "board", "--target-type", "item"), "exactly one of source_id and source_type"),
+        (("recommend", "--model-id", "none", "--source-id", "a", "--target-type", "b"), "no model 'none'"),
+        (("down",), "no service runs"),
+        (("keys", "create", "--scopes", "everything"), "unknown scope"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_failure_is_one_clear_line_and_exit_code_1(home: Path, arguments: tuple[str, ...], told: str) -> None:
+    """No traceback, no half answer."""
+    failed = lucid(home, *arguments)
+
+    assert (1, "", 1) == (failed.returncode, failed.stdout, failed.stderr.count("\n")), failed.stderr
+    assert failed.stderr.startswith("lucid: ")
+    assert told in failed.stderr
+
+
+def test_a_misspelt_setting_is_refused(tmp_path: Path) -> None:
+    """A LUCID_ variable that no setting has is named rather than ignored."""
+    failed = lucid(tmp_path, "status", "--model-id", "m", LUCID_API_PROT="1")
+
+    assert 1 == failed.returncode
+    assert "unknown setting LUCID_API_PROT" in failed.stderr
+
+
+def test_a_setting_with_a_bad_value_is_one_line(tmp_path: Path) -> None:
+    """A port that is no number is named."""
+    failed = lucid(tmp_path, "status", "--model-id", "m", LUCID_API_PORT="eighty")
+
+    assert (1, 1) == (failed.returncode, failed.stderr.count("\n"))
+    assert "api_port: Input should be a valid integer" in failed.stderr
+
+
+def test_keys_are_stored_as_hashes_only(tmp_path: Path) -> None:
+    """The printed secret is found in no file."""
+    secret = lucid(tmp_path, "keys", "create").stdout.strip()
+
+    assert secret.startswith("lucid_")
+    assert [] == [path for path in tmp_path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]

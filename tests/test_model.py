@@ -1,0 +1,249 @@
+"""The model: laws that hold on data where the right answer is known."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import HeteroData
+
+from lucid.artifact import read_config, read_vectors, version_folder
+from lucid.evaluate import HeldOut, interacted_rows, measure, split
+from lucid.graph import TypedGraph
+from lucid.model import choose, decompose, refit
+from lucid.scoring import Calibration, Interacted, Pair, Response, Vectors, best_targets
+from lucid.vocabulary import Vocabulary
+from lucid.workspace import Workspace
+from tests.checkerboard import ITEMS, USERS, liked, train_checkerboard, withheld
+
+
+def board(*, shuffle: int | None = None) -> TypedGraph:
+    """The checkerboard as a graph, its edges in another order if a seed is given."""
+    edges = np.array([(user, item) for user in range(USERS) for item in range(ITEMS) if liked(user, item)]).T
+    if shuffle is not None:
+        edges = edges[:, np.random.default_rng(shuffle).permutation(edges.shape[1])]
+    data = HeteroData()
+    data["item"].num_nodes, data["user"].num_nodes = ITEMS, USERS
+    store = data["user", "interaction:likes", "item"]
+    store.edge_index = torch.from_numpy(edges)
+    store.time = torch.full((edges.shape[1],), torch.nan, dtype=torch.float64)
+    store.repeats = torch.ones(edges.shape[1], dtype=torch.int64)
+    return TypedGraph(data, Vocabulary(("item", "user"), (0, ITEMS, ITEMS + USERS)))
+
+
+def quiet(_percent: float, _doing: str) -> None:
+    """Progress that nobody watches."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("board")
+    return train_checkerboard(Workspace(folder / "home"), folder)
+
+
+def test_the_withheld_checkerboard_item_is_found_first(trained: Workspace) -> None:
+    """Every user is first recommended the one item of its colour that it has not liked."""
+    table = trained.recommend("board", source_type="user", target_type="item", max_recommendations=1)
+
+    first = dict(zip(table["source_id"], table["target_id"], strict=True))
+    assert {f"u{user:02}": f"i{withheld(user):02}" for user in range(USERS)} == first
+
+
+def test_types_that_nothing_links_directly_can_be_asked(trained: Workspace) -> None:
+    """Users are recommended the colour of their items, though no interaction links users and colours."""
+    table = trained.recommend("board", source_type="user", target_type="colour", max_recommendations=1)
+
+    first = dict(zip(table["source_id"], table["name"], strict=True))
+    assert {f"u{user:02}": "white" if user % 2 else "black" for user in range(USERS)} == first
+
+
+def test_users_of_one_colour_are_nearest_to_each_other(trained: Workspace) -> None:
+    """Within one type, the best are those with the same taste, never the source itself."""
+    table = trained.recommend("board", source_id=["u00", "u01"], target_type="user", max_recommendations=USERS // 2 - 1)
+
+    assert {
+        source: {int(target[1:]) % 2 for target in rows} for source, rows in table.groupby("source_id")["target_id"]
+    } == {
+        "u00": {0},
+        "u01": {1},
+    }
+    assert not (table["source_id"] == table["target_id"]).any()
+
+
+def test_saved_and_loaded_vectors_give_the_same_scores(trained: Workspace) -> None:
+    """What was computed ahead at training equals what the stored vectors give."""
+    folder = version_folder(trained.settings.home, "board", 1)
+    config = read_config(folder)
+    vectors, vocabulary = read_vectors(folder, config.damping), config.vocabulary
+    block = vocabulary.block("user")
+    interacted = Interacted.from_edges(vocabulary.size, np.empty(0, np.int64), np.empty(0, np.int64))
+
+    stored = trained.recommend("board", source_type="user", target_type="user", max_recommendations=5)
+    best = best_targets(vectors, config.pairs["user", "user"], np.arange(block.start, block.stop), block, 5, interacted)
+
+    assert stored["score"].tolist() == best.scores.tolist()
+
+
+def test_the_same_seed_gives_the_same_model() -> None:
+    """Two fits with one seed agree to the last bit, another seed may differ."""
+    first, second = (refit(board(), choose(board(), split(board(), 7), 7, quiet), 7) for _ in range(2))
+
+    assert np.array_equal(first.vectors.vectors, second.vectors.vectors)
+    assert first.pairs == second.pairs
+
+
+def test_the_order_of_edges_does_not_matter() -> None:
+    """Shuffled edges give the same scores."""
+    response = Response("signed", 12, 1.0, 0.25)
+    sources, items = np.arange(ITEMS, ITEMS + USERS), range(ITEMS)
+
+    plain, shuffled = (decompose(graph, 1.0, 3.0, 12, 0) for graph in (board(), board(shuffle=3)))
+
+    assert np.allclose(
+        plain.raw_scores(response, sources, items), shuffled.raw_scores(response, sources, items), atol=1e-5
+    )
+
+
+def test_the_decomposition_equals_numpys() -> None:
+    """The leading eigenvalues and what they reconstruct agree with a dense decomposition."""
+    graph, damping = board(), 3.0
+    dense = np.zeros((graph.vocabulary.size, graph.vocabulary.size))
+    rows = graph.rows(graph.edge_types[0]).numpy()
+    dense[rows[0], rows[1]] = dense[rows[1], rows[0]] = 1
+    damped = 1 / np.sqrt(dense.sum(axis=1) + damping)
+    values, vectors = np.linalg.eigh(damped[:, None] * dense * damped)
+    order = np.argsort(-np.abs(values))[:4]
+
+    ours = decompose(graph, 1.0, damping, 4, 0)
+
+    assert np.allclose(np.abs(values[order]), np.abs(ours.values), atol=1e-3)
+    expected = (vectors[:, order] * values[order]) @ vectors[:, order].T
+    assert np.allclose(expected, (ours.vectors * ours.values) @ ours.vectors.T, atol=1e-3)
+
+
+def test_withheld_pairs_are_gone_from_what_propagates() -> None:
+    """No withheld pair of entities is linked in the training part, in either direction."""
+    graph = board()
+    parts = split(graph, 0)
+    left = interacted_rows(parts.train)
+
+    withheld_pairs = [
+        (int(source), int(target))
+        for held in parts.choice + parts.report
+        for place, source in enumerate(held.sources)
+        for target in held.of(place)
+    ]
+
+    assert 0.05 < len(withheld_pairs) / 2 / graph.data.num_edges < 0.15  # each pair is judged in both directions
+    everything = range(graph.vocabulary.size)
+    assert not any(target in left.of(source, everything) for source, target in withheld_pairs)
+
+
+def test_later_interactions_are_withheld_before_earlier_ones() -> None:
+    """With timestamps, what a source did last is what must be predicted: nothing kept is younger."""
+    graph = board()
+    store = graph.data[graph.edge_types[0]]
+    store.time = torch.arange(store.edge_index.shape[1], dtype=torch.float64)
+    times = {tuple(edge): index for index, edge in enumerate(graph.rows(graph.edge_types[0]).T.tolist())}
+
+    parts = split(graph, 0)
+
+    kept = graph.vocabulary.block("user")
+    youngest = {
+        row: max(times[row, int(item)] for item in interacted_rows(parts.train).of(row, range(ITEMS))) for row in kept
+    }
+    for held in (held for held in parts.choice + parts.report if held.source_type == "user"):
+        for place, source in enumerate(held.sources.tolist()):
+            assert all(times[source, int(item)] > youngest[source] for item in held.of(place))
+
+
+def test_the_fast_metric_equals_the_naive_one() -> None:
+    """NDCG and recall agree with a plain loop over random scores."""
+    chance = np.random.default_rng(0)
+    scores = chance.random((40, 30)).astype(np.float32)
+    lists = [np.sort(chance.permutation(30)[: chance.integers(1, 15)]) + 5 for _ in range(40)]
+    starts = np.concatenate([[0], np.cumsum([len(wanted) for wanted in lists])])
+    held = HeldOut("a", "b", np.arange(40), starts, np.concatenate(lists))
+
+    ours = measure(scores, held, range(5, 35))
+
+    ndcg, recall = [], []
+    for line, wanted in enumerate(lists):
+        ranking = sorted(range(30), key=lambda place: -scores[line, place])[:10]
+        gains = [1 / np.log2(rank + 2) for rank, place in enumerate(ranking) if place + 5 in wanted]
+        ndcg.append(sum(gains) / sum(1 / np.log2(rank + 2) for rank in range(min(10, len(wanted)))))
+        recall.append(len(gains) / len(wanted))
+    assert [float(np.mean(ndcg)), float(np.mean(recall))] == pytest.approx([ours.ndcg, ours.recall])
+
+
+def random_vectors(entities: int, rank: int) -> Vectors:
+    chance = np.random.default_rng(1)
+    return Vectors(
+        np.sort(chance.uniform(-1, 1, rank).astype(np.float32))[::-1].copy(),
+        chance.normal(size=(entities, rank)).astype(np.float32),
+        chance.integers(0, 50, entities).astype(np.float32),
+        3.0,
+    )
+
+
+PAIR = Pair("a", "b", Response("signed", 48, 1.0, 0.25), Calibration(2.0, 1.5, -1.0))
+
+
+def test_one_source_alone_gets_what_it_gets_among_many() -> None:
+    """Scores and order do not depend on which sources are asked together."""
+    vectors, targets = random_vectors(900, 64), range(100, 900)
+    interacted = Interacted.from_edges(900, np.arange(90), np.arange(100, 190))
+
+    together = best_targets(vectors, PAIR, np.arange(100), targets, 20, interacted)
+    alone = [best_targets(vectors, PAIR, np.array([source]), targets, 20, interacted) for source in range(100)]
+
+    assert np.array_equal(together.target_rows, np.concatenate([best.target_rows for best in alone]))
+    assert np.array_equal(together.scores, np.concatenate([best.scores for best in alone]))
+
+
+def test_the_best_targets_are_those_of_a_full_sort() -> None:
+    """The short cut finds what sorting all scores finds, without what was interacted with."""
+    vectors, targets = random_vectors(400, 64), range(400)
+    interacted = Interacted.from_edges(400, np.repeat(np.arange(5), 10), np.arange(50) + 100)
+
+    best = best_targets(vectors, PAIR, np.arange(5), targets, 15, interacted)
+
+    raw = vectors.raw_scores(PAIR.response, np.arange(5), targets)
+    for source in range(5):
+        forbidden = {source, *interacted.of(source, targets).tolist()}
+        ranking = [row for row in np.argsort(-raw[source], kind="stable").tolist() if row not in forbidden][:15]
+        assert ranking == best.target_rows[best.source_rows == source].tolist()
+
+
+def test_equal_scores_follow_the_ids() -> None:
+    """Targets that nothing tells apart come in the order of their rows, which is that of ids."""
+    vectors = replace(random_vectors(50, 4), vectors=np.ones((50, 4), np.float32), degrees=np.ones(50, np.float32))
+
+    best = best_targets(vectors, PAIR, np.array([0]), range(10, 50), 40, None)
+
+    assert list(range(10, 50)) == best.target_rows.tolist()
+
+
+def test_scores_stay_within_0_and_100_and_keep_the_order() -> None:
+    """Calibration is monotone, for negative raw scores too."""
+    raw = np.linspace(-50, 50, 1001)
+    scores = PAIR.calibration.score(raw)
+
+    assert (np.diff(scores) >= 0).all()
+    assert 0 <= scores.min() < 1 < scores.max() <= 100
+
+
+@pytest.mark.parametrize("entities", [(("u", "user"), ("v", "video")), (("u", "user"), ("v", "video"), ("w", "video"))])
+def test_the_smallest_data_trains(workspace: Workspace, tmp_path: Path, entities: list[tuple[str, str]]) -> None:
+    """One interaction is enough for a model that answers, even if there is nothing to choose on."""
+    lines = ["id,type,name,metadata,media_url", *(f"{entity},{kind},,," for entity, kind in entities)]
+    (tmp_path / "e.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "i.csv").write_text("type,source_id,target_id,timestamp,metadata\nsaw,u,v,,\n")
+    workspace.import_files([tmp_path / "e.csv", tmp_path / "i.csv"])
+
+    status = workspace.train("tiny")
+
+    assert ("completed", 1) == (status.status, status.version)
+    found = workspace.recommend("tiny", source_id="u", target_type="video")
+    assert [entity for entity, kind in entities if kind == "video" and entity != "v"] == found["target_id"].tolist()

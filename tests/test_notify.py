@@ -1,0 +1,127 @@
+"""Callbacks: signed, retried, and never sent where the settings forbid it."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from lucid import notify
+from lucid.catalog import Catalog
+from lucid.demo.receiver import Receiver
+from lucid.errors import CallbackRefused
+from lucid.schema import ModelStatus, utc_now
+from lucid.settings import Settings
+
+STATUS = ModelStatus(
+    model_id="m", version=3, status="completed", stage="finished", progress=100, start_timestamp=utc_now()
+)
+
+
+@pytest.fixture
+def open_settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"callback_allow_private": True, "callback_secret": "s3cret"})
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver("s3cret").running() as running:
+        yield running
+
+
+def deliveries(settings: Settings) -> list[tuple[object, ...]]:
+    with duckdb.connect(str(settings.home / "catalog.duckdb"), read_only=True) as connection:
+        return connection.execute("SELECT event, attempts, delivered FROM deliveries").fetchall()
+
+
+def test_a_callback_carries_the_status_and_a_signature(open_settings: Settings, receiver: Receiver) -> None:
+    """The receiver finds the status object, the event, and a signature that belongs to the body."""
+    event = notify.make_event(STATUS, receiver.url)
+
+    notify.deliver(open_settings, Catalog(open_settings.home), event)
+
+    body = receiver.events.get(timeout=5)
+    assert ("m", 3, "completed") == (body["model_id"], body["version"], body["status"])
+    assert ("training.completed", event.event_id) == (body["event"], body["event_id"])
+    assert [("training.completed", 1, True)] == deliveries(open_settings)
+
+
+def test_a_signature_fits_one_body_one_secret_and_five_minutes() -> None:
+    """Changed bodies, other secrets and old calls are told apart."""
+    header = notify.sign("secret", b"body", 1_000)
+
+    assert notify.verify("secret", b"body", header, now=1_300)
+    assert not notify.verify("secret", b"b0dy", header, now=1_000)
+    assert not notify.verify("other", b"body", header, now=1_000)
+    assert not notify.verify("secret", b"body", header, now=1_301)
+    assert not notify.verify("secret", b"body", "nonsense", now=1_000)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/x",
+        "http://localhost/x",
+        "http://[::1]/x",
+        "http://10.0.0.1/x",
+        "http://169.254.169.254/latest",
+        "http://0.0.0.0/x",
+        "http://[::ffff:127.0.0.1]/x",
+        "http://2130706433/x",
+    ],
+)
+def test_private_targets_are_refused_unless_allowed(url: str) -> None:
+    """Loopback, private and link-local addresses are refused however they are written."""
+    with pytest.raises(CallbackRefused, match="not a public address"):
+        notify.check_callback_url(url, allow_private=False)
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://example.org/", "/path", "http://", "http://user:pass@127.0.0.1/", "http://[bad/"]
+)
+def test_what_is_no_http_url_is_refused(url: str) -> None:
+    """Only http(s) with a host and without credentials."""
+    with pytest.raises(CallbackRefused):
+        notify.check_callback_url(url, allow_private=True)
+
+
+def test_a_failing_receiver_is_tried_again(open_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After two 500s the third attempt arrives; the catalog counts all three."""
+    monkeypatch.setattr(notify, "RETRY_SECONDS", [0.01, 0.01, 0.01])
+    answers = [500, 503, 204]
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(answers.pop(0))
+            self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing."""
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        event = notify.make_event(STATUS, f"http://127.0.0.1:{server.server_port}/")
+        arrived = notify.deliver_patiently(open_settings, Catalog(open_settings.home), event)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    assert arrived
+    assert [("training.completed", 3, True)] == deliveries(open_settings)
+
+
+def test_the_secret_is_made_once_and_only_its_owner_reads_it(settings: Settings) -> None:
+    """Without a secret in the settings, one is kept in the home."""
+    settings.home.mkdir()
+
+    first, second = notify.callback_secret(settings), notify.callback_secret(settings)
+
+    assert first == second
+    assert 64 == len(first)
+    assert 0o600 == Path(settings.home / "callback_secret").stat().st_mode & 0o777
