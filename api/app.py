@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import KeyRing
@@ -37,7 +38,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await sweeping
         await app.state.runs.close()
 
-    app = FastAPI(
+    # The documentation pages come from here too: a self-hosted service may have no way to the Internet.
+    app: FastAPI = FastAPIOffline(
         title="Lucid",
         version="0.1.0",
         summary="Recommendations of any entity type for any entity type.",

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -297,6 +298,16 @@ def test_strangers_are_refused(trained: dict[str, Any], service: Service) -> Non
         assert (403, "missing_scope") == (refused.status_code, refused.json()["code"])
     for path in ("/health", "/docs", "/openapi.json"):
         assert 200 == httpx.get(f"http://127.0.0.1:{service.api_port}{path}", trust_env=False).status_code
+
+
+def test_the_documentation_pages_need_no_internet(service: Service) -> None:
+    """What /docs loads comes from the service itself."""
+    base = f"http://127.0.0.1:{service.api_port}"
+    page = httpx.get(f"{base}/docs", trust_env=False).text
+
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert loaded
+    assert [200] * len(loaded) == [httpx.get(base + path, trust_env=False).status_code for path in loaded]
 
 
 def test_prefect_shows_the_progress_the_report_and_readable_names(trained: dict[str, Any], service: Service) -> None:
