@@ -14,11 +14,11 @@ from api.auth import KeyRing
 from api.problems import Problem, add_error_handlers
 from api.routes import data_batch, health, models, recommended_items
 from api.runs import Runs
+from lucid import ingest, training
 from lucid.catalog import Catalog
 from lucid.errors import LucidError
 from lucid.lookup import Shelf
 from lucid.settings import Settings, load_settings
-from lucid.training import sweep
 
 BASE = "/v1/recommender"
 SWEEP_SECONDS = 10
@@ -87,7 +87,8 @@ async def _sweep_again_and_again(settings: Settings, runs: Runs) -> None:
 
     while True:
         try:
-            await asyncio.to_thread(sweep, settings, is_lost=is_lost)
-        except LucidError as error:
-            _log.warning("could not look for dead work: %s", error.message)
+            await asyncio.to_thread(training.sweep, settings, is_lost=is_lost)
+            await asyncio.to_thread(ingest.sweep, settings, Catalog(settings.home), is_lost=is_lost)
+        except (LucidError, OSError) as error:
+            _log.warning("could not look for dead work: %s", error)
         await asyncio.sleep(SWEEP_SECONDS)

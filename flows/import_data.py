@@ -7,8 +7,7 @@ from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from lucid.catalog import Catalog
-from lucid.errors import InvalidRequest
-from lucid.ingest import import_files, new_batches
+from lucid.ingest import batches_of, import_files
 from lucid.schema import Batch, OnError
 from lucid.settings import Settings, load_settings
 
@@ -31,30 +30,21 @@ def import_data(
         batch_ids: Leave empty; the API fills it in for files that were uploaded over HTTP.
     """
     settings = load_settings()
-    paths = [Path(file) for file in files]
-    ids = batch_ids or enter_batches(settings, paths, tags or [])
-    batches = load_files(settings, paths, ids, on_error)
+    batches = load_files(settings, [Path(file) for file in files], tags or [], on_error, batch_ids)
     for batch in batches:
         counts = f"{batch.entity_count:,} entities, {batch.interaction_count:,} interactions"
         print(f"{batch.file_name}: {counts}, {batch.rejected_count:,} rows set aside (batch {batch.batch_id})")
     return [batch.model_dump(mode="json") for batch in batches]
 
 
-@task(task_run_name="enter batches", cache_policy=NO_CACHE)
-def enter_batches(settings: Settings, paths: list[Path], tags: list[str]) -> list[str]:
-    """List the files' batches in the catalog as running."""
-    missing = [str(path) for path in paths if not path.is_file()]
-    if missing or not paths:
-        raise InvalidRequest(f"no such file: {', '.join(missing) or 'the list is empty'}", code="no_such_file")
-    batches = new_batches([path.name for path in paths], tags)
-    Catalog(settings.home).add_batches(batches)
-    return [batch.batch_id for batch in batches]
-
-
 @task(task_run_name="load files", cache_policy=NO_CACHE)
-def load_files(settings: Settings, paths: list[Path], batch_ids: list[str], on_error: OnError) -> list[Batch]:
+def load_files(
+    settings: Settings, paths: list[Path], tags: list[str], on_error: OnError, batch_ids: list[str] | None
+) -> list[Batch]:
     """Load the files and make their batches visible together."""
-    return import_files(settings, Catalog(settings.home), paths, batch_ids, on_error)
+    catalog = Catalog(settings.home)
+    batches = catalog.batches(batch_ids) if batch_ids else batches_of(paths, tags)
+    return import_files(settings, catalog, paths, batches, on_error)
 
 
 def _names(files: list[str]) -> str:

@@ -4,9 +4,9 @@ from prefect import flow, runtime
 
 from flows import steps
 from lucid.catalog import Catalog
-from lucid.errors import AlreadyTraining, ModelNotReady
+from lucid.errors import AlreadyTraining, LucidError, ModelNotReady
 from lucid.settings import Settings, load_settings
-from lucid.training import enter_refresh, resume, working_on
+from lucid.training import refreshing
 
 
 @flow(
@@ -23,29 +23,28 @@ def refresh_recommendations(model_id: str | None = None) -> list[str]:
         model_id: The model to refresh; empty means all.
     """
     settings = load_settings()
-    refreshed = []
+    refreshed, failed = [], []
     for name in [model_id] if model_id else Catalog(settings.home).models():
         try:
             refresh(settings, name)
+            refreshed.append(name)
         except (AlreadyTraining, ModelNotReady) as reason:
             if model_id:
                 raise
             print(f"left out: {reason.message}")
-        else:
-            refreshed.append(name)
+        except LucidError as error:  # the other models are refreshed all the same
+            failed.append(f"{name}: {error.message}")
+    if failed:
+        raise LucidError("; ".join(failed))
     return refreshed
 
 
 def refresh(settings: Settings, model_id: str) -> None:
     """Make and publish a refreshed version of one model."""
-    entered = enter_refresh(settings, model_id)
-    training = resume(settings, model_id, entered.version, steps.progress_artifact(f"refresh {model_id}"))
-    steps.link_flow_run(training)
-    with working_on(training):
+    with refreshing(settings, model_id, steps.progress_artifact(f"refresh {model_id}")) as training:
+        steps.link_flow_run(training)
         steps.select_data(training)
         steps.take_over(training)
         recommendations = steps.precompute(training)
         steps.publish(training)
-    print(
-        f"{model_id}: version {training.version} refreshes {training.refresh_of}, {recommendations:,} recommendations"
-    )
+    print(f"{model_id}: version {training.version} refreshes {training.refresh_of}, {recommendations:,} rows")

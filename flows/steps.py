@@ -1,20 +1,24 @@
 """What the training and the refresh flow share: the training's steps as tasks, and what Prefect shows of them."""
 
+import logging
 import re
 from collections.abc import Callable
 from uuid import UUID
 
+import httpx
 from prefect import runtime, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
 from lucid import training as steps
 from lucid.catalog import Catalog
-from lucid.notify import RETRY_SECONDS, Event, deliver
+from lucid.notify import RETRY_SECONDS, Event, deliver, make_event
 from lucid.report import as_markdown, read_report
 from lucid.schema import ModelStatus
 from lucid.settings import Settings
 from lucid.training import Training
+
+_log = logging.getLogger(__name__)
 
 # No task is run again on its own: a training step fails for reasons that stay. Only the callback depends on others.
 
@@ -73,13 +77,24 @@ def send_callback(settings: Settings, event: Event) -> None:
     deliver(settings, Catalog(settings.home), event)
 
 
+def tell_customer(training: Training) -> None:
+    """Send the callback; one that cannot be delivered fails its task but not the training."""
+    url = training.request.callback_url
+    if url:
+        status = training.catalog.training(training.model_id, training.version).status
+        send_callback(training.settings, make_event(status, url), return_state=True)
+
+
 def progress_artifact(label: str) -> Callable[[float, str], None]:
     """A progress bar on the flow run's page; returns what moves it."""
     artifact = create_progress_artifact(progress=0.0, key=_key("progress", label), description="starting")
     assert isinstance(artifact, UUID)
 
     def move(percent: float, doing: str) -> None:
-        update_progress_artifact(artifact_id=artifact, progress=round(percent, 1), description=doing)
+        try:
+            update_progress_artifact(artifact_id=artifact, progress=round(percent, 1), description=doing)
+        except httpx.HTTPError as error:  # Prefect only shows the work; the work goes on without it
+            _log.warning("the progress bar could not be moved: %s", error)
 
     return move
 

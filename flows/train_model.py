@@ -5,10 +5,10 @@ from typing import Any
 from prefect import flow, runtime
 
 from flows import steps
-from lucid.notify import check_callback_url, make_event
+from lucid.notify import check_callback_url
 from lucid.schema import PrecomputePair, TrainingRequest
-from lucid.settings import Settings, load_settings
-from lucid.training import Training, enter, resume, working_on
+from lucid.settings import load_settings
+from lucid.training import Training, working_on
 
 
 @flow(
@@ -35,19 +35,20 @@ def train_model(
         version: Leave empty; the API fills it in for trainings that it has entered.
     """
     settings = load_settings()
-    training = begin(
-        settings,
-        TrainingRequest(
-            model_id=model_id,
-            maximum_interaction_age_days=maximum_interaction_age_days,
-            data_tags=data_tags or None,
-            callback_url=callback_url or None,
-            precompute=precompute or None,
-        ),
-        version,
+    request = TrainingRequest(
+        model_id=model_id,
+        maximum_interaction_age_days=maximum_interaction_age_days,
+        data_tags=data_tags or None,
+        callback_url=callback_url or None,
+        precompute=precompute or None,
     )
+    if request.callback_url:
+        check_callback_url(request.callback_url, allow_private=settings.callback_allow_private)
+    ended: Training | None = None
     try:
-        with working_on(training):
+        with working_on(settings, request, version, steps.progress_artifact(model_id or "new")) as training:
+            ended = training
+            steps.link_flow_run(training)
             steps.select_data(training)
             steps.build_graph(training)
             steps.fit_model(training)
@@ -55,28 +56,7 @@ def train_model(
             recommendations = steps.precompute(training)
             status = steps.publish(training)
     finally:
-        tell_customer(training)
+        if ended:
+            steps.tell_customer(ended)
     print(f"model {status.model_id} version {status.version} is live with {recommendations:,} recommendations")
     return status.model_dump(mode="json")
-
-
-def begin(settings: Settings, request: TrainingRequest, version: int | None) -> Training:
-    """The training that the API has entered, or a new one."""
-    if request.callback_url:
-        check_callback_url(request.callback_url, allow_private=settings.callback_allow_private)
-    if version is None or request.model_id is None:
-        entered = enter(settings, request)
-        model_id, version = entered.model_id, entered.version
-    else:
-        model_id = request.model_id
-    training = resume(settings, model_id, version, steps.progress_artifact(model_id))
-    steps.link_flow_run(training)
-    return training
-
-
-def tell_customer(training: Training) -> None:
-    """Send the callback; one that cannot be delivered fails its task but not the training."""
-    url = training.request.callback_url
-    if url:
-        status = training.catalog.training(training.model_id, training.version).status
-        steps.send_callback(training.settings, make_event(status, url), return_state=True)

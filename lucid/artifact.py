@@ -10,7 +10,8 @@ The manifest is written last and names every other file with its size; a folder 
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from lucid.errors import ModelNotReady, UnknownModel, UnknownVersion
 from lucid.ingest import fsync
 from lucid.locks import file_name
 from lucid.schema import format_time
-from lucid.scoring import Interacted, Pair, Vectors
+from lucid.scoring import Interacted, Pair, Vectors, scaled
 from lucid.vocabulary import Vocabulary
 
 EMBEDDINGS, INTERACTED = "embeddings.safetensors", "interacted.safetensors"
@@ -31,13 +32,26 @@ CONFIG, REPORT, MANIFEST, LIVE = "config.json", "report.json", "manifest.json", 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything about a version that is neither a vector nor a recommendation."""
+    """Everything about a version that is neither a vector nor a recommendation.
+
+    `pairs` are those that were judged on held-out interactions; `common` stands for all others.
+    """
 
     vocabulary: Vocabulary
     pairs: dict[tuple[str, str], Pair]
+    common: Pair
     damping: float
     chosen: dict[str, Any]
     seed: int
+
+    def pair(self, kinds: tuple[str, str], vectors: Vectors, interacted: Interacted) -> Pair:
+        """Settings of any pair of types; raises UnknownType."""
+        for kind in kinds:
+            self.vocabulary.block(kind)
+        if kinds not in self.pairs:
+            pair = replace(self.common, source_type=kinds[0], target_type=kinds[1])
+            self.pairs[kinds] = scaled(pair, vectors, self.vocabulary, interacted)
+        return self.pairs[kinds]
 
 
 def model_folder(home: Path, model_id: str) -> Path:
@@ -73,6 +87,7 @@ def write_config(folder: Path, config: Config) -> None:
     raw = {
         "vocabulary": config.vocabulary.to_json(),
         "pairs": [pair.to_json() for pair in config.pairs.values()],
+        "common": config.common.to_json(),
         "damping": config.damping,
         "chosen": config.chosen,
         "seed": config.seed,
@@ -86,14 +101,15 @@ def read_config(folder: Path) -> Config:
     return Config(
         Vocabulary.from_json(raw["vocabulary"]),
         {(pair.source_type, pair.target_type): pair for pair in pairs},
+        Pair.from_json(raw["common"]),
         raw["damping"],
         raw["chosen"],
         raw["seed"],
     )
 
 
-def publish(home: Path, model_id: str, version: int, now: datetime) -> None:
-    """Make a version complete by its manifest, then let it answer. Survives a power cut at any point."""
+def complete(home: Path, model_id: str, version: int, refresh_of: int | None, now: datetime) -> None:
+    """Make a version complete by its manifest; survives a power cut at any point."""
     folder = version_folder(home, model_id, version)
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
     for path in files:
@@ -101,21 +117,36 @@ def publish(home: Path, model_id: str, version: int, now: datetime) -> None:
     manifest = {
         "model_id": model_id,
         "version": version,
+        "refresh_of": refresh_of,
         "created": format_time(now),
         "files": {path.name: path.stat().st_size for path in files},
     }
     _replace(folder / MANIFEST, json.dumps(manifest, indent=1))
-    _replace(folder.parent / LIVE, str(version))
+
+
+def go_live(home: Path, model_id: str, version: int) -> None:
+    """Let a complete version answer, unless a newer one does."""
+    try:
+        if live_version(home, model_id) >= version:
+            return
+    except ModelNotReady:
+        pass
+    _replace(model_folder(home, model_id) / LIVE, str(version))
 
 
 def is_complete(home: Path, model_id: str, version: int) -> bool:
     """Whether a version has its manifest and every file in it at the right size."""
     folder = version_folder(home, model_id, version)
     try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
+        files = _manifest(folder)["files"]
         return all((folder / name).stat().st_size == size for name, size in files.items())
     except FileNotFoundError:
         return False
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    return manifest
 
 
 def live_version(home: Path, model_id: str) -> int:
@@ -143,8 +174,13 @@ def find_version(home: Path, model_id: str, version: int | None) -> int:
 
 
 def remove_version(home: Path, model_id: str, version: int) -> None:
-    """Remove what a version that never became complete has left."""
-    shutil.rmtree(version_folder(home, model_id, version), ignore_errors=True)
+    """Remove a version; renamed first, so that nobody sees a part of it."""
+    folder = version_folder(home, model_id, version)
+    aside = folder.with_name(f".removed-{version}")
+    shutil.rmtree(aside, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def versions(home: Path, model_id: str) -> list[int]:
@@ -154,13 +190,15 @@ def versions(home: Path, model_id: str) -> list[int]:
 
 
 def prune(home: Path, model_id: str, keep: int) -> None:
-    """Remove all complete versions but the newest `keep` and the live one."""
-    live = live_version(home, model_id)
-    for number in versions(home, model_id)[:-keep]:
+    """Remove all complete versions but the live one and the newest `keep` trainings; refreshes do not count."""
+    live, known = live_version(home, model_id), versions(home, model_id)
+    refreshes = [
+        number for number in known if _manifest(version_folder(home, model_id, number))["refresh_of"] is not None
+    ]
+    trainings = [number for number in known if number not in refreshes]
+    for number in refreshes + trainings[:-keep]:
         if number != live:
-            folder = version_folder(home, model_id, number)
-            (folder / MANIFEST).unlink()  # from here on it is no version any more
-            shutil.rmtree(folder)
+            remove_version(home, model_id, number)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from lucid.errors import AlreadyTraining, Unavailable, UnknownBatch, UnknownModel
+from lucid.errors import AlreadyTraining, InvalidRequest, Unavailable, UnknownBatch, UnknownModel
 from lucid.schema import Batch, LoadedFile, ModelStatus, RunStatus, Stage
 
 LOCK_DEADLINE_SECONDS = 30.0
@@ -87,34 +87,38 @@ class Catalog:
 
     # DuckDB refuses two connections of one process with different access modes, and each call needs only
     # milliseconds, so the threads of a process take turns.
-    _turn = threading.Lock()
+    _turn: ClassVar[threading.Lock] = threading.Lock()
+
+    _ready: ClassVar[set[Path]] = set()
 
     def __init__(self, home: Path) -> None:
         self.path = home / "catalog.duckdb"
-        if not self.path.exists():
+        if self.path not in self._ready or not self.path.exists():
             home.mkdir(parents=True, exist_ok=True)
             with self._transaction() as connection:
                 connection.execute(_SCHEMA)
+            self._ready.add(self.path)
 
     # Batches
 
-    def add_batches(self, batches: Sequence[Batch]) -> None:
-        """Enter batches in this order; later ones win over earlier ones."""
+    def enter_batches(self, batches: Sequence[Batch], flow_run_id: str | None = None) -> None:
+        """Enter batches that are not known yet, in this order; later ones win over earlier ones.
+
+        Raises InvalidRequest for a known batch that has ended: its import cannot be done again.
+        """
         with self._transaction() as connection:
             (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM batches").fetchone() or (0,)
             for seq, batch in enumerate(batches, start=last + 1):
-                connection.execute(
-                    "INSERT INTO batches VALUES (?, ?, ?, ?, NULL, 0, 0, 0, ?, ?, NULL, '[]', false, ?, NULL)",
-                    [
-                        seq,
-                        batch.batch_id,
-                        batch.timestamp,
-                        batch.tags,
-                        batch.status,
-                        batch.message,
-                        batch.file_name,
-                    ],
-                )
+                known = connection.execute("SELECT status FROM batches WHERE batch_id = ?", [batch.batch_id]).fetchone()
+                if known and known[0] != "running":
+                    raise InvalidRequest(
+                        f"batch {batch.batch_id} has ended already ({known[0]}); upload the file again"
+                    )
+                if not known:
+                    connection.execute(
+                        "INSERT INTO batches VALUES (?, ?, ?, ?, NULL, 0, 0, 0, 'running', '', NULL, '[]', false, ?, ?)",
+                        [seq, batch.batch_id, batch.timestamp, batch.tags, batch.file_name, flow_run_id],
+                    )
 
     def complete_batches(self, loaded: Sequence[tuple[str, LoadedFile]]) -> None:
         """Make loaded batches visible to trainings, all at once."""
@@ -239,7 +243,7 @@ class Catalog:
         self._update_training(model_id, version, "flow_run_id = ?, flow_run_url = ?", [flow_run_id, flow_run_url])
 
     def set_training_batches(self, model_id: str, version: int, batch_ids: Sequence[str]) -> None:
-        self._update_training(model_id, version, "batch_ids = ?", [list(batch_ids)])
+        self._update_training(model_id, version, "batch_ids = ?", [list(batch_ids)], only_running=True)
 
     def set_progress(self, model_id: str, version: int, stage: Stage, progress: float, message: str) -> None:
         self._update_training(
@@ -375,9 +379,9 @@ class Catalog:
                 config={"threads": 1, "autoinstall_known_extensions": False},
             )
         except duckdb.IOException as error:
-            if "lock" in str(error).lower():
+            if "Could not set lock" in str(error):
                 raise _Busy from error
-            raise
+            raise Unavailable(f"{self.path} cannot be opened: {error}") from error
         connection.execute("SET TimeZone = 'UTC'")
         return connection
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lucid.graph import TypedGraph
-from lucid.scoring import Floats, Interacted, Pair, Rows, Vectors
+from lucid.scoring import Floats, Interacted, Pair, Rows, Vectors, mask
 from lucid.vocabulary import Vocabulary
 
 HELD_OUT_SHARE = 0.1
@@ -116,15 +116,6 @@ def interacted_rows(graph: TypedGraph) -> Interacted:
     return Interacted.from_edges(graph.vocabulary.size, joined[0], joined[1])
 
 
-def mask_interacted(scores: Floats, held: HeldOut, targets: range, interacted: Interacted) -> Floats:
-    """Take out, in place, what the sources interacted with and the sources themselves."""
-    for line, row in enumerate(held.sources):
-        scores[line, interacted.of(int(row), targets)] = -np.inf
-        if row in targets:
-            scores[line, row - targets.start] = -np.inf
-    return scores
-
-
 def measure(scores: Floats | Tensor, held: HeldOut, targets: range) -> Quality:
     """Judge scores (sources, targets), masked already, by the withheld targets.
 
@@ -167,7 +158,7 @@ def best_raw(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Raw scores of each source's best targets, flat, and whether each of them was withheld."""
     block = vocabulary.block(held.target_type)
-    raw = mask_interacted(vectors.raw_scores(pair.response, held.sources, block), held, block, interacted)
+    raw = mask(vectors.raw_scores(pair.response, held.sources, block), held.sources, block, interacted)
     best = torch.topk(torch.from_numpy(raw), min(CALIBRATED, len(block)), dim=1)
     lines = [np.isin(rows + block.start, held.of(line)) for line, rows in enumerate(best.indices.numpy())]
     scores, hits = best.values.numpy().astype(np.float64).ravel(), np.concatenate(lines)
@@ -188,8 +179,8 @@ def report_pairs(held_out: Split, vectors: Vectors, pairs: Sequence[Pair]) -> li
 
 def _report(graph: TypedGraph, vectors: Vectors, pair: Pair, held: HeldOut, interacted: Interacted) -> PairQuality:
     block = graph.vocabulary.block(held.target_type)
-    raw = mask_interacted(vectors.raw_scores(pair.response, held.sources, block), held, block, interacted)
-    popular = mask_interacted(popularity_scores(graph, held), held, block, interacted)
+    raw = mask(vectors.raw_scores(pair.response, held.sources, block), held.sources, block, interacted)
+    popular = mask(popularity_scores(graph, held), held.sources, block, interacted)
     best, hits = best_raw(vectors, pair, held, graph.vocabulary, interacted)
     error = calibration_error(pair.calibration.score(best) / 100, hits)
     return PairQuality(*held.pair, measure(raw, held, block), measure(popular, held, block), error)

@@ -4,35 +4,48 @@ A lock is held by the operating system for a process, so it is free as soon as t
 it ended. What the catalog calls running while its lock is free is therefore dead.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
+PATIENCE_SECONDS = 1.0
+"""Another process may hold a lock for an instant, only to see whether it is free."""
+
 
 def file_name(text: str) -> str:
-    """Encode any text as one safe file name, reversible and never `.` or `..`."""
-    encoded = quote(text, safe="")
+    """Encode any text as one file name, reversible and never `.` or `..`; a model id grows by two bytes at most."""
+    encoded = quote(text, safe=":")
     return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
 
 
-def work_lock(home: Path, name: str) -> FileLock:
-    """The lock of a piece of work; `with work_lock(…):` raises Timeout at once if another process works on it."""
-    folder = home / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{file_name(name)}.lock", timeout=0, thread_local=False)
+@contextmanager
+def working(home: Path, name: str) -> Iterator[None]:
+    """Hold the lock of a piece of work; raises Timeout if another process or thread works on it."""
+    with _lock(home, name).acquire(timeout=PATIENCE_SECONDS):
+        yield
+
+
+def forget(home: Path, name: str) -> None:
+    """Remove the file of a lock whose name will never be used again."""
+    Path(_lock(home, name).lock_file).unlink(missing_ok=True)
 
 
 def is_worked_on(home: Path, name: str) -> bool:
     """Whether a living process holds the lock of this piece of work."""
-    lock = work_lock(home, name)
+    lock = _lock(home, name)
+    if not Path(lock.lock_file).exists():
+        return False
     try:
-        with lock:
+        with lock.acquire(timeout=0):
             return False
     except Timeout:
         return True
 
 
-def forget_lock(home: Path, name: str) -> None:
-    """Remove the file of a lock whose work has ended."""
-    Path(work_lock(home, name).lock_file).unlink(missing_ok=True)
+def _lock(home: Path, name: str) -> FileLock:
+    folder = home / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{file_name(name)}.lock", thread_local=False)

@@ -150,7 +150,7 @@ class Version:
         scores = np.concatenate([part.scores for part in parts])
         known = self._entities(np.unique(np.concatenate([source_rows, target_rows])))
         order_of_ids = np.argsort(np.argsort(np.array([known[row][0] for row in target_rows.tolist()], dtype=object)))
-        place = np.argsort(np.argsort(sources))[np.searchsorted(np.sort(sources), source_rows)]
+        place = np.argsort(sources)[np.searchsorted(np.sort(sources), source_rows)]
         order = np.lexsort((order_of_ids, -scores, place)) if len(kinds) > 1 else np.lexsort((place,))
         rows: list[Recommendation] = []
         rank, previous = 0, -1
@@ -191,7 +191,7 @@ class Version:
             )
         return best_targets(
             self._vectors,
-            self._config.pairs[source_type, target_type],
+            self._config.pair((source_type, target_type), self._vectors, self._interacted),
             sources,
             targets,
             query.max_recommendations,

@@ -22,11 +22,10 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from torch import Tensor
 
-from lucid.evaluate import HeldOut, Split, best_raw, interacted_rows, mask_interacted, measure
+from lucid.evaluate import HeldOut, Split, best_raw, interacted_rows, measure
 from lucid.graph import LINK, TypedGraph
 from lucid.ingest import Progress
-from lucid.scoring import Calibration, Interacted, Pair, Parity, Response, Vectors, compress
-from lucid.vocabulary import Vocabulary
+from lucid.scoring import Calibration, Pair, Parity, Response, Vectors, mask, scaled
 
 ROUNDS = 8
 """Rounds of subspace iteration; more change no figure that was looked at."""
@@ -37,7 +36,6 @@ POWERS = (0.5, 1.0, 1.5, 2.0)
 EXPONENTS = (0.0, 0.25, 0.5)
 MIN_SOURCES = 20
 """A pair with fewer held-out sources takes the response that is best over all pairs."""
-_SCALE_SOURCES = 200
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model that scores every pair of types: vectors of all entities and the settings of the pairs."""
+    """A model that scores every pair of types: vectors of all entities, and settings of the pairs that were judged."""
 
     vectors: Vectors
     pairs: list[Pair]
+    common: Pair
+    """Stands for all other pairs; its scale is set when one is first asked."""
     choice: Choice
 
 
@@ -131,8 +131,8 @@ def refit(graph: TypedGraph, chosen: Fitted, seed: int) -> Fitted:
     choice = chosen.choice
     vectors = decompose(graph, choice.link_weight, choice.damping, max_rank(graph.vocabulary.size), seed)
     interacted = interacted_rows(graph)
-    pairs = [_rescale(pair, vectors, graph.vocabulary, interacted) for pair in chosen.pairs]
-    return Fitted(vectors, pairs, choice)
+    pairs = [scaled(pair, vectors, graph.vocabulary, interacted) for pair in chosen.pairs]
+    return Fitted(vectors, pairs, chosen.common, choice)
 
 
 class _Judge:
@@ -161,42 +161,34 @@ class _Judge:
             self._vectors, self._responses, self._found = vectors, responses, found
 
     def fitted(self) -> Fitted:
-        common = self._common_response()
-        choice = Choice(self.link_weight, self._damping, common, self._tried)
-        return Fitted(self._vectors, self._calibrated_pairs(common), choice)
-
-    def _calibrated_pairs(self, common: Response) -> list[Pair]:
-        """Settings of every pair of types: chosen where there are held-out sources enough, else the common ones."""
-        pairs, samples = {}, []
+        """The settings of every judged pair, calibrated, and common ones for all others."""
+        response = self._common_response()
+        pairs, samples = [], []
         for held in self._judged:
             enough = len(held.sources) >= MIN_SOURCES
-            response = self._responses[int(np.argmax(self._found[held.pair]))] if enough else common
-            pair = self._scaled(held.pair, response)
+            chosen = self._responses[int(np.argmax(self._found[held.pair]))] if enough else response
+            unscaled = Pair(*held.pair, chosen, Calibration(1.0, 1.0, 0.0))
+            pair = scaled(unscaled, self._vectors, self._vocabulary, self._interacted)
             raw, hits = best_raw(self._vectors, pair, held, self._vocabulary, self._interacted)
-            samples.append((compress(raw / pair.calibration.scale), hits))
-            pairs[held.pair] = _with_logistic(pair, *samples[-1])
-        pooled = np.concatenate([raw for raw, _ in samples] or [np.empty(0)])
+            samples.append((pair.calibration.log1p(raw), hits))
+            pairs.append(_with_logistic(pair, *samples[-1]))
+        pooled = np.concatenate([x for x, _ in samples] or [np.empty(0)])
         pooled_hits = np.concatenate([hits for _, hits in samples] or [np.empty(0, bool)])
-        for kinds in product(self._vocabulary.types, self._vocabulary.types):
-            if kinds not in pairs:
-                pairs[kinds] = _with_logistic(self._scaled(kinds, common), pooled, pooled_hits)
-        return [pairs[kinds] for kinds in sorted(pairs)]
-
-    def _scaled(self, kinds: tuple[str, str], response: Response) -> Pair:
-        pair = Pair(*kinds, response, Calibration(1.0, 1.0, 0.0))
-        return _rescale(pair, self._vectors, self._vocabulary, self._interacted)
+        common = _with_logistic(Pair("", "", response, Calibration(1.0, 1.0, 0.0)), pooled, pooled_hits)
+        choice = Choice(self.link_weight, self._damping, response, self._tried)
+        return Fitted(self._vectors, pairs, common, choice)
 
     def _measure(self, vectors: Vectors, held: HeldOut, responses: Sequence[Response]) -> list[float]:
         """NDCG of one pair's held-out interactions under each response of the grid, in its order."""
         block = self._vocabulary.block(held.target_type)
         blank = np.zeros((len(held.sources), len(block)), dtype=np.float32)
-        mask = torch.from_numpy(mask_interacted(blank, held, block, self._interacted))
+        forbidden = torch.from_numpy(mask(blank, held.sources, block, self._interacted))
         found = []
         for flat, exponents in groupby(responses, key=lambda response: replace(response, exponent=0.0)):
             raw = torch.from_numpy(vectors.raw_scores(flat, held.sources, block))
             for response in exponents:
                 factor = torch.from_numpy(vectors.target_factor(response, block))
-                found.append(measure(torch.addcmul(mask, raw, factor), held, block).ndcg)
+                found.append(measure(torch.addcmul(forbidden, raw, factor), held, block).ndcg)
         return found
 
     def _common_response(self) -> Response:
@@ -223,19 +215,6 @@ def _responses(rank: int) -> list[Response]:
         Response(parity, columns, power, exponent)
         for parity, columns, power, exponent in product(get_args(Parity), ranks, POWERS, EXPONENTS)
     ]
-
-
-def _rescale(pair: Pair, vectors: Vectors, vocabulary: Vocabulary, interacted: Interacted) -> Pair:
-    """The same pair with the scale of these vectors: the best raw score of a usual source."""
-    sources, targets = vocabulary.block(pair.source_type), vocabulary.block(pair.target_type)
-    sample = np.unique(np.linspace(sources.start, sources.stop - 1, _SCALE_SOURCES).astype(np.int64))
-    raw = vectors.raw_scores(pair.response, sample, targets)
-    for line, row in enumerate(sample):
-        raw[line, interacted.of(int(row), targets)] = 0
-    best = raw.max(axis=1)
-    known = best[best > 0]
-    scale = float(np.median(known)) if len(known) else 1.0
-    return replace(pair, calibration=replace(pair.calibration, scale=scale))
 
 
 def _with_logistic(pair: Pair, x: NDArray[np.float64], hits: NDArray[np.bool_]) -> Pair:

@@ -43,7 +43,7 @@ def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress
                 progress(100 * done / total, f"{asked.source_type} → {asked.target_type}")
                 best = best_targets(
                     vectors,
-                    config.pairs[asked.source_type, asked.target_type],
+                    config.pair((asked.source_type, asked.target_type), vectors, interacted),
                     sources,
                     blocks[asked.target_type],
                     asked.max_recommendations,

@@ -7,11 +7,13 @@ The score of a source s and a target t is `sum_k f(l_k) v_sk v_tk * (d_t + a)^g`
 normalised typed graph, d the weighted degree and f the response of the pair; see `lucid.model`.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lucid.vocabulary import Vocabulary
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -21,8 +23,11 @@ BLOCK_SOURCES = 256
 """Sources scored at a time; bounds memory to this many rows of scores."""
 _POPULARITY = 1e-4
 """Weight of popularity next to the scores: decides only where the graph says nothing."""
-_SPARE = 8
-"""Candidates beyond those asked for, so that rounding in the fast pass cannot lose one at the edge."""
+_SCALE_SOURCES = 200
+_ROUNDING = 1e-4
+"""How far single precision may be off, relative to the usual best score; generous."""
+_STEP = 1e-6
+"""Scores differ by at least this or are equal."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,24 @@ class Calibration:
     slope: float
     intercept: float
 
+    def log1p(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the logistic function is applied to, before slope and intercept."""
+        return _compress(raw / self.scale)
+
     def score(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
         """Scores 0-100 with six decimals."""
-        log_odds = np.clip(self.intercept + self.slope * compress(raw / self.scale), -36, 36)
+        log_odds = np.clip(self.intercept + self.slope * self.log1p(raw), -36, 36)
         return np.round(100 / (1 + np.exp(-log_odds)), 6)
+
+    def least_raw(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Raw scores below which no score is as high as this one; minus infinity where even the lowest may be."""
+        chance = np.clip((score - _STEP) / 100, 0, 1 - 1e-12)
+        with np.errstate(divide="ignore"):
+            log_odds = np.log(chance) - np.log1p(-chance)
+        log_odds[chance <= 0] = -np.inf
+        x = (log_odds - self.intercept) / self.slope
+        with np.errstate(over="ignore"):
+            return np.asarray(self.scale * np.copysign(np.expm1(np.abs(x)), x))
 
 
 @dataclass(frozen=True)
@@ -139,9 +158,30 @@ class Best:
     scores: NDArray[np.float64]
 
 
-def compress(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _compress(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """`log1p` for both signs: strictly increasing over all numbers."""
     return np.copysign(np.log1p(np.abs(values)), values)
+
+
+def mask(scores: Floats, sources: Rows, targets: range, interacted: Interacted | None) -> Floats:
+    """Take out, in place, what the sources interacted with and the sources themselves."""
+    for line, row in enumerate(sources.tolist()):
+        if interacted is not None:
+            scores[line, interacted.of(row, targets)] = -np.inf
+        if row in targets:
+            scores[line, row - targets.start] = -np.inf
+    return scores
+
+
+def scaled(pair: Pair, vectors: Vectors, vocabulary: Vocabulary, interacted: Interacted) -> Pair:
+    """The same pair with the scale of these vectors: the best raw score of a usual source."""
+    sources, targets = vocabulary.block(pair.source_type), vocabulary.block(pair.target_type)
+    sample = np.unique(np.linspace(sources.start, sources.stop - 1, _SCALE_SOURCES).astype(np.int64))
+    raw = mask(vectors.raw_scores(pair.response, sample, targets), sample, targets, interacted)
+    best = raw.max(axis=1)
+    known = best[best > 0]
+    scale = float(np.median(known)) if len(known) else 1.0
+    return replace(pair, calibration=replace(pair.calibration, scale=scale))
 
 
 def best_targets(
@@ -171,28 +211,27 @@ def _best_of_block(
     raw = vectors.raw_scores(pair.response, sources, targets)
     popularity = _popularity(vectors, pair, targets)
     raw += popularity
-    for line, row in enumerate(sources):
-        if interacted is not None:
-            raw[line, interacted.of(int(row), targets)] = -np.inf
-        if row in targets:
-            raw[line, row - targets.start] = -np.inf
-    kept = min(count + _SPARE, len(targets))
-    candidates = np.argpartition(raw, len(targets) - kept, axis=1)[:, len(targets) - kept :]
-    allowed = np.isfinite(np.take_along_axis(raw, candidates, axis=1))
-    # The fast pass only finds candidates. Their scores are summed again in double precision, so that a source gets
-    # the same digits whatever the size of the matrix product was.
+    mask(raw, sources, targets, interacted)
+    # The fast pass only finds candidates: everything that may belong to the best, ties at the edge included. Their
+    # scores are summed again in double precision, each by itself, so that a source gets the same digits and the same
+    # order whatever it is asked with and however many are asked for.
+    edge = max(len(targets) - count, 0)
+    least = np.partition(raw, edge, axis=1)[:, edge].astype(np.float64)
+    least = np.minimum(least, pair.calibration.least_raw(pair.calibration.score(least)))
+    least -= _ROUNDING * np.maximum(np.abs(least), pair.calibration.scale)
     used = min(pair.response.rank, len(vectors.values))
     left = vectors.vectors[sources, :used].astype(np.float64) * pair.response.weights(vectors.values)[:used]
-    right = vectors.vectors[candidates + targets.start, :used]
-    exact = np.einsum("sk,sck->sc", left, right.astype(np.float64))
-    exact *= vectors.target_factor(pair.response, targets)[candidates]
-    exact += popularity[candidates]
-    scores = np.where(allowed, pair.calibration.score(exact), -1.0)
-    order = np.lexsort((candidates, -scores), axis=1)[:, :count]
-    scores = np.take_along_axis(scores, order, axis=1)
-    chosen = np.take_along_axis(candidates, order, axis=1)
-    real = scores >= 0
-    return Best(np.repeat(sources, real.sum(axis=1)), chosen[real] + targets.start, scores[real])
+    factor = vectors.target_factor(pair.response, targets)
+    chosen, scores = [], []
+    for line in range(len(sources)):
+        candidates = np.flatnonzero((raw[line] >= least[line]) & (raw[line] > -np.inf))
+        right = vectors.vectors[candidates + targets.start, :used]
+        exact = (right * left[line]).sum(axis=1) * factor[candidates] + popularity[candidates]
+        score = pair.calibration.score(exact)
+        order = np.lexsort((candidates, -score))[:count]
+        chosen.append(candidates[order] + targets.start)
+        scores.append(score[order])
+    return Best(np.repeat(sources, [len(rows) for rows in chosen]), np.concatenate(chosen), np.concatenate(scores))
 
 
 def _popularity(vectors: Vectors, pair: Pair, targets: range) -> Floats:

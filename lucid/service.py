@@ -24,10 +24,9 @@ from filelock import Timeout
 from lucid.catalog import Catalog
 from lucid.errors import InvalidRequest, Unavailable
 from lucid.keys import create_key
-from lucid.locks import is_worked_on, work_lock
+from lucid.locks import is_worked_on, working
 from lucid.notify import callback_secret
 from lucid.settings import Settings
-from lucid.training import sweep
 
 START_SECONDS = 90
 STOP_SECONDS = 7
@@ -52,7 +51,7 @@ def run_service(settings: Settings, say: Callable[[str], None]) -> int:
     Raises InvalidRequest where a service runs on this home already or a port is taken.
     """
     try:
-        with work_lock(settings.home, _LOCK), _signals_raise():
+        with working(settings.home, _LOCK), _signals_raise():
             return _run(settings, say)
     except Timeout:
         running = read_service(settings)
@@ -88,7 +87,6 @@ def _run(settings: Settings, say: Callable[[str], None]) -> int:
     parts: list[_Part] = []
     try:
         _check_ports(settings)
-        _end_dead_work(settings)
         secret = None if Catalog(settings.home).keys() else create_key(Catalog(settings.home), "first key")[1]
         callback_secret(settings)
         say("Starting Prefect …")
@@ -117,13 +115,7 @@ def _run(settings: Settings, say: Callable[[str], None]) -> int:
         return 0
     finally:
         _stop(parts)
-        _end_dead_work(settings)
         _service_file(settings).unlink(missing_ok=True)
-
-
-def _end_dead_work(settings: Settings) -> None:
-    """Say of work that a process had begun that it is dead, now that no part runs; queued work stays queued."""
-    sweep(settings, is_lost=lambda flow_run_id: flow_run_id is None, grace_seconds=0)
 
 
 def _watch(parts: list[_Part], say: Callable[[str], None]) -> int:

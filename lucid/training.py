@@ -15,14 +15,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import Timeout
 
 from lucid import artifact
-from lucid.catalog import Catalog
+from lucid.catalog import Catalog, TrainingRow
 from lucid.dataset import interactions_among, read_selection, select
-from lucid.errors import LucidError
-from lucid.ingest import Progress, remove_batch_files
-from lucid.locks import forget_lock, is_worked_on, work_lock
+from lucid.errors import AlreadyTraining, InvalidRequest, LucidError
+from lucid.ingest import GRACE_SECONDS, Progress
+from lucid.locks import is_worked_on, working
 from lucid.notify import check_callback_url, deliver_patiently, make_event
 from lucid.precompute import precompute as precompute_pairs
 from lucid.report import read_report, write_report
@@ -43,7 +43,6 @@ _SHARE: dict[Stage, tuple[float, float]] = {
 }
 """Part of the whole, in percent, that each stage takes up."""
 _REPORT_SECONDS = 0.5
-GRACE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,6 @@ class Training:
     def catalog(self) -> Catalog:
         return Catalog(self.settings.home)
 
-    def lock(self) -> FileLock:
-        """Held by the process that works on the training, so that others can tell whether it lives."""
-        return work_lock(self.settings.home, _lock_name(self.model_id, self.version))
-
 
 def new_model_id() -> str:
     return f"model-{secrets.token_hex(4)}"
@@ -94,11 +89,71 @@ def enter(settings: Settings, request: TrainingRequest, stage: Stage = "select")
     return status
 
 
-def resume(settings: Settings, model_id: str, version: int, watcher: Progress | None = None) -> Training:
-    """The training that `enter` entered; raises UnknownModel."""
+@contextmanager
+def working_on(
+    settings: Settings, request: TrainingRequest, version: int | None = None, watcher: Progress | None = None
+) -> Iterator[Training]:
+    """Work on a training as its only worker: the one that `enter` gave this version, or a new one.
+
+    Whatever goes wrong inside ends the training in `error` and is raised again. Raises AlreadyTraining where another
+    process works on the model, InvalidRequest where the version has ended.
+    """
+    named = request.model_copy(update={"model_id": request.model_id or new_model_id()})
+    with _only_worker(settings, named) as model_id:
+        number = version if version is not None else enter(settings, named).version
+        with _ending_in_error(_resume(settings, model_id, number, watcher)) as training:
+            yield training
+
+
+@contextmanager
+def refreshing(settings: Settings, model_id: str, watcher: Progress | None = None) -> Iterator[Training]:
+    """Work on a refresh of a model's live version, which gets the next version number.
+
+    Raises as `working_on` does, and UnknownModel and ModelNotReady.
+    """
+    live = artifact.live_version(settings.home, model_id)
+    catalog = Catalog(settings.home)
+    request = TrainingRequest.model_validate({**catalog.training(model_id, live).request, "model_id": model_id})
+    with _only_worker(settings, request):
+        entered = catalog.start_training(model_id, _kept(request), utc_now(), "select", refresh_of=live)
+        with _ending_in_error(_resume(settings, model_id, entered.version, watcher)) as training:
+            yield training
+
+
+@contextmanager
+def _only_worker(settings: Settings, request: TrainingRequest) -> Iterator[str]:
+    """Hold the model's lock; what an earlier holder left running is dead and is ended first."""
+    assert request.model_id is not None
+    try:
+        with working(settings.home, _lock_name(request.model_id)):
+            for row in Catalog(settings.home).running_trainings():
+                if row.status.model_id == request.model_id and row.status.stage != "queued":
+                    _end_dead(settings, row)
+            yield request.model_id
+    except Timeout:
+        raise AlreadyTraining(f"another process works on model {request.model_id!r}; wait until it ends") from None
+
+
+@contextmanager
+def _ending_in_error(training: Training) -> Iterator[Training]:
+    try:
+        yield training
+    except BaseException as error:
+        fail(training, error)
+        raise
+
+
+def _resume(settings: Settings, model_id: str, version: int, watcher: Progress | None) -> Training:
     row = Catalog(settings.home).training(model_id, version)
-    request = TrainingRequest.model_validate({**row.request, "model_id": model_id})
-    return Training(settings, model_id, version, row.status.start_timestamp, request, row.refresh_of, watcher)
+    if row.status.status != "running":
+        raise InvalidRequest(f"version {version} of model {model_id!r} has ended ({row.status.status}); train again")
+    return _training(settings, row, watcher)
+
+
+def _training(settings: Settings, row: TrainingRow, watcher: Progress | None = None) -> Training:
+    status = row.status
+    request = TrainingRequest.model_validate({**row.request, "model_id": status.model_id})
+    return Training(settings, status.model_id, status.version, status.start_timestamp, request, row.refresh_of, watcher)
 
 
 def select_data(training: Training) -> Path:
@@ -178,7 +233,8 @@ def publish(training: Training) -> ModelStatus:
     """Let the version answer and say so in the catalog; returns the final status."""
     with _stage(training, "publish", "publishing"):
         shutil.rmtree(training.work, ignore_errors=True)
-        artifact.publish(training.settings.home, training.model_id, training.version, utc_now())
+        artifact.complete(training.settings.home, training.model_id, training.version, training.refresh_of, utc_now())
+        artifact.go_live(training.settings.home, training.model_id, training.version)
         artifact.prune(training.settings.home, training.model_id, training.settings.keep_versions)
     training.catalog.end_training(training.model_id, training.version, "completed", "", utc_now())
     return training.catalog.training(training.model_id, training.version).status
@@ -187,13 +243,14 @@ def publish(training: Training) -> ModelStatus:
 def fail(training: Training, error: BaseException) -> ModelStatus:
     """End a training in `error` with a message for the customer; what it left is removed.
 
-    A training that was published all the same is completed: the version answers.
+    A training that is complete all the same ends well: its version answers from now on.
     """
-    catalog = training.catalog
-    if artifact.is_complete(training.settings.home, training.model_id, training.version):
+    catalog, home = training.catalog, training.settings.home
+    if artifact.is_complete(home, training.model_id, training.version):
+        artifact.go_live(home, training.model_id, training.version)
         catalog.end_training(training.model_id, training.version, "completed", "", utc_now())
     else:
-        artifact.remove_version(training.settings.home, training.model_id, training.version)
+        artifact.remove_version(home, training.model_id, training.version)
         catalog.end_training(training.model_id, training.version, "error", _customer_message(error), utc_now())
     return catalog.training(training.model_id, training.version).status
 
@@ -215,27 +272,24 @@ def train(settings: Settings, request: TrainingRequest, watcher: Progress | None
     """
     if request.callback_url:
         check_callback_url(request.callback_url, allow_private=settings.callback_allow_private)
-    entered = enter(settings, request)
-    training = resume(settings, entered.model_id, entered.version, watcher)
+    ended: Training | None = None
     try:
-        with working_on(training):
+        with working_on(settings, request, watcher=watcher) as training:
+            ended = training
             for step in STEPS:
                 step(training)
             return publish(training)
     finally:
-        if request.callback_url:
-            status = training.catalog.training(training.model_id, training.version).status
-            deliver_patiently(settings, training.catalog, make_event(status, request.callback_url))
+        if ended:
+            call_back(ended)
 
 
-def enter_refresh(settings: Settings, model_id: str) -> ModelStatus:
-    """Enter a refresh of a model's live version under the next version number.
-
-    Raises UnknownModel, ModelNotReady, and AlreadyTraining while the model is being trained.
-    """
-    catalog, live = Catalog(settings.home), artifact.live_version(settings.home, model_id)
-    request = TrainingRequest.model_validate({**catalog.training(model_id, live).request, "model_id": model_id})
-    return catalog.start_training(model_id, _kept(request), utc_now(), "select", refresh_of=live)
+def call_back(training: Training) -> None:
+    """Tell the customer how a training ended, if it was asked to; a callback that does not arrive fails nothing."""
+    url = training.request.callback_url
+    if url:
+        status = training.catalog.training(training.model_id, training.version).status
+        deliver_patiently(training.settings, training.catalog, make_event(status, url))
 
 
 def take_over(training: Training) -> Path:
@@ -251,51 +305,34 @@ def take_over(training: Training) -> Path:
     return training.folder
 
 
-@contextmanager
-def working_on(training: Training) -> Iterator[None]:
-    """Hold the training's lock; whatever goes wrong inside ends the training in `error` and is raised again."""
-    try:
-        with training.lock():
-            try:
-                yield
-            except BaseException as error:
-                fail(training, error)
-                raise
-    finally:
-        forget_lock(training.settings.home, _lock_name(training.model_id, training.version))
-
-
 def end_unbegun(settings: Settings, status: ModelStatus, error: LucidError) -> ModelStatus:
     """End a training that was entered but that no process will begin."""
-    return fail(resume(settings, status.model_id, status.version), error)
+    return fail(_training(settings, Catalog(settings.home).training(status.model_id, status.version)), error)
 
 
-def sweep(settings: Settings, *, is_lost: Callable[[str | None], bool], grace_seconds: float = GRACE_SECONDS) -> None:
-    """End trainings and imports whose process is gone, and remove what they left.
+def sweep(settings: Settings, *, is_lost: Callable[[str | None], bool]) -> None:
+    """End trainings whose process is gone, tell their customers, and remove what they left.
 
-    `is_lost` tells for the flow run of work that no process has begun whether it never will begin. Work that was
-    entered moments ago is left alone: its process may be about to take its lock.
+    `is_lost` tells for the flow run of a training that no process has begun whether it never will begin; trainings
+    that were entered moments ago are left alone, as their flow run may be on its way.
     """
-    catalog, young = Catalog(settings.home), utc_now() - timedelta(seconds=grace_seconds)
-    for row in catalog.running_trainings():
+    young = utc_now() - timedelta(seconds=GRACE_SECONDS)
+    for row in Catalog(settings.home).running_trainings():
         status = row.status
-        if status.start_timestamp > young or is_worked_on(settings.home, _lock_name(status.model_id, status.version)):
+        if is_worked_on(settings.home, _lock_name(status.model_id)):
             continue
-        if status.stage != "queued" or is_lost(row.flow_run_id):
-            training = resume(settings, status.model_id, status.version)
-            fail(training, LucidError("the training process ended before it was done; train again"))
-    for batch_id, flow_run_id, entered in catalog.running_batches():
-        if entered > young or is_worked_on(settings.home, f"import-{batch_id}"):
-            continue
-        if (settings.home / "batches" / f".staging-{batch_id}").exists() or is_lost(flow_run_id):
-            catalog.fail_batches(
-                [batch_id], "the import process ended before it was done; upload again", "import_stopped"
-            )
-            remove_batch_files(settings.home, batch_id)
+        if status.stage != "queued" or (status.start_timestamp < young and is_lost(row.flow_run_id)):
+            _end_dead(settings, row)
 
 
-def _lock_name(model_id: str, version: int) -> str:
-    return f"train-{model_id}-{version}"
+def _end_dead(settings: Settings, row: TrainingRow) -> None:
+    training = _training(settings, row)
+    fail(training, LucidError("the training process ended before it was done; train again"))
+    call_back(training)
+
+
+def _lock_name(model_id: str) -> str:
+    return f"train-{model_id}"
 
 
 def _kept(request: TrainingRequest) -> dict[str, Any]:
@@ -315,7 +352,7 @@ def _write_fitted(folder: Path, graph: Any, fitted: Any, seed: int) -> None:
     pairs = {(pair.source_type, pair.target_type): pair for pair in fitted.pairs}
     artifact.write_config(
         folder,
-        artifact.Config(graph.vocabulary, pairs, fitted.vectors.damping, asdict(fitted.choice), seed),
+        artifact.Config(graph.vocabulary, pairs, fitted.common, fitted.vectors.damping, asdict(fitted.choice), seed),
     )
 
 
@@ -339,11 +376,11 @@ def _stage(training: Training, stage: Stage, doing: str) -> Iterator[Progress]:
 
     def progress(percent: float, message: str) -> None:
         nonlocal last
-        whole = start + (end - start) * percent / 100
-        if training.watcher:
-            training.watcher(whole, message)
         if time.monotonic() - last >= _REPORT_SECONDS:
             last = time.monotonic()
+            whole = start + (end - start) * percent / 100
+            if training.watcher:
+                training.watcher(whole, message)
             catalog.set_progress(training.model_id, training.version, stage, round(whole, 1), message)
 
     progress(0, doing)

@@ -9,7 +9,6 @@ import pandas as pd
 from lucid import ingest, training
 from lucid.artifact import live_version, version_folder
 from lucid.catalog import Catalog
-from lucid.errors import InvalidRequest
 from lucid.ingest import Progress
 from lucid.lookup import Answer, Shelf
 from lucid.report import read_report
@@ -46,8 +45,8 @@ class Workspace:
 
     def import_files(
         self,
-        files: Sequence[str | Path],
-        tags: Sequence[str] = (),
+        files: str | Path | Sequence[str | Path],
+        tags: str | Sequence[str] = (),
         on_error: OnError = "set_aside",
         progress: Progress | None = None,
     ) -> list[Batch]:
@@ -55,17 +54,13 @@ class Workspace:
 
         Raises UnusableFile, saying which file and why; nothing is stored then.
         """
-        paths = [Path(file) for file in files]
-        for path in paths:
-            if not path.is_file():
-                raise InvalidRequest(f"{path}: no such file", code="no_such_file")
-        batches = ingest.new_batches([path.name for path in paths], tags)
-        self._catalog.add_batches(batches)
-        ids = [batch.batch_id for batch in batches]
+        paths = [Path(file) for file in _list(files)]
+        batches = ingest.batches_of(paths, _list(tags))
+        self._sweep()
         try:
-            return ingest.import_files(self.settings, self._catalog, paths, ids, on_error, progress or _silent)
+            return ingest.import_files(self.settings, self._catalog, paths, batches, on_error, progress or _silent)
         except BaseException:
-            self._catalog.delete_batches(ids)
+            self._catalog.delete_batches([batch.batch_id for batch in batches])
             raise
 
     def batches(self, batch_ids: Sequence[str] | None = None, tags: Sequence[str] | None = None) -> list[Batch]:
@@ -81,7 +76,7 @@ class Workspace:
         model_id: str | None = None,
         *,
         maximum_interaction_age_days: int | None = None,
-        data_tags: Sequence[str] | None = None,
+        data_tags: str | Sequence[str] | None = None,
         callback_url: str | None = None,
         precompute: Sequence[dict[str, Any]] | None = None,
         progress: Progress | None = None,
@@ -96,15 +91,17 @@ class Workspace:
             {
                 "model_id": model_id,
                 "maximum_interaction_age_days": maximum_interaction_age_days,
-                "data_tags": list(data_tags) if data_tags is not None else None,
+                "data_tags": _list(data_tags) if data_tags is not None else None,
                 "callback_url": callback_url,
                 "precompute": list(precompute) if precompute is not None else None,
             },
         )
+        self._sweep()
         return training.train(self.settings, request, progress)
 
     def status(self, model_id: str) -> ModelStatus:
         """The status of a model's latest training; raises UnknownModel."""
+        self._sweep()
         return self._catalog.training(model_id).status
 
     def report(self, model_id: str) -> dict[str, Any]:
@@ -134,8 +131,8 @@ class Workspace:
             {
                 "model_id": model_id,
                 "target_type": _list(target_type),
-                "source_id": _list(source_id),
-                "source_type": _list(source_type),
+                "source_id": _list(source_id) if source_id is not None else None,
+                "source_type": _list(source_type) if source_type is not None else None,
                 "max_recommendations": max_recommendations,
                 "threshold": threshold,
                 "exclude_interacted": exclude_interacted,
@@ -151,11 +148,18 @@ class Workspace:
         """The same in blocks, for answers too large for memory."""
         return self._shelf.recommend(query)
 
+    def _sweep(self) -> None:
+        """End what died; what waits for a flow run is the service's concern."""
+        training.sweep(self.settings, is_lost=_never)
+        ingest.sweep(self.settings, self._catalog, is_lost=_never)
 
-def _list(value: str | Sequence[str] | None) -> list[str] | None:
-    if value is None:
-        return None
-    return [value] if isinstance(value, str) else list(value)
+
+def _never(_flow_run_id: str | None) -> bool:
+    return False
+
+
+def _list(values: str | Path | Sequence[Any]) -> list[Any]:
+    return [values] if isinstance(values, str | Path) else list(values)
 
 
 def _silent(_percent: float, _doing: str) -> None:

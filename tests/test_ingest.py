@@ -31,7 +31,7 @@ def test_columns_are_found_by_name_in_any_order(workspace: Workspace, tmp_path: 
 
     (batch,) = workspace.import_files([file])
 
-    assert [("u1", "user", "Ada", '{"a": 1}', "http://a.b/c")] == stored(workspace, batch)
+    assert [("u1", "user", "Ada", '{"a": 1}', "http://a.b/c")] == stored(workspace, batch, "* EXCLUDE reason")
     assert (1, 0, 0) == (batch.entity_count, batch.interaction_count, batch.rejected_count)
 
 
@@ -84,6 +84,45 @@ def test_bad_rows_are_set_aside_with_line_column_and_code(workspace: Workspace, 
         (12, "name", "invalid_character"),
         (13, None, "too_many_columns"),
     ] == [(error.line, error.column, error.code) for error in batch.errors]
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("quoted", ["plain", '"two\nlines"'])
+@pytest.mark.parametrize("blank", ["", "\n", "\n\n"])
+def test_lines_are_those_of_the_file(
+    workspace: Workspace, tmp_path: Path, newline: str, quoted: str, blank: str
+) -> None:
+    """Whatever stands before, a reject names the line that an editor shows."""
+    file = tmp_path / "a.csv"
+    text = ENTITY_HEADER + f"u1,user,{quoted},,\nbroken\n{blank},user,no id,,\nu2,user,,,\n,user,no id,,\n"
+    file.write_bytes(text.replace("\n", newline).encode())
+
+    (batch,) = workspace.import_files([file])
+
+    lines = text.split("\n")
+    expected = [number for number, line in enumerate(lines, start=1) if line == "broken" or line.startswith(",user")]
+    assert expected == [error.line for error in batch.errors]
+
+
+def test_a_name_that_looks_like_a_pattern_is_a_name(workspace: Workspace, tmp_path: Path) -> None:
+    """The file that was named is loaded, not others that a pattern would match."""
+    for name in ("data1.csv", "data[1].csv", "data*.csv"):
+        (tmp_path / name).write_text(f"{ENTITY_HEADER}{name},user,,,\n")
+
+    batches = workspace.import_files([tmp_path / "data[1].csv", tmp_path / "data*.csv"])
+
+    assert [[("data[1].csv",)], [("data*.csv",)]] == [stored(workspace, batch, "id") for batch in batches]
+
+
+def test_a_row_over_the_size_limit_is_a_bad_row(workspace: Workspace, tmp_path: Path) -> None:
+    """One endless row does not spoil the others."""
+    file = tmp_path / "a.csv"
+    file.write_text(f"{ENTITY_HEADER}u1,user,{'x' * 5_000_000},,\nu2,user,B,,\n")
+
+    (batch,) = workspace.import_files([file])
+
+    assert (1, 1) == (batch.entity_count, batch.rejected_count)
+    assert (2, "line_size_over_maximum") == (batch.errors[0].line, batch.errors[0].code)
 
 
 def test_timestamps_are_utc_whatever_their_form(workspace: Workspace, tmp_path: Path) -> None:

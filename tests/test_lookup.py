@@ -57,10 +57,12 @@ def test_what_a_source_interacted_with_never_returns(board: Workspace) -> None:
 
 def test_rows_are_grouped_by_source_with_ranks_from_one(board: Workspace) -> None:
     """Sources come in the order asked, scores fall, ties follow the ids, ranks count from 1."""
-    table = board.recommend("board", source_id=["u07", "u01", "u07"], target_type="item", max_recommendations=4)
+    asked = ["u07", "u09", "u01", "u07"]
 
-    assert ["u07"] * 4 + ["u01"] * 4 == table["source_id"].tolist()
-    assert [1, 2, 3, 4] * 2 == table["rank"].tolist()
+    table = board.recommend("board", source_id=asked, target_type="item", max_recommendations=4)
+
+    assert ["u07"] * 4 + ["u09"] * 4 + ["u01"] * 4 == table["source_id"].tolist()
+    assert [1, 2, 3, 4] * 3 == table["rank"].tolist()
     for _, rows in table.groupby("source_id"):
         assert sorted(best_first(rows)) == best_first(rows)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch_geometric.data import HeteroData
 
-from lucid.artifact import read_config, read_vectors, version_folder
+from lucid.artifact import read_config, read_interacted, read_vectors, version_folder
 from lucid.evaluate import HeldOut, interacted_rows, measure, split
 from lucid.graph import TypedGraph
 from lucid.model import choose, decompose, refit
@@ -75,12 +75,18 @@ def test_saved_and_loaded_vectors_give_the_same_scores(trained: Workspace) -> No
     """What was computed ahead at training equals what the stored vectors give."""
     folder = version_folder(trained.settings.home, "board", 1)
     config = read_config(folder)
-    vectors, vocabulary = read_vectors(folder, config.damping), config.vocabulary
-    block = vocabulary.block("user")
-    interacted = Interacted.from_edges(vocabulary.size, np.empty(0, np.int64), np.empty(0, np.int64))
+    vectors, interacted = read_vectors(folder, config.damping), read_interacted(folder)
+    block = config.vocabulary.block("user")
 
     stored = trained.recommend("board", source_type="user", target_type="user", max_recommendations=5)
-    best = best_targets(vectors, config.pairs["user", "user"], np.arange(block.start, block.stop), block, 5, interacted)
+    best = best_targets(
+        vectors,
+        config.pair(("user", "user"), vectors, interacted),
+        np.arange(block.start, block.stop),
+        block,
+        5,
+        interacted,
+    )
 
     assert stored["score"].tolist() == best.scores.tolist()
 
@@ -223,6 +229,24 @@ def test_equal_scores_follow_the_ids() -> None:
     best = best_targets(vectors, PAIR, np.array([0]), range(10, 50), 40, None)
 
     assert list(range(10, 50)) == best.target_rows.tolist()
+
+
+@pytest.mark.parametrize("slope", [0.05, 1.5, 40.0])
+def test_how_many_are_asked_for_changes_nothing_before_the_cut(slope: float) -> None:
+    """Ties at the edge, exact and by rounding, are broken by id however many targets are asked for."""
+    vectors = random_vectors(600, 16)
+    vectors.vectors[200:] = vectors.vectors[200]  # four hundred targets that nothing tells apart
+    vectors.degrees[100:] = 0
+    pair = replace(PAIR, calibration=Calibration(2.0, slope, -1.0))
+
+    every = best_targets(vectors, pair, np.arange(20), range(600), 600, None)
+
+    for count in (1, 7, 100, 399):
+        some = best_targets(vectors, pair, np.arange(20), range(600), count, None)
+        for source in range(20):
+            mine, all_of_it = some.source_rows == source, every.source_rows == source
+            assert every.target_rows[all_of_it][:count].tolist() == some.target_rows[mine].tolist()
+            assert every.scores[all_of_it][:count].tolist() == some.scores[mine].tolist()
 
 
 def test_scores_stay_within_0_and_100_and_keep_the_order() -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from lucid import artifact, training
@@ -14,7 +15,7 @@ from lucid.catalog import Catalog
 from lucid.errors import AlreadyTraining, InvalidRequest, TrainingFailed, UnknownModel
 from lucid.schema import TrainingRequest
 from lucid.workspace import Workspace
-from tests.checkerboard import train_checkerboard
+from tests.checkerboard import train_checkerboard, write_checkerboard
 
 
 def test_a_failing_training_leaves_the_old_version_answering(tmp_path: Path) -> None:
@@ -70,12 +71,12 @@ def test_a_killed_training_becomes_an_error_and_leaves_nothing(tmp_path: Path) -
     while not (artifact.version_folder(workspace.settings.home, "board", 2) / "work").exists():
         assert process.poll() is None
         time.sleep(0.005)
-    training.sweep(workspace.settings, is_lost=lambda _: True, grace_seconds=0)
+    training.sweep(workspace.settings, is_lost=lambda _: True)
     assert "running" == catalog.training("board").status.status  # it lives, so it is left alone
     process.send_signal(signal.SIGKILL)
     process.wait()
 
-    training.sweep(workspace.settings, is_lost=lambda _: True, grace_seconds=0)
+    training.sweep(workspace.settings, is_lost=lambda _: True)
 
     status = catalog.training("board").status
     assert ("error", 2) == (status.status, status.version)
@@ -85,15 +86,53 @@ def test_a_killed_training_becomes_an_error_and_leaves_nothing(tmp_path: Path) -
     assert 3 == workspace.train("board").version
 
 
-def test_work_that_waits_for_its_flow_run_is_not_swept(workspace: Workspace) -> None:
+def test_work_that_waits_for_its_flow_run_is_not_swept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Queued work belongs to Prefect until its run is known to be lost."""
+    monkeypatch.setattr(training, "GRACE_SECONDS", 0)
     training.enter(workspace.settings, TrainingRequest(model_id="m"), "queued")
     catalog = Catalog(workspace.settings.home)
 
-    training.sweep(workspace.settings, is_lost=lambda _: False, grace_seconds=0)
+    training.sweep(workspace.settings, is_lost=lambda _: False)
     assert "running" == catalog.training("m").status.status
-    training.sweep(workspace.settings, is_lost=lambda _: True, grace_seconds=0)
+    training.sweep(workspace.settings, is_lost=lambda _: True)
     assert "error" == catalog.training("m").status.status
+
+
+def test_the_next_training_takes_over_from_a_killed_one(tmp_path: Path) -> None:
+    """Without a service that sweeps, a killed training does not stand in the way of the next."""
+    workspace = Workspace(tmp_path / "home")
+    workspace.import_files(write_checkerboard(tmp_path))
+    killed = training.enter(workspace.settings, TrainingRequest(model_id="board"), "fit")
+
+    assert ("error", 1) == (workspace.status("board").status, killed.version)
+    assert 2 == workspace.train("board").version
+
+
+def test_a_training_that_has_ended_is_not_done_again(tmp_path: Path) -> None:
+    """Running a finished flow run once more changes nothing of what was published."""
+    workspace = train_checkerboard(Workspace(tmp_path / "home"), tmp_path)
+    before = workspace.recommend("board", source_id="u01", target_type="item")
+
+    with (
+        pytest.raises(InvalidRequest, match="has ended"),
+        training.working_on(workspace.settings, TrainingRequest(model_id="board"), version=1),
+    ):
+        pytest.fail("an ended training must not begin again")
+
+    assert before.equals(workspace.recommend("board", source_id="u01", target_type="item"))
+
+
+def test_a_training_that_dies_between_manifest_and_switch_is_completed(tmp_path: Path) -> None:
+    """A complete version goes live when its dead training is swept."""
+    workspace = train_checkerboard(Workspace(tmp_path / "home"), tmp_path)
+    workspace.train("board")
+    live = artifact.model_folder(workspace.settings.home, "board") / artifact.LIVE
+    live.write_text("1")
+    with duckdb.connect(str(workspace.settings.home / "catalog.duckdb")) as connection:
+        connection.execute("UPDATE trainings SET status = 'running', stage = 'publish' WHERE version = 2")
+
+    assert "completed" == workspace.status("board").status
+    assert 2 == artifact.live_version(workspace.settings.home, "board")
 
 
 def test_a_version_without_its_manifest_does_not_exist(tmp_path: Path) -> None:
@@ -128,9 +167,7 @@ def test_a_refresh_leaves_out_what_was_interacted_with_since(tmp_path: Path) -> 
     news.write_text(f"type,source_id,target_id,timestamp,metadata\nlikes,u01,{best},,\nlikes,new_user,{best},,\n")
     workspace.import_files([news])
 
-    entered = training.enter_refresh(workspace.settings, "board")
-    refresh = training.resume(workspace.settings, "board", entered.version)
-    with training.working_on(refresh):
+    with training.refreshing(workspace.settings, "board") as refresh:
         training.select_data(refresh)
         training.take_over(refresh)
         training.precompute(refresh)

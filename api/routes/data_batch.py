@@ -13,8 +13,9 @@ from fastapi.concurrency import run_in_threadpool
 from api.auth import needs
 from api.runs import IMPORT_DATA
 from lucid.catalog import Catalog
-from lucid.errors import LucidError, UnusableFile
-from lucid.ingest import delete_batches, new_batches, read_kind, remove_batch_files, upload_folder
+from lucid.errors import UnusableFile
+from lucid.ingest import delete_batches, new_batches, remove_batch_files, upload_folder
+from lucid.load import read_kind
 from lucid.schema import Batch, OnError
 from lucid.settings import Settings
 
@@ -41,12 +42,12 @@ async def upload(
             await run_in_threadpool(_store, state.settings, file, batch)
             for file, batch in zip(files, batches, strict=True)
         ]
-        await run_in_threadpool(state.catalog.add_batches, batches)
+        await run_in_threadpool(state.catalog.enter_batches, batches)
         run_id, _ = await state.runs.create(
             IMPORT_DATA, {"files": [str(path) for path in paths], "on_error": on_error, "batch_ids": ids}
         )
         await run_in_threadpool(state.catalog.set_batch_flow_run, ids, run_id)
-    except LucidError:
+    except BaseException:  # also where the client went away: nothing of a broken upload stays
         await run_in_threadpool(_forget, state.settings, state.catalog, ids)
         raise
     finished = await _wait(state.settings, state.catalog, ids, wait_seconds)
@@ -84,7 +85,8 @@ def _split(given: Sequence[str] | None) -> list[str] | None:
 def _base_name(file_name: str | None) -> str:
     """The last part of the name that the client gave, without anything that means something to a file system."""
     name = PurePosixPath((file_name or "").replace("\\", "/")).name
-    return "".join(letter if letter.isprintable() else "_" for letter in name)[-200:].lstrip(".") or "upload.csv"
+    printable = "".join(letter if letter.isprintable() else "_" for letter in name).lstrip(".")
+    return printable.encode()[-200:].decode(errors="ignore") or "upload.csv"
 
 
 def _store(settings: Settings, file: UploadFile, batch: Batch) -> Path:

@@ -1,0 +1,359 @@
+"""Loading one CSV file: good rows into a Parquet file, bad rows into another with line, column and reason.
+
+DuckDB reads, checks and writes in one pass. Its reader leaves traps that are closed here: columns count by position and
+not by name, a missing header swallows the first row, NUL passes, a name with `*` or `[` is a pattern, and it counts
+records where a person looks for lines.
+"""
+
+import csv
+import gzip
+import mmap
+import shutil
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import duckdb
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lucid.errors import UnusableFile
+from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS, Kind, LoadedFile, OnError, RejectedRow
+from lucid.settings import Settings
+
+Places = NDArray[np.int64]
+
+ROWS, REJECTS = "rows.parquet", "rejects.parquet"
+SHOWN_ERRORS = 20
+SHOWN_VALUE = 100
+_COLUMNS: dict[Kind, tuple[str, ...]] = {"entities": ENTITY_COLUMNS, "interactions": INTERACTION_COLUMNS}
+_MAX_RECORD_BYTES = 4_000_000
+_HEADER_BYTES = 65_536
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Check:
+    """A condition, in SQL, under which a cell is bad."""
+
+    column: str
+    code: str
+    message: str
+    condition: str
+
+
+# The usual form is tried first: a regular expression on each of ten million rows takes longer than all else here.
+_TIME = r"""CASE
+    WHEN timestamp LIKE '____-__-__T__:__:__Z' THEN try_cast(timestamp AS TIMESTAMPTZ)
+    WHEN regexp_full_match(timestamp, '-?\d{1,12}(\.\d+)?') THEN
+        CASE WHEN abs(timestamp::DOUBLE) < 253402300800 THEN to_timestamp(timestamp::DOUBLE) END  -- year 10000
+    WHEN regexp_full_match(timestamp,
+        '\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?)?')
+        -- DuckDB wants seconds where there is an offset.
+        THEN try_cast(regexp_replace(timestamp, '([T ]\d\d:\d\d)(Z|[+-].*)$', '\1:00\2') AS TIMESTAMPTZ)
+END"""
+_METADATA = _Check(
+    "metadata",
+    "invalid_metadata",
+    "expected nothing or a JSON object",
+    r"metadata IS NOT NULL AND NOT (starts_with(ltrim(metadata, chr(32) || chr(9) || chr(10) || chr(13)), '{')"
+    " AND json_valid(metadata))",
+)
+_URL = _Check(
+    "media_url",
+    "invalid_url",
+    "expected nothing or an http(s) URL",
+    r"media_url IS NOT NULL AND NOT regexp_full_match(media_url, '(?i:https?)://[^\s/?#]+\S*')",
+)
+_TIMESTAMP = _Check(
+    "timestamp",
+    "invalid_timestamp",
+    "expected nothing, ISO 8601 or Unix seconds",
+    f"timestamp IS NOT NULL AND ({_TIME}) IS NULL",
+)
+
+
+def _not_empty(*columns: str) -> list[_Check]:
+    return [_Check(name, "empty_value", "must not be empty", f"{name} IS NULL") for name in columns]
+
+
+_CHECKS: dict[Kind, list[_Check]] = {
+    "entities": [*_not_empty("id", "type"), _METADATA, _URL],
+    "interactions": [*_not_empty("type", "source_id", "target_id"), _TIMESTAMP, _METADATA],
+}
+_STORED: dict[Kind, str] = {
+    "entities": "id, type, coalesce(name, '') AS name, metadata, media_url",
+    "interactions": f"type, source_id, target_id, {_TIME} AS timestamp, metadata",
+}
+
+
+def read_kind(path: Path) -> Kind:
+    """Tell from its header what a CSV file (or `.csv.gz`) holds; raises UnusableFile."""
+    return _read_header(path)[0]
+
+
+def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError) -> LoadedFile:
+    """Write `rows.parquet` and `rejects.parquet` of one file into a new folder.
+
+    Rows keep the order of the file; times are UTC. `rows.parquet` has the columns of its kind and a column `reason`
+    that is null throughout. Raises UnusableFile; the folder may then hold parts, for the caller to remove.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    kind, columns = _read_header(path)
+    plain = _plain_file(path, folder / "plain.csv", settings.max_file_bytes)
+    with _connect(folder) as connection:
+        _copy(connection, _parse_sql(kind, columns, has_nul=_has_nul(plain)), folder / ROWS, {"path": str(plain)})
+        connection.execute("CREATE VIEW parsed AS FROM read_parquet('rows.parquet', file_row_number = true)")
+        _refuse_other_encodings(connection, path)
+        connection.execute(_UNPARSED_SQL)
+        rows = _count(connection, "parsed") + _count(connection, "unparsed")
+        _check_rows(path, settings.max_file_rows, rows)
+        bad_cells = _collect_rejects(connection, plain, rows)
+        rejected = _count(connection, "rejects")
+        errors = _first_errors(connection)
+        if errors and on_error == "abort":
+            raise _bad_row(path, errors[0])
+        if bad_cells:
+            good = "SELECT * EXCLUDE (reason, file_row_number), NULL AS reason FROM parsed WHERE reason IS NULL"
+            _copy(connection, good, folder / "good.parquet", {})
+            (folder / "good.parquet").replace(folder / ROWS)
+        _copy(connection, "FROM rejects ORDER BY line", folder / REJECTS, {})
+    plain.unlink()
+    shutil.rmtree(folder / "spill", ignore_errors=True)
+    return LoadedFile(kind, rows - rejected, rejected, errors)
+
+
+# The header and the bytes
+
+
+def _read_header(path: Path) -> tuple[Kind, list[str]]:
+    """Kind of a file and its column names in order; surplus columns get made-up names."""
+    names = _header_names(path)
+    found = [kind for kind, columns in _COLUMNS.items() if set(columns) <= set(names)]
+    if not found:
+        raise UnusableFile(_missing_columns(path, names), code="missing_column")
+    if len(found) == 2:
+        raise UnusableFile(
+            f"{path.name}: the header has the columns of entities and of interactions; upload two files",
+            code="mixed_kinds",
+        )
+    kind = found[0]
+    repeated = sorted({name for name in _COLUMNS[kind] if names.count(name) > 1})
+    if repeated:
+        raise UnusableFile(f"{path.name}: the header has {', '.join(repeated)} twice", code="duplicate_column")
+    return kind, [name if name in _COLUMNS[kind] else f"_surplus_{place}" for place, name in enumerate(names)]
+
+
+def _header_names(path: Path) -> list[str]:
+    opener = gzip.open if _is_gzip(path) else open
+    try:
+        with opener(path, "rb") as file:
+            head = file.read(_HEADER_BYTES)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UnusableFile(f"{path.name}: not a readable gzip file ({error})") from error
+    if not head:
+        raise UnusableFile(f"{path.name}: the file is empty", code="no_rows")
+    if b"\x00" in head.split(b"\n", 1)[0]:
+        raise UnusableFile(f"{path.name}: not a CSV file in UTF-8; export it as CSV with a comma as separator")
+    try:
+        text = head.split(b"\n", 1)[0].decode("utf-8-sig") if head.count(b"\n") else head.decode("utf-8-sig")
+        return [name.strip() for name in next(csv.reader([text]), [])]
+    except UnicodeDecodeError as error:
+        raise UnusableFile(f"{path.name}: the header is not UTF-8; save the file as UTF-8", code="not_utf8") from error
+    except csv.Error as error:
+        raise UnusableFile(f"{path.name}: the header is not CSV ({error})") from error
+
+
+def _missing_columns(path: Path, names: list[str]) -> str:
+    best = max(_COLUMNS.values(), key=lambda columns: len(set(columns) & set(names)))
+    missing = [name for name in best if name not in names]
+    shown = ",".join(names)[:100]
+    return (
+        f"{path.name}: column {', '.join(missing)} is missing; found the header {shown!r}, expected "
+        f"{','.join(ENTITY_COLUMNS)} or {','.join(INTERACTION_COLUMNS)}"
+    )
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _plain_file(path: Path, plain: Path, limit: int) -> Path:
+    """Make `plain` the unpacked copy of the file, or a link to it; raises UnusableFile over the limit."""
+    too_big = UnusableFile(f"{path.name}: larger than the limit of {limit:,} bytes; split it", code="too_big")
+    if not _is_gzip(path):
+        if path.stat().st_size > limit:
+            raise too_big
+        plain.symlink_to(path.absolute())
+        return plain
+    size = 0
+    try:
+        with gzip.open(path, "rb") as source, plain.open("wb") as target:
+            while chunk := source.read(_CHUNK):
+                size += len(chunk)
+                if size > limit:
+                    raise too_big
+                target.write(chunk)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UnusableFile(f"{path.name}: not a readable gzip file ({error})") from error
+    return plain
+
+
+def _has_nul(path: Path) -> bool:
+    """Whether a byte of the file is zero."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"\0") >= 0
+
+
+# What DuckDB does
+
+
+def _connect(folder: Path) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        config={
+            "temp_directory": str(folder / "spill"),
+            "memory_limit": "1GB",
+            "autoinstall_known_extensions": False,
+            "file_search_path": str(folder),
+        }
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, query: str, target: Path, values: dict[str, str]) -> None:
+    connection.execute(f"COPY ({query}) TO $target (FORMAT parquet)", {**values, "target": str(target)})
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone() or (0,)
+    return int(count)
+
+
+def _parse_sql(kind: Kind, columns: Sequence[str], *, has_nul: bool) -> str:
+    """Read, convert and check: the stored columns and, where a cell is bad, the `reason`."""
+    checks = list(_CHECKS[kind])
+    if has_nul:
+        message = "must not hold NUL characters"
+        checks += [_Check(name, "invalid_character", message, f"contains({name}, chr(0))") for name in _COLUMNS[kind]]
+    # `columns` is positional, so it follows this file's header; all names in it are ours.
+    struct = ", ".join(f"'{name}': 'VARCHAR'" for name in columns)
+    reasons = " ".join(
+        f"WHEN {check.condition} THEN {{'column_name': '{check.column}', 'code': '{check.code}', "
+        f"'message': '{check.message}', 'value': left({check.column}, {SHOWN_VALUE})}}"
+        for check in checks
+    )
+    return (
+        f"SELECT {_STORED[kind]}, CASE {reasons} END AS reason FROM read_csv($path, columns = {{{struct}}}, "
+        "header = true, delim = ',', quote = '\"', escape = '\"', auto_detect = false, strict_mode = true, "
+        f"store_rejects = true, rejects_limit = 0, compression = 'none', max_line_size = {_MAX_RECORD_BYTES})"
+    )
+
+
+def _refuse_other_encodings(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    row = connection.execute("SELECT min(line) FROM reject_errors WHERE error_type = 'INVALID ENCODING'").fetchone()
+    if row and row[0] is not None:
+        raise UnusableFile(f"{path.name}: line {row[0]} is not UTF-8; save the file as UTF-8", code="not_utf8")
+
+
+def _check_rows(path: Path, limit: int, rows: int) -> None:
+    if rows == 0:
+        raise UnusableFile(f"{path.name}: the file has a header but no rows", code="no_rows")
+    if rows > limit:
+        raise UnusableFile(f"{path.name}: {rows:,} rows are more than the limit of {limit:,}; split it", code="too_big")
+
+
+def _bad_row(path: Path, error: RejectedRow) -> UnusableFile:
+    where = f"line {error.line}" + (f", column {error.column}" if error.column else "")
+    return UnusableFile(f"{path.name}: {where}: {error.message}, found {error.value!r}", code="bad_row")
+
+
+# A bad line can give several entries, one for each missing column; `record` counts the header and blank lines too.
+_UNPARSED_SQL = """
+CREATE TABLE unparsed AS
+SELECT line AS record, arg_min(error_type, coalesce(column_idx, -1)) AS error_type,
+    any_value(left(csv_line, 1000)) AS csv_line
+FROM reject_errors GROUP BY line ORDER BY line
+"""
+_REJECTS_SQL = f"""
+CREATE TABLE rejects AS
+SELECT line, reason.column_name AS "column", reason.code AS code, reason.message AS message, reason.value AS value
+FROM parsed JOIN located_parsed ON file_row_number = place
+UNION ALL
+SELECT line, NULL, lower(replace(error_type, ' ', '_')), 'the row could not be read: ' || lower(error_type),
+    left(ltrim(csv_line, chr(13) || chr(10)), {SHOWN_VALUE})
+FROM unparsed JOIN located_unparsed ON record = place
+"""
+
+
+def _collect_rejects(connection: duckdb.DuckDBPyConnection, plain: Path, rows: int) -> int:
+    """Create the table `rejects`; returns how many rows were read but have a bad cell."""
+    bad = connection.execute("SELECT file_row_number FROM parsed WHERE reason IS NOT NULL ORDER BY 1").fetchnumpy()
+    unread = connection.execute("SELECT record FROM unparsed ORDER BY 1").fetchnumpy()
+    parsed, unparsed = (np.asarray(next(iter(found.values())), dtype=np.int64) for found in (bad, unread))
+    lines = _find_lines(plain, parsed, unparsed, rows) if len(parsed) + len(unparsed) else (parsed, unparsed)
+    for name, places, found in (("parsed", parsed, lines[0]), ("unparsed", unparsed, lines[1])):
+        connection.register(f"located_{name}", pd.DataFrame({"place": places, "line": found}))
+    connection.execute(_REJECTS_SQL)
+    return len(parsed)
+
+
+def _find_lines(plain: Path, parsed: Places, unparsed: Places, rows: int) -> tuple[Places, Places]:
+    """The lines on which bad records start, the header being line 1.
+
+    `parsed` are places among the records that were read, from 0; `unparsed` are numbers of those that were not, the
+    header being 1. Both rise.
+    """
+    with plain.open("rb") as file:
+        breaks = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(_CHUNK), b""))
+        file.seek(-1, 2)
+        ended = file.read(1) == b"\n"
+    if breaks + (not ended) != rows + 1:
+        return _scan_lines(plain, parsed, unparsed)
+    # One line for each record: neither blank lines nor line breaks in quotes.
+    read_before = unparsed - 2 - np.arange(len(unparsed))
+    return parsed + 2 + np.searchsorted(read_before, parsed, side="right"), unparsed
+
+
+def _scan_lines(plain: Path, parsed: Places, unparsed: Places) -> tuple[Places, Places]:
+    """The same for any file, by reading it once more, record by record."""
+    csv.field_size_limit(_MAX_RECORD_BYTES)
+    wanted, unread = iter([*parsed.tolist(), -1]), set(unparsed.tolist())
+    found: tuple[list[int], list[int]] = ([], [])
+    place, next_wanted = 0, next(wanted)
+    with plain.open(encoding="utf-8", errors="replace", newline="") as file:
+        for record, (line, cells) in enumerate(_records(file), start=1):
+            if record in unread:
+                found[1].append(line)
+            elif cells and record > 1:
+                if place == next_wanted:
+                    found[0].append(line)
+                    next_wanted = next(wanted)
+                place += 1
+    # Where quotes are broken the two readers may see different records; the last line known is then the nearest.
+    missing = (len(parsed) - len(found[0]), len(unparsed) - len(found[1]))
+    last = max([1, *found[0], *found[1]])
+    return np.array(found[0] + [last] * missing[0], np.int64), np.array(found[1] + [last] * missing[1], np.int64)
+
+
+def _records(file: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """Every record of a CSV file with the line on which it starts."""
+    reader, line = csv.reader(file), 1
+    for cells in reader:
+        yield line, cells
+        line = reader.line_num + 1
+
+
+def _first_errors(connection: duckdb.DuckDBPyConnection) -> list[RejectedRow]:
+    rows = connection.execute(
+        'SELECT line, "column", code, message, value FROM rejects ORDER BY line LIMIT ?', [SHOWN_ERRORS]
+    ).fetchall()
+    return [
+        RejectedRow(line=line, column=column, code=code, message=message, value=value)
+        for line, column, code, message, value in rows
+    ]
