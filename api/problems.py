@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from lucid import errors
+from lucid.schema import ModelStatus
 
 STATUS: dict[type[errors.LucidError], int] = {
     errors.InvalidRequest: 422,
@@ -40,6 +41,7 @@ class Problem(BaseModel):
     detail: str = Field(examples=["no model 'videos'; train it first"])
     code: str = Field(examples=["unknown_model"])
     errors: list[dict[str, str]] | None = Field(None, description="The fields that are wrong, and how.")
+    training: ModelStatus | None = Field(None, description="Where the model has no finished version: its training.")
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
@@ -47,7 +49,7 @@ def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
     body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, code=code, **more)
     headers = {"WWW-Authenticate": "apikey"} if status == 401 else {"Retry-After": "5"} if status == 503 else None
     return JSONResponse(
-        body.model_dump(exclude_none=True), status, headers=headers, media_type="application/problem+json"
+        body.model_dump(mode="json", exclude_none=True), status, headers=headers, media_type="application/problem+json"
     )
 
 
@@ -59,10 +61,13 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _lucid_error(_request: Request, error: Exception) -> JSONResponse:
+def _lucid_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.LucidError)
     status = _TOO_BIG if error.code == "too_big" else STATUS.get(type(error), 500)
-    return problem(status, error.code, error.message)
+    training = None
+    if isinstance(error, errors.ModelNotReady):
+        training = request.app.state.catalog.training(error.model_id).status
+    return problem(status, error.code, error.message, training=training)
 
 
 def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
@@ -79,7 +84,9 @@ def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
 def _http_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    return problem(error.status_code, code, str(error.detail))
+    answer = problem(error.status_code, code, str(error.detail))
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:

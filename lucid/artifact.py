@@ -159,7 +159,7 @@ def live_version(home: Path, model_id: str) -> int:
         return int((folder / LIVE).read_text())
     except FileNotFoundError:
         if folder.is_dir():
-            raise ModelNotReady(f"model {model_id!r} has no finished version yet; ask for its status") from None
+            raise ModelNotReady(model_id) from None
         raise UnknownModel(f"no model {model_id!r}; train it first") from None
 
 

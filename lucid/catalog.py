@@ -116,7 +116,8 @@ class Catalog:
                     )
                 if not known:
                     connection.execute(
-                        "INSERT INTO batches VALUES (?, ?, ?, ?, NULL, 0, 0, 0, 'running', '', NULL, '[]', false, ?, ?)",
+                        "INSERT INTO batches "
+                        "VALUES (?, ?, ?, ?, NULL, 0, 0, 0, 'running', '', NULL, '[]', false, ?, ?)",
                         [seq, batch.batch_id, batch.timestamp, batch.tags, batch.file_name, flow_run_id],
                     )
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from lucid.errors import LucidError
 from lucid.ingest import Progress as Report
@@ -27,7 +28,7 @@ app = typer.Typer(
 keys_app = typer.Typer(help="Keys of the HTTP API.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else 160)
 log = Console(stderr=True)
 
 ModelId = Annotated[str, typer.Option("--model-id", help="Name of the model.")]
@@ -40,11 +41,14 @@ def main() -> None:
     except LucidError as error:
         log.print(f"lucid: {error.message}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        log.print(f"lucid: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 @app.command("import")
@@ -58,11 +62,11 @@ def import_command(
     """Import CSV files, one batch each."""
     workspace = Workspace()
     with progress_bar() as report:
-        batches = workspace.import_files(files, [tag for tag in tags.split(",") if tag.strip()], on_error, report)
-    table = Table("file", "entities", "interactions", "rejected", "batch_id")
+        batches = workspace.import_files(files, _split(tags), on_error, report)
+    table = Table("file", "entities", "interactions", "rejected", Column("batch_id", no_wrap=True))
     for batch in batches:
         counts = (batch.entity_count, batch.interaction_count, batch.rejected_count)
-        table.add_row(batch.file_name, *(f"{count:,}" for count in counts), batch.batch_id)
+        table.add_row(escape(batch.file_name), *(f"{count:,}" for count in counts), batch.batch_id)
     out.print(table)
     for batch in batches:
         for error in batch.errors[:3]:
@@ -83,7 +87,7 @@ def train(
         status = workspace.train(
             model_id,
             maximum_interaction_age_days=maximum_interaction_age_days,
-            data_tags=data_tags.split(",") if data_tags is not None else None,
+            data_tags=_split(data_tags) if data_tags is not None else None,
             callback_url=callback_url,
             progress=report,
         )
@@ -186,8 +190,7 @@ def create_key_command(
     from lucid.catalog import Catalog
     from lucid.keys import SCOPES, create_key
 
-    wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()] or SCOPES
-    _, secret = create_key(Catalog(load_settings().home), name, wanted)
+    _, secret = create_key(Catalog(load_settings().home), name, _split(scopes) or SCOPES)
     out.print(secret, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -197,7 +200,7 @@ def progress_bar() -> Iterator[Report]:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=log, transient=True, disable=not log.is_terminal) as bar:
         task = bar.add_task("starting", total=100)
-        yield lambda percent, doing: bar.update(task, completed=percent, description=doing)
+        yield lambda percent, doing: bar.update(task, completed=percent, description=escape(doing))
 
 
 def quality_table(report: dict[str, Any]) -> Table:
@@ -205,5 +208,11 @@ def quality_table(report: dict[str, Any]) -> Table:
     table = Table("pair", "NDCG@10", "popularity", "Recall@10", "popularity", title="on held-out interactions")
     for pair in report["pairs"]:
         figures = [pair[who][what] for what in ("ndcg", "recall") for who in ("model", "popularity")]
-        table.add_row(f"{pair['source_type']} → {pair['target_type']}", *(f"{figure:.3f}" for figure in figures))
+        table.add_row(
+            escape(f"{pair['source_type']} → {pair['target_type']}"), *(f"{figure:.3f}" for figure in figures)
+        )
     return table
+
+
+def _split(values: str) -> list[str]:
+    return [value.strip() for value in values.split(",") if value.strip()]

@@ -17,6 +17,7 @@ import numpy as np
 from lucid.catalog import SelectedBatch
 from lucid.errors import TrainingFailed
 from lucid.ingest import batch_folder
+from lucid.load import ROWS
 from lucid.metadata import KeyRule, judge_keys, link_entities, read_values
 from lucid.scoring import Rows
 
@@ -106,7 +107,11 @@ def interactions_among(folder: Path, entities: Path) -> tuple[Rows, Rows]:
 
 
 def _files(home: Path, batches: Sequence[SelectedBatch], kind: str) -> list[str]:
-    return [str(batch_folder(home, batch.batch_id) / "rows.parquet") for batch in batches if batch.kind == kind]
+    files = [batch_folder(home, batch.batch_id) / ROWS for batch in batches if batch.kind == kind]
+    missing = [file.parent.name for file in files if not file.exists()]
+    if missing:
+        raise TrainingFailed(f"batch {', '.join(missing)} was deleted while the training began; train again")
+    return [str(file) for file in files]
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
@@ -144,7 +149,7 @@ def _read_interactions(
     files = _files(home, batches, "interactions")
     if not files:
         return [Step("interactions: in the selected batches", 0, 0, [])]
-    oldest = started - timedelta(days=age_days) if age_days is not None else None
+    oldest = _days_before(started, age_days) if age_days is not None else None
     connection.execute(
         "CREATE TABLE young AS SELECT type, source_id, target_id, timestamp FROM read_parquet($files) "
         "WHERE $oldest::TIMESTAMPTZ IS NULL OR timestamp IS NULL OR timestamp >= $oldest::TIMESTAMPTZ",
@@ -179,6 +184,14 @@ def _read_interactions(
             [row[0] for row in dangling],
         ),
     ]
+
+
+def _days_before(moment: datetime, days: int) -> datetime | None:
+    """None where that is before the calendar begins."""
+    try:
+        return moment - timedelta(days=days)
+    except OverflowError:
+        return None
 
 
 def _refuse_nothing(steps: list[Step], batches: Sequence[SelectedBatch]) -> None:

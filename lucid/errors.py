@@ -60,6 +60,10 @@ class ModelNotReady(LucidError):
 
     code = "model_not_ready"
 
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"model {model_id!r} has no finished version yet; ask for its status")
+        self.model_id = model_id
+
 
 class AlreadyTraining(LucidError):
     """A training of the same model is still running."""

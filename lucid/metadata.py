@@ -48,10 +48,11 @@ def read_values(connection: duckdb.DuckDBPyConnection) -> None:
         SELECT * FROM (
             SELECT e.id, e.type,
                 regexp_replace(substr(j.fullkey, 3), '\[\d+\]', '', 'g') AS key,
-                trim(j.atom ->> '$') AS value, j.type AS json_type, j.fullkey LIKE '%]' AS listed
+                regexp_replace(j.atom ->> '$', '^\s+|\s+$', '', 'g') AS value, j.type AS json_type,
+                regexp_matches(j.fullkey, '\[\d+\]') AS listed
             FROM entities e, json_tree(e.metadata) j
             WHERE e.metadata IS NOT NULL AND j.atom IS NOT NULL AND j.type <> 'NULL')
-        WHERE value <> ''""")
+        WHERE value <> '' AND key <> ''""")
 
 
 def judge_keys(connection: duckdb.DuckDBPyConnection) -> list[KeyRule]:
@@ -62,7 +63,8 @@ def judge_keys(connection: duckdb.DuckDBPyConnection) -> list[KeyRule]:
             -- Codes such as zip codes look like numbers but for their leading zeros.
             avg((try_cast(value AS DOUBLE) IS NOT NULL AND json_type <> 'BOOLEAN')::INT)
                 * (NOT bool_or(regexp_matches(value, '^0\d')))::INT,
-            avg((regexp_matches(value, '^(?i:https?|ftp)://'))::INT), bool_or(listed),
+            avg((regexp_matches(value, '^(?i:https?|ftp)://'))::INT),
+            bool_or(listed), bool_or(try_cast(value AS DOUBLE) <> floor(try_cast(value AS DOUBLE))),
             list_sort(array_agg(DISTINCT value))[:3]
         FROM metadata_values GROUP BY key ORDER BY key""").fetchall()
     return [_judge(*row) for row in rows]
@@ -78,6 +80,7 @@ def _judge(
     numeric: float,
     urls: float,
     listed: bool,
+    fractions: bool | None,
     examples: list[str],
 ) -> KeyRule:
     def rule(kind: KeyKind, reason: str) -> KeyRule:
@@ -87,6 +90,8 @@ def _judge(
         return rule("identifier", f"{urls:.0%} of the values are URLs")
     if length > TEXT_LENGTH:
         return rule("text", f"{length:.0f} characters on average")
+    if numeric >= NUMBER_SHARE and fractions:
+        return rule("number", f"{numeric:.0%} of the values are numbers, some with fractions")
     if not listed and values >= MIN_VALUES_TO_JUDGE and distinct_in_type >= IDENTIFIER_SHARE * values:
         return rule("identifier", f"{distinct_in_type:,} of {values:,} values are the only ones of their entity type")
     if numeric >= NUMBER_SHARE:
@@ -134,5 +139,5 @@ def link_entities(connection: duckdb.DuckDBPyConnection, rules: list[KeyRule]) -
     # An uploaded entity may already have the id that a made one would get: it is the same thing.
     connection.execute("""
         INSERT INTO entities (id, type, name)
-        SELECT DISTINCT target_id, key, value FROM links WHERE made
-            AND target_id NOT IN (SELECT id FROM entities)""")
+        SELECT target_id, min(key), arg_min(value, key) FROM links WHERE made
+            AND target_id NOT IN (SELECT id FROM entities) GROUP BY target_id""")

@@ -25,6 +25,7 @@ from lucid.schema import ModelStatus, format_time, utc_now
 from lucid.settings import Settings
 
 SIGNATURE_HEADER = "Lucid-Signature"
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 RETRY_SECONDS = [1, 2, 4, 8, 16]
 """Pauses between the attempts to deliver an event."""
 
@@ -77,9 +78,9 @@ def verify(secret: str, body: bytes, header: str, *, now: int, tolerance_seconds
     """Whether a signature header belongs to this body and is not older than the tolerance."""
     parts = dict(part.split("=", 1) for part in header.split(",") if "=" in part)
     stamp = parts.get("t", "")
-    if not stamp.isdecimal() or abs(now - int(stamp)) > tolerance_seconds:
+    if not (stamp.isascii() and stamp.isdecimal()) or abs(now - int(stamp)) > tolerance_seconds:
         return False
-    return hmac.compare_digest(sign(secret, body, int(stamp)), header)
+    return hmac.compare_digest(sign(secret, body, int(stamp)).encode(), header.encode())
 
 
 def check_callback_url(url: str, *, allow_private: bool) -> str:
@@ -89,9 +90,10 @@ def check_callback_url(url: str, *, allow_private: bool) -> str:
     loopback or otherwise not public and the settings do not allow that.
     """
     try:
+        httpx.URL(url)  # what will send it must understand it too
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
+    except (ValueError, httpx.InvalidURL) as error:
         raise CallbackRefused(f"callback_url {url!r} is not a URL: {error}") from error
     if parts.scheme not in ("http", "https") or not host:
         raise CallbackRefused(f"callback_url {url!r} must be an http(s) URL with a host")
@@ -99,16 +101,28 @@ def check_callback_url(url: str, *, allow_private: bool) -> str:
         raise CallbackRefused("callback_url must not hold a user name or password")
     try:
         found = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise CallbackRefused(f"callback_url names the host {host!r}, which cannot be found") from error
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:
-        if not allow_private and not ipaddress.ip_address(address.split("%")[0]).is_global:
+        if not allow_private and not _is_public(address):
             raise CallbackRefused(
                 f"callback_url leads to {address}, which is not a public address; "
                 "set LUCID_CALLBACK_ALLOW_PRIVATE=true to allow it"
             )
     return addresses[0]
+
+
+def _is_public(address: str) -> bool:
+    """Whether an address leads to the Internet, whatever it is wrapped in."""
+    parsed = ipaddress.ip_address(address.split("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo and parsed.teredo[1])
+        if parsed in _NAT64 or int(parsed) < 1 << 32:  # the old form of an IPv4 address in IPv6
+            inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+        if inner:
+            return _is_public(str(inner))
+    return parsed.is_global and not parsed.is_multicast
 
 
 def deliver(settings: Settings, catalog: Catalog, event: Event) -> None:

@@ -141,7 +141,7 @@ class TrainingRequest(BaseModel):
         None, ge=1, description="Leave out older interactions; those without a timestamp stay."
     )
     data_tags: TextList | None = Field(
-        None, description="Batches that carry any of these take part; absent: every batch not archived."
+        None, min_length=1, description="Batches that carry any of these take part; absent: every batch not archived."
     )
     callback_url: str | None = Field(
         None, max_length=2000, description="Called with the status object when the training ends."
@@ -193,16 +193,18 @@ class RecommendationQuery(BaseModel):
     threshold: float = Field(0, ge=0, le=100, description="Leave out recommendations with a lower score.")
     output_format: OutputFormat = "json"
     exclude_interacted: bool = Field(True, description="Leave out what the source already interacted with.")
-    version: int | None = Field(None, ge=1, description="Ask this version instead of the live one.")
+    version: int | None = Field(None, ge=1, le=2**31 - 1, description="Ask this version instead of the live one.")
 
     @model_validator(mode="before")
     @classmethod
     def _accept_alias(cls, values: Any) -> Any:
         if isinstance(values, dict) and "entity_id" in values:
-            if values.get("source_id") is not None:
+            if values.get("source_id") is not None and values["entity_id"] is not None:
                 raise ValueError("give source_id or its alias entity_id, not both")
-            values = {**values, "source_id": values["entity_id"]}
-            del values["entity_id"]
+            alias = values["entity_id"]
+            values = {name: value for name, value in values.items() if name != "entity_id"}
+            if alias is not None:
+                values["source_id"] = alias
         return values
 
     @model_validator(mode="after")

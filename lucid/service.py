@@ -32,6 +32,7 @@ START_SECONDS = 90
 STOP_SECONDS = 7
 """Time for an orderly stop; what still runs then is ended at once, so that a stop takes less than ten seconds."""
 _LOCK = "service"
+_UVICORN = ("uvicorn", "api.app:create_app", "--factory", "--no-access-log")
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,19 @@ def _run(settings: Settings, say: Callable[[str], None]) -> int:
         _check_ports(settings)
         secret = None if Catalog(settings.home).keys() else create_key(Catalog(settings.home), "first key")[1]
         callback_secret(settings)
-        say("Starting Prefect …")
-        parts.append(_start(settings, "prefect", "prefect", "server", "start", "--host", settings.host, "--port", str(settings.prefect_port)))  # fmt: skip  # noqa: E501
-        _wait_for(f"{settings.prefect_api}/health", parts)
+        if settings.prefect_api_url is None:
+            say("Starting Prefect …")
+            port = str(settings.prefect_port)
+            parts.append(
+                _start(settings, "prefect", "prefect", "server", "start", "--host", settings.host, "--port", port)
+            )
+        _wait_for(f"{settings.prefect_api}/health", settings, parts)
         say("Starting flows and API …")
         parts.append(_start(settings, "flows", "flows.serve"))
-        parts.append(_start(settings, "api", "uvicorn", "api.app:create_app", "--factory", "--host", settings.host, "--port", str(settings.api_port), "--no-access-log"))  # fmt: skip  # noqa: E501
-        api = f"http://{settings.host}:{settings.api_port}"
-        _wait_for(f"{api}/health", parts)
-        _wait_for(f"{settings.prefect_api}/deployments/name/train_model/train-model", parts)
+        parts.append(_start(settings, "api", *_UVICORN, "--host", settings.host, "--port", str(settings.api_port)))
+        api = f"http://{settings.reachable_host}:{settings.api_port}"
+        _wait_for(f"{api}/health", settings, parts)
+        _wait_for(f"{settings.prefect_api}/deployments/name/train_model/train-model", settings, parts)
         _service_file(settings).write_text(json.dumps({"pid": os.getpid(), "api": api, "prefect": settings.prefect_ui}))
         say("")
         say(f"  API           {api}/v1/recommender")
@@ -132,7 +137,10 @@ def _service_file(settings: Settings) -> Path:
 
 
 def _check_ports(settings: Settings) -> None:
-    for name, port in (("LUCID_API_PORT", settings.api_port), ("LUCID_PREFECT_PORT", settings.prefect_port)):
+    ports = {"LUCID_API_PORT": settings.api_port}
+    if settings.prefect_api_url is None:
+        ports["LUCID_PREFECT_PORT"] = settings.prefect_port
+    for name, port in ports.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -180,10 +188,11 @@ def environment(settings: Settings) -> dict[str, str]:
     return {**prefect, **os.environ, **ours, "PREFECT_API_URL": settings.prefect_api}
 
 
-def _wait_for(url: str, parts: list[_Part]) -> None:
+def _wait_for(url: str, settings: Settings, parts: list[_Part]) -> None:
     """Wait until a part answers with 200; raises Unavailable, with the end of its log, where one ends instead."""
     deadline = time.monotonic() + START_SECONDS
-    with httpx.Client(timeout=2, trust_env=False) as client:
+    user, _, password = (settings.prefect_auth_string or "").partition(":")
+    with httpx.Client(timeout=2, trust_env=False, auth=(user, password) if user else None) as client:
         while time.monotonic() < deadline:
             for part in parts:
                 if part.process.poll() is not None:
@@ -195,7 +204,7 @@ def _wait_for(url: str, parts: list[_Part]) -> None:
             except httpx.TransportError:
                 pass
             time.sleep(0.1)
-    raise Unavailable(f"{url} did not answer within {START_SECONDS} s; the logs are in {parts[0].log.parent}")
+    raise Unavailable(f"{url} did not answer within {START_SECONDS} s; the logs are in {settings.home}/logs")
 
 
 def _stop(parts: list[_Part]) -> None:

@@ -34,17 +34,24 @@ class Settings(BaseSettings):
     callback_allow_private: bool = Field(False, description="Allow callbacks to private and loopback addresses.")
     callback_timeout_seconds: float = Field(10.0, gt=0)
     keep_versions: int = Field(3, ge=1, description="Finished versions kept of each model.")
-    seed: int = Field(0, description="Seed of everything random in a training.")
+    seed: int = Field(0, ge=0, description="Seed of everything random in a training.")
 
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
+        if set("*?[") & set(str(home.expanduser().absolute())):
+            raise ValueError("must not hold * ? or [, which DuckDB reads as a pattern")
         return home.expanduser().absolute()
 
     @property
     def prefect_api(self) -> str:
         """Base URL of the Prefect API, without a trailing slash."""
-        return (self.prefect_api_url or f"http://{self.host}:{self.prefect_port}/api").rstrip("/")
+        return (self.prefect_api_url or f"http://{self.reachable_host}:{self.prefect_port}/api").rstrip("/")
+
+    @property
+    def reachable_host(self) -> str:
+        """Where this machine reaches what listens on `host`."""
+        return "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
 
     @property
     def prefect_ui(self) -> str:

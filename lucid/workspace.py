@@ -38,7 +38,7 @@ class Workspace:
         """Open a home, which is made if it does not exist; without one, `LUCID_HOME` or `./.lucid`."""
         settings = settings or load_settings()
         if home is not None:
-            settings = settings.model_copy(update={"home": Path(home).expanduser().absolute()})
+            settings = Settings.model_validate({**settings.model_dump(), "home": Path(home)})
         self.settings = settings
         self._catalog = Catalog(settings.home)
         self._shelf = Shelf(settings.home)

@@ -56,7 +56,8 @@ def test_a_signature_fits_one_body_one_secret_and_five_minutes() -> None:
     assert not notify.verify("secret", b"b0dy", header, now=1_000)
     assert not notify.verify("other", b"body", header, now=1_000)
     assert not notify.verify("secret", b"body", header, now=1_301)
-    assert not notify.verify("secret", b"body", "nonsense", now=1_000)
+    for nonsense in ("", "nonsense", "t=,v1=", "t=1000,v1=ü", "t=١٠٠٠,v1=0"):
+        assert not notify.verify("secret", b"body", nonsense, now=1_000)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,10 @@ def test_a_signature_fits_one_body_one_secret_and_five_minutes() -> None:
         "http://0.0.0.0/x",
         "http://[::ffff:127.0.0.1]/x",
         "http://2130706433/x",
+        "http://[64:ff9b::7f00:1]/x",
+        "http://[2002:7f00:1::]/x",
+        "http://[::127.0.0.1]/x",
+        "http://224.0.0.1/x",
     ],
 )
 def test_private_targets_are_refused_unless_allowed(url: str) -> None:
@@ -79,7 +84,16 @@ def test_private_targets_are_refused_unless_allowed(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://example.org/", "/path", "http://", "http://user:pass@127.0.0.1/", "http://[bad/"]
+    "url",
+    [
+        "ftp://example.org/",
+        "/path",
+        "http://",
+        "http://user:pass@127.0.0.1/",
+        "http://[bad/",
+        "http://a..b/",
+        "http://127.0.0.1/\x01",
+    ],
 )
 def test_what_is_no_http_url_is_refused(url: str) -> None:
     """Only http(s) with a host and without credentials."""

@@ -11,6 +11,7 @@ from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
 
 from api.auth import needs
+from api.lists import split
 from api.runs import IMPORT_DATA
 from lucid.catalog import Catalog
 from lucid.errors import UnusableFile
@@ -35,7 +36,7 @@ async def upload(
 ) -> list[Batch]:
     """Upload files of entities or interactions; all of them are imported, or none."""
     state = request.app.state
-    batches = new_batches([_base_name(file.filename) for file in files], _split(tags) or [])
+    batches = new_batches([_base_name(file.filename) for file in files], split(tags) or [])
     ids = [batch.batch_id for batch in batches]
     try:
         paths = [
@@ -63,7 +64,7 @@ def get_batches(
 ) -> list[Batch]:
     """Batches in upload order; all of them without parameters."""
     catalog: Catalog = request.app.state.catalog
-    return catalog.batches(_split(batch_id), _split(tags))
+    return catalog.batches(split(batch_id), split(tags))
 
 
 @router.delete("", dependencies=[needs("data:write")])
@@ -74,12 +75,7 @@ def remove_batches(
 ) -> list[Batch]:
     """Delete batches; an earlier version of an entity that they held counts again from the next training on."""
     state = request.app.state
-    return delete_batches(state.settings.home, state.catalog, _split(batch_id), _split(tags))
-
-
-def _split(given: Sequence[str] | None) -> list[str] | None:
-    """Values that were repeated or separated by commas; None where nothing was given."""
-    return [part.strip() for value in given for part in value.split(",") if part.strip()] if given is not None else None
+    return delete_batches(state.settings.home, state.catalog, split(batch_id), split(tags))
 
 
 def _base_name(file_name: str | None) -> str:

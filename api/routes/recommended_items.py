@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
 from api.auth import needs
+from api.lists import split
 from lucid.lookup import Shelf
 from lucid.rendering import render
 from lucid.schema import MAX_RECOMMENDATIONS, OutputFormat, RecommendationQuery
@@ -33,7 +34,6 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
         },
     }
 }
-Several = Annotated[list[str] | None, Query()]
 
 
 @router.post("/recommended_items", response_class=StreamingResponse, responses=_ANSWER)
@@ -65,7 +65,7 @@ def get_recommended_items(
     }
     values = {
         "model_id": model_id,
-        **{name: _split(given) for name, given in lists.items() if given is not None},
+        **{name: split(given) for name, given in lists.items() if given is not None},
         "max_recommendations": max_recommendations,
         "threshold": threshold,
         "output_format": output_format,
@@ -79,10 +79,6 @@ def get_recommended_items(
             [{**detail, "loc": ("query", *detail["loc"])} for detail in error.errors()]
         ) from error
     return _answer(request, query)
-
-
-def _split(given: list[str]) -> list[str]:
-    return [part for value in given for part in value.split(",") if part]
 
 
 def _answer(request: Request, query: RecommendationQuery) -> StreamingResponse:
