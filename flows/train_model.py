@@ -5,8 +5,9 @@ from typing import Any
 from prefect import flow, runtime
 
 from flows import steps
+from lucid.filters import DataFilters
 from lucid.notify import check_callback_url
-from lucid.schema import PrecomputePair, TrainingRequest
+from lucid.schema import KeyKind, PrecomputePair, TrainingRequest
 from lucid.settings import load_settings
 from lucid.training import Training, working_on
 
@@ -22,6 +23,8 @@ def train_model(
     data_tags: list[str] | None = None,
     callback_url: str | None = None,
     precompute: list[PrecomputePair] | None = None,
+    data_filters: DataFilters | None = None,
+    metadata_rules: dict[str, KeyKind] | None = None,
     version: int | None = None,
 ) -> dict[str, Any]:
     """Train a model on the knowledge graph and let it answer; one of that name is replaced once it is ready.
@@ -32,6 +35,8 @@ def train_model(
         data_tags: Use batches that carry any of these tags; empty means every batch that is not archived.
         callback_url: Address that gets a signed POST with the status when the training has ended.
         precompute: Further pairs of types whose recommendations are computed ahead.
+        data_filters: Conditions on entities and interactions that all must hold.
+        metadata_rules: How to use metadata keys where the data would decide otherwise, for example {"zip": "ignored"}.
         version: Leave empty; the API fills it in for trainings that it has entered.
     """
     settings = load_settings()
@@ -41,6 +46,8 @@ def train_model(
         data_tags=data_tags or None,
         callback_url=callback_url or None,
         precompute=precompute or None,
+        data_filters=data_filters,
+        metadata_rules=metadata_rules or None,
     )
     if request.callback_url:
         check_callback_url(request.callback_url, allow_private=settings.callback_allow_private)

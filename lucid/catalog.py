@@ -180,6 +180,15 @@ class Catalog:
             raise UnknownBatch(f"no batch {', '.join(sorted(missing))}")
         return [_batch(row) for row in rows]
 
+    def update_batches(self, batch_ids: Sequence[str], tags: Sequence[str] | None, archived: bool | None) -> None:
+        """Set what is not None."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE batches SET tags = coalesce(?, tags), archived = coalesce(?, archived) "
+                "WHERE list_contains(?, batch_id)",
+                [_list_or_none(tags), archived, list(batch_ids)],
+            )
+
     def delete_batches(self, batch_ids: Sequence[str]) -> None:
         with self._transaction() as connection:
             connection.execute("DELETE FROM batches WHERE list_contains(?, batch_id)", [list(batch_ids)])

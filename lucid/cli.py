@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from lucid.errors import LucidError
 from lucid.ingest import Progress as Report
-from lucid.schema import OnError, OutputFormat, RecommendationQuery, check
+from lucid.schema import Batch, OnError, OutputFormat, RecommendationQuery, check
 from lucid.settings import load_settings
 from lucid.workspace import Workspace
 
@@ -27,10 +27,14 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="Keys of the HTTP API.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+batches_app = typer.Typer(help="Uploaded files: list, tag, archive, delete.", no_args_is_help=True)
+app.add_typer(batches_app, name="batches")
 
 out = Console(width=None if sys.stdout.isatty() else 160)
 log = Console(stderr=True)
 
+Ids = Annotated[list[str], typer.Argument(metavar="ID…")]
+Tags = Annotated[str, typer.Option(help="Batches that carry all of these tags, by commas.")]
 ModelId = Annotated[str, typer.Option("--model-id", help="Name of the model.")]
 
 
@@ -63,11 +67,7 @@ def import_command(
     workspace = Workspace()
     with progress_bar() as report:
         batches = workspace.import_files(files, _split(tags), on_error, report)
-    table = Table("file", "entities", "interactions", "rejected", Column("batch_id", no_wrap=True))
-    for batch in batches:
-        counts = (batch.entity_count, batch.interaction_count, batch.rejected_count)
-        table.add_row(escape(batch.file_name), *(f"{count:,}" for count in counts), batch.batch_id)
-    out.print(table)
+    _show_batches(batches)
     for batch in batches:
         for error in batch.errors[:3]:
             where = f"line {error.line}" + (f", column {error.column}" if error.column else "")
@@ -181,6 +181,38 @@ def demo(
     sys.exit(run_demo(out, data, keep=keep))
 
 
+@batches_app.command("list")
+def list_batches(tags: Tags = "") -> None:
+    """List batches in upload order; with --tags those that carry all of them."""
+    _show_batches(Workspace().batches(tags=_split(tags) or None))
+
+
+@batches_app.command("tag")
+def tag_batches(ids: Ids, new_tags: Annotated[str, typer.Option("--tags", help="The new tags, by commas.")]) -> None:
+    """Give batches other tags, in place of the old ones."""
+    _show_batches(Workspace().update_batches(ids, new_tags=_split(new_tags)))
+
+
+@batches_app.command("archive")
+def archive_batches(ids: Ids, undo: Annotated[bool, typer.Option("--undo", help="Take them back.")] = False) -> None:
+    """Keep batches out of all trainings."""
+    _show_batches(Workspace().update_batches(ids, archived=not undo))
+
+
+@batches_app.command("delete")
+def delete_batches(ids: Annotated[list[str] | None, typer.Argument(metavar="ID…")] = None, tags: Tags = "") -> None:
+    """Delete batches by their ids, or those that carry all of the tags."""
+    _show_batches(Workspace().delete_batches(ids, _split(tags)))
+
+
+@batches_app.command("errors")
+def show_errors(batch_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Print all rows of a batch that were set aside, as CSV."""
+    from lucid.rendering import rejects_csv
+
+    sys.stdout.writelines(rejects_csv(Workspace().rejected_rows(batch_id)))
+
+
 @keys_app.command("create")
 def create_key_command(
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
@@ -216,3 +248,12 @@ def quality_table(report: dict[str, Any]) -> Table:
 
 def _split(values: str) -> list[str]:
     return [value.strip() for value in values.split(",") if value.strip()]
+
+
+def _show_batches(batches: Sequence[Batch]) -> None:
+    table = Table("file", "entities", "interactions", "rejected", "tags", "status", Column("batch_id", no_wrap=True))
+    for batch in batches:
+        counts = (f"{count:,}" for count in (batch.entity_count, batch.interaction_count, batch.rejected_count))
+        state = "archived" if batch.archived else batch.status
+        table.add_row(escape(batch.file_name), *counts, escape(", ".join(batch.tags)), state, batch.batch_id)
+    out.print(table)

@@ -5,7 +5,7 @@ Parquet files for the graph. Knows nothing of tensors.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,9 +16,11 @@ import numpy as np
 
 from lucid.catalog import SelectedBatch
 from lucid.errors import TrainingFailed
+from lucid.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Binder, Condition, DataFilters, where
 from lucid.ingest import batch_folder
 from lucid.load import ROWS
-from lucid.metadata import KeyRule, judge_keys, link_entities, read_values
+from lucid.metadata import METADATA_KEY, METADATA_VALUE, KeyRule, judge_keys, link_entities, read_values
+from lucid.schema import KeyKind
 from lucid.scoring import Rows
 
 
@@ -54,20 +56,25 @@ def select(
     *,
     started: datetime,
     maximum_interaction_age_days: int | None = None,
+    data_filters: DataFilters | None = None,
+    metadata_rules: Mapping[str, KeyKind] | None = None,
 ) -> Selection:
     """Write the rows that a training uses into `folder`.
 
     `started` (aware) is the moment from which age counts; interactions without a timestamp have no age and stay.
-    Raises TrainingFailed, with the step that emptied the data, where no interaction is left.
+    Raises TrainingFailed, with the step that emptied the data, where no interaction is left, and InvalidRequest for a
+    metadata rule about an unknown key.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(config={"temp_directory": str(folder / "spill")}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        filters = data_filters or DataFilters()
         steps = [_read_entities(connection, home, batches)]
         read_values(connection)
-        keys = judge_keys(connection)
+        steps += _filter_entities(connection, filters.entities)
+        keys = judge_keys(connection, metadata_rules)
         link_entities(connection, keys)
-        steps += _read_interactions(connection, home, batches, started, maximum_interaction_age_days)
+        steps += _read_interactions(connection, home, batches, started, maximum_interaction_age_days, filters)
         _refuse_nothing(steps, batches)
         _write(connection, folder)
     selection = Selection(folder, [batch.batch_id for batch in batches], steps, keys)
@@ -138,52 +145,95 @@ def _read_entities(connection: duckdb.DuckDBPyConnection, home: Path, batches: S
     return Step("entities: latest version of each id", kept, rows - kept, [])
 
 
+def _filter_entities(connection: duckdb.DuckDBPyConnection, conditions: list[Condition]) -> list[Step]:
+    """Move entities that do not fulfil the conditions to `removed_entities`."""
+    connection.execute("CREATE TABLE removed_entities (id VARCHAR)")
+    if not conditions:
+        return []
+    bind = Binder()
+    connection.execute("CREATE VIEW entity_values AS SELECT id AS row, key, value FROM metadata_values")
+    held = where(conditions, {name: name for name in ENTITY_FIELDS}, "id", "entity_values", bind)
+    connection.execute(f"INSERT INTO removed_entities SELECT id FROM entities WHERE NOT ({held})", bind.values)
+    for table in ("entities", "metadata_values"):
+        connection.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM removed_entities)")
+    removed = _count(connection, "removed_entities")
+    return [Step("entities: data_filters", _count(connection, "entities"), removed, [])]
+
+
 def _read_interactions(
     connection: duckdb.DuckDBPyConnection,
     home: Path,
     batches: Sequence[SelectedBatch],
     started: datetime,
     age_days: int | None,
+    filters: DataFilters,
 ) -> list[Step]:
-    """Create `interactions`: young enough, both ends known, equal rows once."""
+    """Create `interactions`: young enough, as the filters want, equal rows once, both ends known."""
     files = _files(home, batches, "interactions")
     if not files:
         return [Step("interactions: in the selected batches", 0, 0, [])]
+    bind = Binder()
+    wanted = _interactions_wanted(connection, files, filters.interactions, bind)
     oldest = _days_before(started, age_days) if age_days is not None else None
-    connection.execute(
-        "CREATE TABLE young AS SELECT type, source_id, target_id, timestamp FROM read_parquet($files) "
-        "WHERE $oldest::TIMESTAMPTZ IS NULL OR timestamp IS NULL OR timestamp >= $oldest::TIMESTAMPTZ",
-        {"files": files, "oldest": oldest},
-    )
     (rows,) = connection.execute("SELECT count(*) FROM read_parquet($files)", {"files": files}).fetchone() or (0,)
-    young = _count(connection, "young")
-    connection.execute("CREATE TABLE distinct_interactions AS SELECT DISTINCT * FROM young")
-    different = _count(connection, "distinct_interactions")
     connection.execute(
-        "CREATE TABLE interactions AS SELECT * FROM distinct_interactions "
+        "CREATE TABLE young AS SELECT type, source_id, target_id, timestamp, "
+        f"{wanted} AS wanted FROM {_WITH_TYPES if filters.interactions else 'read_parquet($files)'} "
+        "WHERE $oldest::TIMESTAMPTZ IS NULL OR timestamp IS NULL OR timestamp >= $oldest::TIMESTAMPTZ",
+        {"files": files, "oldest": oldest, **bind.values},
+    )
+    young = _count(connection, "young")
+    connection.execute("DELETE FROM young WHERE NOT wanted")
+    filtered = _count(connection, "young")
+    connection.execute(
+        "CREATE TABLE equal_once AS SELECT DISTINCT type, source_id, target_id, timestamp FROM young; DROP TABLE young"
+    )
+    different = _count(connection, "equal_once")
+    connection.execute(
+        "DELETE FROM equal_once WHERE source_id IN (FROM removed_entities) OR target_id IN (FROM removed_entities)"
+    )
+    kept = _count(connection, "equal_once")
+    connection.execute(
+        "CREATE TABLE interactions AS SELECT * FROM equal_once "
         "SEMI JOIN entities s ON s.id = source_id SEMI JOIN entities t ON t.id = target_id"
     )
     known = _count(connection, "interactions")
     dangling = connection.execute(
-        "SELECT DISTINCT unnest([source_id, target_id]) AS id FROM distinct_interactions "
+        "SELECT DISTINCT unnest([source_id, target_id]) AS id FROM equal_once "
         "EXCEPT SELECT id FROM entities ORDER BY id LIMIT 5"
     ).fetchall()
-    return [
+    age = f"not older than {age_days} days" if age_days else "any age"
+    steps = [
         Step("interactions: in the selected batches", rows, 0, []),
-        Step(
-            f"interactions: not older than {age_days} days" if age_days else "interactions: any age",
-            young,
-            rows - young,
-            [],
-        ),
-        Step("interactions: equal rows count once", different, young - different, []),
-        Step(
-            "interactions: both ends are known entities",
-            known,
-            different - known,
-            [row[0] for row in dangling],
-        ),
+        Step(f"interactions: {age}", young, rows - young, []),
+        Step("interactions: data_filters", filtered, young - filtered, []),
+        Step("interactions: equal rows count once", different, filtered - different, []),
+        Step("interactions: of entities that data_filters keep", kept, different - kept, []),
+        Step("interactions: both ends are known entities", known, kept - known, [row[0] for row in dangling]),
     ]
+    return [step for step in steps if step.removed or "data_filters" not in step.step]
+
+
+_WITH_TYPES = """(
+    SELECT i.*, s.type AS source_type, t.type AS target_type, filename || ':' || file_row_number AS row
+    FROM read_parquet($files, filename = true, file_row_number = true) i
+    LEFT JOIN entities s ON s.id = source_id LEFT JOIN entities t ON t.id = target_id)"""
+
+
+def _interactions_wanted(
+    connection: duckdb.DuckDBPyConnection, files: list[str], conditions: list[Condition], bind: Binder
+) -> str:
+    """SQL that tells which interactions fulfil the conditions; needs `row` and the types of the ends beside them."""
+    if not conditions:
+        return "true"
+    connection.execute(
+        f"CREATE TABLE interaction_values AS SELECT filename || ':' || file_row_number AS row, {METADATA_KEY} AS key, "
+        f"{METADATA_VALUE} AS value FROM read_parquet($files, filename = true, file_row_number = true) i, "
+        "json_tree(i.metadata) j WHERE j.atom IS NOT NULL AND j.type <> 'NULL'",
+        {"files": files},
+    )
+    columns = {name: name for name in INTERACTION_FIELDS}
+    return where(conditions, {**columns, "timestamp": "timestamp::VARCHAR"}, "row", "interaction_values", bind)
 
 
 def _days_before(moment: datetime, days: int) -> datetime | None:

@@ -8,21 +8,20 @@ later, in `lucid.dataset`.
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
 from lucid.catalog import Catalog
 from lucid.errors import InvalidRequest, LucidError
-from lucid.load import load_file
+from lucid.load import REJECTS, load_file, read_rejects
 from lucid.locks import forget, is_worked_on, working
-from lucid.schema import Batch, LoadedFile, OnError, utc_now
+from lucid.schema import Batch, BatchChange, LoadedFile, OnError, RejectedRow, utc_now
 from lucid.settings import Settings
 
 Progress = Callable[[float, str], None]
 """Told how far a piece of work has come: percent from 0 to 100 and a word on what is being done."""
-
 
 GRACE_SECONDS = 60
 """Uploads and imports that began less long ago are not swept."""
@@ -126,21 +125,41 @@ def remove_batch_files(home: Path, batch_id: str) -> None:
     forget(home, _lock_name(batch_id))
 
 
+def find_batches(catalog: Catalog, batch_ids: Sequence[str] | None, tags: Sequence[str] | None) -> list[Batch]:
+    """The named batches, or those that carry all of the tags; raises InvalidRequest without any condition.
+
+    Raises UnknownBatch for an unknown id.
+    """
+    if not batch_ids and not tags:
+        raise InvalidRequest("name the batches by batch_id or tags")
+    return catalog.batches(batch_ids or None, tags or None)
+
+
+def update_batches(
+    catalog: Catalog, batch_ids: Sequence[str] | None, tags: Sequence[str] | None, change: BatchChange
+) -> list[Batch]:
+    """Change the batches that `find_batches` finds and return them as they are now."""
+    ids = [batch.batch_id for batch in find_batches(catalog, batch_ids, tags)]
+    catalog.update_batches(ids, None if change.tags is None else check_tags(change.tags), change.archived)
+    return catalog.batches(ids)
+
+
 def delete_batches(
     home: Path, catalog: Catalog, batch_ids: Sequence[str] | None, tags: Sequence[str] | None
 ) -> list[Batch]:
-    """Delete the named batches, or those that carry all of the tags, and return them.
-
-    Models that were trained with them stay as they are. Raises InvalidRequest without any condition, UnknownBatch
-    for an unknown id.
-    """
-    if not batch_ids and not tags:
-        raise InvalidRequest("name the batches to delete by batch_id or tags")
-    batches = catalog.batches(batch_ids or None, tags or None)
+    """Delete the batches that `find_batches` finds and return them; models trained with them stay as they are."""
+    batches = find_batches(catalog, batch_ids, tags)
     catalog.delete_batches([batch.batch_id for batch in batches])
     for batch in batches:
         remove_batch_files(home, batch.batch_id)
     return batches
+
+
+def rejected_rows(home: Path, catalog: Catalog, batch_id: str) -> Iterator[list[RejectedRow]]:
+    """All rows of a batch that were set aside, by line, in blocks; raises UnknownBatch."""
+    catalog.batches([batch_id])
+    path = batch_folder(home, batch_id) / REJECTS
+    return read_rejects(path) if path.exists() else iter(())
 
 
 def upload_folder(home: Path, batch_id: str) -> Path:

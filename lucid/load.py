@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import duckdb
 import numpy as np
@@ -33,6 +33,7 @@ _COLUMNS: dict[Kind, tuple[str, ...]] = {"entities": ENTITY_COLUMNS, "interactio
 _MAX_RECORD_BYTES = 4_000_000
 _HEADER_BYTES = 65_536
 _CHUNK = 1 << 20
+_REJECTS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -280,6 +281,7 @@ SELECT line AS record, arg_min(error_type, coalesce(column_idx, -1)) AS error_ty
     any_value(left(csv_line, 1000)) AS csv_line
 FROM reject_errors GROUP BY line ORDER BY line
 """
+_SHOW_REJECTS = 'SELECT line, "column", code, message, value'
 _REJECTS_SQL = f"""
 CREATE TABLE rejects AS
 SELECT line, reason.column_name AS "column", reason.code AS code, reason.message AS message, reason.value AS value
@@ -350,10 +352,18 @@ def _records(file: TextIO) -> Iterator[tuple[int, list[str]]]:
 
 
 def _first_errors(connection: duckdb.DuckDBPyConnection) -> list[RejectedRow]:
-    rows = connection.execute(
-        'SELECT line, "column", code, message, value FROM rejects ORDER BY line LIMIT ?', [SHOWN_ERRORS]
-    ).fetchall()
-    return [
-        RejectedRow(line=line, column=column, code=code, message=message, value=value)
-        for line, column, code, message, value in rows
-    ]
+    found = connection.execute(f"{_SHOW_REJECTS} FROM rejects ORDER BY line LIMIT {SHOWN_ERRORS}")
+    return [_rejected_row(row) for row in found.fetchall()]
+
+
+def read_rejects(path: Path) -> Iterator[list[RejectedRow]]:
+    """The rows of a `rejects.parquet`, by line, in blocks."""
+    with duckdb.connect() as connection:
+        found = connection.execute(f"{_SHOW_REJECTS} FROM read_parquet($path) ORDER BY line", {"path": str(path)})
+        while rows := found.fetchmany(_REJECTS_AT_ONCE):
+            yield [_rejected_row(row) for row in rows]
+
+
+def _rejected_row(row: Sequence[Any]) -> RejectedRow:
+    line, column, code, message, value = row
+    return RejectedRow(line=line, column=column, code=code, message=message, value=value)

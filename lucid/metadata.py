@@ -4,12 +4,13 @@ Nested objects are flattened with dots, each list element counts on its own. A k
 together; the thresholds are the constants below and the outcome of every key stands in the training report.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import duckdb
 
-KeyKind = Literal["entity", "number", "text", "identifier", "ignored"]
+from lucid.errors import InvalidRequest
+from lucid.schema import KeyKind
 
 MIN_VALUES_TO_JUDGE = 20
 """With fewer values than this a key is never called an identifier: there is too little to go by."""
@@ -23,6 +24,10 @@ URL_SHARE = 0.5
 """A key with this share of URLs identifies, even where several entities share one."""
 RANGES = 10
 """Numbers are also cut into about this many ranges with equally many values, each an entity."""
+
+METADATA_KEY = r"regexp_replace(substr(j.fullkey, 3), '\[\d+\]', '', 'g')"
+METADATA_VALUE = r"regexp_replace(j.atom ->> '$', '^\s+|\s+$', '', 'g')"
+"""SQL of the flattened key and of the text of a scalar, where `j` is a row of DuckDB's `json_tree`."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +48,21 @@ def read_values(connection: duckdb.DuckDBPyConnection) -> None:
 
     One row for every scalar in the metadata; null and blank values have none.
     """
-    connection.execute(r"""
+    connection.execute(rf"""
         CREATE TABLE metadata_values AS
         SELECT * FROM (
-            SELECT e.id, e.type,
-                regexp_replace(substr(j.fullkey, 3), '\[\d+\]', '', 'g') AS key,
-                regexp_replace(j.atom ->> '$', '^\s+|\s+$', '', 'g') AS value, j.type AS json_type,
+            SELECT e.id, e.type, {METADATA_KEY} AS key, {METADATA_VALUE} AS value, j.type AS json_type,
                 regexp_matches(j.fullkey, '\[\d+\]') AS listed
             FROM entities e, json_tree(e.metadata) j
             WHERE e.metadata IS NOT NULL AND j.atom IS NOT NULL AND j.type <> 'NULL')
         WHERE value <> '' AND key <> ''""")
 
 
-def judge_keys(connection: duckdb.DuckDBPyConnection) -> list[KeyRule]:
-    """Decide for every key in `metadata_values` what it holds, sorted by key."""
+def judge_keys(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, KeyKind] | None = None) -> list[KeyRule]:
+    """Decide for every key in `metadata_values` what it holds, sorted by key; what is `asked` is not decided.
+
+    Raises InvalidRequest for an asked key that no entity has.
+    """
     rows = connection.execute(r"""
         SELECT key, count(DISTINCT id), count(*), count(DISTINCT value), count(DISTINCT (type, value)),
             avg(length(value)),
@@ -67,7 +73,15 @@ def judge_keys(connection: duckdb.DuckDBPyConnection) -> list[KeyRule]:
             bool_or(listed), bool_or(try_cast(value AS DOUBLE) <> floor(try_cast(value AS DOUBLE))),
             list_sort(array_agg(DISTINCT value))[:3]
         FROM metadata_values GROUP BY key ORDER BY key""").fetchall()
-    return [_judge(*row) for row in rows]
+    rules = [_judge(*row) for row in rows]
+    unknown = sorted(set(asked or ()) - {rule.key for rule in rules})
+    if unknown:
+        known = ", ".join(rule.key for rule in rules) or "none"
+        raise InvalidRequest(f"metadata_rules: no selected entity has the key {', '.join(unknown)}; keys are {known}")
+    return [
+        replace(rule, kind=asked[rule.key], reason="asked for by the training") if asked and rule.key in asked else rule
+        for rule in rules
+    ]
 
 
 def _judge(

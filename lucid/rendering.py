@@ -2,12 +2,12 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
 
 from lucid.lookup import Answer
-from lucid.schema import OutputFormat, Recommendation
+from lucid.schema import OutputFormat, Recommendation, RejectedRow
 
 
 def render(answer: Answer, output_format: OutputFormat) -> Iterator[str]:
@@ -16,9 +16,20 @@ def render(answer: Answer, output_format: OutputFormat) -> Iterator[str]:
 
 
 def csv_pieces(answer: Answer) -> Iterator[str]:
-    """A header and one line for each row, RFC 4180 with line feeds."""
-    yield ",".join(Recommendation._fields) + "\n"
-    for block in answer.blocks:
+    """A header and one line for each recommendation."""
+    return _csv(Recommendation._fields, answer.blocks)
+
+
+def rejects_csv(blocks: Iterable[list[RejectedRow]]) -> Iterator[str]:
+    """A header and one line for each rejected row."""
+    names = tuple(RejectedRow.model_fields)
+    return _csv(names, ([[getattr(row, name) for name in names] for row in block] for block in blocks))
+
+
+def _csv(header: Sequence[str], blocks: Iterable[Iterable[Sequence[object]]]) -> Iterator[str]:
+    """RFC 4180 with line feeds."""
+    yield ",".join(header) + "\n"
+    for block in blocks:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(block)
         yield text.getvalue()

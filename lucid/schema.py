@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from lucid.errors import InvalidRequest
+from lucid.filters import DataFilters
 
 ENTITY_COLUMNS = ("id", "type", "name", "metadata", "media_url")
 INTERACTION_COLUMNS = ("type", "source_id", "target_id", "timestamp", "metadata")
@@ -30,6 +31,9 @@ RunStatus = Literal["running", "completed", "error"]
 OnError = Literal["set_aside", "abort"]
 OutputFormat = Literal["json", "csv"]
 Stage = Literal["queued", "select", "build", "fit", "evaluate", "precompute", "publish", "finished"]
+
+KeyKind = Literal["entity", "number", "text", "identifier", "ignored"]
+"""How the values of a metadata key are used."""
 
 MAX_RECOMMENDATIONS = 100
 """How many recommendations a source gets where the request does not say."""
@@ -75,7 +79,6 @@ def _as_list(value: Any) -> Any:
 ModelId = Annotated[str, AfterValidator(_check_model_id)]
 Time = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
 TextList = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_as_list)]
-Tag = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^,\x00-\x1f]+$")]
 
 
 class RejectedRow(BaseModel):
@@ -114,6 +117,21 @@ class Batch(BaseModel):
     file_name: str
 
 
+class BatchChange(BaseModel):
+    """What to change about batches; what is absent stays."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"tags": ["2026"], "archived": False}]})
+
+    tags: list[str] | None = Field(None, description="The new tags; they take the place of the old ones.")
+    archived: bool | None = Field(None, description="Archived batches take part in no training.")
+
+    @model_validator(mode="after")
+    def _something(self) -> "BatchChange":
+        if self.tags is None and self.archived is None:
+            raise ValueError("give tags, archived or both")
+        return self
+
+
 class PrecomputePair(BaseModel):
     """A pair whose recommendations are computed ahead for every source."""
 
@@ -148,6 +166,12 @@ class TrainingRequest(BaseModel):
     )
     precompute: list[PrecomputePair] | None = Field(
         None, description="Further pairs to compute ahead; pairs that interactions link always are."
+    )
+    data_filters: DataFilters | None = Field(
+        None, description="Conditions on entities and interactions; a removed entity takes its interactions with it."
+    )
+    metadata_rules: dict[str, KeyKind] | None = Field(
+        None, description="How to use metadata keys, where the data would decide otherwise."
     )
 
 

@@ -169,6 +169,8 @@ def select_data(training: Training) -> Path:
             training.work,
             started=training.started,
             maximum_interaction_age_days=training.request.maximum_interaction_age_days,
+            data_filters=training.request.data_filters,
+            metadata_rules=training.request.metadata_rules,
         )
     return training.work
 

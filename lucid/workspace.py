@@ -1,6 +1,6 @@
 """The Python API: everything Lucid does, on a folder, without a server."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ from lucid.report import read_report
 from lucid.schema import (
     MAX_RECOMMENDATIONS,
     Batch,
+    BatchChange,
+    KeyKind,
     ModelStatus,
     OnError,
     Recommendation,
     RecommendationQuery,
+    RejectedRow,
     TrainingRequest,
     check,
 )
@@ -71,6 +74,25 @@ class Workspace:
         """Delete batches and return them; see `lucid.ingest.delete_batches`."""
         return ingest.delete_batches(self.settings.home, self._catalog, batch_ids, tags)
 
+    def update_batches(
+        self,
+        batch_ids: Sequence[str] | None = None,
+        *,
+        tags: Sequence[str] | None = None,
+        new_tags: Sequence[str] | None = None,
+        archived: bool | None = None,
+    ) -> list[Batch]:
+        """Give the named batches, or those that carry all of `tags`, new tags or the archive mark; return them.
+
+        Raises InvalidRequest without any condition or change, UnknownBatch for an unknown id.
+        """
+        change = check(BatchChange, {"tags": new_tags, "archived": archived})
+        return ingest.update_batches(self._catalog, batch_ids, tags, change)
+
+    def rejected_rows(self, batch_id: str) -> Iterator[list[RejectedRow]]:
+        """All rows of a batch that were set aside, in blocks; raises UnknownBatch."""
+        return ingest.rejected_rows(self.settings.home, self._catalog, batch_id)
+
     def train(
         self,
         model_id: str | None = None,
@@ -79,6 +101,8 @@ class Workspace:
         data_tags: str | Sequence[str] | None = None,
         callback_url: str | None = None,
         precompute: Sequence[dict[str, Any]] | None = None,
+        data_filters: Mapping[str, Any] | None = None,
+        metadata_rules: Mapping[str, KeyKind] | None = None,
         progress: Progress | None = None,
     ) -> ModelStatus:
         """Train a model in this process and return its final status; a model of that name is replaced.
@@ -94,6 +118,8 @@ class Workspace:
                 "data_tags": _list(data_tags) if data_tags is not None else None,
                 "callback_url": callback_url,
                 "precompute": list(precompute) if precompute is not None else None,
+                "data_filters": data_filters,
+                "metadata_rules": metadata_rules,
             },
         )
         self._sweep()

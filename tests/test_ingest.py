@@ -6,6 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from lucid.catalog import Catalog
 from lucid.errors import InvalidRequest, UnusableFile
 from lucid.ingest import batch_folder
 from lucid.schema import Batch
@@ -217,3 +218,29 @@ def test_deleting_without_naming_anything_is_refused(workspace: Workspace) -> No
     """An empty condition does not mean everything."""
     with pytest.raises(InvalidRequest):
         workspace.delete_batches()
+
+
+def test_tags_and_archive_marks_can_be_changed(workspace: Workspace, entities_csv: WriteCsv) -> None:
+    """New tags take the place of the old ones; archived batches take part in no training."""
+    first, second = workspace.import_files(
+        [entities_csv(("u1", "user")), entities_csv(("u2", "user"), name="b.csv")], "a"
+    )
+
+    (tagged,) = workspace.update_batches([first.batch_id], new_tags=["b", "c"])
+    (archived,) = workspace.update_batches(tags=["a"], archived=True)
+
+    assert (["b", "c"], False) == (tagged.tags, tagged.archived)
+    assert (second.batch_id, ["a"], True) == (archived.batch_id, archived.tags, archived.archived)
+    selected = Catalog(workspace.settings.home).select_batches(None)
+    assert [first.batch_id] == [batch.batch_id for batch in selected]
+
+
+def test_all_rejected_rows_can_be_read(workspace: Workspace, entities_csv: WriteCsv) -> None:
+    """The batch shows the first twenty, the complete list has them all."""
+    (batch,) = workspace.import_files([entities_csv(("u1", "user"), *[("", "user")] * 50)])
+
+    rejected = [row for block in workspace.rejected_rows(batch.batch_id) for row in block]
+
+    assert (20, 50) == (len(batch.errors), batch.rejected_count)
+    assert list(range(3, 53)) == [row.line for row in rejected]
+    assert batch.errors == rejected[:20]

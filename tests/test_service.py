@@ -211,6 +211,28 @@ def test_an_import_that_takes_long_is_answered_with_202(client: httpx.Client, tm
     assert 404 == client.get("/data_batch", params={"batch_id": batch_id}).status_code
 
 
+def test_batches_are_changed_and_their_rejects_downloaded(client: httpx.Client, tmp_path: Path) -> None:
+    """PATCH gives tags and the archive mark; the list of rejected rows comes as CSV."""
+    file = tmp_path / "partly.csv"
+    file.write_text("id,type,name,metadata,media_url\nx1,extra,,,\n,extra,,,\nx2,extra,,nonsense,\n")
+    (batch,) = upload(client, file).json()
+
+    changed = client.patch(
+        "/data_batch", params={"batch_id": batch["batch_id"]}, json={"tags": ["n"], "archived": True}
+    )
+    rejects = client.get(f"/data_batch/{batch['batch_id']}/errors")
+
+    assert [(["n"], True)] == [(found["tags"], found["archived"]) for found in changed.json()]
+    rows = list(csv.DictReader(io.StringIO(rejects.text)))
+    assert [("3", "id", "empty_value"), ("4", "metadata", "invalid_metadata")] == [
+        (row["line"], row["column"], row["code"]) for row in rows
+    ]
+    assert 422 == client.patch("/data_batch", json={"archived": True}).status_code
+    assert 422 == client.patch("/data_batch", params={"tags": "n"}, json={}).status_code
+    assert 404 == client.get("/data_batch/none/errors").status_code
+    assert 1 == len(client.delete("/data_batch", params={"tags": "n"}).json())
+
+
 @pytest.mark.parametrize(
     ("content", "status", "code"),
     [

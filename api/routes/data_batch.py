@@ -9,15 +9,24 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
 
 from api.auth import needs
 from api.lists import split
 from api.runs import IMPORT_DATA
 from lucid.catalog import Catalog
 from lucid.errors import UnusableFile
-from lucid.ingest import delete_batches, new_batches, remove_batch_files, upload_folder
+from lucid.ingest import (
+    delete_batches,
+    new_batches,
+    rejected_rows,
+    remove_batch_files,
+    update_batches,
+    upload_folder,
+)
 from lucid.load import read_kind
-from lucid.schema import Batch, OnError
+from lucid.rendering import rejects_csv
+from lucid.schema import Batch, BatchChange, OnError
 from lucid.settings import Settings
 
 router = APIRouter(prefix="/data_batch", tags=["data"])
@@ -65,6 +74,25 @@ def get_batches(
     """Batches in upload order; all of them without parameters."""
     catalog: Catalog = request.app.state.catalog
     return catalog.batches(split(batch_id), split(tags))
+
+
+@router.patch("", dependencies=[needs("data:write")])
+def change_batches(
+    request: Request,
+    change: BatchChange,
+    batch_id: Annotated[list[str] | None, Query(description="Repeated or separated by commas.")] = None,
+    tags: Annotated[list[str] | None, Query(description="A batch must carry all of them.")] = None,
+) -> list[Batch]:
+    """Give batches other tags, archive them, or take them back."""
+    return update_batches(request.app.state.catalog, split(batch_id), split(tags), change)
+
+
+@router.get("/{batch_id}/errors", dependencies=[needs("data:read")], response_class=StreamingResponse)
+def get_errors(request: Request, batch_id: str) -> StreamingResponse:
+    """All rows of a batch that were set aside, as CSV: line, column, code, message, value."""
+    state = request.app.state
+    rows = rejected_rows(state.settings.home, state.catalog, batch_id)
+    return StreamingResponse(rejects_csv(rows), media_type="text/csv; charset=utf-8")
 
 
 @router.delete("", dependencies=[needs("data:write")])
