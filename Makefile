@@ -6,12 +6,13 @@ INSTALLED := $(VENV)/.installed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test check clean
+.PHONY: help install demo test check bench-import clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy (strict) and the tests; warnings are errors in both"
+	@echo "make bench-import   how fast files are imported, next to DuckDB alone"
 
 install: $(INSTALLED)
 
@@ -32,6 +33,9 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest $(ARGS)
+
+bench-import: $(INSTALLED)
+	$(BIN)/python benchmarks/import_speed.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -74,7 +74,11 @@ class Operator:
     def stop(self) -> None:
         for process in reversed(self._started):
             process.terminate()
-            process.wait(30)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:  # a worker that was started with SIGINT ignored outlives SIGTERM
+                process.kill()
+                process.wait()
 
 
 @pytest.fixture(scope="module")

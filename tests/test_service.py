@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -330,6 +331,33 @@ def test_the_documentation_pages_need_no_internet(service: Service) -> None:
     loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert loaded
     assert [200] * len(loaded) == [httpx.get(base + path, trust_env=False).status_code for path in loaded]
+
+
+def test_an_upload_by_a_stranger_is_refused_before_it_is_read(service: Service) -> None:
+    """The key is asked for before the body: the refusal comes though only a part of it was sent."""
+    head = (
+        "POST /v1/recommender/data_batch HTTP/1.1\r\nHost: test\r\napikey: wrong\r\nContent-Length: 900000000\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", service.api_port), timeout=10) as connection:
+        connection.sendall(head.encode())
+
+        assert connection.recv(1000).startswith(b"HTTP/1.1 401")
+
+
+def test_a_broken_upload_leaves_nothing(service: Service, client: httpx.Client, key: str) -> None:
+    """A client that goes away in the middle of a file leaves no batch and no file."""
+    before = client.get("/data_batch").json()
+    head = (
+        f"POST /v1/recommender/data_batch HTTP/1.1\r\nHost: test\r\napikey: {key}\r\nContent-Length: 90000000\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+        'Content-Disposition: form-data; name="files"; filename="a.csv"\r\n\r\nid,type,name,metadata,media_url\r\n'
+    )
+    with socket.create_connection(("127.0.0.1", service.api_port), timeout=10) as connection:
+        connection.sendall(head.encode() + b"u1,user,,,\r\n" * 500_000)
+
+    assert before == client.get("/data_batch").json()
+    assert [] == list((service.home / "uploads").glob("*"))
 
 
 def test_prefect_shows_the_progress_the_report_and_readable_names(trained: dict[str, Any], service: Service) -> None:

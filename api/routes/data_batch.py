@@ -5,17 +5,19 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import FormData, UploadFile
 
 from api.auth import needs
 from api.lists import split
 from api.runs import IMPORT_DATA
 from lucid.catalog import Catalog
-from lucid.errors import UnusableFile
+from lucid.errors import InvalidRequest, UnusableFile
 from lucid.ingest import (
     delete_batches,
     new_batches,
@@ -26,7 +28,7 @@ from lucid.ingest import (
 )
 from lucid.load import read_kind
 from lucid.rendering import rejects_csv
-from lucid.schema import Batch, BatchChange, OnError
+from lucid.schema import Batch, BatchChange, OnError, check
 from lucid.settings import Settings
 
 router = APIRouter(prefix="/data_batch", tags=["data"])
@@ -34,35 +36,68 @@ _POLL_SECONDS = 0.25
 _CHUNK = 1 << 20
 
 
-@router.post("", dependencies=[needs("data:write")], responses={202: {"description": "The import still runs."}})
-async def upload(
-    request: Request,
-    response: Response,
-    files: Annotated[list[UploadFile], File(description="CSV files, .csv or .csv.gz, one batch each.")],
-    tags: Annotated[list[str] | None, Form(description="Repeated or separated by commas.")] = None,
-    on_error: Annotated[OnError, Form(description="Set bad rows aside, or refuse the file.")] = "set_aside",
-    wait_seconds: Annotated[float, Form(ge=0, le=600, description="Answer after this time at the latest.")] = 30,
-) -> list[Batch]:
-    """Upload files of entities or interactions; all of them are imported, or none."""
+class UploadForm(BaseModel):
+    """The fields of an upload besides its files."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tags: list[str] = Field([], description="Repeated or separated by commas.")
+    on_error: OnError = Field("set_aside", description="Set bad rows aside, or refuse the file.")
+    wait_seconds: float = Field(30, ge=0, le=600, description="Answer after this time at the latest.")
+
+
+_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "CSV files, one batch each."}
+_FORM = UploadForm.model_json_schema()
+_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {**_FORM, "properties": {"files": _FILES, **_FORM["properties"]}, "required": ["files"]}
+        }
+    },
+}
+
+
+@router.post(
+    "",
+    dependencies=[needs("data:write")],
+    responses={202: {"model": list[Batch], "description": "The import still runs."}},
+    openapi_extra={"requestBody": _BODY},
+)
+async def upload(request: Request, response: Response) -> list[Batch]:
+    """Upload files of entities or interactions, .csv or .csv.gz; all of them are imported, or none."""
     state = request.app.state
-    batches = new_batches([_base_name(file.filename) for file in files], split(tags) or [])
-    ids = [batch.batch_id for batch in batches]
-    try:
-        paths = [
-            await run_in_threadpool(_store, state.settings, file, batch)
-            for file, batch in zip(files, batches, strict=True)
-        ]
-        await run_in_threadpool(state.catalog.enter_batches, batches)
-        run_id, _ = await state.runs.create(
-            IMPORT_DATA, {"files": [str(path) for path in paths], "on_error": on_error, "batch_ids": ids}
-        )
-        await run_in_threadpool(state.catalog.set_batch_flow_run, ids, run_id)
-    except BaseException:  # also where the client went away: nothing of a broken upload stays
-        await run_in_threadpool(_forget, state.settings, state.catalog, ids)
-        raise
-    finished = await _wait(state.settings, state.catalog, ids, wait_seconds)
+    # Read here and not as parameters, which FastAPI would read before it asks for the key. Large files go to disk.
+    async with request.form() as form:
+        files, options = _read_form(form)
+        batches = new_batches([_base_name(file.filename) for file in files], split(options.tags) or [])
+        ids = [batch.batch_id for batch in batches]
+        try:
+            paths = [
+                await run_in_threadpool(_store, state.settings, file, batch)
+                for file, batch in zip(files, batches, strict=True)
+            ]
+            await run_in_threadpool(state.catalog.enter_batches, batches)
+            run_id, _ = await state.runs.create(
+                IMPORT_DATA,
+                {"files": [str(path) for path in paths], "on_error": options.on_error, "batch_ids": ids},
+            )
+            await run_in_threadpool(state.catalog.set_batch_flow_run, ids, run_id)
+        except BaseException:  # also where the client went away: nothing of a broken upload stays
+            await run_in_threadpool(_forget, state.settings, state.catalog, ids)
+            raise
+    finished = await _wait(state.settings, state.catalog, ids, options.wait_seconds)
     response.status_code = 202 if any(batch.status == "running" for batch in finished) else 200
     return finished
+
+
+def _read_form(form: FormData) -> tuple[list[UploadFile], UploadForm]:
+    """The files and the other fields; raises InvalidRequest."""
+    files = [file for file in form.getlist("files") if isinstance(file, UploadFile)]
+    if not files:
+        raise InvalidRequest("files: send one or more CSV files in the form field 'files' (multipart/form-data)")
+    fields: dict[str, Any] = {name: form[name] for name in form if name not in ("files", "tags")}
+    return files, check(UploadForm, {**fields, "tags": form.getlist("tags")})
 
 
 @router.get("", dependencies=[needs("data:read")])
