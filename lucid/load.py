@@ -238,10 +238,13 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
 
 def _parse_sql(kind: Kind, columns: Sequence[str], *, has_nul: bool) -> str:
     """Read, convert and check: the stored columns and, where a cell is bad, the `reason`."""
-    checks = list(_CHECKS[kind])
+    checks, stored = list(_CHECKS[kind]), _STORED[kind]
     if has_nul:
         message = "must not hold NUL characters"
-        checks += [_Check(name, "invalid_character", message, f"contains({name}, chr(0))") for name in _COLUMNS[kind]]
+        named = [name for name in _COLUMNS[kind] if name != "name"]
+        checks += [_Check(name, "invalid_character", message, f"contains({name}, chr(0))") for name in named]
+        # In a name NUL is a letter that was lost on the way; it is shown as such.
+        stored = stored.replace("coalesce(name, '')", "coalesce(replace(name, chr(0), chr(65533)), '')")
     # `columns` is positional, so it follows this file's header; all names in it are ours.
     struct = ", ".join(f"'{name}': 'VARCHAR'" for name in columns)
     reasons = " ".join(
@@ -250,7 +253,7 @@ def _parse_sql(kind: Kind, columns: Sequence[str], *, has_nul: bool) -> str:
         for check in checks
     )
     return (
-        f"SELECT {_STORED[kind]}, CASE {reasons} END AS reason FROM read_csv($path, columns = {{{struct}}}, "
+        f"SELECT {stored}, CASE {reasons} END AS reason FROM read_csv($path, columns = {{{struct}}}, "
         "header = true, delim = ',', quote = '\"', escape = '\"', auto_detect = false, strict_mode = true, "
         f"store_rejects = true, rejects_limit = 0, compression = 'none', max_line_size = {_MAX_RECORD_BYTES})"
     )

@@ -60,9 +60,12 @@ class Fitted:
     choice: Choice
 
 
-def max_rank(entities: int) -> int:
+def max_rank(graph: TypedGraph) -> int:
     """Eigenpairs at most: bounded so that the vectors of a graph stay below about a gigabyte."""
-    return int(min(entities, max(64, min(512, 250_000_000 // max(entities, 1)))))
+    connected = torch.zeros(graph.vocabulary.size, dtype=torch.bool)
+    for edge_type in graph.edge_types:
+        connected[graph.rows(edge_type).flatten()] = True
+    return int(min(int(connected.sum()), max(64, min(512, 250_000_000 // max(graph.vocabulary.size, 1)))))
 
 
 def decompose(graph: TypedGraph, link_weight: float, damping: float, rank: int, seed: int) -> Vectors:
@@ -70,8 +73,8 @@ def decompose(graph: TypedGraph, link_weight: float, damping: float, rank: int, 
 
     Randomised subspace iteration (Halko, Martinsson, Tropp 2011, algorithm 4.4); exact where rank is the graph's size.
     """
-    size = graph.vocabulary.size
     adjacency, degrees = _adjacency(graph, link_weight, damping)
+    size = adjacency.shape[0]
     if rank >= size:
         values, vectors = torch.linalg.eigh(adjacency.to_dense())
     else:
@@ -82,23 +85,31 @@ def decompose(graph: TypedGraph, link_weight: float, damping: float, rank: int, 
         values, small = torch.linalg.eigh(basis.T @ (adjacency @ basis))
         vectors = basis @ small
     order = torch.argsort(values.abs(), descending=True)[:rank]
-    return Vectors(values[order].numpy(), np.ascontiguousarray(vectors[:, order].numpy()), degrees.numpy(), damping)
+    everyone = torch.zeros(graph.vocabulary.size, len(order))
+    everyone[degrees > 0] = vectors[:, order]
+    return Vectors(values[order].numpy(), everyone.numpy(), degrees.numpy(), damping)
 
 
 def _adjacency(graph: TypedGraph, link_weight: float, damping: float) -> tuple[Tensor, Tensor]:
-    """Normalised symmetric adjacency (n, n), sparse CSR float32, and the weighted degrees (n)."""
-    size = graph.vocabulary.size
+    """Normalised symmetric adjacency (m, m), sparse CSR float32, of the m entities that have edges.
+
+    Also returns the weighted degrees (n) of all entities; those without edges would only take time and memory.
+    """
     edges, weights = [], []
     for edge_type in graph.edge_types:
         rows = graph.rows(edge_type)
         edges.append(rows)
         weights.append(torch.full((rows.shape[1],), link_weight if edge_type[1].startswith(LINK) else 1.0))
     rows, weight = torch.cat(edges, dim=1), torch.cat(weights)
+    degrees = torch.zeros(graph.vocabulary.size)
+    # An edge that several relations name counts with the sum of their weights.
     both = torch.cat([rows, rows.flip(0)], dim=1)
-    matrix = torch.sparse_coo_tensor(both, weight.repeat(2), (size, size), check_invariants=False).coalesce()
+    degrees.index_add_(0, both[0], weight.repeat(2))
+    place = torch.cumsum(degrees > 0, 0) - 1
+    size = int((degrees > 0).sum())
+    matrix = torch.sparse_coo_tensor(place[both], weight.repeat(2), (size, size), check_invariants=False).coalesce()
     index, value = matrix.indices(), matrix.values()
-    degrees = torch.zeros(size).index_add_(0, index[0], value)
-    damped = (degrees + damping).clamp(min=1e-6).rsqrt()
+    damped = (degrees[degrees > 0] + damping).rsqrt()
     value = value * damped[index[0]] * damped[index[1]]
     with warnings.catch_warnings():  # torch calls its CSR support beta
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
@@ -113,7 +124,7 @@ def choose(graph: TypedGraph, held_out: Split, seed: int, progress: Progress) ->
 
     The vectors of the result are those of the graph without the held-out interactions.
     """
-    judge = _Judge(held_out, max_rank(graph.vocabulary.size), seed)
+    judge = _Judge(held_out, max_rank(held_out.train), seed)
     has_links = any(edge_type[1].startswith(LINK) for edge_type in graph.edge_types)
     weights = LINK_WEIGHTS if has_links else LINK_WEIGHTS[:1]
     steps = len(weights) + len(DAMPINGS) - 1
@@ -129,7 +140,7 @@ def choose(graph: TypedGraph, held_out: Split, seed: int, progress: Progress) ->
 def refit(graph: TypedGraph, chosen: Fitted, seed: int) -> Fitted:
     """The chosen settings on the whole graph."""
     choice = chosen.choice
-    vectors = decompose(graph, choice.link_weight, choice.damping, max_rank(graph.vocabulary.size), seed)
+    vectors = decompose(graph, choice.link_weight, choice.damping, max_rank(graph), seed)
     interacted = interacted_rows(graph)
     pairs = [scaled(pair, vectors, graph.vocabulary, interacted) for pair in chosen.pairs]
     return Fitted(vectors, pairs, chosen.common, choice)

@@ -69,7 +69,7 @@ def test_bad_rows_are_set_aside_with_line_column_and_code(workspace: Workspace, 
         + "u4,user,,,ftp://a\n"  # line 9
         + "u5,user,,,\n"
         + "u6,,,,\n"  # line 11
-        + "u7,user,nul\x00,,\n"  # line 12
+        + "u\x007,user,,,\n"  # line 12
         + "u8,user,a,,,surplus\n"  # line 13
     )
 
@@ -82,7 +82,7 @@ def test_bad_rows_are_set_aside_with_line_column_and_code(workspace: Workspace, 
         (6, "metadata", "invalid_metadata"),
         (9, "media_url", "invalid_url"),
         (11, "type", "empty_value"),
-        (12, "name", "invalid_character"),
+        (12, "id", "invalid_character"),
         (13, None, "too_many_columns"),
     ] == [(error.line, error.column, error.code) for error in batch.errors]
 
@@ -103,6 +103,16 @@ def test_lines_are_those_of_the_file(
     lines = text.split("\n")
     expected = [number for number, line in enumerate(lines, start=1) if line == "broken" or line.startswith(",user")]
     assert expected == [error.line for error in batch.errors]
+
+
+def test_a_letter_lost_from_a_name_is_shown_as_lost(workspace: Workspace, tmp_path: Path) -> None:
+    """NUL in a name does not cost the row; it becomes the replacement character."""
+    file = tmp_path / "a.csv"
+    file.write_text(f"{ENTITY_HEADER}a1,author,J\x00lio,,\n")
+
+    (batch,) = workspace.import_files([file])
+
+    assert [("J\ufffdlio",)] == stored(workspace, batch, "name")
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_name(workspace: Workspace, tmp_path: Path) -> None:
