@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from typing import Any
 
 from fastapi import FastAPI
@@ -82,8 +83,8 @@ async def _sweep_again_and_again(settings: Settings, runs: Runs) -> None:
     """End what died without saying so, now and every few seconds."""
     loop = asyncio.get_running_loop()
 
-    def is_lost(flow_run_id: str | None) -> bool:
-        return asyncio.run_coroutine_threadsafe(runs.has_ended(flow_run_id), loop).result()
+    def is_lost(flow_run_id: str | None, entered: datetime) -> bool:
+        return asyncio.run_coroutine_threadsafe(runs.is_lost(flow_run_id, entered), loop).result()
 
     while True:
         try:

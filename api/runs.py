@@ -1,6 +1,7 @@
 """An API call becomes a flow run: the only place that talks to the Prefect server, over plain HTTP."""
 
 import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -8,21 +9,25 @@ import httpx
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from lucid.errors import Unavailable
+from lucid.schema import utc_now
 from lucid.settings import Settings
 
 IMPORT_DATA, TRAIN_MODEL = "import_data/import-data", "train_model/train-model"
 _PATIENCE_SECONDS = 15
+_PATIENCE, _FOREIGN_PATIENCE = timedelta(seconds=60), timedelta(minutes=30)  # a container may have to be fetched first
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
 class Runs:
-    """Creates flow runs and tells whether they ended."""
+    """Creates flow runs and tells whether they are lost."""
 
     def __init__(self, settings: Settings) -> None:
         user, _, password = (settings.prefect_auth_string or "").partition(":")
         auth = httpx.BasicAuth(user, password) if user else None
         self._client = httpx.AsyncClient(base_url=settings.prefect_api, auth=auth, timeout=10, trust_env=False)
         self._ui = settings.prefect_ui
+        self._own_server = settings.prefect_api_url is None
+        self._started = utc_now()
         # On SQLite, Prefect answers 503 to runs that are created at the same time.
         self._turn = asyncio.Lock()
 
@@ -38,17 +43,31 @@ class Runs:
             run = await self._send("POST", f"/deployments/{found['id']}/create_flow_run", json=body)
         return run["id"], f"{self._ui}/runs/flow-run/{run['id']}"
 
-    async def has_ended(self, flow_run_id: str | None) -> bool:
-        """Whether a flow run will do nothing any more: it ended, or there is no such run."""
-        if flow_run_id is None:
-            return True
+    async def is_lost(self, flow_run_id: str | None, entered: datetime) -> bool:
+        """Whether no process will begin the work of a flow run any more: it has ended, or there is no such run.
+
+        A run that a worker took but never began, because it died, is scheduled once more.
+        """
+        if flow_run_id is None:  # it gets one moments after it was entered
+            return utc_now() - entered > _PATIENCE
         try:
             response = await self._client.get(f"/flow_runs/{flow_run_id}")
+            if response.status_code == httpx.codes.NOT_FOUND:
+                return True
+            run = response.raise_for_status().json()
+            if run["state_type"] in ("PENDING", "RUNNING") and self._is_dead(run["state"]["timestamp"]):
+                again = {"state": {"type": "SCHEDULED"}, "force": True}
+                (await self._client.post(f"/flow_runs/{flow_run_id}/set_state", json=again)).raise_for_status()
         except httpx.HTTPError:
             return False
-        if response.status_code == httpx.codes.NOT_FOUND:
-            return True
-        return response.is_success and response.json()["state_type"] in _ENDED
+        return run["state_type"] in _ENDED
+
+    def _is_dead(self, since: str) -> bool:
+        """Whether a worker that took a run at this time should have begun it by now."""
+        taken = datetime.fromisoformat(since)
+        if self._own_server:  # its workers start and stop with us
+            return taken < self._started or utc_now() - taken > _PATIENCE
+        return utc_now() - taken > _FOREIGN_PATIENCE
 
     async def close(self) -> None:
         await self._client.aclose()

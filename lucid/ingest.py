@@ -7,10 +7,11 @@ later, in `lucid.dataset`.
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime
 from pathlib import Path
 
 from lucid.catalog import Catalog
@@ -23,8 +24,11 @@ from lucid.settings import Settings
 Progress = Callable[[float, str], None]
 """Told how far a piece of work has come: percent from 0 to 100 and a word on what is being done."""
 
-GRACE_SECONDS = 60
-"""Uploads and imports that began less long ago are not swept."""
+IsLost = Callable[[str | None, datetime], bool]
+"""Tells for the flow run (None if it has none) of work entered at a time whether no process will begin it any more."""
+
+UPLOAD_SECONDS = 3600
+"""Uploads that no batch waits for any more are removed after this time."""
 
 
 def batches_of(files: Sequence[Path], tags: Sequence[str]) -> list[Batch]:
@@ -93,24 +97,23 @@ def import_files(
     return catalog.batches(ids)
 
 
-def sweep(settings: Settings, catalog: Catalog, *, is_lost: Callable[[str | None], bool]) -> None:
+def sweep(settings: Settings, catalog: Catalog, *, is_lost: IsLost) -> None:
     """End imports whose process is gone, and remove what they and broken uploads left.
 
-    `is_lost` tells for the flow run of an import that no process has begun whether it never will begin; imports that
-    were entered moments ago are left alone, as their flow run may be on its way.
+    An import that no process has begun is ended if `is_lost` says that its flow run never will begin it.
     """
-    young = utc_now() - timedelta(seconds=GRACE_SECONDS)
     waiting = catalog.running_batches()
     for batch_id, flow_run_id, entered in waiting:
         if is_worked_on(settings.home, _lock_name(batch_id)):
             continue
-        if _staging(settings.home, batch_id).exists() or (entered < young and is_lost(flow_run_id)):
+        if _staging(settings.home, batch_id).exists() or is_lost(flow_run_id, entered):
             catalog.fail_batches(
                 [batch_id], "the import process ended before it was done; upload again", "import_stopped"
             )
             remove_batch_files(settings.home, batch_id)
+    known, old = {batch_id for batch_id, _, _ in waiting}, time.time() - UPLOAD_SECONDS
     for folder in (settings.home / "uploads").glob("*"):
-        if folder.name not in {batch_id for batch_id, _, _ in waiting} and folder.stat().st_mtime < young.timestamp():
+        if folder.name not in known and folder.stat().st_mtime < old:
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from lucid import artifact
 from lucid.catalog import Catalog, TrainingRow
 from lucid.dataset import interactions_among, read_selection, select
 from lucid.errors import AlreadyTraining, InvalidRequest, LucidError
-from lucid.ingest import GRACE_SECONDS, Progress
+from lucid.ingest import IsLost, Progress
 from lucid.locks import is_worked_on, working
 from lucid.notify import check_callback_url, deliver_patiently, make_event
 from lucid.precompute import precompute as precompute_pairs
@@ -312,18 +312,16 @@ def end_unbegun(settings: Settings, status: ModelStatus, error: LucidError) -> M
     return fail(_training(settings, Catalog(settings.home).training(status.model_id, status.version)), error)
 
 
-def sweep(settings: Settings, *, is_lost: Callable[[str | None], bool]) -> None:
+def sweep(settings: Settings, *, is_lost: IsLost) -> None:
     """End trainings whose process is gone, tell their customers, and remove what they left.
 
-    `is_lost` tells for the flow run of a training that no process has begun whether it never will begin; trainings
-    that were entered moments ago are left alone, as their flow run may be on its way.
+    A training that no process has begun is ended if `is_lost` says that its flow run never will begin it.
     """
-    young = utc_now() - timedelta(seconds=GRACE_SECONDS)
     for row in Catalog(settings.home).running_trainings():
         status = row.status
         if is_worked_on(settings.home, _lock_name(status.model_id)):
             continue
-        if status.stage != "queued" or (status.start_timestamp < young and is_lost(row.flow_run_id)):
+        if status.stage != "queued" or is_lost(row.flow_run_id, status.start_timestamp):
             _end_dead(settings, row)
 
 

@@ -1,6 +1,7 @@
 """The Python API: everything Lucid does, on a folder, without a server."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ class Workspace:
         ingest.sweep(self.settings, self._catalog, is_lost=_never)
 
 
-def _never(_flow_run_id: str | None) -> bool:
+def _never(_flow_run_id: str | None, _entered: datetime) -> bool:
     return False
 
 

@@ -392,6 +392,45 @@ def test_the_refresh_is_scheduled(service: Service) -> None:
     assert wait_until(planned, 30, "scheduled runs")
 
 
+def test_a_training_that_was_just_asked_for_survives_a_restart(
+    trained: dict[str, Any], service: Service, key: str
+) -> None:
+    """Stopped before a process has begun it, the training is done after the next start."""
+    with service.client(key) as client:
+        started = client.post("/train", json={"model_id": "waiting"}).raise_for_status().json()
+    service.stop()
+
+    service.start()
+
+    with service.client(key) as client:
+        status = wait_for_training(client, "waiting")
+    assert ("completed", started["version"]) == (status["status"], status["version"]), status["message"]
+
+
+def test_a_training_killed_with_the_whole_service_is_ended(
+    trained: dict[str, Any], service: Service, key: str, receiver: Receiver
+) -> None:
+    """After kill -9 of every process the next start says error, calls back, and answers as before."""
+    with service.client(key) as client:
+        client.post("/train", json={"model_id": "board", "callback_url": receiver.url}).raise_for_status()
+        wait_until(
+            lambda: client.get("/status", params={"model_id": "board"}).json()["stage"] == "build", 30, "it to begin"
+        )
+    for process in psutil.Process(service.process.pid).children(recursive=True):
+        process.kill()
+    service.process.kill()
+    service.process.wait()
+
+    service.start()
+
+    with service.client(key) as client:
+        status = wait_for_training(client, "board")
+        assert ask(client, source_id="u05", target_type="item")
+    assert "error" == status["status"]
+    assert "train again" in status["message"]
+    assert "training.error" == receiver.events.get(timeout=30)["event"]
+
+
 def test_restarting_loses_nothing(trained: dict[str, Any], service: Service, key: str) -> None:
     """Ctrl-C ends every process within 10 s; after the next start the same key gets the same answers."""
     wanted = {"model_id": "board", "source_type": "user", "target_type": "item", "output_format": "csv"}

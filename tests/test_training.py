@@ -71,12 +71,12 @@ def test_a_killed_training_becomes_an_error_and_leaves_nothing(tmp_path: Path) -
     while not (artifact.version_folder(workspace.settings.home, "board", 2) / "work").exists():
         assert process.poll() is None
         time.sleep(0.005)
-    training.sweep(workspace.settings, is_lost=lambda _: True)
+    training.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
     assert "running" == catalog.training("board").status.status  # it lives, so it is left alone
     process.send_signal(signal.SIGKILL)
     process.wait()
 
-    training.sweep(workspace.settings, is_lost=lambda _: True)
+    training.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
 
     status = catalog.training("board").status
     assert ("error", 2) == (status.status, status.version)
@@ -88,13 +88,12 @@ def test_a_killed_training_becomes_an_error_and_leaves_nothing(tmp_path: Path) -
 
 def test_work_that_waits_for_its_flow_run_is_not_swept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Queued work belongs to Prefect until its run is known to be lost."""
-    monkeypatch.setattr(training, "GRACE_SECONDS", 0)
     training.enter(workspace.settings, TrainingRequest(model_id="m"), "queued")
     catalog = Catalog(workspace.settings.home)
 
-    training.sweep(workspace.settings, is_lost=lambda _: False)
+    training.sweep(workspace.settings, is_lost=lambda _run, _entered: False)
     assert "running" == catalog.training("m").status.status
-    training.sweep(workspace.settings, is_lost=lambda _: True)
+    training.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
     assert "error" == catalog.training("m").status.status
 
 
