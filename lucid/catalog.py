@@ -138,14 +138,15 @@ class Catalog:
                     ],
                 )
 
-    def fail_batches(self, batch_ids: Sequence[str], message: str, code: str) -> None:
-        """Mark batches that are not completed as failed, with an error's message and code."""
+    def fail_batches(self, batch_ids: Sequence[str], message: str, code: str) -> list[str]:
+        """Mark batches that still run as failed, with an error's message and code; returns their ids."""
         with self._transaction() as connection:
-            connection.execute(
+            failed = connection.execute(
                 "UPDATE batches SET status = 'error', message = ?, code = ? "
-                "WHERE list_contains(?, batch_id) AND status = 'running'",
+                "WHERE list_contains(?, batch_id) AND status = 'running' RETURNING batch_id",
                 [message, code, list(batch_ids)],
-            )
+            ).fetchall()
+        return [row[0] for row in failed]
 
     def failure(self, batch_ids: Sequence[str]) -> tuple[str, str] | None:
         """Message and code of the first of these batches that failed."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from lucid.catalog import Catalog
 from lucid.errors import InvalidRequest, LucidError
 from lucid.load import REJECTS, load_file, read_rejects
-from lucid.locks import forget, is_worked_on, working
+from lucid.locks import forget, is_worked_on, was_worked_on, working
 from lucid.schema import Batch, BatchChange, LoadedFile, OnError, RejectedRow, utc_now
 from lucid.settings import Settings
 
@@ -106,11 +106,10 @@ def sweep(settings: Settings, catalog: Catalog, *, is_lost: IsLost) -> None:
     for batch_id, flow_run_id, entered in waiting:
         if is_worked_on(settings.home, _lock_name(batch_id)):
             continue
-        if _staging(settings.home, batch_id).exists() or is_lost(flow_run_id, entered):
-            catalog.fail_batches(
-                [batch_id], "the import process ended before it was done; upload again", "import_stopped"
-            )
-            remove_batch_files(settings.home, batch_id)
+        if was_worked_on(settings.home, _lock_name(batch_id)) or is_lost(flow_run_id, entered):
+            message = "the import process ended before it was done; upload again"
+            for failed in catalog.fail_batches([batch_id], message, "import_stopped"):
+                remove_batch_files(settings.home, failed)
     known, old = {batch_id for batch_id, _, _ in waiting}, time.time() - UPLOAD_SECONDS
     for folder in (settings.home / "uploads").glob("*"):
         if folder.name not in known and folder.stat().st_mtime < old:

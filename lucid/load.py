@@ -9,6 +9,7 @@ import csv
 import gzip
 import mmap
 import shutil
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class _Check:
 
 # The usual form is tried first: a regular expression on each of ten million rows takes longer than all else here.
 _TIME = r"""CASE
-    WHEN timestamp LIKE '____-__-__T__:__:__Z' THEN try_cast(timestamp AS TIMESTAMPTZ)
+    WHEN timestamp LIKE '____-__-__T__:__:__Z' AND NOT contains(timestamp, ' ') THEN try_cast(timestamp AS TIMESTAMPTZ)
     WHEN regexp_full_match(timestamp, '-?\d{1,12}(\.\d+)?') THEN
         CASE WHEN abs(timestamp::DOUBLE) < 253402300800 THEN to_timestamp(timestamp::DOUBLE) END  -- year 10000
     WHEN regexp_full_match(timestamp,
@@ -56,12 +57,18 @@ _TIME = r"""CASE
         -- DuckDB wants seconds where there is an offset.
         THEN try_cast(regexp_replace(timestamp, '([T ]\d\d:\d\d)(Z|[+-].*)$', '\1:00\2') AS TIMESTAMPTZ)
 END"""
+_METADATA_LENGTH = 100_000
+# DuckDB lets NaN, Infinity and commas before a closing bracket pass; what stands in strings does not count.
+_LENIENT = r",\s*[}\]]|NaN|Inf"
 _METADATA = _Check(
     "metadata",
     "invalid_metadata",
-    "expected nothing or a JSON object",
-    r"metadata IS NOT NULL AND NOT (starts_with(ltrim(metadata, chr(32) || chr(9) || chr(10) || chr(13)), '{')"
-    " AND json_valid(metadata))",
+    f"expected nothing or a JSON object of at most {_METADATA_LENGTH:,} characters",
+    rf"""metadata IS NOT NULL AND NOT (
+        starts_with(ltrim(metadata, chr(32) || chr(9) || chr(10) || chr(13)), '{{')
+        AND strlen(metadata) <= {_METADATA_LENGTH} AND json_valid(metadata)
+        AND CASE WHEN regexp_matches(metadata, '{_LENIENT}') THEN NOT regexp_matches(
+            regexp_replace(metadata, '"(\\.|[^"\\])*"', '""', 'g'), '{_LENIENT}') ELSE true END)""",
 )
 _URL = _Check(
     "media_url",
@@ -107,7 +114,7 @@ def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError) -
     kind, columns = _read_header(path)
     plain = _plain_file(path, folder / "plain.csv", settings.max_file_bytes)
     with _connect(folder) as connection:
-        _copy(connection, _parse_sql(kind, columns, has_nul=_has_nul(plain)), folder / ROWS, {"path": str(plain)})
+        _parse(connection, _parse_sql(kind, columns, has_nul=_has_nul(plain)), folder, plain, path)
         connection.execute("CREATE VIEW parsed AS FROM read_parquet('rows.parquet', file_row_number = true)")
         _refuse_other_encodings(connection, path)
         connection.execute(_UNPARSED_SQL)
@@ -259,6 +266,31 @@ def _parse_sql(kind: Kind, columns: Sequence[str], *, has_nul: bool) -> str:
     )
 
 
+def _parse(connection: duckdb.DuckDBPyConnection, query: str, folder: Path, plain: Path, path: Path) -> None:
+    """Write `rows.parquet`; raises UnusableFile where DuckDB's reader gives up on the file as a whole."""
+    try:
+        _copy(connection, query, folder / ROWS, {"path": str(plain)})
+    except (duckdb.InvalidInputException, duckdb.InternalException) as error:
+        line = _undecodable_line(plain)
+        if line:
+            raise UnusableFile(
+                f"{path.name}: line {line} is not UTF-8; save the file as UTF-8", code="not_utf8"
+            ) from error
+        raise UnusableFile(
+            f"{path.name}: not readable as CSV; cells with line breaks or quotes must be quoted"
+        ) from error
+
+
+def _undecodable_line(plain: Path) -> int | None:
+    with plain.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return None
+
+
 def _refuse_other_encodings(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     row = connection.execute("SELECT min(line) FROM reject_errors WHERE error_type = 'INVALID ENCODING'").fetchone()
     if row and row[0] is not None:
@@ -327,7 +359,7 @@ def _find_lines(plain: Path, parsed: Places, unparsed: Places, rows: int) -> tup
 
 def _scan_lines(plain: Path, parsed: Places, unparsed: Places) -> tuple[Places, Places]:
     """The same for any file, by reading it once more, record by record."""
-    csv.field_size_limit(_MAX_RECORD_BYTES)
+    csv.field_size_limit(sys.maxsize)  # the file as a whole is limited already
     wanted, unread = iter([*parsed.tolist(), -1]), set(unparsed.tolist())
     found: tuple[list[int], list[int]] = ([], [])
     place, next_wanted = 0, next(wanted)

@@ -35,14 +35,18 @@ def forget(home: Path, name: str) -> None:
 
 def is_worked_on(home: Path, name: str) -> bool:
     """Whether a living process holds the lock of this piece of work."""
-    lock = _lock(home, name)
-    if not Path(lock.lock_file).exists():
+    if not was_worked_on(home, name):
         return False
     try:
-        with lock.acquire(timeout=0):
+        with _lock(home, name).acquire(timeout=0):
             return False
     except Timeout:
         return True
+
+
+def was_worked_on(home: Path, name: str) -> bool:
+    """Whether a process has ever begun this piece of work and not forgotten its lock."""
+    return Path(_lock(home, name).lock_file).exists()
 
 
 def _lock(home: Path, name: str) -> FileLock:

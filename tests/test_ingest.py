@@ -136,6 +136,45 @@ def test_a_row_over_the_size_limit_is_a_bad_row(workspace: Workspace, tmp_path: 
     assert (2, "line_size_over_maximum") == (batch.errors[0].line, batch.errors[0].code)
 
 
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (ENTITY_HEADER.encode() + b"u,t,a\rb,,\n", "not_csv"),
+        (b'timestamp,type,source_id,extra,target_id,metadata\n,saw,u1,,v3,"\xc3"\n', "not_utf8"),
+    ],
+)
+def test_files_that_the_reader_gives_up_on_are_refused(
+    workspace: Workspace, tmp_path: Path, content: bytes, code: str
+) -> None:
+    """A lone carriage return in a cell, and bytes that are no UTF-8 at the end of a row, are told apart."""
+    file = tmp_path / "a.csv"
+    file.write_bytes(content)
+
+    with pytest.raises(UnusableFile) as caught:
+        workspace.import_files([file])
+
+    assert code == caught.value.code
+
+
+@pytest.mark.parametrize("metadata", ['{"a":1,}', '{"a":NaN}', '{"a":-Infinity}', '{"a":[1, ]}', "[1]", "null", "{"])
+def test_metadata_is_a_strict_json_object(workspace: Workspace, entities_csv: WriteCsv, metadata: str) -> None:
+    """What JSON does not allow is a bad cell; the same characters inside a string are fine."""
+    fine = '{"a": "NaN, Infinity,}", "b": [",]", "\\",}"]}'
+
+    (batch,) = workspace.import_files([entities_csv(("u1", "user", "", metadata), ("u2", "user", "", fine))])
+
+    assert (1, [(2, "invalid_metadata")]) == (batch.entity_count, [(bad.line, bad.code) for bad in batch.errors])
+
+
+def test_an_endless_nesting_is_a_bad_cell(workspace: Workspace, entities_csv: WriteCsv) -> None:
+    """Metadata that no one can read in reasonable time does not come in."""
+    deep = '{"a":' * 200_000 + "1" + "}" * 200_000
+
+    (batch,) = workspace.import_files([entities_csv(("u1", "user", "", deep), ("u2", "user"))])
+
+    assert (1, 1) == (batch.entity_count, batch.rejected_count)
+
+
 def test_timestamps_are_utc_whatever_their_form(workspace: Workspace, tmp_path: Path) -> None:
     """ISO 8601 without an offset is UTC, an offset is applied, digits are Unix seconds, empty stays empty."""
     file = tmp_path / "i.csv"
@@ -149,7 +188,8 @@ def test_timestamps_are_utc_whatever_their_form(workspace: Workspace, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "stamp", ["yesterday", "2024-13-01", "infinity", "nan", "1e400", "01/02/2024", "99999999999999"]
+    "stamp",
+    ["yesterday", "2024-13-01", "infinity", "nan", "1e400", "01/02/2024", "99999999999999", "2024-01-01T 1:02:03Z"],
 )
 def test_other_timestamps_are_bad_rows(workspace: Workspace, tmp_path: Path, stamp: str) -> None:
     """What is neither ISO 8601 nor Unix seconds is set aside, not guessed."""
