@@ -394,11 +394,3 @@ def _record_time(folder: Path, stage: Stage, seconds: float) -> None:
     path = folder / "timings.json"
     timings = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps({**timings, stage: round(seconds, 2)}))
-
-
-def read_timings(settings: Settings, model_id: str, version: int) -> dict[str, float]:
-    """Seconds that each stage of a version's training took."""
-    timings: dict[str, float] = json.loads(
-        (artifact.version_folder(settings.home, model_id, version) / "timings.json").read_text()
-    )
-    return timings
