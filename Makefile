@@ -35,7 +35,8 @@ check: $(INSTALLED)
 	$(BIN)/pytest $(ARGS)
 
 bench-import: $(INSTALLED)
-	$(BIN)/python benchmarks/import_speed.py $(ARGS)
+	$(BIN)/python -m benchmarks.import_speed $(ARGS)
+	$(BIN)/python -m benchmarks.upload_memory
 
 clean:
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache

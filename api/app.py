@@ -13,9 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import KeyRing
 from api.problems import Problem, add_error_handlers
-from api.routes import data_batch, health, models, recommended_items
+from api.routes import data_batch, entities, health, models, recommended_items
 from api.runs import Runs
-from lucid import ingest, training
+from lucid import erasures, ingest, training
 from lucid.catalog import Catalog
 from lucid.errors import LucidError
 from lucid.lookup import Shelf
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.runs = Runs(settings)
     add_error_handlers(app)
     answers: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem, "content": {"application/problem+json": {}}}}
-    for routes in (data_batch.router, models.router, recommended_items.router):
+    for routes in (data_batch.router, entities.router, models.router, recommended_items.router):
         app.include_router(routes, prefix=BASE, responses=answers)
     app.include_router(health.router)
     app.add_middleware(Aliases)
@@ -90,6 +90,7 @@ async def _sweep_again_and_again(settings: Settings, runs: Runs) -> None:
         try:
             await asyncio.to_thread(training.sweep, settings, is_lost=is_lost)
             await asyncio.to_thread(ingest.sweep, settings, Catalog(settings.home), is_lost=is_lost)
+            await asyncio.to_thread(erasures.sweep, settings, is_lost=is_lost)
         except (LucidError, OSError) as error:
             _log.warning("could not look for dead work: %s", error)
         await asyncio.sleep(SWEEP_SECONDS)

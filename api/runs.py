@@ -12,7 +12,11 @@ from lucid.errors import Unavailable
 from lucid.schema import utc_now
 from lucid.settings import Settings
 
-IMPORT_DATA, TRAIN_MODEL = "import_data/import-data", "train_model/train-model"
+IMPORT_DATA, TRAIN_MODEL, ERASE_ENTITY = (
+    "import_data/import-data",
+    "train_model/train-model",
+    "erase_entity/erase-entity",
+)
 _PATIENCE_SECONDS = 15
 _PATIENCE, _FOREIGN_PATIENCE = timedelta(seconds=60), timedelta(minutes=30)  # a container may have to be fetched first
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}

@@ -5,6 +5,7 @@ from typing import cast
 from prefect import serve
 from prefect.deployments.runner import RunnerDeployment
 
+from flows.erase_entity import erase_entity
 from flows.import_data import import_data
 from flows.refresh_recommendations import refresh_recommendations
 from flows.train_model import train_model
@@ -21,6 +22,7 @@ def main() -> None:
         refresh_recommendations.to_deployment(
             "refresh-recommendations", description="Precompute recommendations again.", cron=REFRESH_CRON
         ),
+        erase_entity.to_deployment("erase-entity", description="Erase entities for good; started by the API."),
     ]
     serve(
         *cast(list[RunnerDeployment], deployments),  # only inside an event loop would these be coroutines

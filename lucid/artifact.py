@@ -8,7 +8,6 @@ The manifest is written last and names every other file with its size; a folder 
 """
 
 import json
-import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,13 +15,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from lucid.disk import fsync, write_text
 from lucid.errors import ModelNotReady, UnknownModel, UnknownVersion
-from lucid.ingest import fsync
 from lucid.locks import file_name
 from lucid.schema import format_time
-from lucid.scoring import Interacted, Pair, Vectors, scaled
+from lucid.scoring import Interacted, Pair, Rows, Vectors, scaled
 from lucid.vocabulary import Vocabulary
 
 EMBEDDINGS, INTERACTED = "embeddings.safetensors", "interacted.safetensors"
@@ -43,6 +43,17 @@ class Config:
     damping: float
     chosen: dict[str, Any]
     seed: int
+    erased: tuple[int, ...] = ()
+    """Rows of entities that were erased: they have no id any more and are never recommended."""
+
+    def without(self, rows: Rows) -> "Config":
+        """The same with further rows erased."""
+        return replace(self, erased=tuple(sorted({*self.erased, *rows.tolist()})))
+
+    def sources(self, kind: str) -> Rows:
+        """Rows of a type that can get recommendations; raises UnknownType."""
+        block = self.vocabulary.block(kind)
+        return np.setdiff1d(np.arange(block.start, block.stop, dtype=np.int64), self.erased)
 
     def pair(self, kinds: tuple[str, str], vectors: Vectors, interacted: Interacted) -> Pair:
         """Settings of any pair of types; raises UnknownType."""
@@ -69,9 +80,10 @@ def write_vectors(folder: Path, vectors: Vectors) -> None:
     )
 
 
-def read_vectors(folder: Path, damping: float) -> Vectors:
+def read_vectors(folder: Path, config: Config) -> Vectors:
     tensors = load_file(folder / EMBEDDINGS)
-    return Vectors(tensors["values"], tensors["vectors"], tensors["degrees"], damping)
+    erased = np.array(config.erased, np.int64)
+    return Vectors(tensors["values"], tensors["vectors"], tensors["degrees"], config.damping, erased)
 
 
 def write_interacted(folder: Path, interacted: Interacted) -> None:
@@ -91,6 +103,7 @@ def write_config(folder: Path, config: Config) -> None:
         "damping": config.damping,
         "chosen": config.chosen,
         "seed": config.seed,
+        "erased": config.erased,
     }
     (folder / CONFIG).write_text(json.dumps(raw))
 
@@ -105,6 +118,7 @@ def read_config(folder: Path) -> Config:
         raw["damping"],
         raw["chosen"],
         raw["seed"],
+        tuple(raw["erased"]),
     )
 
 
@@ -121,7 +135,7 @@ def complete(home: Path, model_id: str, version: int, refresh_of: int | None, no
         "created": format_time(now),
         "files": {path.name: path.stat().st_size for path in files},
     }
-    _replace(folder / MANIFEST, json.dumps(manifest, indent=1))
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
 
 
 def go_live(home: Path, model_id: str, version: int) -> None:
@@ -131,7 +145,7 @@ def go_live(home: Path, model_id: str, version: int) -> None:
             return
     except ModelNotReady:
         pass
-    _replace(model_folder(home, model_id) / LIVE, str(version))
+    write_text(model_folder(home, model_id) / LIVE, str(version))
 
 
 def is_complete(home: Path, model_id: str, version: int) -> bool:
@@ -199,12 +213,3 @@ def prune(home: Path, model_id: str, keep: int) -> None:
     for number in refreshes + trainings[:-keep]:
         if number != live:
             remove_version(home, model_id, number)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old text or the new one, also after a power cut."""
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(text)
-    fsync(aside)
-    os.replace(aside, path)
-    fsync(path.parent)

@@ -7,7 +7,7 @@ Bulk data never comes here.
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import duckdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from lucid.disk import aside, take_place
 from lucid.errors import AlreadyTraining, InvalidRequest, Unavailable, UnknownBatch, UnknownModel
 from lucid.schema import Batch, LoadedFile, ModelStatus, RunStatus, Stage
 
@@ -205,6 +206,15 @@ class Catalog:
             ).fetchall()
         return [SelectedBatch(*row) for row in rows]
 
+    def set_batch_rows(self, batch_id: str, rows: int) -> None:
+        """Count the rows of a batch from which some were erased."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE batches SET entity_count = CASE kind WHEN 'entities' THEN $rows ELSE 0 END, "
+                "interaction_count = CASE kind WHEN 'interactions' THEN $rows ELSE 0 END WHERE batch_id = $batch_id",
+                {"rows": rows, "batch_id": batch_id},
+            )
+
     def running_batches(self) -> list[tuple[str, str | None, datetime]]:
         """(batch_id, flow_run_id, entered) of every batch that is not finished."""
         with self._reading() as connection:
@@ -350,6 +360,49 @@ class Catalog:
                 [event_id, status.model_id, status.version, event, url, attempts + 1, delivered, message, at],
             )
 
+    # Erasure
+
+    def blank(self, names_one: Callable[[str], bool]) -> None:
+        """Empty the texts that name an erased entity, and write the file anew if there were any.
+
+        Such texts are values of rows that were set aside, of filters, and messages about them.
+        """
+        with self._transaction() as connection:
+            changed = [
+                _blank_column(connection, table, column, names_one)
+                for table, column in (
+                    ("batches", "errors"),
+                    ("batches", "message"),
+                    ("batches", "file_name"),
+                    ("trainings", "request"),
+                    ("trainings", "message"),
+                )
+            ]
+        if any(changed):
+            self._rewrite()
+
+    def _rewrite(self) -> None:
+        """Copy the catalog to a new file that takes its place: DuckDB leaves old values in free blocks."""
+        new = aside(self.path)
+        with self._turn, self._patiently(self._attach) as connection:
+            connection.execute(f"ATTACH {_quoted(new)} AS fresh")
+            connection.execute("COPY FROM DATABASE old TO fresh")
+            connection.execute("DETACH fresh")
+            take_place(new, self.path)
+
+    def _attach(self) -> duckdb.DuckDBPyConnection:
+        """A connection that only reads the catalog, as `old`, and keeps all writers out."""
+        connection = duckdb.connect(config={"autoinstall_known_extensions": False})
+        try:
+            connection.execute(f"ATTACH {_quoted(self.path)} AS old (READ_ONLY)")
+        except duckdb.IOException as error:
+            raise _busy_or_unavailable(self.path, error) from error
+        if self.path.with_suffix(".duckdb.wal").exists():  # a process was killed; the next writer takes it in
+            connection.close()
+            with self._connect(read_only=False):
+                raise _Busy
+        return connection
+
     # Connections
 
     @contextmanager
@@ -369,6 +422,9 @@ class Catalog:
             yield connection
 
     def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        return self._patiently(lambda: self._open(read_only))
+
+    def _patiently(self, opening: Callable[[], duckdb.DuckDBPyConnection]) -> duckdb.DuckDBPyConnection:
         attempts = Retrying(
             retry=retry_if_exception_type(_Busy),
             wait=wait_random_exponential(multiplier=0.01, max=0.25),
@@ -376,7 +432,7 @@ class Catalog:
             reraise=True,
         )
         try:
-            return attempts(self._open, read_only)
+            return attempts(opening)
         except _Busy as busy:
             raise Unavailable(
                 f"{self.path} stayed locked by another process for {LOCK_DEADLINE_SECONDS:.0f} s; try again"
@@ -384,17 +440,60 @@ class Catalog:
 
     def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         try:
+            file = self.path.stat().st_ino if self.path.exists() else None
             connection = duckdb.connect(
                 str(self.path),
                 read_only=read_only,
                 config={"threads": 1, "autoinstall_known_extensions": False},
             )
         except duckdb.IOException as error:
-            if "Could not set lock" in str(error):
-                raise _Busy from error
-            raise Unavailable(f"{self.path} cannot be opened: {error}") from error
+            raise _busy_or_unavailable(self.path, error) from error
+        if file not in (None, self.path.stat().st_ino):  # it was written anew in this moment
+            connection.close()
+            raise _Busy
         connection.execute("SET TimeZone = 'UTC'")
         return connection
+
+
+def _busy_or_unavailable(path: Path, error: duckdb.IOException) -> Exception:
+    return _Busy() if "Could not set lock" in str(error) else Unavailable(f"{path} cannot be opened: {error}")
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def _blank_column(
+    connection: duckdb.DuckDBPyConnection, table: str, column: str, names_one: Callable[[str], bool]
+) -> bool:
+    """Whether anything was blanked."""
+    found = connection.execute(f"SELECT rowid, {column}::VARCHAR FROM {table} WHERE {column} IS NOT NULL").fetchall()
+    changes = []
+    for row, text in found:
+        if column in ("errors", "request"):
+            blank = _blank_values(text, names_one)
+            changed = json.loads(blank) != json.loads(text)
+        else:
+            blank, changed = "erased", names_one(text)
+        if changed:
+            changes.append([blank, row])
+    if changes:
+        connection.executemany(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", changes)
+    return bool(changes)
+
+
+def _blank_values(text: str, names_one: Callable[[str], bool]) -> str:
+    """JSON in which what is called `value` and names an erased entity is empty."""
+
+    def blank(raw: dict[str, Any]) -> dict[str, Any]:
+        value = raw.get("value")
+        if isinstance(value, str) and names_one(value):
+            return {**raw, "value": ""}
+        if isinstance(value, list):
+            return {**raw, "value": ["" if isinstance(one, str) and names_one(one) else one for one in value]}
+        return raw
+
+    return json.dumps(json.loads(text, object_hook=blank))
 
 
 def _list_or_none(values: Sequence[str] | None) -> list[str] | None:

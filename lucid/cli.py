@@ -181,6 +181,18 @@ def demo(
     sys.exit(run_demo(out, data, keep=keep))
 
 
+@app.command("erase")
+def erase_command(ids: Ids) -> None:
+    """Erase entities for good: from batches, set-aside rows, models and cached recommendations."""
+    workspace = Workspace()
+    with progress_bar() as report:
+        counts = workspace.erase(ids, report)
+    table = Table("place", Column("erased", justify="right"))
+    for place, count in counts.model_dump().items():
+        table.add_row(place.replace("_", " "), f"{count:,}")
+    out.print(table)
+
+
 @batches_app.command("list")
 def list_batches(tags: Tags = "") -> None:
     """List batches in upload order; with --tags those that carry all of them."""

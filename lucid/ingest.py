@@ -5,16 +5,16 @@ are renamed into place and made visible in one catalog transaction. Which rows a
 later, in `lucid.dataset`.
 """
 
-import os
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 
 from lucid.catalog import Catalog
+from lucid.disk import fsync
 from lucid.errors import InvalidRequest, LucidError
 from lucid.load import REJECTS, load_file, read_rejects
 from lucid.locks import forget, is_worked_on, was_worked_on, working
@@ -112,8 +112,10 @@ def sweep(settings: Settings, catalog: Catalog, *, is_lost: IsLost) -> None:
                 remove_batch_files(settings.home, failed)
     known, old = {batch_id for batch_id, _, _ in waiting}, time.time() - UPLOAD_SECONDS
     for folder in (settings.home / "uploads").glob("*"):
-        if folder.name not in known and folder.stat().st_mtime < old:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            last_written = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            if folder.name not in known and last_written < old:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def batch_folder(home: Path, batch_id: str) -> Path:
@@ -185,12 +187,3 @@ def _publish(home: Path, catalog: Catalog, batch_ids: Sequence[str], loaded: Seq
         folder.rename(batch_folder(home, batch_id))
     fsync(home / "batches")
     catalog.complete_batches(list(zip(batch_ids, loaded, strict=True)))
-
-
-def fsync(path: Path) -> None:
-    """Make a file's bytes, or a folder's entries, survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

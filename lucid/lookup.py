@@ -98,7 +98,7 @@ class Version:
     # Vectors are only read when something is asked that was not computed ahead.
     @cached_property
     def _vectors(self) -> Vectors:
-        return read_vectors(self._folder, self._config.damping)
+        return read_vectors(self._folder, self._config)
 
     @cached_property
     def _interacted(self) -> Interacted:
@@ -109,8 +109,7 @@ class Version:
         for kind in query.target_type:
             self._config.vocabulary.block(kind)
         if query.source_type:
-            blocks = [self._config.vocabulary.block(kind) for kind in dict.fromkeys(query.source_type)]
-            sources = np.concatenate([np.arange(block.start, block.stop, dtype=np.int64) for block in blocks])
+            sources = np.concatenate([self._config.sources(kind) for kind in dict.fromkeys(query.source_type)])
             return Answer(self._model_id, self.number, [], self._blocks(sources, query))
         asked = list(dict.fromkeys(query.source_id or ()))
         rows = self._rows(asked)

@@ -4,18 +4,17 @@ The file is written once and only read afterwards. Rows are sorted as they are l
 look-up fast; an index would not.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import pandas as pd
 
 from lucid.artifact import ENTITIES, RECOMMENDATIONS, read_config, read_interacted, read_vectors
+from lucid.disk import aside, take_place
 from lucid.ingest import Progress
 from lucid.schema import PrecomputePair
-from lucid.scoring import best_targets
+from lucid.scoring import Rows, best_targets
 
 _SOURCES_AT_ONCE = 4096
 
@@ -26,20 +25,19 @@ def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress
     Raises UnknownType where a pair names a type that the model lacks.
     """
     config, interacted = read_config(folder), read_interacted(folder)
-    vectors = read_vectors(folder, config.damping)
+    vectors = read_vectors(folder, config)
     blocks = {kind: config.vocabulary.block(kind) for pair in pairs for kind in (pair.source_type, pair.target_type)}
     total = sum(len(blocks[pair.source_type]) for pair in pairs)
-    aside = folder / f"{RECOMMENDATIONS}.new"
-    aside.unlink(missing_ok=True)
+    new = aside(folder / RECOMMENDATIONS)
     written = done = 0
-    with duckdb.connect(str(aside)) as connection:
+    with duckdb.connect(str(new)) as connection:
         _write_entities(connection, folder / ENTITIES)
         for number, asked in enumerate(pairs):
             connection.execute(
                 "INSERT INTO precomputed VALUES (?, ?, ?, ?)",
                 [number, asked.source_type, asked.target_type, asked.max_recommendations],
             )
-            for sources in _parts(blocks[asked.source_type]):
+            for sources in _parts(config.sources(asked.source_type)):
                 progress(100 * done / total, f"{asked.source_type} → {asked.target_type}")
                 best = best_targets(
                     vectors,
@@ -58,7 +56,7 @@ def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress
                 )
                 written += len(rows)
                 done += len(sources)
-    os.replace(aside, folder / RECOMMENDATIONS)
+    take_place(new, folder / RECOMMENDATIONS)
     return written
 
 
@@ -72,12 +70,12 @@ def _write_entities(connection: duckdb.DuckDBPyConnection, entities: Path) -> No
         CREATE TABLE ids (id VARCHAR, row INTEGER);"""
     )
     connection.execute(
-        "INSERT INTO entities SELECT row, id, name FROM read_parquet($path) ORDER BY row",
+        "INSERT INTO entities SELECT row, id, name FROM read_parquet($path) WHERE id IS NOT NULL ORDER BY row",
         {"path": str(entities)},
     )
     connection.execute("INSERT INTO ids SELECT id, row FROM entities ORDER BY id")
 
 
-def _parts(block: range) -> Iterator[np.ndarray]:
-    for start in range(block.start, block.stop, _SOURCES_AT_ONCE):
-        yield np.arange(start, min(start + _SOURCES_AT_ONCE, block.stop), dtype=np.int64)
+def _parts(rows: Rows) -> Iterator[Rows]:
+    for start in range(0, len(rows), _SOURCES_AT_ONCE):
+        yield rows[start : start + _SOURCES_AT_ONCE]

@@ -132,6 +132,22 @@ class BatchChange(BaseModel):
         return self
 
 
+class Erased(BaseModel):
+    """What was erased, in each place; zero where nothing named the entities."""
+
+    entities: int = Field(0, description="Rows of entities in batches.")
+    interactions: int = Field(0, description="Rows of interactions in batches, from or to the entities.")
+    metadata_values: int = Field(0, description="Values in the metadata of other rows.")
+    rejected_rows: int = Field(0, description="Rows that were set aside; they stay counted, without their value.")
+    models: int = Field(0, description="Models whose live version held one of the entities.")
+    vectors: int = Field(0, description="Vectors in these versions.")
+    recommendations: int = Field(0, description="Cached recommendations for or of the entities.")
+
+    def __add__(self, other: "Erased") -> "Erased":
+        mine, others = self.model_dump(), other.model_dump()
+        return Erased.model_validate({place: mine[place] + others[place] for place in mine})
+
+
 class PrecomputePair(BaseModel):
     """A pair whose recommendations are computed ahead for every source."""
 

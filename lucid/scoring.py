@@ -7,7 +7,7 @@ The score of a source s and a target t is `sum_k f(l_k) v_sk v_tk * (d_t + a)^g`
 normalised typed graph, d the weighted degree and f the response of the pair; see `lucid.model`.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -106,12 +106,22 @@ class Pair:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Eigenvalues (q), vectors (n, q), weighted degrees (n) of all entities, and the damping a of the degrees."""
+    """Eigenvalues (q), vectors (n, q), weighted degrees (n) of all entities, and the damping a of the degrees.
+
+    `erased` rows are empty and never recommended.
+    """
 
     values: Floats
     vectors: Floats
     degrees: Floats
     damping: float
+    erased: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def without(self, rows: Rows) -> "Vectors":
+        """A copy in which further rows are erased."""
+        vectors, degrees = self.vectors.copy(), self.degrees.copy()
+        vectors[rows], degrees[rows] = 0, 0
+        return replace(self, vectors=vectors, degrees=degrees, erased=np.union1d(self.erased, rows))
 
     def target_factor(self, response: Response, targets: range) -> Floats:
         """`(d_t + a)^g` of a block of rows."""
@@ -144,7 +154,17 @@ class Interacted:
     @classmethod
     def from_edges(cls, size: int, sources: Rows, targets: Rows) -> "Interacted":
         """Build from edges in one direction; both directions are entered, each once."""
-        keys = np.unique(np.concatenate([sources * size + targets, targets * size + sources]))
+        return cls._of_keys(size, np.unique(np.concatenate([sources * size + targets, targets * size + sources])))
+
+    def without(self, rows: Rows) -> "Interacted":
+        """The same without anything from or to some rows."""
+        size = len(self.starts) - 1
+        sources = np.repeat(np.arange(size, dtype=np.int64), np.diff(self.starts))
+        kept = ~(np.isin(sources, rows) | np.isin(self.indices, rows))
+        return self._of_keys(size, sources[kept] * size + self.indices[kept])
+
+    @classmethod
+    def _of_keys(cls, size: int, keys: Rows) -> "Interacted":
         starts = np.searchsorted(keys, np.arange(size + 1, dtype=np.int64) * size)
         return cls(starts, (keys % size).astype(np.int32))
 
@@ -212,6 +232,9 @@ def _best_of_block(
     popularity = _popularity(vectors, pair, targets)
     raw += popularity
     mask(raw, sources, targets, interacted)
+    raw[
+        :, vectors.erased[(vectors.erased >= targets.start) & (vectors.erased < targets.stop)] - targets.start
+    ] = -np.inf
     # The fast pass only finds candidates: everything that may belong to the best, ties at the edge included. Their
     # scores are summed again in double precision, each by itself, so that a source gets the same digits and the same
     # order whatever it is asked with and however many are asked for.

@@ -98,8 +98,9 @@ def working_on(
     Whatever goes wrong inside ends the training in `error` and is raised again. Raises AlreadyTraining where another
     process works on the model, InvalidRequest where the version has ended.
     """
-    named = request.model_copy(update={"model_id": request.model_id or new_model_id()})
-    with _only_worker(settings, named) as model_id:
+    model_id = request.model_id or new_model_id()
+    with alone_with(settings, model_id):
+        named = request.model_copy(update={"model_id": model_id})
         number = version if version is not None else enter(settings, named).version
         with _ending_in_error(_resume(settings, model_id, number, watcher)) as training:
             yield training
@@ -107,31 +108,40 @@ def working_on(
 
 @contextmanager
 def refreshing(settings: Settings, model_id: str, watcher: Progress | None = None) -> Iterator[Training]:
-    """Work on a refresh of a model's live version, which gets the next version number.
-
-    Raises as `working_on` does, and UnknownModel and ModelNotReady.
-    """
-    live = artifact.live_version(settings.home, model_id)
-    catalog = Catalog(settings.home)
-    request = TrainingRequest.model_validate({**catalog.training(model_id, live).request, "model_id": model_id})
-    with _only_worker(settings, request):
-        entered = catalog.start_training(model_id, _kept(request), utc_now(), "select", refresh_of=live)
-        with _ending_in_error(_resume(settings, model_id, entered.version, watcher)) as training:
-            yield training
+    """Work on a refresh of a model's live version as the model's only worker; see `succeeding`."""
+    with alone_with(settings, model_id), succeeding(settings, model_id, watcher) as training:
+        yield training
 
 
 @contextmanager
-def _only_worker(settings: Settings, request: TrainingRequest) -> Iterator[str]:
-    """Hold the model's lock; what an earlier holder left running is dead and is ended first."""
-    assert request.model_id is not None
+def alone_with(settings: Settings, model_id: str) -> Iterator[None]:
+    """Hold the model's lock; what an earlier holder left running is dead and is ended first.
+
+    Raises AlreadyTraining where another process works on the model.
+    """
     try:
-        with working(settings.home, _lock_name(request.model_id)):
+        with working(settings.home, _lock_name(model_id)):
             for row in Catalog(settings.home).running_trainings():
-                if row.status.model_id == request.model_id and row.status.stage != "queued":
+                if row.status.model_id == model_id and row.status.stage != "queued":
                     _end_dead(settings, row)
-            yield request.model_id
+            yield
     except Timeout:
-        raise AlreadyTraining(f"another process works on model {request.model_id!r}; wait until it ends") from None
+        raise AlreadyTraining(f"another process works on model {model_id!r}; wait until it ends") from None
+
+
+@contextmanager
+def succeeding(settings: Settings, model_id: str, watcher: Progress | None = None) -> Iterator[Training]:
+    """Make a successor of the live version that is not trained anew and gets the next version number.
+
+    The caller holds the model's lock. Raises UnknownModel, ModelNotReady, and AlreadyTraining where a training waits
+    for its worker.
+    """
+    live = artifact.live_version(settings.home, model_id)
+    catalog = Catalog(settings.home)
+    request = catalog.training(model_id, live).request
+    entered = catalog.start_training(model_id, request, utc_now(), "select", refresh_of=live)
+    with _ending_in_error(_resume(settings, model_id, entered.version, watcher)) as training:
+        yield training
 
 
 @contextmanager
@@ -210,7 +220,7 @@ def evaluate_model(training: Training) -> Path:
 
         graph = read_graph(training.work)
         config = artifact.read_config(training.work)
-        vectors = artifact.read_vectors(training.work, config.damping)
+        vectors = artifact.read_vectors(training.work, config)
         quality = report_pairs(split(graph, training.settings.seed), vectors, list(config.pairs.values()))
         selection = read_selection(training.work)
         write_report(

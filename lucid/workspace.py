@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lucid import ingest, training
+from lucid import erase, ingest, training
 from lucid.artifact import live_version, version_folder
 from lucid.catalog import Catalog
 from lucid.ingest import Progress
@@ -17,6 +17,7 @@ from lucid.schema import (
     MAX_RECOMMENDATIONS,
     Batch,
     BatchChange,
+    Erased,
     KeyKind,
     ModelStatus,
     OnError,
@@ -93,6 +94,15 @@ class Workspace:
     def rejected_rows(self, batch_id: str) -> Iterator[list[RejectedRow]]:
         """All rows of a batch that were set aside, in blocks; raises UnknownBatch."""
         return ingest.rejected_rows(self.settings.home, self._catalog, batch_id)
+
+    def erase(self, entity_ids: str | Sequence[str], progress: Progress | None = None) -> Erased:
+        """Remove entities for good from batches, set-aside rows, models and cached recommendations; counts what went.
+
+        Waits for imports and trainings that are under way. Models answer without the entities at once, from a version
+        of its own; older versions that hold one of them are removed. Raises InvalidRequest for an empty id.
+        """
+        self._sweep()
+        return erase.erase(self.settings, _list(entity_ids), progress or _silent)
 
     def train(
         self,

@@ -94,12 +94,17 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
 
 
 def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
-    """The three deployments stand on the work pool, the refresh with its schedule."""
-    names = ("import_data/import-data", "train_model/train-model", "refresh_recommendations/refresh-recommendations")
+    """The four deployments stand on the work pool, the refresh with its schedule."""
+    names = (
+        "import_data/import-data",
+        "train_model/train-model",
+        "refresh_recommendations/refresh-recommendations",
+        "erase_entity/erase-entity",
+    )
 
     found = [operator.deployment(name) for name in names]
 
-    assert ["lucid"] * 3 == [deployment["work_pool_name"] for deployment in found]
+    assert ["lucid"] * 4 == [deployment["work_pool_name"] for deployment in found]
     assert ["0 3 * * *"] == [entry["schedule"]["cron"] for entry in found[2]["schedules"]]
 
 
@@ -121,6 +126,7 @@ def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
             },
         ),
         ("refresh_recommendations/refresh-recommendations", {"model_id": "string"}),
+        ("erase_entity/erase-entity", {"request": "string"}),
     ],
 )
 def test_forms_show_typed_and_described_parameters(operator: Operator, name: str, types: dict[str, str]) -> None:

@@ -75,7 +75,7 @@ def test_saved_and_loaded_vectors_give_the_same_scores(trained: Workspace) -> No
     """What was computed ahead at training equals what the stored vectors give."""
     folder = version_folder(trained.settings.home, "board", 1)
     config = read_config(folder)
-    vectors, interacted = read_vectors(folder, config.damping), read_interacted(folder)
+    vectors, interacted = read_vectors(folder, config), read_interacted(folder)
     block = config.vocabulary.block("user")
 
     stored = trained.recommend("board", source_type="user", target_type="user", max_recommendations=5)

@@ -16,6 +16,7 @@ import pytest
 from lucid.demo.receiver import Receiver
 from tests.checkerboard import USERS, withheld, write_checkerboard
 from tests.service import SECRET, Service, wait_for_training, wait_until
+from tests.test_erase import places_of
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +233,31 @@ def test_batches_are_changed_and_their_rejects_downloaded(client: httpx.Client, 
     assert 422 == client.patch("/data_batch", params={"tags": "n"}, json={}).status_code
     assert 404 == client.get("/data_batch/none/errors").status_code
     assert 1 == len(client.delete("/data_batch", params={"tags": "n"}).json())
+
+
+def test_an_erased_entity_leaves_every_file(service: Service, client: httpx.Client, tmp_path: Path) -> None:
+    """The call counts what went; then its id is nowhere under the home, Prefect's database included."""
+    entities, interactions = write_checkerboard(tmp_path)
+    for file in (entities, interactions):
+        file.write_text(file.read_text().replace("u03", "Zoe 4711, gone").replace("Zoe 4711, gone", '"Zoe 4711, gone"'))
+    upload(client, entities, interactions, tags="erasable").raise_for_status()
+    client.post("/train", json={"model_id": "erasable", "data_tags": ["erasable"]}).raise_for_status()
+    wait_for_training(client, "erasable")
+    query = {"model_id": "erasable", "source_id": "Zoe 4711, gone", "target_type": "item"}
+    assert 200 == client.post("/recommended_items", json=query).status_code
+    assert set() != places_of("Zoe 4711, gone", service.home)
+
+    erased = client.delete("/entities", params={"id": "Zoe 4711, gone"})
+
+    assert 200 == erased.status_code, erased.text
+    counts = erased.json()
+    assert (1, 9, 1) == (counts["entities"], counts["interactions"], counts["vectors"])
+    assert set() == places_of("Zoe 4711, gone", service.home)
+    assert 404 == client.post("/recommended_items", json=query).status_code
+    again = client.delete("/entities", params={"id": ["Zoe 4711, gone", "nobody"]})
+    assert {0} == set(again.json().values())
+    assert 422 == client.delete("/entities").status_code
+    client.delete("/data_batch", params={"tags": "erasable"}).raise_for_status()
 
 
 @pytest.mark.parametrize(

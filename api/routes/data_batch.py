@@ -4,18 +4,19 @@ import asyncio
 import shutil
 import time
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.datastructures import FormData, UploadFile
 
 from api.auth import needs
 from api.lists import split
 from api.runs import IMPORT_DATA
+from api.uploads import Upload, receive
 from lucid.catalog import Catalog
 from lucid.errors import InvalidRequest, UnusableFile
 from lucid.ingest import (
@@ -33,7 +34,6 @@ from lucid.settings import Settings
 
 router = APIRouter(prefix="/data_batch", tags=["data"])
 _POLL_SECONDS = 0.25
-_CHUNK = 1 << 20
 
 
 class UploadForm(BaseModel):
@@ -67,16 +67,16 @@ _BODY = {
 async def upload(request: Request, response: Response) -> list[Batch]:
     """Upload files of entities or interactions, .csv or .csv.gz; all of them are imported, or none."""
     state = request.app.state
-    # Read here and not as parameters, which FastAPI would read before it asks for the key. Large files go to disk.
-    async with request.form() as form:
-        files, options = _read_form(form)
-        batches = new_batches([_base_name(file.filename) for file in files], split(options.tags) or [])
+    # Read here and not as parameters, which FastAPI would read before it asks for the key.
+    receiving = upload_folder(state.settings.home, uuid4().hex)
+    receiving.mkdir(parents=True)
+    try:
+        form = await receive(request, receiving, state.settings.max_file_bytes)
+        options = _options(form)
+        batches = new_batches(form.names, split(options.tags) or [])
         ids = [batch.batch_id for batch in batches]
         try:
-            paths = [
-                await run_in_threadpool(_store, state.settings, file, batch)
-                for file, batch in zip(files, batches, strict=True)
-            ]
+            paths = await run_in_threadpool(_store, state.settings, form.paths, batches)
             await run_in_threadpool(state.catalog.enter_batches, batches)
             run_id, _ = await state.runs.create(
                 IMPORT_DATA,
@@ -86,18 +86,19 @@ async def upload(request: Request, response: Response) -> list[Batch]:
         except BaseException:  # also where the client went away: nothing of a broken upload stays
             await run_in_threadpool(_forget, state.settings, state.catalog, ids)
             raise
+    finally:
+        await run_in_threadpool(shutil.rmtree, receiving, ignore_errors=True)
     finished = await _wait(state.settings, state.catalog, ids, options.wait_seconds)
     response.status_code = 202 if any(batch.status == "running" for batch in finished) else 200
     return finished
 
 
-def _read_form(form: FormData) -> tuple[list[UploadFile], UploadForm]:
-    """The files and the other fields; raises InvalidRequest."""
-    files = [file for file in form.getlist("files") if isinstance(file, UploadFile)]
-    if not files:
+def _options(form: Upload) -> UploadForm:
+    """The fields besides the files, of which there must be one; raises InvalidRequest."""
+    if not form.paths:
         raise InvalidRequest("files: send one or more CSV files in the form field 'files' (multipart/form-data)")
-    fields: dict[str, Any] = {name: form[name] for name in form if name not in ("files", "tags")}
-    return files, check(UploadForm, {**fields, "tags": form.getlist("tags")})
+    single = {name: values[-1] for name, values in form.fields.items() if name != "tags"}
+    return check(UploadForm, {**single, "tags": form.fields.get("tags", [])})
 
 
 @router.get("", dependencies=[needs("data:read")])
@@ -141,24 +142,15 @@ def remove_batches(
     return delete_batches(state.settings.home, state.catalog, split(batch_id), split(tags))
 
 
-def _base_name(file_name: str | None) -> str:
-    """The last part of the name that the client gave, without anything that means something to a file system."""
-    name = PurePosixPath((file_name or "").replace("\\", "/")).name
-    printable = "".join(letter if letter.isprintable() else "_" for letter in name).lstrip(".")
-    return printable.encode()[-200:].decode(errors="ignore") or "upload.csv"
-
-
-def _store(settings: Settings, file: UploadFile, batch: Batch) -> Path:
-    """Write an upload to disk and refuse at once what its header shows to be unusable."""
-    path = upload_folder(settings.home, batch.batch_id) / batch.file_name
-    path.parent.mkdir(parents=True)
-    with path.open("wb") as target:
-        shutil.copyfileobj(file.file, target, _CHUNK)
-    if path.stat().st_size > settings.max_file_bytes:
-        limit = f"{settings.max_file_bytes:,} bytes"
-        raise UnusableFile(f"{batch.file_name}: larger than the limit of {limit}; split it", code="too_big")
-    read_kind(path)
-    return path
+def _store(settings: Settings, received: Sequence[Path], batches: Sequence[Batch]) -> list[Path]:
+    """Move uploads to where their imports find them, and refuse at once what a header shows to be unusable."""
+    paths = []
+    for source, batch in zip(received, batches, strict=True):
+        path = upload_folder(settings.home, batch.batch_id) / batch.file_name
+        path.parent.mkdir(parents=True)
+        paths.append(source.rename(path))
+        read_kind(path)
+    return paths
 
 
 def _forget(settings: Settings, catalog: Catalog, batch_ids: Sequence[str]) -> None:

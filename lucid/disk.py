@@ -1,0 +1,34 @@
+"""Files that survive a power cut, and that nobody finds half-written: written aside, then put in their place."""
+
+import os
+from pathlib import Path
+
+
+def fsync(path: Path) -> None:
+    """Make a file's bytes, or a folder's entries, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def aside(path: Path) -> Path:
+    """Where the next content of a file is written; what an earlier attempt left there is removed."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    return new
+
+
+def take_place(new: Path, path: Path) -> None:
+    """Put a file that was written aside in its place: readers see the old content or the new one."""
+    fsync(new)
+    os.replace(new, path)
+    fsync(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file at once."""
+    new = aside(path)
+    new.write_text(text)
+    take_place(new, path)
