@@ -9,6 +9,7 @@ The manifest is written last and names every other file with its size; a folder 
 
 import json
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -40,7 +41,8 @@ class Config:
     vocabulary: Vocabulary
     pairs: dict[tuple[str, str], Pair]
     common: Pair
-    damping: float
+    dampings: tuple[float, ...]
+    """Of each view."""
     chosen: dict[str, Any]
     seed: int
     erased: tuple[int, ...] = ()
@@ -55,13 +57,13 @@ class Config:
         block = self.vocabulary.block(kind)
         return np.setdiff1d(np.arange(block.start, block.stop, dtype=np.int64), self.erased)
 
-    def pair(self, kinds: tuple[str, str], vectors: Vectors, interacted: Interacted) -> Pair:
+    def pair(self, kinds: tuple[str, str], views: Sequence[Vectors], interacted: Interacted) -> Pair:
         """Settings of any pair of types; raises UnknownType."""
         for kind in kinds:
             self.vocabulary.block(kind)
         if kinds not in self.pairs:
             pair = replace(self.common, source_type=kinds[0], target_type=kinds[1])
-            self.pairs[kinds] = scaled(pair, vectors, self.vocabulary, interacted)
+            self.pairs[kinds] = scaled(pair, views[pair.view], self.vocabulary, interacted)
         return self.pairs[kinds]
 
 
@@ -73,17 +75,25 @@ def version_folder(home: Path, model_id: str, version: int) -> Path:
     return model_folder(home, model_id) / str(version)
 
 
-def write_vectors(folder: Path, vectors: Vectors) -> None:
-    save_file(
-        {"values": vectors.values, "vectors": vectors.vectors, "degrees": vectors.degrees},
-        folder / EMBEDDINGS,
+def write_views(folder: Path, views: Sequence[Vectors]) -> None:
+    # safetensors writes the memory as it lies, so a view with gaps would be read back as other numbers.
+    tensors = {
+        f"{number}.{name}": np.ascontiguousarray(values)
+        for number, view in enumerate(views)
+        for name, values in (("values", view.values), ("vectors", view.vectors), ("degrees", view.degrees))
+    }
+    save_file(tensors, folder / EMBEDDINGS)
+
+
+def read_views(folder: Path, config: Config) -> tuple[Vectors, ...]:
+    """Vectors of all entities in each view of a version."""
+    tensors, erased = load_file(folder / EMBEDDINGS), np.array(config.erased, np.int64)
+    return tuple(
+        Vectors(
+            tensors[f"{number}.values"], tensors[f"{number}.vectors"], tensors[f"{number}.degrees"], damping, erased
+        )
+        for number, damping in enumerate(config.dampings)
     )
-
-
-def read_vectors(folder: Path, config: Config) -> Vectors:
-    tensors = load_file(folder / EMBEDDINGS)
-    erased = np.array(config.erased, np.int64)
-    return Vectors(tensors["values"], tensors["vectors"], tensors["degrees"], config.damping, erased)
 
 
 def write_interacted(folder: Path, interacted: Interacted) -> None:
@@ -100,7 +110,7 @@ def write_config(folder: Path, config: Config) -> None:
         "vocabulary": config.vocabulary.to_json(),
         "pairs": [pair.to_json() for pair in config.pairs.values()],
         "common": config.common.to_json(),
-        "damping": config.damping,
+        "dampings": config.dampings,
         "chosen": config.chosen,
         "seed": config.seed,
         "erased": config.erased,
@@ -115,7 +125,7 @@ def read_config(folder: Path) -> Config:
         Vocabulary.from_json(raw["vocabulary"]),
         {(pair.source_type, pair.target_type): pair for pair in pairs},
         Pair.from_json(raw["common"]),
-        raw["damping"],
+        tuple(raw["dampings"]),
         raw["chosen"],
         raw["seed"],
         tuple(raw["erased"]),

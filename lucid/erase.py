@@ -274,7 +274,7 @@ def _take_over_without(successor: training.Training, rows: Rows, names_one: Call
     folder.mkdir(parents=True)
     config = artifact.read_config(source).without(rows)
     artifact.write_config(folder, config)
-    artifact.write_vectors(folder, artifact.read_vectors(source, config).without(rows))
+    artifact.write_views(folder, [view.without(rows) for view in artifact.read_views(source, config)])
     artifact.write_interacted(folder, artifact.read_interacted(source).without(rows))
     report = read_report(source)
     for part in _with_examples(report):

@@ -166,12 +166,12 @@ def best_raw(
     return scores[real], hits[real]
 
 
-def report_pairs(held_out: Split, vectors: Vectors, pairs: Sequence[Pair]) -> list[PairQuality]:
-    """Quality of every pair on the `report` sources; `vectors` must not have seen the held-out interactions."""
+def report_pairs(held_out: Split, views: Sequence[Vectors], pairs: Sequence[Pair]) -> list[PairQuality]:
+    """Quality of every pair on the `report` sources; `views` must not have seen the held-out interactions."""
     by_kinds = {(pair.source_type, pair.target_type): pair for pair in pairs}
     interacted = interacted_rows(held_out.train)
     return [
-        _report(held_out.train, vectors, by_kinds[held.pair], held, interacted)
+        _report(held_out.train, views[by_kinds[held.pair].view], by_kinds[held.pair], held, interacted)
         for held in held_out.report
         if len(held.sources)
     ]

@@ -21,7 +21,7 @@ from lucid.artifact import (
     live_version,
     read_config,
     read_interacted,
-    read_vectors,
+    read_views,
     version_folder,
 )
 from lucid.errors import UnknownSource
@@ -97,8 +97,8 @@ class Version:
 
     # Vectors are only read when something is asked that was not computed ahead.
     @cached_property
-    def _vectors(self) -> Vectors:
-        return read_vectors(self._folder, self._config)
+    def _views(self) -> tuple[Vectors, ...]:
+        return read_views(self._folder, self._config)
 
     @cached_property
     def _interacted(self) -> Interacted:
@@ -188,9 +188,10 @@ class Version:
                 np.asarray(found["target_row"], np.int64),
                 np.asarray(found["score"], np.float64),
             )
+        wanted = self._config.pair((source_type, target_type), self._views, self._interacted)
         return best_targets(
-            self._vectors,
-            self._config.pair((source_type, target_type), self._vectors, self._interacted),
+            self._views[wanted.view],
+            wanted,
             sources,
             targets,
             query.max_recommendations,

@@ -1,122 +1,76 @@
-"""The model: a spectral filter of the whole typed graph, chosen on held-out interactions.
+"""The model: the spectrum of the typed graph and, for every pair of types, how it is read.
 
-All entities of all types stand in one symmetric adjacency A in which each edge type has a weight. It is normalised,
-`(D + a)^-1/2 A (D + a)^-1/2`, and its q eigenpairs of largest absolute value are what infinitely many linear
-message-passing layers converge to (GF-CF, Shen et al. 2021, for one pair; here for all types at once). One
-decomposition gives every entity a vector; how strongly each eigenpair counts is chosen per pair of types.
-
-`choose` decides on held-out interactions, `refit` applies the decision to all of them. Learned message passing will
-start from the same vectors and return others in their place: what reads a `Fitted` does not know where they come from.
+How much each relation counts and how much degrees are damped is chosen for all pairs together, with few eigenvectors;
+then, with all of them, the response of each pair. `choose` decides on held-out interactions, `refit` applies the
+decision to all of them. Learned message passing will start from the same vectors and return others in their place: what
+reads a `Fitted` does not know where they come from.
 """
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, product
-from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
-from torch import Tensor
 
 from lucid.evaluate import HeldOut, Split, best_raw, interacted_rows, measure
 from lucid.graph import LINK, TypedGraph
 from lucid.ingest import Progress
 from lucid.scoring import Calibration, Pair, Parity, Response, Vectors, mask, scaled
+from lucid.spectrum import Weights, decompose, max_rank
 
-ROUNDS = 8
-"""Rounds of subspace iteration; more change no figure that was looked at."""
-LINK_WEIGHTS = (0.3, 0.1, 1.0)
-"""Weights that metadata links are tried with, next to interactions at 1."""
-DAMPINGS = (3.0, 10.0, 1.0)
-POWERS = (0.5, 1.0, 1.5, 2.0)
-EXPONENTS = (0.0, 0.25, 0.5)
+START = 1.0, 0.3, 3.0
+"""First weight of interactions and of metadata links, and first damping."""
+WEIGHTS = (0.1, 0.3, 1.0)
+
+DAMPINGS = (1.0, 3.0, 10.0, 30.0)
+MIN_SHARE = 0.02
+"""Relations with a smaller share of the edges are weighed together."""
+SEARCH_RANK = 256
+SEARCH_SOURCES = 300
+SEARCH_RESPONSES = (0.03, 0.2), (0.25, 0.5)
+"""Ridges and exponents that a choice of weights is judged with."""
+SEARCH_WORK = 1e12
+"""Floating-point operations that the search of weights may take; at least the dampings are always tried."""
+FIRST_RANK = 512
+PAYS = 0.005
+"""Gain in mean log NDCG for which the rank is doubled once more."""
+RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3)
+EXPONENTS = (0.0, 0.15, 0.3, 0.4, 0.5, 0.6)
+RANK_SHARES = (1.0, 0.5, 0.25)
 MIN_SOURCES = 20
-"""A pair with fewer held-out sources takes the response that is best over all pairs."""
+"""A pair with fewer held-out sources takes the response that is usual over all pairs."""
+MIN_GAIN = 0.03
+"""How much better than the common setting another must suit a pair for it to get one of its own, as log NDCG."""
+MIN_TRUST = 10.0
+"""Pairs with fewer held-out sources than the square of this get no setting of their own."""
+_PASSES = 2
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for the decomposition as a whole."""
+    """What was chosen for several pairs together: weights of each view, and the response of the other pairs."""
 
-    link_weight: float
-    damping: float
+    weights: list[Weights]
     response: Response
-    """For pairs that no interactions link, or too few."""
+    """For pairs that no interactions link, or too few; they are read in the first view."""
     tried: list[dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model that scores every pair of types: vectors of all entities, and settings of the pairs that were judged."""
+    """A model that scores every pair of types: vectors of all entities, and settings of the pairs that were judged.
 
-    vectors: Vectors
+    Views are decompositions with different weights; every pair is read in one of them.
+    """
+
+    views: tuple[Vectors, ...]
     pairs: list[Pair]
     common: Pair
     """Stands for all other pairs; its scale is set when one is first asked."""
     choice: Choice
-
-
-def max_rank(graph: TypedGraph) -> int:
-    """Eigenpairs at most: bounded so that the vectors of a graph stay below about a gigabyte."""
-    connected = torch.zeros(graph.vocabulary.size, dtype=torch.bool)
-    for edge_type in graph.edge_types:
-        connected[graph.rows(edge_type).flatten()] = True
-    return int(min(int(connected.sum()), max(64, min(512, 250_000_000 // max(graph.vocabulary.size, 1)))))
-
-
-def decompose(graph: TypedGraph, link_weight: float, damping: float, rank: int, seed: int) -> Vectors:
-    """The leading eigenpairs of the normalised typed graph, by falling absolute value.
-
-    Randomised subspace iteration (Halko, Martinsson, Tropp 2011, algorithm 4.4); exact where rank is the graph's size.
-    """
-    adjacency, degrees = _adjacency(graph, link_weight, damping)
-    size = adjacency.shape[0]
-    if rank >= size:
-        values, vectors = torch.linalg.eigh(adjacency.to_dense())
-    else:
-        generator = torch.Generator().manual_seed(seed)
-        basis = torch.randn(size, min(rank + 16, size), generator=generator)
-        for _ in range(ROUNDS):
-            basis = torch.linalg.qr(adjacency @ basis).Q
-        values, small = torch.linalg.eigh(basis.T @ (adjacency @ basis))
-        vectors = basis @ small
-    order = torch.argsort(values.abs(), descending=True)[:rank]
-    everyone = torch.zeros(graph.vocabulary.size, len(order))
-    everyone[degrees > 0] = vectors[:, order]
-    return Vectors(values[order].numpy(), everyone.numpy(), degrees.numpy(), damping)
-
-
-def _adjacency(graph: TypedGraph, link_weight: float, damping: float) -> tuple[Tensor, Tensor]:
-    """Normalised symmetric adjacency (m, m), sparse CSR float32, of the m entities that have edges.
-
-    Also returns the weighted degrees (n) of all entities; those without edges would only take time and memory.
-    """
-    edges, weights = [], []
-    for edge_type in graph.edge_types:
-        rows = graph.rows(edge_type)
-        edges.append(rows)
-        weights.append(torch.full((rows.shape[1],), link_weight if edge_type[1].startswith(LINK) else 1.0))
-    rows, weight = torch.cat(edges, dim=1), torch.cat(weights)
-    degrees = torch.zeros(graph.vocabulary.size)
-    # An edge that several relations name counts with the sum of their weights.
-    both = torch.cat([rows, rows.flip(0)], dim=1)
-    degrees.index_add_(0, both[0], weight.repeat(2))
-    place = torch.cumsum(degrees > 0, 0) - 1
-    size = int((degrees > 0).sum())
-    matrix = torch.sparse_coo_tensor(place[both], weight.repeat(2), (size, size), check_invariants=False).coalesce()
-    index, value = matrix.indices(), matrix.values()
-    damped = (degrees[degrees > 0] + damping).rsqrt()
-    value = value * damped[index[0]] * damped[index[1]]
-    with warnings.catch_warnings():  # torch calls its CSR support beta
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        normalised = torch.sparse_coo_tensor(
-            index, value, (size, size), is_coalesced=True, check_invariants=False
-        ).to_sparse_csr()
-    return normalised, degrees
 
 
 def choose(graph: TypedGraph, held_out: Split, seed: int, progress: Progress) -> Fitted:
@@ -124,108 +78,226 @@ def choose(graph: TypedGraph, held_out: Split, seed: int, progress: Progress) ->
 
     The vectors of the result are those of the graph without the held-out interactions.
     """
-    judge = _Judge(held_out, max_rank(held_out.train), seed)
-    has_links = any(edge_type[1].startswith(LINK) for edge_type in graph.edge_types)
-    weights = LINK_WEIGHTS if has_links else LINK_WEIGHTS[:1]
-    steps = len(weights) + len(DAMPINGS) - 1
-    for number, weight in enumerate(weights):
-        progress(100 * number / steps, f"trying link weight {weight}")
-        judge.try_decomposition(weight, DAMPINGS[0])
-    for number, damping in enumerate(DAMPINGS[1:], start=len(weights)):
-        progress(100 * number / steps, f"trying damping {damping}")
-        judge.try_decomposition(judge.link_weight, damping)
-    return judge.fitted()
+    judge = _Judge(held_out)
+    search = _Search(graph, held_out.train, judge, seed, lambda percent, doing: progress(0.5 * percent, doing))
+    views, settings = [], search.best()
+    for number, weights in enumerate(settings):
+        progress(50 + 15 * number, "decomposing the graph without held-out interactions")
+        views.append(_decompose_as_far_as_it_pays(held_out.train, weights, judge, seed))
+    readings = judge.best_readings(views)
+    usual = _usual([response for view, response in readings.values() if view == 0], len(views[0].values))
+    pairs, samples = [], []
+    for number, held in enumerate(judge.judged):
+        progress(80 + 20 * number / len(judge.judged), f"calibrating {held.source_type} → {held.target_type}")
+        view, response = readings.get(held.pair, (0, usual))
+        pair = judge.scale(Pair(*held.pair, view, response, Calibration(1.0, 1.0, 0.0)), views)
+        raw, hits = judge.best_raw(views, pair, held)
+        samples.append((pair.calibration.log1p(raw), hits))
+        pairs.append(_with_logistic(pair, *samples[-1]))
+    pooled = np.concatenate([x for x, _ in samples] or [np.empty(0)])
+    pooled_hits = np.concatenate([hits for _, hits in samples] or [np.empty(0, bool)])
+    common = _with_logistic(Pair("", "", 0, usual, Calibration(1.0, 1.0, 0.0)), pooled, pooled_hits)
+    return Fitted(tuple(views), pairs, common, Choice(settings, usual, search.tried))
 
 
 def refit(graph: TypedGraph, chosen: Fitted, seed: int) -> Fitted:
     """The chosen settings on the whole graph."""
-    choice = chosen.choice
-    vectors = decompose(graph, choice.link_weight, choice.damping, max_rank(graph), seed)
+    views = tuple(
+        decompose(graph, weights, min(len(view.values), max_rank(graph)), seed, start=view)
+        for weights, view in zip(chosen.choice.weights, chosen.views, strict=True)
+    )
     interacted = interacted_rows(graph)
-    pairs = [scaled(pair, vectors, graph.vocabulary, interacted) for pair in chosen.pairs]
-    return Fitted(vectors, pairs, chosen.common, choice)
+    pairs = [scaled(pair, views[pair.view], graph.vocabulary, interacted) for pair in chosen.pairs]
+    return Fitted(views, pairs, chosen.common, chosen.choice)
+
+
+def _decompose_as_far_as_it_pays(train: TypedGraph, weights: Weights, judge: "_Judge", seed: int) -> Vectors:
+    """Double the rank as long as the upper half of the eigenpairs improves the ranking."""
+    most = max_rank(train)
+    vectors = decompose(train, weights, min(FIRST_RANK, most), seed)
+    while (rank := len(vectors.values)) < most and judge.mean(vectors) - judge.mean(vectors.leading(rank // 2)) > PAYS:
+        larger = decompose(train, weights, min(2 * rank, most), seed, start=vectors)
+        if len(larger.values) == rank:  # the graph has no more
+            break
+        vectors = larger
+    return vectors
+
+
+class _Search:
+    """Looks for weights of relations and dampings that rank held-out interactions best, with few eigenvectors.
+
+    First for all pairs on average; then, where something that was tried suits some pairs clearly better, once more for
+    those alone. One coordinate after the other, from the relation with the most edges to the one with the fewest.
+    """
+
+    def __init__(self, graph: TypedGraph, train: TypedGraph, judge: "_Judge", seed: int, progress: Progress) -> None:
+        self._train, self._judge, self._seed, self._progress = train, judge, seed, progress
+        self._counts: dict[str, int] = {}
+        for edge_type in graph.edge_types:
+            edges = graph.data[edge_type].edge_index.shape[1]
+            self._counts[edge_type[1]] = self._counts.get(edge_type[1], 0) + edges
+        work = 20 * train.vocabulary.size * SEARCH_RANK**2 + 40 * sum(self._counts.values()) * SEARCH_RANK
+        self._most = max(len(DAMPINGS), int(SEARCH_WORK / work))
+        self._seen: dict[Weights, NDArray[np.float64]] = {}
+        self.tried: list[dict[str, float]] = []
+
+    def best(self) -> list[Weights]:
+        """One setting, or two of which the second suits some pairs better."""
+        interactions, links, damping = START
+        start = Weights({name: links if name.startswith(LINK) else interactions for name in self._counts}, damping)
+        trust = self._judge.trust
+        if not trust.sum():
+            return [start]
+        first = self._climb(start, trust, self._most // 2)
+        most = np.max(list(self._seen.values()), axis=0)
+        unsatisfied = trust * (most > self._seen[first] + MIN_GAIN) * (trust >= MIN_TRUST)
+        if not unsatisfied.any():
+            return [first]
+        begin = max(self._seen, key=lambda weights: float(self._seen[weights] @ unsatisfied))
+        return [first, self._climb(begin, unsatisfied, self._most)]
+
+    def _climb(self, best: Weights, trust: NDArray[np.float64], most: int) -> Weights:
+        def score(weights: Weights) -> float:
+            return float(self._score(weights) @ trust)
+
+        for _ in range(_PASSES):
+            before = best
+            for moves in self._moves():
+                for candidate in moves(best):
+                    if (candidate in self._seen or len(self._seen) < most) and score(candidate) > score(best):
+                        best = candidate
+            if best == before:
+                break
+        return best
+
+    def _score(self, weights: Weights) -> NDArray[np.float64]:
+        """Logarithm of NDCG of every judged pair, so that none counts more for being easy."""
+        if weights not in self._seen:
+            self._progress(min(99.0, 100 * len(self._seen) / self._most), "weighing relations")
+            rank = min(SEARCH_RANK, max_rank(self._train))
+            found = self._judge.score(decompose(self._train, weights, rank, self._seed))
+            self._seen[weights] = found
+            mean = round(float(found.mean()), 5) if len(found) else 0.0
+            self.tried.append({**weights.relations, "damping": weights.damping, "mean_log_ndcg": mean})
+        return self._seen[weights]
+
+    def _moves(self) -> list[Callable[[Weights], Iterable[Weights]]]:
+        """For the damping and for each group of relations: the settings to try next to a given one."""
+
+        def dampings(now: Weights) -> Iterable[Weights]:
+            return (replace(now, damping=damping) for damping in DAMPINGS)
+
+        def of(names: list[str]) -> Callable[[Weights], Iterable[Weights]]:
+            return lambda now: (now.with_relations(names, weight) for weight in WEIGHTS)
+
+        total = sum(self._counts.values())
+        large = sorted(
+            (name for name, count in self._counts.items() if count >= MIN_SHARE * total),
+            key=lambda name: -self._counts[name],
+        )
+        small = [name for name in self._counts if name not in large]
+        groups = [[name] for name in large] + ([small] if small else [])
+        return [dampings, *(of(names) for names in groups if len(groups) > 1)]
 
 
 class _Judge:
-    """Keeps the best decomposition so far and each pair's best response in it."""
+    """Measures how well vectors rank the `choice` part of the held-out interactions."""
 
-    def __init__(self, held_out: Split, rank: int, seed: int) -> None:
-        self._train = held_out.train
-        self._rank = rank
-        self._seed = seed
+    def __init__(self, held_out: Split) -> None:
         self._vocabulary = held_out.train.vocabulary
         self._interacted = interacted_rows(held_out.train)
-        self._judged = [held for held in held_out.choice if len(held.sources)]
-        self._score = -np.inf
-        self._tried: list[dict[str, float]] = []
-        self.link_weight = LINK_WEIGHTS[0]
+        self.judged = [held for held in held_out.choice if len(held.sources)]
+        self._few = [held.part(_some(len(held.sources))) for held in self.judged]
+        self.trust = np.sqrt([len(held.sources) for held in self._few])
+        """How much each pair's figure is worth: the noise of a mean falls with the root of how many it is of."""
 
-    def try_decomposition(self, link_weight: float, damping: float) -> None:
-        """Keep this decomposition if its best responses rank held-out interactions better on average."""
-        vectors = decompose(self._train, link_weight, damping, self._rank, self._seed)
-        responses = _responses(len(vectors.values))
-        found = {held.pair: self._measure(vectors, held, responses) for held in self._judged}
-        score = float(np.mean(_even([max(ndcg) for ndcg in found.values()]))) if found else 0.0
-        self._tried.append({"link_weight": link_weight, "damping": damping, "mean_log_ndcg": round(score, 5)})
-        if score > self._score:
-            self._score, self.link_weight, self._damping = score, link_weight, damping
-            self._vectors, self._responses, self._found = vectors, responses, found
+    def score(self, vectors: Vectors) -> NDArray[np.float64]:
+        """Logarithm of NDCG of every judged pair, each with the best of a few responses."""
+        ridges, exponents = SEARCH_RESPONSES
+        best = []
+        for held in self._few:
+            responses = [
+                Response(parity, len(vectors.values), ridge, exponent)
+                for parity in _parities(vectors)
+                for ridge in ridges
+                for exponent in exponents
+            ]
+            best.append(max(self._ndcg(vectors, held, responses)))
+        return np.log(np.array(best, dtype=np.float64) + 1e-3)
 
-    def fitted(self) -> Fitted:
-        """The settings of every judged pair, calibrated, and common ones for all others."""
-        response = self._common_response()
-        pairs, samples = [], []
-        for held in self._judged:
-            enough = len(held.sources) >= MIN_SOURCES
-            chosen = self._responses[int(np.argmax(self._found[held.pair]))] if enough else response
-            unscaled = Pair(*held.pair, chosen, Calibration(1.0, 1.0, 0.0))
-            pair = scaled(unscaled, self._vectors, self._vocabulary, self._interacted)
-            raw, hits = best_raw(self._vectors, pair, held, self._vocabulary, self._interacted)
-            samples.append((pair.calibration.log1p(raw), hits))
-            pairs.append(_with_logistic(pair, *samples[-1]))
-        pooled = np.concatenate([x for x, _ in samples] or [np.empty(0)])
-        pooled_hits = np.concatenate([hits for _, hits in samples] or [np.empty(0, bool)])
-        common = _with_logistic(Pair("", "", response, Calibration(1.0, 1.0, 0.0)), pooled, pooled_hits)
-        choice = Choice(self.link_weight, self._damping, response, self._tried)
-        return Fitted(self._vectors, pairs, common, choice)
+    def mean(self, vectors: Vectors) -> float:
+        """The same on average over the pairs."""
+        return float(self.score(vectors) @ self.trust / max(self.trust.sum(), 1))
 
-    def _measure(self, vectors: Vectors, held: HeldOut, responses: Sequence[Response]) -> list[float]:
-        """NDCG of one pair's held-out interactions under each response of the grid, in its order."""
+    def best_readings(self, views: Sequence[Vectors]) -> dict[tuple[str, str], tuple[int, Response]]:
+        """The best view and response for every pair that has enough held-out sources."""
+        found = {}
+        for held in self._few:
+            if len(held.sources) >= MIN_SOURCES:
+                responses = [self._best_response(vectors, held) for vectors in views]
+                ndcg = [self._ndcg(views[view], held, [response])[0] for view, response in enumerate(responses)]
+                view = int(np.argmax(ndcg))
+                found[held.pair] = view, responses[view]
+        return found
+
+    def _best_response(self, vectors: Vectors, held: HeldOut) -> Response:
+        """The best response for one pair, one coordinate after the other."""
+        rank = len(vectors.values)
+        ranks = sorted({max(1, round(rank * share)) for share in RANK_SHARES}, reverse=True)
+        best = Response(_parities(vectors)[0], rank, RIDGES[2], EXPONENTS[3])
+        best = self._best(vectors, held, [replace(best, parity=parity) for parity in _parities(vectors)])
+        best = self._best(vectors, held, [replace(best, ridge=ridge) for ridge in RIDGES])
+        best = self._best(vectors, held, [replace(best, exponent=exponent) for exponent in EXPONENTS])
+        best = self._best(vectors, held, [replace(best, rank=rank) for rank in ranks])
+        popular = Response("none", 0, best.ridge, 1.0)
+        return self._best(vectors, held, [best, popular])
+
+    def _best(self, vectors: Vectors, held: HeldOut, tries: list[Response]) -> Response:
+        return tries[int(np.argmax(self._ndcg(vectors, held, tries)))]
+
+    def _ndcg(self, vectors: Vectors, held: HeldOut, responses: list[Response]) -> list[float]:
+        """NDCG of one pair's held-out interactions under each of some responses."""
         block = self._vocabulary.block(held.target_type)
         blank = np.zeros((len(held.sources), len(block)), dtype=np.float32)
         forbidden = torch.from_numpy(mask(blank, held.sources, block, self._interacted))
+        raw: dict[Response, torch.Tensor] = {}
         found = []
-        for flat, exponents in groupby(responses, key=lambda response: replace(response, exponent=0.0)):
-            raw = torch.from_numpy(vectors.raw_scores(flat, held.sources, block))
-            for response in exponents:
-                factor = torch.from_numpy(vectors.target_factor(response, block))
-                found.append(measure(torch.addcmul(forbidden, raw, factor), held, block).ndcg)
+        for response in responses:
+            flat = replace(response, exponent=0.0)
+            if flat not in raw:
+                raw = {flat: torch.from_numpy(vectors.raw_scores(flat, held.sources, block))}
+            factor = torch.from_numpy(vectors.target_factor(response, block))
+            found.append(measure(torch.addcmul(forbidden, raw[flat], factor), held, block).ndcg)
         return found
 
-    def _common_response(self) -> Response:
-        """The response with the best average over the pairs, for pairs that cannot be judged.
+    def scale(self, pair: Pair, views: Sequence[Vectors]) -> Pair:
+        return scaled(pair, views[pair.view], self._vocabulary, self._interacted)
 
-        Only responses that drop negative eigenvalues: they stand for walks of every length, as types that no
-        interaction links may be an even number of steps apart.
-        """
-        if not self._found:
-            return Response("positive", self._rank, 1.0, 0.25)
-        average = np.mean(_even(list(self._found.values())), axis=0)
-        positive = [place for place, response in enumerate(self._responses) if response.parity == "positive"]
-        return self._responses[max(positive, key=lambda place: float(average[place]))]
+    def best_raw(
+        self, views: Sequence[Vectors], pair: Pair, held: HeldOut
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        return best_raw(views[pair.view], pair, held, self._vocabulary, self._interacted)
 
 
-def _even(ndcg: Sequence[float] | Sequence[list[float]]) -> NDArray[np.float64]:
-    """Logarithms, so that averaging over pairs gives none of them more weight for being easy."""
-    return np.log(np.asarray(ndcg) + 1e-3)
+def _some(count: int) -> NDArray[np.int64]:
+    """Positions of `SEARCH_SOURCES` of so many, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, SEARCH_SOURCES)).astype(np.int64))
 
 
-def _responses(rank: int) -> list[Response]:
-    ranks = [rank // divisor for divisor in (1, 2, 4, 8) if rank // divisor >= 8] or [rank]
-    return [
-        Response(parity, columns, power, exponent)
-        for parity, columns, power, exponent in product(get_args(Parity), ranks, POWERS, EXPONENTS)
-    ]
+def _parities(vectors: Vectors) -> tuple[Parity, ...]:
+    """Without negative eigenvalues both say the same."""
+    return ("signed", "positive") if (vectors.values < 0).any() else ("positive",)
+
+
+def _usual(responses: list[Response], rank: int) -> Response:
+    """The middle of some responses, for pairs that cannot be judged.
+
+    It drops negative eigenvalues, as types that no interaction links may be an even number of steps apart.
+    """
+    read = [response for response in responses if response.parity != "none"]
+    ridge = float(np.exp(np.mean(np.log([response.ridge for response in read])))) if read else RIDGES[2]
+    exponent = float(np.mean([response.exponent for response in read])) if read else EXPONENTS[2]
+    return Response("positive", rank, ridge, exponent)
 
 
 def _with_logistic(pair: Pair, x: NDArray[np.float64], hits: NDArray[np.bool_]) -> Pair:

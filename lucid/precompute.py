@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from lucid.artifact import ENTITIES, RECOMMENDATIONS, read_config, read_interacted, read_vectors
+from lucid.artifact import ENTITIES, RECOMMENDATIONS, read_config, read_interacted, read_views
 from lucid.disk import aside, take_place
 from lucid.ingest import Progress
 from lucid.schema import PrecomputePair
@@ -25,7 +25,7 @@ def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress
     Raises UnknownType where a pair names a type that the model lacks.
     """
     config, interacted = read_config(folder), read_interacted(folder)
-    vectors = read_vectors(folder, config)
+    views = read_views(folder, config)
     blocks = {kind: config.vocabulary.block(kind) for pair in pairs for kind in (pair.source_type, pair.target_type)}
     total = sum(len(blocks[pair.source_type]) for pair in pairs)
     new = aside(folder / RECOMMENDATIONS)
@@ -37,11 +37,12 @@ def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress
                 "INSERT INTO precomputed VALUES (?, ?, ?, ?)",
                 [number, asked.source_type, asked.target_type, asked.max_recommendations],
             )
+            pair = config.pair((asked.source_type, asked.target_type), views, interacted)
             for sources in _parts(config.sources(asked.source_type)):
                 progress(100 * done / total, f"{asked.source_type} → {asked.target_type}")
                 best = best_targets(
-                    vectors,
-                    config.pair((asked.source_type, asked.target_type), vectors, interacted),
+                    views[pair.view],
+                    pair,
                     sources,
                     blocks[asked.target_type],
                     asked.max_recommendations,

@@ -54,8 +54,17 @@ Sources that nothing was chosen on; the first 10 recommendations; the model next
 {% endfor %}
 ## Choices
 
-Metadata links weigh {{ choice.link_weight }}, degrees are damped by {{ choice.damping }}.
-"""
+What relations weigh, and how much degrees are damped, in each view of the graph:
+
+| view | relation | weight |
+|---|---|---:|
+{% for view in choice.weights -%}
+| {{ loop.index0 }} | (damping) | {{ view.damping }} |
+{% set number = loop.index0 -%}
+{% for name, weight in view.relations.items() -%}
+| {{ number }} | {{ name | cell }} | {{ weight }} |
+{% endfor %}
+{%- endfor %}"""
 
 
 def _cell(text: object) -> str:

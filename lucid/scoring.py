@@ -17,7 +17,7 @@ from lucid.vocabulary import Vocabulary
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
-Parity = Literal["signed", "positive"]
+Parity = Literal["signed", "positive", "none"]
 
 BLOCK_SOURCES = 256
 """Sources scored at a time; bounds memory to this many rows of scores."""
@@ -32,21 +32,24 @@ _STEP = 1e-6
 
 @dataclass(frozen=True)
 class Response:
-    """How strongly each eigenpair counts: `f(l) = |l|^power` for the `rank` largest |l|, zero beyond.
+    """How strongly each eigenpair counts: `f(l) = |l| l^2 / (l^2 + ridge)` for the `rank` largest |l|, zero beyond.
 
-    `parity` "signed" gives f the sign of l (walks of odd length: a type and another that it is linked to),
-    "positive" drops the negative ones (walks of every length). `exponent` is g, the weight of the target's degree.
+    That is the ridge regression of the graph on a thinned copy of itself, within the eigenvectors and without the terms
+    that mix them, which changed no figure. `parity` "signed" gives f the sign of l (walks of odd length: a type and
+    another that it is linked to), "positive" drops the negative ones (walks of every length). `exponent` is g, the
+    weight of the target's degree, which decides alone where `parity` is "none": the popularity baseline.
     """
 
     parity: Parity
     rank: int
-    power: float
+    ridge: float
     exponent: float
 
     def weights(self, values: Floats) -> Floats:
         """f for every eigenvalue, (q) float32."""
-        sign = np.sign(values) if self.parity == "signed" else (values > 0).astype(np.float32)
-        strength: Floats = np.asarray(np.abs(values) ** self.power * sign, dtype=np.float32)
+        square = values.astype(np.float64) ** 2
+        sign = np.sign(values) if self.parity == "signed" else values > 0
+        strength: Floats = np.asarray(np.abs(values) * square / (square + self.ridge) * sign, dtype=np.float32)
         strength[self.rank :] = 0
         return strength
 
@@ -88,6 +91,8 @@ class Pair:
 
     source_type: str
     target_type: str
+    view: int
+    """Which of the model's decompositions the pair is read in."""
     response: Response
     calibration: Calibration
 
@@ -99,6 +104,7 @@ class Pair:
         return cls(
             raw["source_type"],
             raw["target_type"],
+            raw["view"],
             Response(**raw["response"]),
             Calibration(**raw["calibration"]),
         )
@@ -123,6 +129,10 @@ class Vectors:
         vectors[rows], degrees[rows] = 0, 0
         return replace(self, vectors=vectors, degrees=degrees, erased=np.union1d(self.erased, rows))
 
+    def leading(self, rank: int) -> "Vectors":
+        """The same with fewer eigenpairs."""
+        return replace(self, values=self.values[:rank], vectors=self.vectors[:, :rank])
+
     def target_factor(self, response: Response, targets: range) -> Floats:
         """`(d_t + a)^g` of a block of rows."""
         degrees = self.degrees[targets.start : targets.stop]
@@ -130,11 +140,14 @@ class Vectors:
 
     def raw_scores(self, response: Response, sources: Rows, targets: range) -> Floats:
         """Scores before calibration, (sources, targets) float32."""
+        factor = self.target_factor(response, targets)
+        if response.parity == "none":
+            return np.tile(factor, (len(sources), 1))
         used = min(response.rank, len(self.values))
         left = self.vectors[sources, :used] * response.weights(self.values)[:used]
         right = self.vectors[targets.start : targets.stop, :used]
         scores: Floats = np.asarray(left @ right.T, dtype=np.float32)
-        scores *= self.target_factor(response, targets)
+        scores *= factor
         return scores
 
 
@@ -249,7 +262,8 @@ def _best_of_block(
     for line in range(len(sources)):
         candidates = np.flatnonzero((raw[line] >= least[line]) & (raw[line] > -np.inf))
         right = vectors.vectors[candidates + targets.start, :used]
-        exact = (right * left[line]).sum(axis=1) * factor[candidates] + popularity[candidates]
+        walks = (right * left[line]).sum(axis=1) if used else np.ones(len(candidates))
+        exact = walks * factor[candidates] + popularity[candidates]
         score = pair.calibration.score(exact)
         order = np.lexsort((candidates, -score))[:count]
         chosen.append(candidates[order] + targets.start)

@@ -220,8 +220,8 @@ def evaluate_model(training: Training) -> Path:
 
         graph = read_graph(training.work)
         config = artifact.read_config(training.work)
-        vectors = artifact.read_vectors(training.work, config)
-        quality = report_pairs(split(graph, training.settings.seed), vectors, list(config.pairs.values()))
+        views = artifact.read_views(training.work, config)
+        quality = report_pairs(split(graph, training.settings.seed), views, list(config.pairs.values()))
         selection = read_selection(training.work)
         write_report(
             training.folder,
@@ -358,11 +358,12 @@ def _pairs(training: Training) -> list[PrecomputePair]:
 
 
 def _write_fitted(folder: Path, graph: Any, fitted: Any, seed: int) -> None:
-    artifact.write_vectors(folder, fitted.vectors)
+    artifact.write_views(folder, fitted.views)
     pairs = {(pair.source_type, pair.target_type): pair for pair in fitted.pairs}
+    dampings = tuple(view.damping for view in fitted.views)
     artifact.write_config(
         folder,
-        artifact.Config(graph.vocabulary, pairs, fitted.common, fitted.vectors.damping, asdict(fitted.choice), seed),
+        artifact.Config(graph.vocabulary, pairs, fitted.common, dampings, asdict(fitted.choice), seed),
     )
 
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch_geometric.data import HeteroData
 
-from lucid.artifact import read_config, read_interacted, read_vectors, version_folder
+from lucid.artifact import read_config, read_interacted, read_views, version_folder
 from lucid.evaluate import HeldOut, interacted_rows, measure, split
 from lucid.graph import TypedGraph
-from lucid.model import choose, decompose, refit
+from lucid.model import choose, refit
 from lucid.scoring import Calibration, Interacted, Pair, Response, Vectors, best_targets
+from lucid.spectrum import Weights, decompose
 from lucid.vocabulary import Vocabulary
 from lucid.workspace import Workspace
 from tests.checkerboard import ITEMS, USERS, liked, train_checkerboard, withheld
@@ -75,13 +76,14 @@ def test_saved_and_loaded_vectors_give_the_same_scores(trained: Workspace) -> No
     """What was computed ahead at training equals what the stored vectors give."""
     folder = version_folder(trained.settings.home, "board", 1)
     config = read_config(folder)
-    vectors, interacted = read_vectors(folder, config), read_interacted(folder)
+    views, interacted = read_views(folder, config), read_interacted(folder)
     block = config.vocabulary.block("user")
 
     stored = trained.recommend("board", source_type="user", target_type="user", max_recommendations=5)
+    pair = config.pair(("user", "user"), views, interacted)
     best = best_targets(
-        vectors,
-        config.pair(("user", "user"), vectors, interacted),
+        views[pair.view],
+        pair,
         np.arange(block.start, block.stop),
         block,
         5,
@@ -95,37 +97,59 @@ def test_the_same_seed_gives_the_same_model() -> None:
     """Two fits with one seed agree to the last bit, another seed may differ."""
     first, second = (refit(board(), choose(board(), split(board(), 7), 7, quiet), 7) for _ in range(2))
 
-    assert np.array_equal(first.vectors.vectors, second.vectors.vectors)
+    assert np.array_equal(first.views[0].vectors, second.views[0].vectors)
     assert first.pairs == second.pairs
 
 
 def test_the_order_of_edges_does_not_matter() -> None:
     """Shuffled edges give the same scores."""
-    response = Response("signed", 12, 1.0, 0.25)
+    response = Response("positive", 12, 0.1, 0.25)
     sources, items = np.arange(ITEMS, ITEMS + USERS), range(ITEMS)
 
-    plain, shuffled = (decompose(graph, 1.0, 3.0, 12, 0) for graph in (board(), board(shuffle=3)))
+    plain, shuffled = (decompose(graph, Weights({}, 3.0), 12, 0) for graph in (board(), board(shuffle=3)))
 
     assert np.allclose(
         plain.raw_scores(response, sources, items), shuffled.raw_scores(response, sources, items), atol=1e-5
     )
 
 
-def test_the_decomposition_equals_numpys() -> None:
-    """The leading eigenvalues and what they reconstruct agree with a dense decomposition."""
+@pytest.mark.parametrize("friends", [False, True])
+def test_the_decomposition_equals_numpys(friends: bool) -> None:
+    """What the leading eigenpairs reconstruct agrees with a dense decomposition; with two sides, between the sides."""
     graph, damping = board(), 3.0
-    dense = np.zeros((graph.vocabulary.size, graph.vocabulary.size))
-    rows = graph.rows(graph.edge_types[0]).numpy()
-    dense[rows[0], rows[1]] = dense[rows[1], rows[0]] = 1
+    if friends:
+        store = graph.data["user", "interaction:follows", "user"]
+        store.edge_index = torch.tensor([[0, 1, 2, 3, 9], [2, 3, 9, 5, 0]])
+        store.time, store.repeats = torch.full((5,), torch.nan, dtype=torch.float64), torch.ones(5, dtype=torch.int64)
+    size = graph.vocabulary.size
+    dense = np.zeros((size, size))
+    for edge_type in graph.edge_types:
+        rows = graph.rows(edge_type).numpy()
+        dense[rows[0], rows[1]] = dense[rows[1], rows[0]] = 1
     damped = 1 / np.sqrt(dense.sum(axis=1) + damping)
     values, vectors = np.linalg.eigh(damped[:, None] * dense * damped)
     order = np.argsort(-np.abs(values))[:4]
-
-    ours = decompose(graph, 1.0, damping, 4, 0)
-
-    assert np.allclose(np.abs(values[order]), np.abs(ours.values), atol=1e-3)
     expected = (vectors[:, order] * values[order]) @ vectors[:, order].T
-    assert np.allclose(expected, (ours.vectors * ours.values) @ ours.vectors.T, atol=1e-3)
+
+    ours = decompose(graph, Weights({}, damping), 4 if friends else 2, 0)
+
+    found = (ours.vectors * ours.values) @ ours.vectors.T
+    if friends:
+        assert np.allclose(np.abs(values[order]), np.abs(ours.values), atol=1e-3)
+        assert np.allclose(expected, found, atol=1e-3)
+    else:
+        assert np.allclose(np.abs(values[order]), np.repeat(ours.values, 2), atol=1e-3)
+        assert np.allclose(expected[:ITEMS, ITEMS:], found[:ITEMS, ITEMS:], atol=1e-3)
+
+
+def test_warm_and_cold_starts_find_the_same_vectors() -> None:
+    """Starting from the vectors of a part of the graph leads to those of the whole."""
+    graph, weights = board(), Weights({}, 3.0)
+    part = decompose(split(graph, 0).train, weights, 3, 0)
+
+    cold, warm = decompose(graph, weights, 3, 0), decompose(graph, weights, 3, 0, start=part)
+
+    assert np.allclose(cold.values[:2], warm.values[:2], atol=1e-3)
 
 
 def test_withheld_pairs_are_gone_from_what_propagates() -> None:
@@ -193,7 +217,7 @@ def random_vectors(entities: int, rank: int) -> Vectors:
     )
 
 
-PAIR = Pair("a", "b", Response("signed", 48, 1.0, 0.25), Calibration(2.0, 1.5, -1.0))
+PAIR = Pair("a", "b", 0, Response("signed", 48, 0.1, 0.25), Calibration(2.0, 1.5, -1.0))
 
 
 def test_one_source_alone_gets_what_it_gets_among_many() -> None:

@@ -1,0 +1,200 @@
+"""The spectrum of the typed graph: its leading eigenvectors, in one space for the entities of all types.
+
+All entities stand in one symmetric adjacency A in which each relation has a weight. It is normalised,
+`(D + a)^-1/2 A (D + a)^-1/2`, and its eigenpairs of largest absolute value are what infinitely many linear
+message-passing layers converge to (GF-CF, Shen et al. 2021, for one pair of types; here for all at once).
+
+Where the types fall into two sides that only link across (users and items, say), every eigenvalue comes with both
+signs, so the positive ones tell all and are found at half the cost, by the singular vectors of the block between the
+sides.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lucid.graph import TypedGraph
+from lucid.scoring import Vectors
+
+ROUNDS = 4
+"""Rounds of subspace iteration; more changed no figure by more than its noise."""
+WARM_ROUNDS = 2
+"""Rounds from vectors of nearly the same graph."""
+OVERSAMPLING = 16
+MAX_RANK = 2048
+MAX_VALUES = 250_000_000
+"""Numbers that the vectors of a graph may hold: a gigabyte in single precision."""
+MAX_WORK = 3e12
+"""Floating-point operations that the iteration may take; bounds the rank of large graphs."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much the edges of each relation count (1 where it is not named), and the damping a of the degrees."""
+
+    relations: Mapping[str, float]
+    damping: float
+
+    def __hash__(self) -> int:
+        return hash((*sorted(self.relations.items()), self.damping))
+
+    def with_relations(self, names: Iterable[str], weight: float) -> "Weights":
+        """The same with another weight for some relations."""
+        return replace(self, relations={**self.relations, **dict.fromkeys(names, weight)})
+
+
+def max_rank(graph: TypedGraph) -> int:
+    """Eigenpairs at most, so that vectors fit in memory and the iteration ends in a minute or so."""
+    connected = _connected(graph)
+    sides = _sides(graph)
+    size = int(connected.sum())
+    if sides is not None:
+        size = min(int((connected & (sides == side)).sum()) for side in (0, 1))
+    affordable = int((MAX_WORK / (4 * (ROUNDS + 1) * max(size, 1))) ** 0.5)
+    return min(size, MAX_RANK, max(64, min(affordable, MAX_VALUES // max(graph.vocabulary.size, 1))))
+
+
+def decompose(graph: TypedGraph, weights: Weights, rank: int, seed: int, start: Vectors | None = None) -> Vectors:
+    """The leading eigenpairs of the normalised typed graph, by falling absolute value.
+
+    Randomised subspace iteration (Halko, Martinsson, Tropp 2011, algorithm 4.4), exact where rank is nearly the graph's
+    size; `start` are vectors of nearly the same graph, which save rounds.
+    """
+    rows, values, degrees = _normalised(graph, weights)
+    sides = _sides(graph)
+    everyone = torch.zeros(graph.vocabulary.size, rank)
+    generator = torch.Generator().manual_seed(seed)
+    if sides is None:
+        place, connected = _numbering(degrees > 0)
+        matrix = _sparse(place[rows], values, (len(connected), len(connected)))
+        basis = _start(start, connected, rank, generator)
+        found, vectors = _eigenpairs(matrix, rank, basis, warm=start is not None)
+        everyone[connected, : len(found)] = vectors
+    else:
+        left, right = (_numbering((degrees > 0) & (sides == side)) for side in (0, 1))
+        if len(left[1]) > len(right[1]):
+            left, right = right, left
+        across = torch.isin(rows[0], left[1])
+        index = torch.stack([left[0][rows[0, across]], right[0][rows[1, across]]])
+        shape = len(left[1]), len(right[1])
+        block, transposed = _sparse(index, values[across], shape), _sparse(index.flip(0), values[across], shape[::-1])
+        basis = _start(start, left[1], rank, generator)
+        found, first, second = _singular_triplets(block, transposed, rank, basis, warm=start is not None)
+        everyone[left[1], : len(found)], everyone[right[1], : len(found)] = first, second
+    vectors = everyone[:, : len(found)].contiguous()
+    return Vectors(found.numpy(), vectors.numpy(), degrees.numpy(), weights.damping)
+
+
+def _eigenpairs(matrix: Tensor, rank: int, basis: Tensor, *, warm: bool) -> tuple[Tensor, Tensor]:
+    if rank + OVERSAMPLING >= matrix.shape[0]:
+        values, vectors = torch.linalg.eigh(matrix.to_dense())
+    else:
+        basis = _iterate(lambda vectors: matrix @ (matrix @ vectors), basis, warm=warm)
+        values, small = torch.linalg.eigh(basis.T @ (matrix @ basis))
+        vectors = basis @ small
+    order = torch.argsort(values.abs(), descending=True)[:rank]
+    return values[order], vectors[:, order]
+
+
+def _singular_triplets(
+    block: Tensor, transposed: Tensor, rank: int, basis: Tensor, *, warm: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    if rank + OVERSAMPLING >= block.shape[0]:
+        basis = torch.eye(block.shape[0])
+    else:
+        basis = _iterate(lambda vectors: block @ (transposed @ vectors), basis, warm=warm)
+    image = transposed @ basis
+    squares, small = torch.linalg.eigh(image.T @ image)
+    order = torch.argsort(squares, descending=True)[:rank]
+    order = order[squares[order] > 1e-10]  # the others are zero but for rounding
+    values = squares[order].sqrt()
+    return values, basis @ small[:, order], image @ small[:, order] / values
+
+
+def _iterate(apply: Callable[[Tensor], Tensor], basis: Tensor, *, warm: bool) -> Tensor:
+    for _ in range(WARM_ROUNDS if warm else ROUNDS):
+        basis = _orthonormal(apply(basis))
+    return _orthonormal(basis)  # once more: Cholesky leaves the square of what the basis was short of
+
+
+def _orthonormal(basis: Tensor) -> Tensor:
+    """Orthonormal columns with the same span: by Cholesky, which costs a quarter of a QR, or by QR where that fails."""
+    factor, failed = torch.linalg.cholesky_ex(basis.T @ basis)
+    orthonormal: Tensor
+    if failed:
+        orthonormal = torch.linalg.qr(basis).Q
+    else:
+        orthonormal = torch.linalg.solve_triangular(factor.T, basis, upper=True, left=False)
+    return orthonormal
+
+
+def _start(start: Vectors | None, rows: Tensor, rank: int, generator: torch.Generator) -> Tensor:
+    """Where the iteration begins: random columns, after those of earlier vectors if there are any."""
+    columns = min(rank + OVERSAMPLING, len(rows))
+    if start is None:
+        return torch.randn(len(rows), columns, generator=generator)
+    known = torch.from_numpy(start.vectors)[rows][:, :columns]
+    scale = known.norm() / max(known.numel(), 1) ** 0.5
+    # Entities that had no vector get a small random one, or the iteration would never find them.
+    known = known + 0.01 * scale * torch.randn(known.shape, generator=generator)
+    return torch.cat([known, scale * torch.randn(len(rows), columns - known.shape[1], generator=generator)], dim=1)
+
+
+def _normalised(graph: TypedGraph, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
+    """Edges in both directions (2, 2E), their normalised weights, and the weighted degrees (n) of all entities."""
+    edges, given = [], []
+    for edge_type in graph.edge_types:
+        rows = graph.rows(edge_type)
+        edges.append(rows)
+        given.append(torch.full((rows.shape[1],), weights.relations.get(edge_type[1], 1.0)))
+    joined = torch.cat(edges, dim=1)
+    rows, weight = torch.cat([joined, joined.flip(0)], dim=1), torch.cat(given).repeat(2)
+    degrees = torch.zeros(graph.vocabulary.size).index_add_(0, rows[0], weight)
+    damped = (degrees + weights.damping).rsqrt()
+    return rows, weight * damped[rows[0]] * damped[rows[1]], degrees
+
+
+def _sparse(index: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """CSR float32; an edge that several relations name counts with the sum of their weights."""
+    with warnings.catch_warnings():  # torch calls its CSR support beta
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_coo_tensor(index, values, shape, check_invariants=False).coalesce().to_sparse_csr()
+
+
+def _numbering(chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Position of each chosen row among them, and their rows."""
+    return torch.cumsum(chosen, 0) - 1, torch.nonzero(chosen).flatten()
+
+
+def _connected(graph: TypedGraph) -> Tensor:
+    """Whether an entity has any edge, (n) bool; the others would only take time and memory."""
+    connected = torch.zeros(graph.vocabulary.size, dtype=torch.bool)
+    for edge_type in graph.edge_types:
+        connected[graph.rows(edge_type).flatten()] = True
+    return connected
+
+
+def _sides(graph: TypedGraph) -> Tensor | None:
+    """0 or 1 for every entity, (n), so that edges only link across; None where the types allow no such division."""
+    side: dict[str, int] = {}
+    neighbours: dict[str, set[str]] = {kind: set() for kind in graph.vocabulary.types}
+    for source, _, target in graph.edge_types:
+        neighbours[source].add(target)
+        neighbours[target].add(source)
+    for first in graph.vocabulary.types:
+        waiting = [] if first in side else [first]
+        side.setdefault(first, 0)
+        while waiting:
+            kind = waiting.pop()
+            for other in neighbours[kind]:
+                if side.get(other) == side[kind]:
+                    return None
+                if other not in side:
+                    side[other] = 1 - side[kind]
+                    waiting.append(other)
+    lengths = np.diff(graph.vocabulary.starts)
+    return torch.from_numpy(np.repeat([side[kind] for kind in graph.vocabulary.types], lengths))
