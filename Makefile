@@ -6,12 +6,13 @@ INSTALLED := $(VENV)/.installed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test check bench-import clean
+.PHONY: help install demo test check bench-quality bench-import clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy (strict) and the tests; warnings are errors in both"
+	@echo "make bench-quality DATA=folder   how well data sets are ranked, next to baselines"
 	@echo "make bench-import   how fast files are imported, next to DuckDB alone"
 
 install: $(INSTALLED)
@@ -33,6 +34,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest $(ARGS)
+
+bench-quality: $(INSTALLED)
+	@$(BIN)/pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m benchmarks.quality $(DATA) $(ARGS)
 
 bench-import: $(INSTALLED)
 	$(BIN)/python -m benchmarks.import_speed $(ARGS)

@@ -46,6 +46,8 @@ class Question:
     known: Edges = field(default_factory=lambda: pd.DataFrame(columns=["source_id", "target_id"]))
     """Pairs of the training part, which are masked."""
     among: frozenset[str] | None = None
+    deeper: int = 0
+    """How many more are asked for: the product masks interactions, not what two of them imply."""
     baselines: Sequence[str] = ("popularity", "item-kNN", "ALS", "EASE")
 
 
@@ -107,7 +109,7 @@ def cold_books(data: Path) -> Task:
     books = np.sort(every["target_id"].unique())
     cold = frozenset(np.random.default_rng(0).choice(books, len(books) // 10, replace=False))
     withheld = every["target_id"].isin(cold)
-    question = Question("user", "book", every[withheld], 20, "R@20 >= .42", every[~withheld], cold, ())
+    question = Question("user", "book", every[withheld], 20, "R@20 >= .42", every[~withheld], cold, baselines=())
     interactions = pd.concat([every[~withheld], read(folder, "kg")])
     return Task("dbbook2014, cold books", read(folder, "entities", "kg_entities"), interactions, [question])
 
@@ -173,7 +175,9 @@ def dblp(data: Path) -> Task:
             for part in (hidden, shown)
         )
         new = test.merge(known, how="left", indicator=True).query("_merge == 'left_only'")[["source_id", "target_id"]]
-        questions.append(Question("author", kind, new, 10, "N@10 above popularity", known, baselines=("popularity",)))
+        questions.append(
+            Question("author", kind, new, 10, "N@10 above popularity", known, deeper=300, baselines=("popularity",))
+        )
     return Task("dblp-hin, 10% of every relation withheld", entities, every[~withheld], questions)
 
 
@@ -228,7 +232,7 @@ def run_product(task: Task, folder: Path) -> Run:
 
 def recommend(workspace: Workspace, question: Question, path: Path) -> pd.DataFrame:
     """Recommendations of all sources of a question, read back from CSV."""
-    many = question.cutoff if question.among is None else 10_000
+    many = question.cutoff + question.deeper if question.among is None else 10_000
     query = RecommendationQuery(
         model_id="bench",
         source_id=sorted(question.test["source_id"].unique()),

@@ -116,27 +116,37 @@ def interacted_rows(graph: TypedGraph) -> Interacted:
     return Interacted.from_edges(graph.vocabulary.size, joined[0], joined[1])
 
 
+def ndcg(scores: Floats | Tensor, held: HeldOut, targets: range) -> NDArray[np.float64]:
+    """NDCG of every source; see `measure`."""
+    found, wanted = _found(scores, held, targets)
+    discount = 1 / np.log2(np.arange(2, found.shape[1] + 2))
+    ideal = np.cumsum(discount)[np.minimum(wanted, found.shape[1]) - 1]
+    return np.asarray(found @ discount / ideal)
+
+
 def measure(scores: Floats | Tensor, held: HeldOut, targets: range) -> Quality:
     """Judge scores (sources, targets), masked already, by the withheld targets.
 
     Metrics as in LightGCN's evaluation (He et al. 2020), averaged over the sources.
     """
-    table = torch.as_tensor(scores)
-    cutoff = min(CUTOFF, table.shape[1])
-    best = torch.topk(table, cutoff, dim=1).indices.numpy() + targets.start
-    wanted = np.diff(held.starts)
-    lines = np.arange(len(wanted))
-    # A number for each (place, row) turns "is it among this source's withheld rows" into one sorted search.
-    known = np.repeat(lines, wanted) * targets.stop + held.targets
-    found = np.isin(lines[:, None] * targets.stop + best, known)
-    discount = 1 / np.log2(np.arange(2, cutoff + 2))
-    ideal = np.cumsum(discount)[np.minimum(wanted, cutoff) - 1]
+    found, wanted = _found(scores, held, targets)
     return Quality(
-        float(np.mean(found @ discount / ideal)),
+        float(np.mean(ndcg(scores, held, targets))),
         float(np.mean(found.sum(axis=1) / wanted)),
         float(np.mean(found.any(axis=1))),
         len(wanted),
     )
+
+
+def _found(scores: Floats | Tensor, held: HeldOut, targets: range) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Whether each of the first targets (sources, cutoff) was withheld, and how many were withheld of each source."""
+    table = torch.as_tensor(scores)
+    best = torch.topk(table, min(CUTOFF, table.shape[1]), dim=1).indices.numpy() + targets.start
+    wanted = np.diff(held.starts)
+    lines = np.arange(len(wanted))
+    # A number for each (place, row) turns "is it among this source's withheld rows" into one sorted search.
+    known = np.repeat(lines, wanted) * targets.stop + held.targets
+    return np.isin(lines[:, None] * targets.stop + best, known), wanted
 
 
 def popularity_scores(graph: TypedGraph, held: HeldOut) -> Floats:

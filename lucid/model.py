@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from lucid.evaluate import HeldOut, Split, best_raw, interacted_rows, measure
+from lucid.evaluate import HeldOut, Split, best_raw, interacted_rows, ndcg
 from lucid.graph import LINK, TypedGraph
 from lucid.ingest import Progress
 from lucid.scoring import Calibration, Pair, Parity, Response, Vectors, mask, scaled
@@ -35,14 +35,18 @@ SEARCH_RESPONSES = (0.03, 0.2), (0.25, 0.5)
 SEARCH_WORK = 1e12
 """Floating-point operations that the search of weights may take; at least the dampings are always tried."""
 FIRST_RANK = 512
-PAYS = 0.005
-"""Gain in mean log NDCG for which the rank is doubled once more."""
-RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3)
+PAYS = 0.01
+"""Gain in mean log NDCG for which the rank is doubled once more, at four times the cost."""
+RIDGES = (0.01, 0.03, 0.1, 0.3)
 EXPONENTS = (0.0, 0.15, 0.3, 0.4, 0.5, 0.6)
+USUAL_RIDGE, USUAL_EXPONENT = 0.1, 0.5
+"""Where the choice of a response begins."""
 RANK_SHARES = (1.0, 0.5, 0.25)
 MIN_SOURCES = 20
 """A pair with fewer held-out sources takes the response that is usual over all pairs."""
-MIN_GAIN = 0.03
+MIN_STEP = 0.01
+"""Gain in mean log NDCG for which a weight or the damping is changed."""
+MIN_GAIN = 0.05
 """How much better than the common setting another must suit a pair for it to get one of its own, as log NDCG."""
 MIN_TRUST = 10.0
 """Pairs with fewer held-out sources than the square of this get no setting of their own."""
@@ -151,7 +155,7 @@ class _Search:
         first = self._climb(start, trust, self._most // 2)
         most = np.max(list(self._seen.values()), axis=0)
         unsatisfied = trust * (most > self._seen[first] + MIN_GAIN) * (trust >= MIN_TRUST)
-        if not unsatisfied.any():
+        if not unsatisfied.any() or len(self._counts) == 1:  # another damping alone is not worth a second view
             return [first]
         begin = max(self._seen, key=lambda weights: float(self._seen[weights] @ unsatisfied))
         return [first, self._climb(begin, unsatisfied, self._most)]
@@ -164,7 +168,8 @@ class _Search:
             before = best
             for moves in self._moves():
                 for candidate in moves(best):
-                    if (candidate in self._seen or len(self._seen) < most) and score(candidate) > score(best):
+                    affordable = candidate in self._seen or len(self._seen) < most
+                    if affordable and score(candidate) > score(best) + MIN_STEP * trust.sum():
                         best = candidate
             if best == before:
                 break
@@ -222,7 +227,7 @@ class _Judge:
                 for ridge in ridges
                 for exponent in exponents
             ]
-            best.append(max(self._ndcg(vectors, held, responses)))
+            best.append(max(found.mean() for found in self._ndcg(vectors, held, responses)))
         return np.log(np.array(best, dtype=np.float64) + 1e-3)
 
     def mean(self, vectors: Vectors) -> float:
@@ -235,8 +240,10 @@ class _Judge:
         for held in self._few:
             if len(held.sources) >= MIN_SOURCES:
                 responses = [self._best_response(vectors, held) for vectors in views]
-                ndcg = [self._ndcg(views[view], held, [response])[0] for view, response in enumerate(responses)]
-                view = int(np.argmax(ndcg))
+                figures = [
+                    self._ndcg(views[view], held, [response])[0].mean() for view, response in enumerate(responses)
+                ]
+                view = int(np.argmax(figures))
                 found[held.pair] = view, responses[view]
         return found
 
@@ -244,19 +251,27 @@ class _Judge:
         """The best response for one pair, one coordinate after the other."""
         rank = len(vectors.values)
         ranks = sorted({max(1, round(rank * share)) for share in RANK_SHARES}, reverse=True)
-        best = Response(_parities(vectors)[0], rank, RIDGES[2], EXPONENTS[3])
-        best = self._best(vectors, held, [replace(best, parity=parity) for parity in _parities(vectors)])
-        best = self._best(vectors, held, [replace(best, ridge=ridge) for ridge in RIDGES])
-        best = self._best(vectors, held, [replace(best, exponent=exponent) for exponent in EXPONENTS])
-        best = self._best(vectors, held, [replace(best, rank=rank) for rank in ranks])
+        best = Response(_parities(vectors)[0], rank, USUAL_RIDGE, USUAL_EXPONENT)
+        best = self._better(vectors, held, best, [replace(best, parity=parity) for parity in _parities(vectors)])
+        best = self._better(vectors, held, best, [replace(best, ridge=ridge) for ridge in RIDGES])
+        best = self._better(vectors, held, best, [replace(best, exponent=exponent) for exponent in EXPONENTS])
+        best = self._better(vectors, held, best, [replace(best, rank=rank) for rank in ranks])
         popular = Response("none", 0, best.ridge, 1.0)
-        return self._best(vectors, held, [best, popular])
+        return self._better(vectors, held, best, [popular])
 
-    def _best(self, vectors: Vectors, held: HeldOut, tries: list[Response]) -> Response:
-        return tries[int(np.argmax(self._ndcg(vectors, held, tries)))]
+    def _better(self, vectors: Vectors, held: HeldOut, now: Response, tries: list[Response]) -> Response:
+        """The best of some responses, or the present one where the difference may be noise.
 
-    def _ndcg(self, vectors: Vectors, held: HeldOut, responses: list[Response]) -> list[float]:
-        """NDCG of one pair's held-out interactions under each of some responses."""
+        The difference must be twice its standard error over the sources: what comes later is never quite like what was
+        withheld, and a setting that has served many data sets is worth more than one that won by chance.
+        """
+        present, *others = self._ndcg(vectors, held, [now, *tries])
+        gains = [other - present for other in others]
+        best = int(np.argmax([gain.mean() for gain in gains]))
+        return tries[best] if gains[best].mean() > 2 * gains[best].std() / len(present) ** 0.5 else now
+
+    def _ndcg(self, vectors: Vectors, held: HeldOut, responses: list[Response]) -> list[NDArray[np.float64]]:
+        """NDCG of every source of one pair's held-out interactions under each of some responses."""
         block = self._vocabulary.block(held.target_type)
         blank = np.zeros((len(held.sources), len(block)), dtype=np.float32)
         forbidden = torch.from_numpy(mask(blank, held.sources, block, self._interacted))
@@ -267,7 +282,7 @@ class _Judge:
             if flat not in raw:
                 raw = {flat: torch.from_numpy(vectors.raw_scores(flat, held.sources, block))}
             factor = torch.from_numpy(vectors.target_factor(response, block))
-            found.append(measure(torch.addcmul(forbidden, raw[flat], factor), held, block).ndcg)
+            found.append(ndcg(torch.addcmul(forbidden, raw[flat], factor), held, block))
         return found
 
     def scale(self, pair: Pair, views: Sequence[Vectors]) -> Pair:
@@ -295,8 +310,8 @@ def _usual(responses: list[Response], rank: int) -> Response:
     It drops negative eigenvalues, as types that no interaction links may be an even number of steps apart.
     """
     read = [response for response in responses if response.parity != "none"]
-    ridge = float(np.exp(np.mean(np.log([response.ridge for response in read])))) if read else RIDGES[2]
-    exponent = float(np.mean([response.exponent for response in read])) if read else EXPONENTS[2]
+    ridge = float(np.exp(np.mean(np.log([response.ridge for response in read])))) if read else USUAL_RIDGE
+    exponent = float(np.mean([response.exponent for response in read])) if read else USUAL_EXPONENT
     return Response("positive", rank, ridge, exponent)
 
 

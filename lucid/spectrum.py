@@ -25,7 +25,8 @@ ROUNDS = 4
 WARM_ROUNDS = 2
 """Rounds from vectors of nearly the same graph."""
 OVERSAMPLING = 16
-MAX_RANK = 2048
+MAX_RANK = 1024
+"""Singular triplets at most; twice as many eigenpairs where the types have no two sides, which tell as much."""
 MAX_VALUES = 250_000_000
 """Numbers that the vectors of a graph may hold: a gigabyte in single precision."""
 MAX_WORK = 3e12
@@ -51,11 +52,11 @@ def max_rank(graph: TypedGraph) -> int:
     """Eigenpairs at most, so that vectors fit in memory and the iteration ends in a minute or so."""
     connected = _connected(graph)
     sides = _sides(graph)
-    size = int(connected.sum())
+    size, most = int(connected.sum()), 2 * MAX_RANK
     if sides is not None:
-        size = min(int((connected & (sides == side)).sum()) for side in (0, 1))
+        size, most = min(int((connected & (sides == side)).sum()) for side in (0, 1)), MAX_RANK
     affordable = int((MAX_WORK / (4 * (ROUNDS + 1) * max(size, 1))) ** 0.5)
-    return min(size, MAX_RANK, max(64, min(affordable, MAX_VALUES // max(graph.vocabulary.size, 1))))
+    return min(size, most, max(64, min(affordable, MAX_VALUES // max(graph.vocabulary.size, 1))))
 
 
 def decompose(graph: TypedGraph, weights: Weights, rank: int, seed: int, start: Vectors | None = None) -> Vectors:
