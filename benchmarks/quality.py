@@ -213,14 +213,20 @@ class Run:
     answers: list[pd.DataFrame]
 
 
-def run_product(task: Task, folder: Path) -> Run:
-    """Import, train, and recommend to CSV, through the Python API that the command uses."""
+def import_task(task: Task, folder: Path) -> Workspace:
+    """A workspace in a folder that holds the training part."""
     workspace = Workspace(folder / "home")
     files = []
     for name, table in (("entities", task.entities), ("interactions", task.interactions)):
         files.append(folder / f"{name}.csv")
         table.to_csv(files[-1], index=False)
     workspace.import_files(files)
+    return workspace
+
+
+def run_product(task: Task, folder: Path) -> Run:
+    """Import, train, and recommend to CSV, through the Python API that the command uses."""
+    workspace = import_task(task, folder)
     began = time.perf_counter()
     workspace.train("bench")
     whole = time.perf_counter() - began

@@ -1,0 +1,156 @@
+"""How long a fit takes and how much memory it needs, and how fast recommendations are computed ahead.
+
+    python -m benchmarks.speed [--rows 1000000] [--data folder]
+
+Generated interactions, a tenth as many entities: people with a taste for a few groups, videos with their group as metadata.
+Every fit is a whole training without precomputation, in a process of its own, so its peak memory is its own; the
+exponent says how time grows from a tenth of the rows. With the folder of the data sets, precomputation on gowalla is compared
+with the bare matrix product and top-k of torch on the same shapes in the same run.
+"""
+
+import argparse
+import json
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.quality import gowalla, import_task
+from lucid.artifact import live_version, read_config, read_views, version_folder
+from lucid.precompute import precompute
+from lucid.schema import PrecomputePair, TrainingRequest
+from lucid.training import STEPS, working_on
+from lucid.workspace import Workspace
+
+MOST = 100
+"""Recommendations per source that are computed ahead."""
+SOURCES = 1024
+"""Sources per matrix product of the baseline."""
+
+# Two interactions of three are with videos of one of the person's three groups; some videos are far more popular.
+_INTERACTIONS = """
+    WITH drawn AS (
+        SELECT i, (hash(i * 7) % $people)::BIGINT AS person, pow((hash(i * 11) % 1000000) / 1e6, 2) AS luck,
+            hash(i * 13) % 3 > 0 AS to_taste, hash(i * 17) % 3 AS taste
+        FROM range($rows) t(i))
+    SELECT 'watched' AS type, 'person_' || person AS source_id,
+        'video_' || CASE WHEN to_taste
+            THEN hash(person * 3 + taste) % $groups + $groups * floor(luck * ($videos // $groups))::BIGINT
+            ELSE floor(luck * $videos)::BIGINT END AS target_id,
+        NULL AS timestamp, NULL AS metadata
+    FROM drawn"""
+_ENTITIES = """
+    SELECT 'person_' || i AS id, 'person' AS type, 'Person ' || i AS name, NULL AS metadata, NULL AS media_url
+    FROM range($people) t(i)
+    UNION ALL
+    SELECT 'video_' || i, 'video', 'Video ' || i, '{"group": "group_' || i % $groups || '"}', NULL
+    FROM range($videos) t(i)"""
+
+
+def generate(folder: Path, rows: int) -> list[Path]:
+    """Write `entities.csv` and `interactions.csv` with this many interactions and a tenth as many entities."""
+    people, videos = rows * 7 // 100, rows * 3 // 100
+    sizes = {"people": people, "videos": videos, "groups": max(20, videos // 300)}
+    files = []
+    for name, query in (("entities", _ENTITIES), ("interactions", _INTERACTIONS)):
+        files.append(folder / f"{name}.csv")
+        named = {key: value for key, value in {**sizes, "rows": rows}.items() if f"${key}" in query}
+        duckdb.execute(f"COPY ({query}) TO '{files[-1]}' (HEADER)", named)
+    return files
+
+
+def fit(home: Path) -> dict[str, Any]:
+    """Train without precomputation in this process: seconds of all and of each stage, peak memory in MB."""
+    workspace = Workspace(home)
+    began = time.perf_counter()
+    with working_on(workspace.settings, TrainingRequest(model_id="bench")) as training:
+        for step in STEPS:
+            if step.__name__ != "precompute":
+                step(training)
+        seconds = time.perf_counter() - began
+        stages = json.loads((training.folder / "timings.json").read_text())
+        report = json.loads((training.folder / "report.json").read_text())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    quality = {f"{pair['source_type']} → {pair['target_type']}": pair["model"]["ndcg"] for pair in report["pairs"]}
+    return {"seconds": seconds, "peak": peak, "stages": stages, "quality": quality}
+
+
+def report_fits(out: Console, sizes: list[int]) -> None:
+    table = Table("interactions", "entities", "fit s", "peak MB", "exponent", "stages", "NDCG@10", title="Fit")
+    before: tuple[int, float] | None = None
+    for rows in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            workspace = Workspace(Path(folder) / "home")
+            workspace.import_files(generate(Path(folder), rows))
+            command = [sys.executable, "-m", "benchmarks.speed", "--fit", str(workspace.settings.home)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        growth = "" if before is None else f"{math.log(found['seconds'] / before[1], rows / before[0]):.2f}"
+        before = rows, found["seconds"]
+        stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in found["stages"].items())
+        quality = ", ".join(f"{pair} {ndcg:.3f}" for pair, ndcg in found["quality"].items())
+        table.add_row(
+            f"{rows:,}",
+            f"{rows // 10:,}",
+            f"{found['seconds']:.1f}",
+            f"{found['peak']:,.0f}",
+            growth,
+            stages,
+            quality,
+        )
+    out.print(table)
+
+
+def report_precomputation(out: Console, data: Path) -> None:
+    """All users of gowalla, masked, written to the file that answers, against product and top-k alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = import_task(gowalla(data), Path(folder))
+        workspace.train("bench")
+        version = version_folder(workspace.settings.home, "bench", live_version(workspace.settings.home, "bench"))
+        pair = PrecomputePair(source_type="user", target_type="place", max_recommendations=MOST)
+        config = read_config(version)
+        view = read_views(version, config)[config.pairs["user", "place"].view]
+        blocks = [config.vocabulary.block(kind) for kind in ("user", "place")]
+        users, places = (torch.from_numpy(view.vectors[block.start : block.stop]) for block in blocks)
+        ratios = []
+        for _ in range(2):
+            began = time.perf_counter()
+            for start in range(0, len(users), SOURCES):
+                torch.topk(users[start : start + SOURCES] @ places.T, MOST, dim=1)
+            bare = time.perf_counter() - began
+            began = time.perf_counter()
+            precompute(version, [pair], lambda percent, doing: None)
+            ratios.append((time.perf_counter() - began, bare))
+    table = Table("users", "places", "rank", "precompute s", "product + top-k s", "ratio", title="Precomputation")
+    for ours, bare in ratios:
+        shape = [f"{len(users):,}", f"{len(places):,}", str(users.shape[1])]
+        table.add_row(*shape, f"{ours:.1f}", f"{bare:.1f}", f"{ours / bare:.2f}")
+    out.print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--data", type=Path, help="folder of the data sets")
+    parser.add_argument("--fit", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.fit:
+        print(json.dumps(fit(given.fit)))
+        return
+    out = Console(width=150)
+    report_fits(out, [given.rows // 10, given.rows])
+    if given.data:
+        report_precomputation(out, given.data)
+
+
+if __name__ == "__main__":
+    main()
