@@ -2,10 +2,10 @@
 
     python -m benchmarks.speed [--rows 1000000] [--data folder]
 
-Generated interactions, a tenth as many entities: people with a taste for a few groups, videos with their group as metadata.
-Every fit is a whole training without precomputation, in a process of its own, so its peak memory is its own; the
-exponent says how time grows from a tenth of the rows. With the folder of the data sets, precomputation on gowalla is compared
-with the bare matrix product and top-k of torch on the same shapes in the same run.
+Generated interactions, a tenth as many entities: people with a taste for a few groups, videos with their group as
+metadata. Every fit is a whole training without precomputation, in a process of its own, so its peak memory is its own;
+the exponent says how time grows from a tenth of the rows. With the folder of the data sets, precomputation on gowalla is
+compared with the bare matrix product and top-k of torch on the same shapes in the same run.
 """
 
 import argparse
@@ -128,7 +128,7 @@ def report_precomputation(out: Console, data: Path) -> None:
                 torch.topk(users[start : start + SOURCES] @ places.T, MOST, dim=1)
             bare = time.perf_counter() - began
             began = time.perf_counter()
-            precompute(version, [pair], lambda percent, doing: None)
+            precompute(version, [pair], lambda _percent, _doing: None)
             ratios.append((time.perf_counter() - began, bare))
     table = Table("users", "places", "rank", "precompute s", "product + top-k s", "ratio", title="Precomputation")
     for ours, bare in ratios:

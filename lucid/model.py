@@ -34,9 +34,10 @@ SEARCH_RESPONSES = (0.03, 0.2), (0.25, 0.5)
 """Ridges and exponents that a choice of weights is judged with."""
 SEARCH_WORK = 1e12
 """Floating-point operations that the search of weights may take; at least the dampings are always tried."""
-FIRST_RANK = 512
+GROWTH = 4
+"""How many times as many eigenpairs are tried next."""
 PAYS = 0.01
-"""Gain in mean log NDCG for which the rank is doubled once more, at four times the cost."""
+"""Gain in mean log NDCG from the upper half of the eigenpairs for which more are tried."""
 RIDGES = (0.01, 0.03, 0.1, 0.3)
 EXPONENTS = (0.0, 0.15, 0.3, 0.4, 0.5, 0.6)
 USUAL_RIDGE, USUAL_EXPONENT = 0.1, 0.5
@@ -48,9 +49,12 @@ MIN_STEP = 0.01
 """Gain in mean log NDCG for which a weight or the damping is changed."""
 MIN_GAIN = 0.05
 """How much better than the common setting another must suit a pair for it to get one of its own, as log NDCG."""
+SURE = 2.0
+"""Standard errors that a gain must exceed."""
 MIN_TRUST = 10.0
 """Pairs with fewer held-out sources than the square of this get no setting of their own."""
 _PASSES = 2
+_NEGLIGIBLE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def choose(graph: TypedGraph, held_out: Split, seed: int, progress: Progress) ->
     views, settings = [], search.best()
     for number, weights in enumerate(settings):
         progress(50 + 15 * number, "decomposing the graph without held-out interactions")
-        views.append(_decompose_as_far_as_it_pays(held_out.train, weights, judge, seed))
+        views.append(_grown(search.decomposed(weights), held_out.train, weights, judge, seed))
     readings = judge.best_readings(views)
     usual = _usual([response for view, response in readings.values() if view == 0], len(views[0].values))
     pairs, samples = [], []
@@ -115,12 +119,11 @@ def refit(graph: TypedGraph, chosen: Fitted, seed: int) -> Fitted:
     return Fitted(views, pairs, chosen.common, chosen.choice)
 
 
-def _decompose_as_far_as_it_pays(train: TypedGraph, weights: Weights, judge: "_Judge", seed: int) -> Vectors:
-    """Double the rank as long as the upper half of the eigenpairs improves the ranking."""
+def _grown(vectors: Vectors, train: TypedGraph, weights: Weights, judge: "_Judge", seed: int) -> Vectors:
+    """More eigenpairs, as long as the upper half of them improves the ranking."""
     most = max_rank(train)
-    vectors = decompose(train, weights, min(FIRST_RANK, most), seed)
     while (rank := len(vectors.values)) < most and judge.mean(vectors) - judge.mean(vectors.leading(rank // 2)) > PAYS:
-        larger = decompose(train, weights, min(2 * rank, most), seed, start=vectors)
+        larger = decompose(train, weights, min(GROWTH * rank, most), seed, start=vectors)
         if len(larger.values) == rank:  # the graph has no more
             break
         vectors = larger
@@ -142,7 +145,8 @@ class _Search:
             self._counts[edge_type[1]] = self._counts.get(edge_type[1], 0) + edges
         work = 20 * train.vocabulary.size * SEARCH_RANK**2 + 40 * sum(self._counts.values()) * SEARCH_RANK
         self._most = max(len(DAMPINGS), int(SEARCH_WORK / work))
-        self._seen: dict[Weights, NDArray[np.float64]] = {}
+        self._seen: dict[Weights, list[NDArray[np.float64]]] = {}
+        self._first: Vectors | None = None
         self.tried: list[dict[str, float]] = []
 
     def best(self) -> list[Weights]:
@@ -153,36 +157,44 @@ class _Search:
         if not trust.sum():
             return [start]
         first = self._climb(start, trust, self._most // 2)
-        most = np.max(list(self._seen.values()), axis=0)
-        unsatisfied = trust * (most > self._seen[first] + MIN_GAIN) * (trust >= MIN_TRUST)
+        gains = [_gains(self._seen[first], other) for other in self._seen.values()]
+        better = np.any([gain > np.maximum(MIN_GAIN, SURE * error) for gain, error in gains], axis=0)
+        unsatisfied = trust * better * (trust >= MIN_TRUST)
         if not unsatisfied.any() or len(self._counts) == 1:  # another damping alone is not worth a second view
             return [first]
-        begin = max(self._seen, key=lambda weights: float(self._seen[weights] @ unsatisfied))
+        begin = max(self._seen, key=lambda weights: float(_logarithms(self._seen[weights]) @ unsatisfied))
         return [first, self._climb(begin, unsatisfied, self._most)]
 
-    def _climb(self, best: Weights, trust: NDArray[np.float64], most: int) -> Weights:
-        def score(weights: Weights) -> float:
-            return float(self._score(weights) @ trust)
+    def decomposed(self, weights: Weights) -> Vectors:
+        """Few eigenvectors under some weights, all begun from the same ones, so that none is closer to its end."""
+        rank = min(SEARCH_RANK, max_rank(self._train))
+        if self._first is None:
+            self._first = decompose(self._train, weights, rank, self._seed)
+        return decompose(self._train, weights, rank, self._seed, start=self._first)
 
+    def _climb(self, best: Weights, trust: NDArray[np.float64], most: int) -> Weights:
         for _ in range(_PASSES):
             before = best
             for moves in self._moves():
                 for candidate in moves(best):
                     affordable = candidate in self._seen or len(self._seen) < most
-                    if affordable and score(candidate) > score(best) + MIN_STEP * trust.sum():
+                    if affordable and self._is_better(candidate, best, trust):
                         best = candidate
             if best == before:
                 break
         return best
 
-    def _score(self, weights: Weights) -> NDArray[np.float64]:
-        """Logarithm of NDCG of every judged pair, so that none counts more for being easy."""
+    def _is_better(self, candidate: Weights, best: Weights, trust: NDArray[np.float64]) -> bool:
+        gains, errors = _gains(self._score(best), self._score(candidate))
+        error = float(np.linalg.norm(errors * trust))
+        return bool(gains @ trust > max(MIN_STEP * trust.sum(), SURE * error))
+
+    def _score(self, weights: Weights) -> list[NDArray[np.float64]]:
         if weights not in self._seen:
             self._progress(min(99.0, 100 * len(self._seen) / self._most), "weighing relations")
-            rank = min(SEARCH_RANK, max_rank(self._train))
-            found = self._judge.score(decompose(self._train, weights, rank, self._seed))
+            found = self._judge.score(self.decomposed(weights))
             self._seen[weights] = found
-            mean = round(float(found.mean()), 5) if len(found) else 0.0
+            mean = round(float(_logarithms(found).mean()), 5) if found else 0.0
             self.tried.append({**weights.relations, "damping": weights.damping, "mean_log_ndcg": mean})
         return self._seen[weights]
 
@@ -216,8 +228,8 @@ class _Judge:
         self.trust = np.sqrt([len(held.sources) for held in self._few])
         """How much each pair's figure is worth: the noise of a mean falls with the root of how many it is of."""
 
-    def score(self, vectors: Vectors) -> NDArray[np.float64]:
-        """Logarithm of NDCG of every judged pair, each with the best of a few responses."""
+    def score(self, vectors: Vectors) -> list[NDArray[np.float64]]:
+        """NDCG of every source of every judged pair, each pair with the best of a few responses."""
         ridges, exponents = SEARCH_RESPONSES
         best = []
         for held in self._few:
@@ -227,12 +239,12 @@ class _Judge:
                 for ridge in ridges
                 for exponent in exponents
             ]
-            best.append(max(found.mean() for found in self._ndcg(vectors, held, responses)))
-        return np.log(np.array(best, dtype=np.float64) + 1e-3)
+            best.append(max(self._ndcg(vectors, held, responses), key=lambda found: float(found.mean())))
+        return best
 
     def mean(self, vectors: Vectors) -> float:
-        """The same on average over the pairs."""
-        return float(self.score(vectors) @ self.trust / max(self.trust.sum(), 1))
+        """Logarithm of NDCG on average over the pairs."""
+        return float(_logarithms(self.score(vectors)) @ self.trust / max(self.trust.sum(), 1))
 
     def best_readings(self, views: Sequence[Vectors]) -> dict[tuple[str, str], tuple[int, Response]]:
         """The best view and response for every pair that has enough held-out sources."""
@@ -266,9 +278,9 @@ class _Judge:
         withheld, and a setting that has served many data sets is worth more than one that won by chance.
         """
         present, *others = self._ndcg(vectors, held, [now, *tries])
-        gains = [other - present for other in others]
-        best = int(np.argmax([gain.mean() for gain in gains]))
-        return tries[best] if gains[best].mean() > 2 * gains[best].std() / len(present) ** 0.5 else now
+        best = int(np.argmax([other.mean() for other in others]))
+        gains, errors = _gains([present], [others[best]])
+        return tries[best] if gains[0] > SURE * errors[0] else now
 
     def _ndcg(self, vectors: Vectors, held: HeldOut, responses: list[Response]) -> list[NDArray[np.float64]]:
         """NDCG of every source of one pair's held-out interactions under each of some responses."""
@@ -292,6 +304,22 @@ class _Judge:
         self, views: Sequence[Vectors], pair: Pair, held: HeldOut
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         return best_raw(views[pair.view], pair, held, self._vocabulary, self._interacted)
+
+
+def _logarithms(found: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Logarithm of the mean NDCG of every pair, so that none counts more for being easy."""
+    return np.log(np.array([ndcg.mean() for ndcg in found]) + _NEGLIGIBLE)
+
+
+def _gains(
+    present: list[NDArray[np.float64]], other: list[NDArray[np.float64]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What each pair gains, as a difference of logarithms, and its standard error over the same sources."""
+    errors = [
+        (new - now).std() / len(now) ** 0.5 / (now.mean() + _NEGLIGIBLE)
+        for now, new in zip(present, other, strict=True)
+    ]
+    return _logarithms(other) - _logarithms(present), np.array(errors)
 
 
 def _some(count: int) -> NDArray[np.int64]:

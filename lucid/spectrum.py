@@ -25,6 +25,8 @@ ROUNDS = 4
 WARM_ROUNDS = 2
 """Rounds from vectors of nearly the same graph."""
 OVERSAMPLING = 16
+PANEL = 64
+"""Columns multiplied at a time: so many stay in the processor's cache, which halves the time."""
 MAX_RANK = 1024
 """Singular triplets at most; twice as many eigenpairs where the types have no two sides, which tell as much."""
 MAX_VALUES = 250_000_000
@@ -94,8 +96,8 @@ def _eigenpairs(matrix: Tensor, rank: int, basis: Tensor, *, warm: bool) -> tupl
     if rank + OVERSAMPLING >= matrix.shape[0]:
         values, vectors = torch.linalg.eigh(matrix.to_dense())
     else:
-        basis = _iterate(lambda vectors: matrix @ (matrix @ vectors), basis, warm=warm)
-        values, small = torch.linalg.eigh(basis.T @ (matrix @ basis))
+        basis = _iterate(lambda vectors: _product(matrix, _product(matrix, vectors)), basis, warm=warm)
+        values, small = torch.linalg.eigh(basis.T @ _product(matrix, basis))
         vectors = basis @ small
     order = torch.argsort(values.abs(), descending=True)[:rank]
     return values[order], vectors[:, order]
@@ -107,8 +109,8 @@ def _singular_triplets(
     if rank + OVERSAMPLING >= block.shape[0]:
         basis = torch.eye(block.shape[0])
     else:
-        basis = _iterate(lambda vectors: block @ (transposed @ vectors), basis, warm=warm)
-    image = transposed @ basis
+        basis = _iterate(lambda vectors: _product(block, _product(transposed, vectors)), basis, warm=warm)
+    image = _product(transposed, basis)
     squares, small = torch.linalg.eigh(image.T @ image)
     order = torch.argsort(squares, descending=True)[:rank]
     order = order[squares[order] > 1e-10]  # the others are zero but for rounding
@@ -120,6 +122,13 @@ def _iterate(apply: Callable[[Tensor], Tensor], basis: Tensor, *, warm: bool) ->
     for _ in range(WARM_ROUNDS if warm else ROUNDS):
         basis = _orthonormal(apply(basis))
     return _orthonormal(basis)  # once more: Cholesky leaves the square of what the basis was short of
+
+
+def _product(matrix: Tensor, columns: Tensor) -> Tensor:
+    product = torch.empty(matrix.shape[0], columns.shape[1])
+    for start in range(0, columns.shape[1], PANEL):
+        product[:, start : start + PANEL] = matrix @ columns[:, start : start + PANEL].contiguous()
+    return product
 
 
 def _orthonormal(basis: Tensor) -> Tensor:
