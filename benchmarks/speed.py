@@ -3,9 +3,9 @@
     python -m benchmarks.speed [--rows 1000000] [--data folder]
 
 Generated interactions, a tenth as many entities: people with a taste for a few groups, videos with their group as
-metadata. Every fit is a whole training without precomputation, in a process of its own, so its peak memory is its own;
-the exponent says how time grows from a tenth of the rows. With the folder of the data sets, precomputation on gowalla is
-compared with the bare matrix product and top-k of torch on the same shapes in the same run.
+metadata. Every fit is a whole training without precomputation, in a process of its own so that its peak memory is its
+own; the exponent says how time grows from a tenth of the rows. With the folder of the data sets, precomputation on
+gowalla is compared with the bare matrix product and top-k of torch on the same shapes in the same run.
 """
 
 import argparse

@@ -248,13 +248,13 @@ def progress_bar() -> Iterator[Report]:
 
 
 def quality_table(report: dict[str, Any]) -> Table:
-    """NDCG@10 and recall of every judged pair next to popularity."""
-    table = Table("pair", "NDCG@10", "popularity", "Recall@10", "popularity", title="on held-out interactions")
+    """NDCG@10 of every judged pair next to the simple baselines, and what answers."""
+    columns = "pair", "NDCG@10", "popularity", "co-occurrence", "answered by"
+    table = Table(*columns, title="on held-out interactions")
     for pair in report["pairs"]:
-        figures = [pair[who][what] for what in ("ndcg", "recall") for who in ("model", "popularity")]
-        table.add_row(
-            escape(f"{pair['source_type']} → {pair['target_type']}"), *(f"{figure:.3f}" for figure in figures)
-        )
+        figures = [pair[who]["ndcg"] for who in ("model", "popularity", "co_occurrence")]
+        kinds = escape(f"{pair['source_type']} → {pair['target_type']}")
+        table.add_row(kinds, *(f"{figure:.3f}" for figure in figures), pair["answered_by"])
     return table
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 
 from lucid.graph import TypedGraph
@@ -72,12 +73,15 @@ class Quality:
 
 @dataclass(frozen=True)
 class PairQuality:
-    """How well one pair's held-out interactions were found, next to the popularity baseline."""
+    """How well one pair's held-out interactions were found, by what answers and by the simple baselines."""
 
     source_type: str
     target_type: str
+    answered_by: str
+    """The view of the graph that the pair is read in, or popularity."""
     model: Quality
     popularity: Quality
+    co_occurrence: Quality
     calibration_error: float
 
 
@@ -150,18 +154,29 @@ def _found(scores: Floats | Tensor, held: HeldOut, targets: range) -> tuple[NDAr
     return np.isin(lines[:, None] * targets.stop + best, known), wanted
 
 
-def popularity_scores(graph: TypedGraph, held: HeldOut) -> Floats:
-    """The popularity baseline: interactions that link a target to the source type, the same for every source."""
-    size = graph.vocabulary.size
-    counts = np.zeros(size, dtype=np.float32)
-    for source_type, _, target_type in graph.interaction_types:
-        edges = graph.rows((source_type, _, target_type)).numpy()
-        if (source_type, target_type) == held.pair:
-            counts += np.bincount(edges[1], minlength=size).astype(np.float32)
-        if (target_type, source_type) == held.pair:
-            counts += np.bincount(edges[0], minlength=size).astype(np.float32)
-    block = graph.vocabulary.block(held.target_type)
-    return np.tile(counts[block.start : block.stop], (len(held.sources), 1))
+def links(interacted: Interacted, vocabulary: Vocabulary, pair: tuple[str, str]) -> sparse.csr_matrix:
+    """Which sources (rows) interacted with which targets (columns) of a pair of types, 1 or nothing."""
+    sources, targets = vocabulary.block(pair[0]), vocabulary.block(pair[1])
+    shape = len(interacted.starts) - 1, len(interacted.starts) - 1
+    ones = np.ones(len(interacted.indices), dtype=np.float32)
+    every = sparse.csr_matrix((ones, interacted.indices, interacted.starts), shape=shape)
+    return every[sources.start : sources.stop, targets.start : targets.stop]
+
+
+def popularity_scores(linked: sparse.csr_matrix, lines: Rows) -> Floats:
+    """The popularity baseline: how many sources interacted with a target, the same for every source."""
+    return np.tile(np.asarray(linked.sum(axis=0), dtype=np.float32), (len(lines), 1))
+
+
+def co_occurrence_scores(linked: sparse.csr_matrix, lines: Rows) -> Floats:
+    """The co-occurrence baseline: cosine of a target's column with those of the source's own (Sarwar et al. 2001).
+
+    `lines` are the sources as rows of `linked`.
+    """
+    sizes = np.maximum(np.asarray(linked.sum(axis=0)).ravel(), 1)
+    cosine = linked @ sparse.diags_array(sizes**-0.5)
+    shared = cosine[lines] @ linked.T  # how alike every source is to these
+    return np.asarray((shared @ cosine).toarray(), dtype=np.float32)
 
 
 def best_raw(
@@ -191,10 +206,20 @@ def report_pairs(held_out: Split, views: Sequence[Vectors], pairs: Sequence[Pair
 def _report(graph: TypedGraph, vectors: Vectors, pair: Pair, held: HeldOut, interacted: Interacted) -> PairQuality:
     block = graph.vocabulary.block(held.target_type)
     raw = mask(vectors.raw_scores(pair.response, held.sources, block), held.sources, block, interacted)
-    popular = mask(popularity_scores(graph, held), held.sources, block, interacted)
+    linked = links(interacted, graph.vocabulary, held.pair)
+    lines = held.sources - graph.vocabulary.block(held.source_type).start
+    popular = mask(popularity_scores(linked, lines), held.sources, block, interacted)
+    shared = mask(co_occurrence_scores(linked, lines), held.sources, block, interacted)
     best, hits = best_raw(vectors, pair, held, graph.vocabulary, interacted)
     error = calibration_error(pair.calibration.score(best) / 100, hits)
-    return PairQuality(*held.pair, measure(raw, held, block), measure(popular, held, block), error)
+    return PairQuality(
+        *held.pair,
+        "popularity" if pair.response.parity == "none" else f"view {pair.view}",
+        measure(raw, held, block),
+        measure(popular, held, block),
+        measure(shared, held, block),
+        error,
+    )
 
 
 def calibration_error(predicted: NDArray[np.float64], hits: NDArray[np.bool_], bins: int = 10) -> float:

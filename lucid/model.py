@@ -50,11 +50,12 @@ MIN_STEP = 0.01
 MIN_GAIN = 0.05
 """How much better than the common setting another must suit a pair for it to get one of its own, as log NDCG."""
 SURE = 2.0
-"""Standard errors that a gain must exceed."""
+"""Standard errors that the gain of a pair's response must exceed."""
 MIN_TRUST = 10.0
 """Pairs with fewer held-out sources than the square of this get no setting of their own."""
 _PASSES = 2
 _NEGLIGIBLE = 1e-3
+"""Added to NDCG before its logarithm is taken."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class _Search:
             self._counts[edge_type[1]] = self._counts.get(edge_type[1], 0) + edges
         work = 20 * train.vocabulary.size * SEARCH_RANK**2 + 40 * sum(self._counts.values()) * SEARCH_RANK
         self._most = max(len(DAMPINGS), int(SEARCH_WORK / work))
-        self._seen: dict[Weights, list[NDArray[np.float64]]] = {}
+        self._seen: dict[Weights, NDArray[np.float64]] = {}
         self._first: Vectors | None = None
         self.tried: list[dict[str, float]] = []
 
@@ -157,12 +158,11 @@ class _Search:
         if not trust.sum():
             return [start]
         first = self._climb(start, trust, self._most // 2)
-        gains = [_gains(self._seen[first], other) for other in self._seen.values()]
-        better = np.any([gain > np.maximum(MIN_GAIN, SURE * error) for gain, error in gains], axis=0)
-        unsatisfied = trust * better * (trust >= MIN_TRUST)
+        most = np.max(list(self._seen.values()), axis=0)
+        unsatisfied = trust * (most > self._seen[first] + MIN_GAIN) * (trust >= MIN_TRUST)
         if not unsatisfied.any() or len(self._counts) == 1:  # another damping alone is not worth a second view
             return [first]
-        begin = max(self._seen, key=lambda weights: float(_logarithms(self._seen[weights]) @ unsatisfied))
+        begin = max(self._seen, key=lambda weights: float(self._seen[weights] @ unsatisfied))
         return [first, self._climb(begin, unsatisfied, self._most)]
 
     def decomposed(self, weights: Weights) -> Vectors:
@@ -185,16 +185,15 @@ class _Search:
         return best
 
     def _is_better(self, candidate: Weights, best: Weights, trust: NDArray[np.float64]) -> bool:
-        gains, errors = _gains(self._score(best), self._score(candidate))
-        error = float(np.linalg.norm(errors * trust))
-        return bool(gains @ trust > max(MIN_STEP * trust.sum(), SURE * error))
+        gains = self._score(candidate) - self._score(best)
+        return bool(gains @ trust > MIN_STEP * trust.sum())
 
-    def _score(self, weights: Weights) -> list[NDArray[np.float64]]:
+    def _score(self, weights: Weights) -> NDArray[np.float64]:
         if weights not in self._seen:
             self._progress(min(99.0, 100 * len(self._seen) / self._most), "weighing relations")
             found = self._judge.score(self.decomposed(weights))
             self._seen[weights] = found
-            mean = round(float(_logarithms(found).mean()), 5) if found else 0.0
+            mean = round(float(found.mean()), 5) if len(found) else 0.0
             self.tried.append({**weights.relations, "damping": weights.damping, "mean_log_ndcg": mean})
         return self._seen[weights]
 
@@ -228,8 +227,8 @@ class _Judge:
         self.trust = np.sqrt([len(held.sources) for held in self._few])
         """How much each pair's figure is worth: the noise of a mean falls with the root of how many it is of."""
 
-    def score(self, vectors: Vectors) -> list[NDArray[np.float64]]:
-        """NDCG of every source of every judged pair, each pair with the best of a few responses."""
+    def score(self, vectors: Vectors) -> NDArray[np.float64]:
+        """Logarithm of NDCG of every judged pair, each with the best of a few responses."""
         ridges, exponents = SEARCH_RESPONSES
         best = []
         for held in self._few:
@@ -239,12 +238,12 @@ class _Judge:
                 for ridge in ridges
                 for exponent in exponents
             ]
-            best.append(max(self._ndcg(vectors, held, responses), key=lambda found: float(found.mean())))
-        return best
+            best.append(max(found.mean() for found in self._ndcg(vectors, held, responses)))
+        return np.log(np.array(best, dtype=np.float64) + _NEGLIGIBLE)
 
     def mean(self, vectors: Vectors) -> float:
-        """Logarithm of NDCG on average over the pairs."""
-        return float(_logarithms(self.score(vectors)) @ self.trust / max(self.trust.sum(), 1))
+        """The same on average over the pairs."""
+        return float(self.score(vectors) @ self.trust / max(self.trust.sum(), 1))
 
     def best_readings(self, views: Sequence[Vectors]) -> dict[tuple[str, str], tuple[int, Response]]:
         """The best view and response for every pair that has enough held-out sources."""
@@ -279,8 +278,8 @@ class _Judge:
         """
         present, *others = self._ndcg(vectors, held, [now, *tries])
         best = int(np.argmax([other.mean() for other in others]))
-        gains, errors = _gains([present], [others[best]])
-        return tries[best] if gains[0] > SURE * errors[0] else now
+        gain = others[best] - present
+        return tries[best] if gain.mean() > SURE * gain.std() / len(gain) ** 0.5 else now
 
     def _ndcg(self, vectors: Vectors, held: HeldOut, responses: list[Response]) -> list[NDArray[np.float64]]:
         """NDCG of every source of one pair's held-out interactions under each of some responses."""
@@ -304,22 +303,6 @@ class _Judge:
         self, views: Sequence[Vectors], pair: Pair, held: HeldOut
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         return best_raw(views[pair.view], pair, held, self._vocabulary, self._interacted)
-
-
-def _logarithms(found: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Logarithm of the mean NDCG of every pair, so that none counts more for being easy."""
-    return np.log(np.array([ndcg.mean() for ndcg in found]) + _NEGLIGIBLE)
-
-
-def _gains(
-    present: list[NDArray[np.float64]], other: list[NDArray[np.float64]]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What each pair gains, as a difference of logarithms, and its standard error over the same sources."""
-    errors = [
-        (new - now).std() / len(now) ** 0.5 / (now.mean() + _NEGLIGIBLE)
-        for now, new in zip(present, other, strict=True)
-    ]
-    return _logarithms(other) - _logarithms(present), np.array(errors)
 
 
 def _some(count: int) -> NDArray[np.int64]:

@@ -45,12 +45,15 @@ Text is kept for later use; this model does not read it.
 {% endfor %}
 ## Quality on held-out interactions
 
-Sources that nothing was chosen on; the first 10 recommendations; the model next to popularity.
+Sources that nothing was chosen on; the first 10 recommendations; what answers next to popularity and co-occurrence.
 
-| pair | NDCG@10 | popularity | Recall@10 | popularity | calibration error | sources |
-|---|---:|---:|---:|---:|---:|---:|
+| pair | answered by | NDCG@10 | popularity | co-occurrence | Recall@10 | popularity | co-occurrence | calibration error | sources |
+|---|---|---:|---:|---:|---:|---:|---:|---:|---:|
 {% for pair in pairs -%}
-| {{ pair.source_type | cell }} → {{ pair.target_type | cell }} | {{ "%.4f" % pair.model.ndcg }} | {{ "%.4f" % pair.popularity.ndcg }} | {{ "%.4f" % pair.model.recall }} | {{ "%.4f" % pair.popularity.recall }} | {{ "%.4f" % pair.calibration_error }} | {{ pair.model.sources }} |
+| {{ pair.source_type | cell }} → {{ pair.target_type | cell }} | {{ pair.answered_by }}
+{%- for figure in ("ndcg", "recall") -%}
+{%- for who in ("model", "popularity", "co_occurrence") %} | {{ "%.4f" % pair[who][figure] }}{% endfor -%}
+{%- endfor %} | {{ "%.4f" % pair.calibration_error }} | {{ pair.model.sources }} |
 {% endfor %}
 ## Choices
 
