@@ -29,8 +29,8 @@ DAMPINGS = (1.0, 3.0, 10.0, 30.0)
 MIN_SHARE = 0.02
 """Relations with a smaller share of the edges are weighed together."""
 SEARCH_RANK = 256
-SEARCH_SOURCES = 300
-SEARCH_RESPONSES = (0.03, 0.2), (0.25, 0.5)
+SEARCH_SOURCES = 500
+SEARCH_RESPONSES = (0.1,), (0.25, 0.5)
 """Ridges and exponents that a choice of weights is judged with."""
 SEARCH_WORK = 1e12
 """Floating-point operations that the search of weights may take; at least the dampings are always tried."""

@@ -16,7 +16,7 @@ from lucid.scoring import Calibration, Interacted, Pair, Response, Vectors, best
 from lucid.spectrum import Weights, decompose
 from lucid.vocabulary import Vocabulary
 from lucid.workspace import Workspace
-from tests.checkerboard import ITEMS, USERS, liked, train_checkerboard, withheld
+from tests.checkerboard import ITEMS, USERS, liked, train_checkerboard, withheld, write_checkerboard
 
 
 def board(*, shuffle: int | None = None) -> TypedGraph:
@@ -70,6 +70,30 @@ def test_users_of_one_colour_are_nearest_to_each_other(trained: Workspace) -> No
         "u01": {1},
     }
     assert not (table["source_id"] == table["target_id"]).any()
+
+
+@pytest.mark.parametrize("colour", ["black", "white"])
+def test_an_entity_without_interactions_is_near_its_kin(tmp_path: Path, colour: str) -> None:
+    """One metadata link is enough: a new item finds the items of its colour first, and the users who like them."""
+    workspace, parity = Workspace(tmp_path / "home"), int(colour == "white")
+    new = tmp_path / "new.csv"
+    new.write_text(
+        f'id,type,name,metadata,media_url\ni99,item,New item,"{{""colour"": ""{colour}""}}",\nu99,user,New user,,\n'
+    )
+    workspace.import_files([*write_checkerboard(tmp_path), new])
+    workspace.train("board")
+
+    kin = workspace.recommend("board", source_id="i99", target_type="item", max_recommendations=ITEMS // 2)
+    users = workspace.recommend("board", source_id="i99", target_type="user", max_recommendations=USERS // 2)
+    items = workspace.recommend("board", source_type="user", target_type="item", max_recommendations=2)
+
+    assert {int(item[1:]) % 2 for item in kin["target_id"]} == {parity}
+    assert {int(user[1:]) % 2 for user in users["target_id"]} == {parity}
+    # Next to the one item of its colour that a user lacks, the new one is all that is left of it.
+    fans = {source: set(rows) for source, rows in items.groupby("source_id")["target_id"] if source != "u99"}
+    assert {user for user, rows in fans.items() if "i99" in rows} == {
+        f"u{user:02}" for user in range(USERS) if user % 2 == parity
+    }
 
 
 def test_saved_and_loaded_vectors_give_the_same_scores(trained: Workspace) -> None:
@@ -186,6 +210,26 @@ def test_later_interactions_are_withheld_before_earlier_ones() -> None:
     for held in (held for held in parts.choice + parts.report if held.source_type == "user"):
         for place, source in enumerate(held.sources.tolist()):
             assert all(times[source, int(item)] > youngest[source] for item in held.of(place))
+
+
+def test_what_comes_later_never_reaches_what_is_judged_by_it() -> None:
+    """Two histories that differ only in what is withheld propagate exactly the same."""
+    graph, other = board(), board()
+    kind = graph.edge_types[0]
+    users, items = graph.data[kind].edge_index
+    times = torch.arange(len(users), dtype=torch.float64)
+    graph.data[kind].time = other.data[kind].time = times
+    first = split(graph, 0)
+    judged = torch.tensor([row for held in first.choice + first.report for row in held.sources])
+    last = torch.cat([users[1:] != users[:-1], torch.tensor([True])])
+    later = last & torch.isin(users + graph.vocabulary.block("user").start, judged)
+    # In the other history these users last liked an item of the other colour.
+    other.data[kind].edge_index = torch.stack([users, torch.where(later, items ^ 1, items)])
+
+    second = split(other, 0)
+
+    assert later.sum() > USERS / 2
+    assert torch.equal(first.train.rows(kind), second.train.rows(kind))
 
 
 def test_the_fast_metric_equals_the_naive_one() -> None:
