@@ -6,13 +6,14 @@ INSTALLED := $(VENV)/.installed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test check bench-quality bench-import clean
+.PHONY: help install demo test check bench-quality bench-speed bench-import clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy (strict) and the tests; warnings are errors in both"
 	@echo "make bench-quality DATA=folder   how well data sets are ranked, next to baselines"
+	@echo "make bench-speed [DATA=folder]   how long fits take as data grow; DATA: and precomputation, on gowalla"
 	@echo "make bench-import   how fast files are imported, next to DuckDB alone"
 
 install: $(INSTALLED)
@@ -38,6 +39,9 @@ check: $(INSTALLED)
 bench-quality: $(INSTALLED)
 	@$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m benchmarks.quality $(DATA) $(ARGS)
+
+bench-speed: $(INSTALLED)
+	$(BIN)/python -m benchmarks.speed $(if $(DATA),--data $(DATA)) $(ARGS)
 
 bench-import: $(INSTALLED)
 	$(BIN)/python -m benchmarks.import_speed $(ARGS)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from lucid.disk import fsync, write_text
@@ -77,20 +78,27 @@ def version_folder(home: Path, model_id: str, version: int) -> Path:
 
 def write_views(folder: Path, views: Sequence[Vectors]) -> None:
     # safetensors writes the memory as it lies, so a view with gaps would be read back as other numbers.
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         f"{number}.{name}": np.ascontiguousarray(values)
         for number, view in enumerate(views)
         for name, values in (("values", view.values), ("vectors", view.vectors), ("degrees", view.degrees))
     }
+    tensors |= {f"linked.{kind}": linked for kind, linked in views[0].linked.items()}  # the same in all views
     save_file(tensors, folder / EMBEDDINGS)
 
 
 def read_views(folder: Path, config: Config) -> tuple[Vectors, ...]:
     """Vectors of all entities in each view of a version."""
     tensors, erased = load_file(folder / EMBEDDINGS), np.array(config.erased, np.int64)
+    linked = {name.partition(".")[2]: rows for name, rows in tensors.items() if name.startswith("linked.")}
     return tuple(
         Vectors(
-            tensors[f"{number}.values"], tensors[f"{number}.vectors"], tensors[f"{number}.degrees"], damping, erased
+            tensors[f"{number}.values"],
+            tensors[f"{number}.vectors"],
+            tensors[f"{number}.degrees"],
+            damping,
+            linked,
+            erased,
         )
         for number, damping in enumerate(config.dampings)
     )

@@ -4,7 +4,7 @@ Choices and the report's figures come from different sources, so what is reporte
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,11 +13,13 @@ from scipy import sparse
 from torch import Tensor
 
 from lucid.graph import TypedGraph
-from lucid.scoring import Floats, Interacted, Pair, Rows, Vectors, mask
+from lucid.scoring import Floats, Interacted, Pair, Response, Rows, Vectors, mask
 from lucid.vocabulary import Vocabulary
 
 HELD_OUT_SHARE = 0.1
 """Share of each pair's interactions that is withheld from propagation."""
+COLD_SHARE, MAX_COLD, MIN_COLD = 0.05, 300, 10
+"""Share of each pair's targets that lose all their interactions with the source type, if other edges tell of them."""
 MAX_SOURCES = 1000
 """Sources at most that a pair is judged by; more change the figures little and cost time."""
 CALIBRATED = 100
@@ -54,11 +56,16 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Split:
-    """`train` lacks the withheld interactions; `choice` and `report` hold them by pair, for different sources."""
+    """`train` lacks the withheld interactions; `choice` and `report` hold them by pair, for different sources.
+
+    `cold` and `cold_report` hold those of targets that keep no interaction with the source type.
+    """
 
     train: TypedGraph
     choice: list[HeldOut]
     report: list[HeldOut]
+    cold: list[HeldOut]
+    cold_report: list[HeldOut]
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,8 @@ class PairQuality:
     model: Quality
     popularity: Quality
     co_occurrence: Quality
+    cold: Quality | None
+    """Among targets without interactions only, where other edges tell of some."""
     calibration_error: float
 
 
@@ -95,23 +104,37 @@ def split(graph: TypedGraph, seed: int) -> Split:
     size = graph.vocabulary.size
     pairs = _pairs_each_way_once(graph)
     withheld = [_withhold(graph, pair, chance) for pair in pairs]
-    keys = np.unique(np.concatenate([_undirected(edges, size) for edges in withheld]))
+    whole = [_withhold_whole(graph, either, chance) for pair in pairs for either in {pair: 0, pair[::-1]: 0}]
+    every = [*withheld, *(edges for _, edges in whole)]
+    keys = np.unique(np.concatenate([_undirected(edges, size) for edges in every]))
     keep = {
         edge_type: torch.from_numpy(~np.isin(_undirected(graph.rows(edge_type).numpy(), size), keys))
         for edge_type in graph.interaction_types
     }
     train = graph.without(keep)
-    connected = np.zeros(size, dtype=bool)
+    connected, cold = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
     for edge_type in train.edge_types:
         connected[train.rows(edge_type).numpy().ravel()] = True
+    for _, edges in whole:
+        cold[edges[1]] = True
+    warm = [
+        held
+        for pair, edges in zip(pairs, withheld, strict=True)
+        for held in _both_directions(pair, edges[:, (connected & ~cold)[edges].all(axis=0)])
+    ]
+    whole_targets = [_group(*pair, *edges[:, connected[edges].all(axis=0)]) for pair, edges in whole]
+    return Split(train, *_halves(warm, chance), *_halves(whole_targets, chance))
+
+
+def _halves(judged: list[HeldOut], chance: np.random.Generator) -> tuple[list[HeldOut], list[HeldOut]]:
+    """Some of the sources of each pair, divided at random into those for choosing and those for the report."""
     choice, report = [], []
-    for pair, edges in zip(pairs, withheld, strict=True):
-        for held in _both_directions(pair, edges[:, connected[edges[0]] & connected[edges[1]]]):
-            places = chance.permutation(len(held.sources))[:MAX_SOURCES]
-            half = (len(places) + 1) // 2
-            choice.append(held.part(np.sort(places[:half])))
-            report.append(held.part(np.sort(places[half:])))
-    return Split(train, choice, report)
+    for held in judged:
+        places = chance.permutation(len(held.sources))[:MAX_SOURCES]
+        half = (len(places) + 1) // 2
+        choice.append(held.part(np.sort(places[:half])))
+        report.append(held.part(np.sort(places[half:])))
+    return choice, report
 
 
 def interacted_rows(graph: TypedGraph) -> Interacted:
@@ -184,7 +207,7 @@ def best_raw(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Raw scores of each source's best targets, flat, and whether each of them was withheld."""
     block = vocabulary.block(held.target_type)
-    raw = mask(vectors.raw_scores(pair.response, held.sources, block), held.sources, block, interacted)
+    raw = mask(vectors.pair_scores(pair, held.sources, block), held.sources, block, interacted)
     best = torch.topk(torch.from_numpy(raw), min(CALIBRATED, len(block)), dim=1)
     lines = [np.isin(rows + block.start, held.of(line)) for line, rows in enumerate(best.indices.numpy())]
     scores, hits = best.values.numpy().astype(np.float64).ravel(), np.concatenate(lines)
@@ -196,16 +219,33 @@ def report_pairs(held_out: Split, views: Sequence[Vectors], pairs: Sequence[Pair
     """Quality of every pair on the `report` sources; `views` must not have seen the held-out interactions."""
     by_kinds = {(pair.source_type, pair.target_type): pair for pair in pairs}
     interacted = interacted_rows(held_out.train)
+    cold = {held.pair: held for held in held_out.cold_report if len(held.sources)}
     return [
-        _report(held_out.train, views[by_kinds[held.pair].view], by_kinds[held.pair], held, interacted)
+        _report(
+            held_out.train,
+            views[by_kinds[held.pair].view],
+            by_kinds[held.pair],
+            held,
+            cold.get(held.pair),
+            interacted,
+        )
         for held in held_out.report
         if len(held.sources)
     ]
 
 
-def _report(graph: TypedGraph, vectors: Vectors, pair: Pair, held: HeldOut, interacted: Interacted) -> PairQuality:
+def cold_scores(vectors: Vectors, response: Response, held: HeldOut) -> tuple[Floats, HeldOut, range]:
+    """Scores of the withheld targets only, with what to judge them by."""
+    targets = np.unique(held.targets)
+    scores = vectors.raw_scores(response, held.sources, targets)
+    return scores, replace(held, targets=np.searchsorted(targets, held.targets)), range(len(targets))
+
+
+def _report(
+    graph: TypedGraph, vectors: Vectors, pair: Pair, held: HeldOut, cold: HeldOut | None, interacted: Interacted
+) -> PairQuality:
     block = graph.vocabulary.block(held.target_type)
-    raw = mask(vectors.raw_scores(pair.response, held.sources, block), held.sources, block, interacted)
+    raw = mask(vectors.pair_scores(pair, held.sources, block), held.sources, block, interacted)
     linked = links(interacted, graph.vocabulary, held.pair)
     lines = held.sources - graph.vocabulary.block(held.source_type).start
     popular = mask(popularity_scores(linked, lines), held.sources, block, interacted)
@@ -218,6 +258,7 @@ def _report(graph: TypedGraph, vectors: Vectors, pair: Pair, held: HeldOut, inte
         measure(raw, held, block),
         measure(popular, held, block),
         measure(shared, held, block),
+        measure(*cold_scores(vectors, pair.cold, cold)) if cold else None,
         error,
     )
 
@@ -245,8 +286,8 @@ def _undirected(edges: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     return keys
 
 
-def _withhold(graph: TypedGraph, pair: tuple[str, str], chance: np.random.Generator) -> NDArray[np.int64]:
-    """Edges (2, W) of one pair, whichever way they point, to withhold: about a tenth of each source's, one stays."""
+def _edges(graph: TypedGraph, pair: tuple[str, str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Interactions of one pair, whichever way they point, as (2, E) from source to target, and their times."""
     found, times = [], []
     for edge_type in graph.interaction_types:
         ends = edge_type[0], edge_type[2]
@@ -254,7 +295,29 @@ def _withhold(graph: TypedGraph, pair: tuple[str, str], chance: np.random.Genera
             rows = graph.rows(edge_type).numpy()
             found.append(rows if ends == pair else rows[::-1])
             times.append(graph.data[edge_type].time.numpy())
-    rows, time = np.concatenate(found, axis=1), np.concatenate(times)
+    return np.concatenate(found, axis=1), np.concatenate(times)
+
+
+def _withhold_whole(
+    graph: TypedGraph, pair: tuple[str, str], chance: np.random.Generator
+) -> tuple[tuple[str, str], NDArray[np.int64]]:
+    """All interactions (2, W) of a few targets with the source type; edges to other types must tell of them."""
+    rows, _ = _edges(graph, pair)
+    told = np.zeros(graph.vocabulary.size, dtype=bool)
+    for source, relation, target in graph.edge_types:
+        first, second = graph.rows((source, relation, target)).numpy()
+        for kind, other, entities in ((source, target, first), (target, source, second)):
+            if kind == pair[1] and other != pair[0]:
+                told[entities] = True
+    candidates = np.unique(rows[1, told[rows[1]]])
+    count = min(MAX_COLD, int(COLD_SHARE * len(candidates)))
+    chosen = chance.permutation(candidates)[: count if count >= MIN_COLD and pair[0] != pair[1] else 0]
+    return pair, np.unique(rows[:, np.isin(rows[1], chosen)], axis=1)
+
+
+def _withhold(graph: TypedGraph, pair: tuple[str, str], chance: np.random.Generator) -> NDArray[np.int64]:
+    """Edges (2, W) of one pair, whichever way they point, to withhold: about a tenth of each source's, one stays."""
+    rows, time = _edges(graph, pair)
     keys, first = np.unique(rows[0] * graph.vocabulary.size + rows[1], return_inverse=True)
     latest = np.full(len(keys), -np.inf)
     np.maximum.at(latest, first, np.nan_to_num(time, nan=-np.inf))

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch_geometric.data import HeteroData
@@ -52,6 +53,15 @@ class TypedGraph:
         offsets = torch.tensor([[self.vocabulary.block(source).start], [self.vocabulary.block(target).start]])
         index: Tensor = self.data[edge_type].edge_index
         return index + offsets
+
+    def linked(self) -> dict[str, NDArray[np.bool_]]:
+        """For each type that has interactions, which entities (n, bool) interacted with one of it."""
+        found: dict[str, NDArray[np.bool_]] = {}
+        for source, relation, target in self.interaction_types:
+            first, second = self.rows((source, relation, target)).numpy()
+            for kind, rows in ((source, second), (target, first)):
+                found.setdefault(kind, np.zeros(self.vocabulary.size, dtype=bool))[rows] = True
+        return found
 
     def counts(self) -> dict[str, Any]:
         """What the graph holds, for the report."""

@@ -6,7 +6,7 @@ decision to all of them. Learned message passing will start from the same vector
 reads a `Fitted` does not know where they come from.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from lucid.evaluate import HeldOut, Split, best_raw, interacted_rows, ndcg
+from lucid.evaluate import HeldOut, Split, best_raw, cold_scores, interacted_rows, ndcg
 from lucid.graph import LINK, TypedGraph
 from lucid.ingest import Progress
 from lucid.scoring import Calibration, Pair, Parity, Response, Vectors, mask, scaled
@@ -43,6 +43,8 @@ EXPONENTS = (0.0, 0.15, 0.3, 0.4, 0.5, 0.6)
 USUAL_RIDGE, USUAL_EXPONENT = 0.1, 0.5
 """Where the choice of a response begins."""
 RANK_SHARES = (1.0, 0.5, 0.25)
+COLD_RANK_SHARES, COLD_RIDGES = (1.0, 0.5, 0.25, 0.125, 0.0625), (0.03, 0.1, 0.3, 1.0)
+"""What is tried for targets without interactions."""
 MIN_SOURCES = 20
 """A pair with fewer held-out sources takes the response that is usual over all pairs."""
 MIN_STEP = 0.01
@@ -94,18 +96,20 @@ def choose(graph: TypedGraph, held_out: Split, seed: int, progress: Progress) ->
         progress(50 + 15 * number, "decomposing the graph without held-out interactions")
         views.append(_grown(search.decomposed(weights), held_out.train, weights, judge, seed))
     readings = judge.best_readings(views)
+    cold = judge.cold_responses(views, readings)
     usual = _usual([response for view, response in readings.values() if view == 0], len(views[0].values))
     pairs, samples = [], []
     for number, held in enumerate(judge.judged):
         progress(80 + 20 * number / len(judge.judged), f"calibrating {held.source_type} → {held.target_type}")
         view, response = readings.get(held.pair, (0, usual))
-        pair = judge.scale(Pair(*held.pair, view, response, Calibration(1.0, 1.0, 0.0)), views)
+        uncalibrated = Pair(*held.pair, view, response, cold.get(held.pair, response), Calibration(1.0, 1.0, 0.0))
+        pair = judge.scale(uncalibrated, views)
         raw, hits = judge.best_raw(views, pair, held)
         samples.append((pair.calibration.log1p(raw), hits))
         pairs.append(_with_logistic(pair, *samples[-1]))
     pooled = np.concatenate([x for x, _ in samples] or [np.empty(0)])
     pooled_hits = np.concatenate([hits for _, hits in samples] or [np.empty(0, bool)])
-    common = _with_logistic(Pair("", "", 0, usual, Calibration(1.0, 1.0, 0.0)), pooled, pooled_hits)
+    common = _with_logistic(Pair("", "", 0, usual, usual, Calibration(1.0, 1.0, 0.0)), pooled, pooled_hits)
     return Fitted(tuple(views), pairs, common, Choice(settings, usual, search.tried))
 
 
@@ -223,6 +227,7 @@ class _Judge:
         self._vocabulary = held_out.train.vocabulary
         self._interacted = interacted_rows(held_out.train)
         self.judged = [held for held in held_out.choice if len(held.sources)]
+        self._cold = held_out.cold
         self._few = [held.part(_some(len(held.sources))) for held in self.judged]
         self.trust = np.sqrt([len(held.sources) for held in self._few])
         """How much each pair's figure is worth: the noise of a mean falls with the root of how many it is of."""
@@ -258,6 +263,25 @@ class _Judge:
                 found[held.pair] = view, responses[view]
         return found
 
+    def cold_responses(
+        self, views: Sequence[Vectors], readings: Mapping[tuple[str, str], tuple[int, Response]]
+    ) -> dict[tuple[str, str], Response]:
+        """The response for targets without interactions, where the split has some and another than the usual pays.
+
+        They are ranked among themselves.
+        """
+        found = {}
+        for held in self._cold:
+            if held.pair not in readings or len(held.sources) < MIN_SOURCES:
+                continue
+            view, response = readings[held.pair]
+            if response.parity != "none":
+                ranks = {max(1, round(response.rank * share)) for share in COLD_RANK_SHARES}
+                tries = [replace(response, rank=rank, ridge=ridge) for rank in sorted(ranks) for ridge in COLD_RIDGES]
+                judged = [ndcg(*cold_scores(views[view], other, held)) for other in (response, *tries)]
+                found[held.pair] = [response, *tries][_sure_gain(judged)]
+        return found
+
     def _best_response(self, vectors: Vectors, held: HeldOut) -> Response:
         """The best response for one pair, one coordinate after the other."""
         rank = len(vectors.values)
@@ -276,10 +300,7 @@ class _Judge:
         The difference must be twice its standard error over the sources: what comes later is never quite like what was
         withheld, and a setting that has served many data sets is worth more than one that won by chance.
         """
-        present, *others = self._ndcg(vectors, held, [now, *tries])
-        best = int(np.argmax([other.mean() for other in others]))
-        gain = others[best] - present
-        return tries[best] if gain.mean() > SURE * gain.std() / len(gain) ** 0.5 else now
+        return [now, *tries][_sure_gain(self._ndcg(vectors, held, [now, *tries]))]
 
     def _ndcg(self, vectors: Vectors, held: HeldOut, responses: list[Response]) -> list[NDArray[np.float64]]:
         """NDCG of every source of one pair's held-out interactions under each of some responses."""
@@ -303,6 +324,13 @@ class _Judge:
         self, views: Sequence[Vectors], pair: Pair, held: HeldOut
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         return best_raw(views[pair.view], pair, held, self._vocabulary, self._interacted)
+
+
+def _sure_gain(found: list[NDArray[np.float64]]) -> int:
+    """Position of the best NDCG by source, or 0 where its gain over the first may be noise."""
+    best = int(np.argmax([ndcg.mean() for ndcg in found]))
+    gain = found[best] - found[0]
+    return best if gain.mean() > SURE * gain.std() / len(gain) ** 0.5 else 0
 
 
 def _some(count: int) -> NDArray[np.int64]:

@@ -46,14 +46,15 @@ Text is kept for later use; this model does not read it.
 ## Quality on held-out interactions
 
 Sources that nothing was chosen on; the first 10 recommendations; what answers next to popularity and co-occurrence.
+Cold: among targets without interactions only, where metadata or other relations tell of them.
 
-| pair | answered by | NDCG@10 | popularity | co-occurrence | Recall@10 | popularity | co-occurrence | calibration error | sources |
-|---|---|---:|---:|---:|---:|---:|---:|---:|---:|
+| pair | answered by | NDCG@10 | popularity | co-occurrence | Recall@10 | popularity | co-occurrence | cold NDCG@10 | calibration error | sources |
+|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 {% for pair in pairs -%}
 | {{ pair.source_type | cell }} → {{ pair.target_type | cell }} | {{ pair.answered_by }}
 {%- for figure in ("ndcg", "recall") -%}
 {%- for who in ("model", "popularity", "co_occurrence") %} | {{ "%.4f" % pair[who][figure] }}{% endfor -%}
-{%- endfor %} | {{ "%.4f" % pair.calibration_error }} | {{ pair.model.sources }} |
+{%- endfor %} | {{ "%.4f" % pair.cold.ndcg if pair.cold else "" }} | {{ "%.4f" % pair.calibration_error }} | {{ pair.model.sources }} |
 {% endfor %}
 ## Choices
 

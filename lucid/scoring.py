@@ -7,6 +7,7 @@ The score of a source s and a target t is `sum_k f(l_k) v_sk v_tk * (d_t + a)^g`
 normalised typed graph, d the weighted degree and f the response of the pair; see `lucid.model`.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -94,6 +95,8 @@ class Pair:
     view: int
     """Which of the model's decompositions the pair is read in."""
     response: Response
+    cold: Response
+    """For targets that no interaction links to the source type: the graph says less of them, so it is read smoother."""
     calibration: Calibration
 
     def to_json(self) -> dict[str, Any]:
@@ -106,6 +109,7 @@ class Pair:
             raw["target_type"],
             raw["view"],
             Response(**raw["response"]),
+            Response(**raw["cold"]),
             Calibration(**raw["calibration"]),
         )
 
@@ -114,13 +118,15 @@ class Pair:
 class Vectors:
     """Eigenvalues (q), vectors (n, q), weighted degrees (n) of all entities, and the damping a of the degrees.
 
-    `erased` rows are empty and never recommended.
+    `linked` says for each type that has interactions which entities (n, bool) interacted with one of it; `erased` rows
+    are empty and never recommended.
     """
 
     values: Floats
     vectors: Floats
     degrees: Floats
     damping: float
+    linked: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     erased: Rows = field(default_factory=lambda: np.empty(0, np.int64))
 
     def without(self, rows: Rows) -> "Vectors":
@@ -133,21 +139,35 @@ class Vectors:
         """The same with fewer eigenpairs."""
         return replace(self, values=self.values[:rank], vectors=self.vectors[:, :rank])
 
-    def target_factor(self, response: Response, targets: range) -> Floats:
-        """`(d_t + a)^g` of a block of rows."""
-        degrees = self.degrees[targets.start : targets.stop]
+    def target_factor(self, response: Response, targets: range | Rows) -> Floats:
+        """`(d_t + a)^g` of some rows."""
+        degrees = self.degrees[_index(targets)]
         return np.asarray((degrees + max(self.damping, 1e-6)) ** response.exponent, dtype=np.float32)
 
-    def raw_scores(self, response: Response, sources: Rows, targets: range) -> Floats:
-        """Scores before calibration, (sources, targets) float32."""
+    def raw_scores(self, response: Response, sources: Rows, targets: range | Rows) -> Floats:
+        """Scores before calibration under one response, (sources, targets) float32."""
         factor = self.target_factor(response, targets)
         if response.parity == "none":
             return np.tile(factor, (len(sources), 1))
         used = min(response.rank, len(self.values))
         left = self.vectors[sources, :used] * response.weights(self.values)[:used]
-        right = self.vectors[targets.start : targets.stop, :used]
+        right = self.vectors[_index(targets), :used]
         scores: Floats = np.asarray(left @ right.T, dtype=np.float32)
         scores *= factor
+        return scores
+
+    def cold(self, pair: Pair, targets: range) -> NDArray[np.bool_]:
+        """Which of a block of targets are read with the pair's response for cold ones."""
+        linked = self.linked.get(pair.source_type)
+        if linked is None or pair.cold == pair.response:
+            return np.zeros(len(targets), dtype=bool)
+        return ~linked[targets.start : targets.stop]
+
+    def pair_scores(self, pair: Pair, sources: Rows, targets: range) -> Floats:
+        """Scores of a pair before calibration, (sources, targets) float32."""
+        scores, cold = self.raw_scores(pair.response, sources, targets), self.cold(pair, targets)
+        if cold.any():
+            scores[:, cold] = self.raw_scores(pair.cold, sources, np.flatnonzero(cold) + targets.start)
         return scores
 
 
@@ -191,6 +211,10 @@ class Best:
     scores: NDArray[np.float64]
 
 
+def _index(targets: range | Rows) -> slice | Rows:
+    return slice(targets.start, targets.stop) if isinstance(targets, range) else targets
+
+
 def _compress(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """`log1p` for both signs: strictly increasing over all numbers."""
     return np.copysign(np.log1p(np.abs(values)), values)
@@ -210,7 +234,7 @@ def scaled(pair: Pair, vectors: Vectors, vocabulary: Vocabulary, interacted: Int
     """The same pair with the scale of these vectors: the best raw score of a usual source."""
     sources, targets = vocabulary.block(pair.source_type), vocabulary.block(pair.target_type)
     sample = np.unique(np.linspace(sources.start, sources.stop - 1, _SCALE_SOURCES).astype(np.int64))
-    raw = mask(vectors.raw_scores(pair.response, sample, targets), sample, targets, interacted)
+    raw = mask(vectors.pair_scores(pair, sample, targets), sample, targets, interacted)
     best = raw.max(axis=1)
     known = best[best > 0]
     scale = float(np.median(known)) if len(known) else 1.0
@@ -241,7 +265,7 @@ def best_targets(
 def _best_of_block(
     vectors: Vectors, pair: Pair, sources: Rows, targets: range, count: int, interacted: Interacted | None
 ) -> Best:
-    raw = vectors.raw_scores(pair.response, sources, targets)
+    raw = vectors.pair_scores(pair, sources, targets)
     popularity = _popularity(vectors, pair, targets)
     raw += popularity
     mask(raw, sources, targets, interacted)
@@ -255,14 +279,17 @@ def _best_of_block(
     least = np.partition(raw, edge, axis=1)[:, edge].astype(np.float64)
     least = np.minimum(least, pair.calibration.least_raw(pair.calibration.score(least)))
     least -= _ROUNDING * np.maximum(np.abs(least), pair.calibration.scale)
-    used = min(pair.response.rank, len(vectors.values))
-    left = vectors.vectors[sources, :used].astype(np.float64) * pair.response.weights(vectors.values)[:used]
-    factor = vectors.target_factor(pair.response, targets)
+    cold, used = vectors.cold(pair, targets), min(max(pair.response.rank, pair.cold.rank), len(vectors.values))
+    left = vectors.vectors[sources, :used].astype(np.float64)
+    weights, cold_weights = (response.weights(vectors.values)[:used] for response in (pair.response, pair.cold))
+    factor = np.where(cold, vectors.target_factor(pair.cold, targets), vectors.target_factor(pair.response, targets))
     chosen, scores = [], []
     for line in range(len(sources)):
         candidates = np.flatnonzero((raw[line] >= least[line]) & (raw[line] > -np.inf))
         right = vectors.vectors[candidates + targets.start, :used]
-        walks = (right * left[line]).sum(axis=1) if used else np.ones(len(candidates))
+        walks = (right * (left[line] * weights)).sum(axis=1) if used else np.ones(len(candidates))
+        if (cold_candidates := cold[candidates]).any():
+            walks[cold_candidates] = (right[cold_candidates] * (left[line] * cold_weights)).sum(axis=1)
         exact = walks * factor[candidates] + popularity[candidates]
         score = pair.calibration.score(exact)
         order = np.lexsort((candidates, -score))[:count]

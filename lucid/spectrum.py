@@ -89,7 +89,7 @@ def decompose(graph: TypedGraph, weights: Weights, rank: int, seed: int, start: 
         found, first, second = _singular_triplets(block, transposed, rank, basis, warm=start is not None)
         everyone[left[1], : len(found)], everyone[right[1], : len(found)] = first, second
     vectors = everyone[:, : len(found)].contiguous()
-    return Vectors(found.numpy(), vectors.numpy(), degrees.numpy(), weights.damping)
+    return Vectors(found.numpy(), vectors.numpy(), degrees.numpy(), weights.damping, graph.linked())
 
 
 def _eigenpairs(matrix: Tensor, rank: int, basis: Tensor, *, warm: bool) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,25 @@ def board(*, shuffle: int | None = None) -> TypedGraph:
     return TypedGraph(data, Vocabulary(("item", "user"), (0, ITEMS, ITEMS + USERS)))
 
 
+def with_items(items: int) -> TypedGraph:
+    """Users with random items, each of which has one of ten colours as metadata."""
+    chance = np.random.default_rng(0)
+    data = HeteroData()
+    data["colour"].num_nodes, data["item"].num_nodes, data["user"].num_nodes = 10, items, USERS
+    edges = {
+        ("user", "interaction:likes", "item"): np.stack(
+            [np.repeat(np.arange(USERS), 100), chance.integers(0, items, USERS * 100)]
+        ),
+        ("item", "metadata:colour", "colour"): np.stack([np.arange(items), np.arange(items) % 10]),
+    }
+    for kind, index in edges.items():
+        data[kind].edge_index = torch.from_numpy(np.unique(index, axis=1))
+        count = data[kind].edge_index.shape[1]
+        data[kind].time = torch.full((count,), torch.nan, dtype=torch.float64)
+        data[kind].repeats = torch.ones(count, dtype=torch.int64)
+    return TypedGraph(data, Vocabulary(("colour", "item", "user"), (0, 10, 10 + items, 10 + items + USERS)))
+
+
 def quiet(_percent: float, _doing: str) -> None:
     """Progress that nobody watches."""
 
@@ -232,6 +251,22 @@ def test_what_comes_later_never_reaches_what_is_judged_by_it() -> None:
     assert torch.equal(first.train.rows(kind), second.train.rows(kind))
 
 
+def test_some_targets_lose_all_interactions_where_metadata_tells_of_them() -> None:
+    """Whole targets are withheld for the choice of their response, and nothing else is judged by them."""
+    graph = with_items(2000)
+    assert [] == [held for held in split(board(), 0).cold if len(held.sources)]  # nothing tells of those
+
+    parts = split(graph, 0)
+
+    (held,) = (held for held in parts.cold if len(held.sources))
+    left = interacted_rows(parts.train)
+    cold = np.unique(held.targets)
+    assert ("user", "item") == held.pair
+    assert 20 < len(cold) <= 100
+    assert not any(len(left.of(int(row), range(graph.vocabulary.size))) for row in cold)
+    assert not any(np.isin(judged.targets, cold).any() for judged in parts.choice + parts.report)
+
+
 def test_the_fast_metric_equals_the_naive_one() -> None:
     """NDCG and recall agree with a plain loop over random scores."""
     chance = np.random.default_rng(0)
@@ -258,10 +293,13 @@ def random_vectors(entities: int, rank: int) -> Vectors:
         chance.normal(size=(entities, rank)).astype(np.float32),
         chance.integers(0, 50, entities).astype(np.float32),
         3.0,
+        {"a": chance.random(entities) < 0.8},
     )
 
 
-PAIR = Pair("a", "b", 0, Response("signed", 48, 0.1, 0.25), Calibration(2.0, 1.5, -1.0))
+PAIR = Pair(
+    "a", "b", 0, Response("signed", 48, 0.1, 0.25), Response("signed", 12, 0.3, 0.25), Calibration(2.0, 1.5, -1.0)
+)
 
 
 def test_one_source_alone_gets_what_it_gets_among_many() -> None:
@@ -277,13 +315,17 @@ def test_one_source_alone_gets_what_it_gets_among_many() -> None:
 
 
 def test_the_best_targets_are_those_of_a_full_sort() -> None:
-    """The short cut finds what sorting all scores finds, without what was interacted with."""
+    """The short cut finds what sorting all scores finds, without what was interacted with.
+
+    Targets that nothing links to the source type are scored by the response for those.
+    """
     vectors, targets = random_vectors(400, 64), range(400)
     interacted = Interacted.from_edges(400, np.repeat(np.arange(5), 10), np.arange(50) + 100)
 
     best = best_targets(vectors, PAIR, np.arange(5), targets, 15, interacted)
 
-    raw = vectors.raw_scores(PAIR.response, np.arange(5), targets)
+    warm, cold = (vectors.raw_scores(response, np.arange(5), targets) for response in (PAIR.response, PAIR.cold))
+    raw = np.where(vectors.linked["a"], warm, cold)
     for source in range(5):
         forbidden = {source, *interacted.of(source, targets).tolist()}
         ranking = [row for row in np.argsort(-raw[source], kind="stable").tolist() if row not in forbidden][:15]
@@ -292,7 +334,8 @@ def test_the_best_targets_are_those_of_a_full_sort() -> None:
 
 def test_equal_scores_follow_the_ids() -> None:
     """Targets that nothing tells apart come in the order of their rows, which is that of ids."""
-    vectors = replace(random_vectors(50, 4), vectors=np.ones((50, 4), np.float32), degrees=np.ones(50, np.float32))
+    ones = np.ones((50, 4), np.float32)
+    vectors = replace(random_vectors(50, 4), vectors=ones, degrees=ones[:, 0], linked={})
 
     best = best_targets(vectors, PAIR, np.array([0]), range(10, 50), 40, None)
 
@@ -305,6 +348,7 @@ def test_how_many_are_asked_for_changes_nothing_before_the_cut(slope: float) -> 
     vectors = random_vectors(600, 16)
     vectors.vectors[200:] = vectors.vectors[200]  # four hundred targets that nothing tells apart
     vectors.degrees[100:] = 0
+    vectors.linked["a"][200:] = True
     pair = replace(PAIR, calibration=Calibration(2.0, slope, -1.0))
 
     every = best_targets(vectors, pair, np.arange(20), range(600), 600, None)
