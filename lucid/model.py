@@ -25,7 +25,7 @@ START = 1.0, 0.3, 3.0
 """First weight of interactions and of metadata links, and first damping."""
 WEIGHTS = (0.1, 0.3, 1.0)
 
-DAMPINGS = (1.0, 3.0, 10.0, 30.0)
+DAMPINGS = (1.0, 3.0, 10.0)
 MIN_SHARE = 0.02
 """Relations with a smaller share of the edges are weighed together."""
 SEARCH_RANK = 256
