@@ -1,9 +1,8 @@
 """The model: the spectrum of the typed graph and, for every pair of types, how it is read.
 
 How much each relation counts and how much degrees are damped is chosen for all pairs together, with few eigenvectors;
-then, with all of them, the response of each pair. `choose` decides on held-out interactions, `refit` applies the
-decision to all of them. Learned message passing will start from the same vectors and return others in their place: what
-reads a `Fitted` does not know where they come from.
+then, with all of them, the response of each pair, and another for its targets without interactions. `choose` decides on
+held-out interactions, `refit` applies the decision to all of them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +23,6 @@ from lucid.spectrum import Weights, decompose, max_rank
 START = 1.0, 0.3, 3.0
 """First weight of interactions and of metadata links, and first damping."""
 WEIGHTS = (0.1, 0.3, 1.0)
-
 DAMPINGS = (1.0, 3.0, 10.0)
 MIN_SHARE = 0.02
 """Relations with a smaller share of the edges are weighed together."""
