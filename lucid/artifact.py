@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from safetensors.numpy import load_file, save_file
 
 from lucid.disk import fsync, write_text
 from lucid.errors import ModelNotReady, UnknownModel, UnknownVersion
+from lucid.interacted import Interacted, Rows
 from lucid.locks import file_name
 from lucid.schema import format_time
-from lucid.scoring import Interacted, Pair, Rows, Vectors, scaled
+from lucid.scoring import Pair, Scorer, Vectors
 from lucid.vocabulary import Vocabulary
 
 EMBEDDINGS, INTERACTED = "embeddings.safetensors", "interacted.safetensors"
@@ -58,14 +59,25 @@ class Config:
         block = self.vocabulary.block(kind)
         return np.setdiff1d(np.arange(block.start, block.stop, dtype=np.int64), self.erased)
 
-    def pair(self, kinds: tuple[str, str], views: Sequence[Vectors], interacted: Interacted) -> Pair:
-        """Settings of any pair of types; raises UnknownType."""
-        for kind in kinds:
-            self.vocabulary.block(kind)
-        if kinds not in self.pairs:
-            pair = replace(self.common, source_type=kinds[0], target_type=kinds[1])
-            self.pairs[kinds] = scaled(pair, views[pair.view], self.vocabulary, interacted)
-        return self.pairs[kinds]
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that scores any pair of types: the settings, vectors and interactions of one version."""
+
+    config: Config
+    views: tuple[Vectors, ...]
+    interacted: Interacted
+    _scorers: dict[tuple[str, str], Scorer] = field(default_factory=dict)
+
+    def scorer(self, source_type: str, target_type: str) -> Scorer:
+        """What scores a pair, kept for the next time; raises UnknownType."""
+        kinds = source_type, target_type
+        if kinds not in self._scorers:
+            known = self.config.pairs.get(kinds)
+            pair = known or replace(self.config.common, source_type=source_type, target_type=target_type)
+            scorer = Scorer(self.views[pair.view], pair, self.config.vocabulary, self.interacted)
+            self._scorers[kinds] = scorer if known else scorer.scaled()
+        return self._scorers[kinds]
 
 
 def model_folder(home: Path, model_id: str) -> Path:
@@ -111,6 +123,11 @@ def write_interacted(folder: Path, interacted: Interacted) -> None:
 def read_interacted(folder: Path) -> Interacted:
     tensors = load_file(folder / INTERACTED)
     return Interacted(tensors["starts"], tensors["indices"])
+
+
+def read_model(folder: Path) -> Model:
+    config = read_config(folder)
+    return Model(config, read_views(folder, config), read_interacted(folder))
 
 
 def write_config(folder: Path, config: Config) -> None:

@@ -18,10 +18,10 @@ from lucid.catalog import SelectedBatch
 from lucid.errors import TrainingFailed
 from lucid.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Binder, Condition, DataFilters, where
 from lucid.ingest import batch_folder
+from lucid.interacted import Rows
 from lucid.load import ROWS
 from lucid.metadata import METADATA_KEY, METADATA_VALUE, KeyRule, judge_keys, link_entities, read_values
 from lucid.schema import KeyKind
-from lucid.scoring import Rows
 
 
 @dataclass(frozen=True)

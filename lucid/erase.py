@@ -23,10 +23,10 @@ from lucid.catalog import Catalog
 from lucid.disk import aside, take_place
 from lucid.errors import AlreadyTraining, InvalidRequest, ModelNotReady, UnknownModel
 from lucid.ingest import Progress, batch_folder
+from lucid.interacted import Rows
 from lucid.load import REJECTS, ROWS
 from lucid.report import read_report
 from lucid.schema import Erased
-from lucid.scoring import Rows
 from lucid.settings import Settings
 
 _PATIENCE_SECONDS = 24 * 3600

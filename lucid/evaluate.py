@@ -3,8 +3,10 @@
 Choices and the report's figures come from different sources, so what is reported was not chosen on.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +14,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from lucid.cooccurrence import CoOccurrence
 from lucid.graph import TypedGraph
-from lucid.scoring import Floats, Interacted, Pair, Response, Rows, Vectors, mask
-from lucid.vocabulary import Vocabulary
+from lucid.interacted import Interacted, Rows
+from lucid.scoring import AnyFloats, Floats, Pair, Response, Scorer, Vectors, mask
 
 HELD_OUT_SHARE = 0.1
 """Share of each pair's interactions that is withheld from propagation."""
@@ -22,6 +25,8 @@ COLD_SHARE, MAX_COLD, MIN_COLD = 0.05, 300, 10
 """Share of each pair's targets that lose all their interactions with the source type, if other edges tell of them."""
 MAX_SOURCES = 1000
 """Sources at most that a pair is judged by; more change the figures little and cost time."""
+MAX_IMPLIED, MAX_IMPLIED_TRIED = 400, 2000
+"""The same for pairs that no interaction links, and how many are looked at to find these."""
 CALIBRATED = 100
 """Recommendations per source that calibration looks at."""
 CUTOFF = 10
@@ -37,6 +42,8 @@ class HeldOut:
     sources: Rows
     starts: NDArray[np.int64]
     targets: Rows
+    known: Interacted
+    """What a source has already and nobody is judged by."""
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -51,21 +58,26 @@ class HeldOut:
         lists = [self.of(int(place)) for place in places]
         starts = np.concatenate([[0], np.cumsum([len(targets) for targets in lists])]).astype(np.int64)
         targets = np.concatenate(lists) if lists else np.empty(0, np.int64)
-        return HeldOut(self.source_type, self.target_type, self.sources[places], starts, targets)
+        return replace(self, sources=self.sources[places], starts=starts, targets=targets)
+
+    def masked(self, scores: AnyFloats, targets: range) -> AnyFloats:
+        """The scores without, in place, what the sources have already and the sources themselves."""
+        return mask(scores, self.sources, targets, self.known)
 
 
 @dataclass(frozen=True)
 class Split:
-    """`train` lacks the withheld interactions; `choice` and `report` hold them by pair, for different sources.
-
-    `cold` and `cold_report` hold those of targets that keep no interaction with the source type.
-    """
+    """`train` lacks the withheld interactions; `choice` and `report` hold them by pair, for different sources."""
 
     train: TypedGraph
     choice: list[HeldOut]
     report: list[HeldOut]
     cold: list[HeldOut]
     cold_report: list[HeldOut]
+    """Interactions of targets that keep none with the source type."""
+    implied: list[HeldOut]
+    implied_report: list[HeldOut]
+    """Pairs that no interaction links: what sources reach in two steps only over withheld edges."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +129,73 @@ def split(graph: TypedGraph, seed: int) -> Split:
         connected[train.rows(edge_type).numpy().ravel()] = True
     for _, edges in whole:
         cold[edges[1]] = True
+    known = interacted_rows(train)
     warm = [
         held
         for pair, edges in zip(pairs, withheld, strict=True)
-        for held in _both_directions(pair, edges[:, (connected & ~cold)[edges].all(axis=0)])
+        for held in _both_directions(pair, edges[:, (connected & ~cold)[edges].all(axis=0)], known)
     ]
-    whole_targets = [_group(*pair, *edges[:, connected[edges].all(axis=0)]) for pair, edges in whole]
-    return Split(train, *_halves(warm, chance), *_halves(whole_targets, chance))
+    whole_targets = [_group(pair, edges[:, connected[edges].all(axis=0)], known) for pair, edges in whole]
+    implied = _implied(graph, train, connected, chance)
+    return Split(train, *_halves(warm, chance), *_halves(whole_targets, chance), *_halves(implied, chance))
+
+
+def _implied(
+    graph: TypedGraph, train: TypedGraph, connected: NDArray[np.bool_], chance: np.random.Generator
+) -> list[HeldOut]:
+    """For pairs that no interaction links: what some sources reach in two steps, but without the withheld edges do not.
+
+    At least one of the two steps is an interaction.
+    """
+    steps = {either for source, _, target in graph.edge_types for either in ((source, target), (target, source))}
+    direct = {either for pair in graph.pairs for either in (pair, pair[::-1])}
+    found = []
+    for source, target in itertools.permutations(graph.vocabulary.types, 2):
+        middles = [
+            kind
+            for kind in graph.vocabulary.types
+            if {(source, kind), (kind, target)} <= steps and {(source, kind), (kind, target)} & direct
+        ]
+        if not middles or (source, target) in direct:
+            continue
+        block = graph.vocabulary.block(source)
+        rows = np.sort(chance.permutation(np.arange(block.start, block.stop))[:MAX_IMPLIED_TRIED])
+        every, left = (
+            sum(_reached(part, rows, middle, target) for middle in middles).tocoo() for part in (graph, train)
+        )
+        start, size = graph.vocabulary.block(target).start, graph.vocabulary.size
+        pairs, kept = (
+            np.unique(rows[reached.row] * size + reached.col.astype(np.int64) + start) for reached in (every, left)
+        )
+        new = np.setdiff1d(pairs, kept)
+        edges = np.stack([new // size, new % size])[:, connected[new // size] & connected[new % size]]
+        held = _group((source, target), edges, Interacted.from_edges(size, kept // size, kept % size))
+        found.append(held.part(np.sort(chance.permutation(len(held.sources))[:MAX_IMPLIED])))
+    return found
+
+
+def _reached(graph: TypedGraph, rows: Rows, middle: str, target: str) -> sparse.csr_matrix:
+    """How often some rows reach the entities of a type in two steps over another, (rows, targets)."""
+    first = _steps(graph, rows, middle)
+    between = np.unique(first.indices)
+    return first[:, between] @ _steps(graph, between + graph.vocabulary.block(middle).start, target)
+
+
+def _steps(graph: TypedGraph, rows: Rows, target: str) -> sparse.csr_matrix:
+    """Edges of every relation and direction from some rows, sorted, to the entities of a type, (rows, targets)."""
+    block = graph.vocabulary.block(target)
+    chosen = np.zeros(graph.vocabulary.size, dtype=bool)
+    chosen[rows] = True
+    lines, columns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for edge_type in graph.edge_types:
+        if target in (edge_type[0], edge_type[2]):
+            edges = graph.rows(edge_type).numpy()
+            for begin, end in (edges, edges[::-1]):
+                kept = chosen[begin] & (end >= block.start) & (end < block.stop)
+                lines.append(np.searchsorted(rows, begin[kept]))
+                columns.append(end[kept] - block.start)
+    ends = np.concatenate(lines), np.concatenate(columns)
+    return sparse.csr_matrix((np.ones(len(ends[0]), np.float32), ends), shape=(len(rows), len(block)))
 
 
 def _halves(judged: list[HeldOut], chance: np.random.Generator) -> tuple[list[HeldOut], list[HeldOut]]:
@@ -144,7 +216,7 @@ def interacted_rows(graph: TypedGraph) -> Interacted:
     return Interacted.from_edges(graph.vocabulary.size, joined[0], joined[1])
 
 
-def ndcg(scores: Floats | Tensor, held: HeldOut, targets: range) -> NDArray[np.float64]:
+def ndcg(scores: NDArray[Any] | Tensor, held: HeldOut, targets: range) -> NDArray[np.float64]:
     """NDCG of every source; see `measure`."""
     found, wanted = _found(scores, held, targets)
     discount = 1 / np.log2(np.arange(2, found.shape[1] + 2))
@@ -152,7 +224,7 @@ def ndcg(scores: Floats | Tensor, held: HeldOut, targets: range) -> NDArray[np.f
     return np.asarray(found @ discount / ideal)
 
 
-def measure(scores: Floats | Tensor, held: HeldOut, targets: range) -> Quality:
+def measure(scores: NDArray[Any] | Tensor, held: HeldOut, targets: range) -> Quality:
     """Judge scores (sources, targets), masked already, by the withheld targets.
 
     Metrics as in LightGCN's evaluation (He et al. 2020), averaged over the sources.
@@ -166,7 +238,7 @@ def measure(scores: Floats | Tensor, held: HeldOut, targets: range) -> Quality:
     )
 
 
-def _found(scores: Floats | Tensor, held: HeldOut, targets: range) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def _found(scores: NDArray[Any] | Tensor, held: HeldOut, targets: range) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Whether each of the first targets (sources, cutoff) was withheld, and how many were withheld of each source."""
     table = torch.as_tensor(scores)
     best = torch.topk(table, min(CUTOFF, table.shape[1]), dim=1).indices.numpy() + targets.start
@@ -177,38 +249,12 @@ def _found(scores: Floats | Tensor, held: HeldOut, targets: range) -> tuple[NDAr
     return np.isin(lines[:, None] * targets.stop + best, known), wanted
 
 
-def links(interacted: Interacted, vocabulary: Vocabulary, pair: tuple[str, str]) -> sparse.csr_matrix:
-    """Which sources (rows) interacted with which targets (columns) of a pair of types, 1 or nothing."""
-    sources, targets = vocabulary.block(pair[0]), vocabulary.block(pair[1])
-    shape = len(interacted.starts) - 1, len(interacted.starts) - 1
-    ones = np.ones(len(interacted.indices), dtype=np.float32)
-    every = sparse.csr_matrix((ones, interacted.indices, interacted.starts), shape=shape)
-    return every[sources.start : sources.stop, targets.start : targets.stop]
-
-
-def popularity_scores(linked: sparse.csr_matrix, lines: Rows) -> Floats:
-    """The popularity baseline: how many sources interacted with a target, the same for every source."""
-    return np.tile(np.asarray(linked.sum(axis=0), dtype=np.float32), (len(lines), 1))
-
-
-def co_occurrence_scores(linked: sparse.csr_matrix, lines: Rows) -> Floats:
-    """The co-occurrence baseline: cosine of a target's column with those of the source's own (Sarwar et al. 2001).
-
-    `lines` are the sources as rows of `linked`.
-    """
-    sizes = np.maximum(np.asarray(linked.sum(axis=0)).ravel(), 1)
-    cosine = linked @ sparse.diags_array(sizes**-0.5)
-    shared = cosine[lines] @ linked.T  # how alike every source is to these
-    return np.asarray((shared @ cosine).toarray(), dtype=np.float32)
-
-
-def best_raw(
-    vectors: Vectors, pair: Pair, held: HeldOut, vocabulary: Vocabulary, interacted: Interacted
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def best_raw(scorer: Scorer, held: HeldOut) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Raw scores of each source's best targets, flat, and whether each of them was withheld."""
-    block = vocabulary.block(held.target_type)
-    raw = mask(vectors.pair_scores(pair, held.sources, block), held.sources, block, interacted)
-    best = torch.topk(torch.from_numpy(raw), min(CALIBRATED, len(block)), dim=1)
+    block = scorer.targets
+    best = torch.topk(
+        torch.from_numpy(held.masked(scorer.raw(held.sources), block)), min(CALIBRATED, len(block)), dim=1
+    )
     lines = [np.isin(rows + block.start, held.of(line)) for line, rows in enumerate(best.indices.numpy())]
     scores, hits = best.values.numpy().astype(np.float64).ravel(), np.concatenate(lines)
     real = np.isfinite(scores)
@@ -220,18 +266,12 @@ def report_pairs(held_out: Split, views: Sequence[Vectors], pairs: Sequence[Pair
     by_kinds = {(pair.source_type, pair.target_type): pair for pair in pairs}
     interacted = interacted_rows(held_out.train)
     cold = {held.pair: held for held in held_out.cold_report if len(held.sources)}
-    return [
-        _report(
-            held_out.train,
-            views[by_kinds[held.pair].view],
-            by_kinds[held.pair],
-            held,
-            cold.get(held.pair),
-            interacted,
-        )
-        for held in held_out.report
-        if len(held.sources)
-    ]
+    found = []
+    for held in (held for held in held_out.report + held_out.implied_report if len(held.sources)):
+        pair = by_kinds[held.pair]
+        scorer = Scorer(views[pair.view], pair, held_out.train.vocabulary, interacted)
+        found.append(_report(scorer, views[pair.view], held, cold.get(held.pair)))
+    return found
 
 
 def cold_scores(vectors: Vectors, response: Response, held: HeldOut) -> tuple[Floats, HeldOut, range]:
@@ -241,26 +281,29 @@ def cold_scores(vectors: Vectors, response: Response, held: HeldOut) -> tuple[Fl
     return scores, replace(held, targets=np.searchsorted(targets, held.targets)), range(len(targets))
 
 
-def _report(
-    graph: TypedGraph, vectors: Vectors, pair: Pair, held: HeldOut, cold: HeldOut | None, interacted: Interacted
-) -> PairQuality:
-    block = graph.vocabulary.block(held.target_type)
-    raw = mask(vectors.pair_scores(pair, held.sources, block), held.sources, block, interacted)
-    linked = links(interacted, graph.vocabulary, held.pair)
-    lines = held.sources - graph.vocabulary.block(held.source_type).start
-    popular = mask(popularity_scores(linked, lines), held.sources, block, interacted)
-    shared = mask(co_occurrence_scores(linked, lines), held.sources, block, interacted)
-    best, hits = best_raw(vectors, pair, held, graph.vocabulary, interacted)
-    error = calibration_error(pair.calibration.score(best) / 100, hits)
+def _report(scorer: Scorer, vectors: Vectors, held: HeldOut, cold: HeldOut | None) -> PairQuality:
+    pair, block = scorer.pair, scorer.targets
+    best, hits = best_raw(scorer, held)
+    baseline = CoOccurrence(held.known, scorer.vocabulary, held.pair)
+    popular = np.tile(baseline.popularity(), (len(held.sources), 1))
+    shared = baseline.scores(held.sources - scorer.sources.start)
     return PairQuality(
         *held.pair,
-        "popularity" if pair.response.parity == "none" else f"view {pair.view}",
-        measure(raw, held, block),
-        measure(popular, held, block),
-        measure(shared, held, block),
+        answered_by(pair),
+        measure(held.masked(scorer.raw(held.sources), block), held, block),
+        measure(held.masked(popular, block), held, block),
+        measure(held.masked(shared, block), held, block),
         measure(*cold_scores(vectors, pair.cold, cold)) if cold else None,
-        error,
+        calibration_error(pair.calibration.score(best) / 100, hits),
     )
+
+
+def answered_by(pair: Pair) -> str:
+    """What a pair's score is made of, for people."""
+    spectral = "popularity" if pair.response.parity == "none" else f"view {pair.view}"
+    if not pair.blend.share:
+        return spectral
+    return "co-occurrence" if pair.blend.share == 1 else f"{spectral}, {pair.blend.share:.0%} co-occurrence"
 
 
 def calibration_error(predicted: NDArray[np.float64], hits: NDArray[np.bool_], bins: int = 10) -> float:
@@ -331,12 +374,14 @@ def _withhold(graph: TypedGraph, pair: tuple[str, str], chance: np.random.Genera
     return np.stack([sources[chosen], targets[chosen]])
 
 
-def _both_directions(pair: tuple[str, str], edges: NDArray[np.int64]) -> list[HeldOut]:
-    forward = _group(*pair, edges[0], edges[1])
-    return [forward] if pair[0] == pair[1] else [forward, _group(pair[1], pair[0], edges[1], edges[0])]
+def _both_directions(pair: tuple[str, str], edges: NDArray[np.int64], known: Interacted) -> list[HeldOut]:
+    forward = _group(pair, edges, known)
+    return [forward] if pair[0] == pair[1] else [forward, _group(pair[::-1], edges[::-1], known)]
 
 
-def _group(source_type: str, target_type: str, sources: Rows, targets: Rows) -> HeldOut:
+def _group(pair: tuple[str, str], edges: NDArray[np.int64], known: Interacted) -> HeldOut:
+    """Edges (2, E) of a pair by their sources."""
+    sources, targets = edges
     order = np.lexsort((targets, sources))
     rows, starts = np.unique(sources[order], return_index=True)
-    return HeldOut(source_type, target_type, rows, np.append(starts, len(order)), targets[order])
+    return HeldOut(*pair, rows, np.append(starts, len(order)), targets[order], known)

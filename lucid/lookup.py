@@ -17,16 +17,17 @@ import numpy as np
 
 from lucid.artifact import (
     RECOMMENDATIONS,
+    Model,
     find_version,
     live_version,
     read_config,
-    read_interacted,
-    read_views,
+    read_model,
     version_folder,
 )
 from lucid.errors import UnknownSource
+from lucid.interacted import Rows
 from lucid.schema import Recommendation, RecommendationQuery
-from lucid.scoring import Best, Interacted, Rows, Vectors, best_targets
+from lucid.scoring import Best
 
 _SOURCES_AT_ONCE = 1024
 
@@ -97,12 +98,8 @@ class Version:
 
     # Vectors are only read when something is asked that was not computed ahead.
     @cached_property
-    def _views(self) -> tuple[Vectors, ...]:
-        return read_views(self._folder, self._config)
-
-    @cached_property
-    def _interacted(self) -> Interacted:
-        return read_interacted(self._folder)
+    def _model(self) -> Model:
+        return read_model(self._folder)
 
     def recommend(self, query: RecommendationQuery) -> Answer:
         """Answer a query about this version; see `Shelf.recommend`."""
@@ -188,15 +185,8 @@ class Version:
                 np.asarray(found["target_row"], np.int64),
                 np.asarray(found["score"], np.float64),
             )
-        wanted = self._config.pair((source_type, target_type), self._views, self._interacted)
-        return best_targets(
-            self._views[wanted.view],
-            wanted,
-            sources,
-            targets,
-            query.max_recommendations,
-            self._interacted if query.exclude_interacted else None,
-        )
+        scorer = self._model.scorer(source_type, target_type)
+        return scorer.best(sources, query.max_recommendations, exclude_interacted=query.exclude_interacted)
 
     def _entities(self, rows: Rows) -> dict[int, tuple[str, str]]:
         """Id and name by row."""

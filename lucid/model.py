@@ -17,7 +17,7 @@ from scipy.special import expit
 from lucid.evaluate import HeldOut, Split, best_raw, cold_scores, interacted_rows, ndcg
 from lucid.graph import LINK, TypedGraph
 from lucid.ingest import Progress
-from lucid.scoring import Calibration, Pair, Parity, Response, Vectors, mask, scaled
+from lucid.scoring import Blend, Calibration, Pair, Parity, Response, Scorer, Vectors
 from lucid.spectrum import Weights, decompose, max_rank
 
 START = 1.0, 0.3, 3.0
@@ -28,7 +28,7 @@ MIN_SHARE = 0.02
 """Relations with a smaller share of the edges are weighed together."""
 SEARCH_RANK = 256
 SEARCH_SOURCES = 500
-SEARCH_RESPONSES = (0.1,), (0.25, 0.5)
+SEARCH_RESPONSES = (0.1, 1.0), (0.25, 0.5)
 """Ridges and exponents that a choice of weights is judged with."""
 SEARCH_WORK = 1e12
 """Floating-point operations that the search of weights may take; at least the dampings are always tried."""
@@ -36,13 +36,15 @@ GROWTH = 4
 """How many times as many eigenpairs are tried next."""
 PAYS = 0.01
 """Gain in mean log NDCG from the upper half of the eigenpairs for which more are tried."""
-RIDGES = (0.01, 0.03, 0.1, 0.3)
-EXPONENTS = (0.0, 0.15, 0.3, 0.4, 0.5, 0.6)
+RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+EXPONENTS = (0.0, 0.15, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 USUAL_RIDGE, USUAL_EXPONENT = 0.1, 0.5
 """Where the choice of a response begins."""
 RANK_SHARES = (1.0, 0.5, 0.25)
 COLD_RANK_SHARES, COLD_RIDGES = (1.0, 0.5, 0.25, 0.125, 0.0625), (0.03, 0.1, 0.3, 1.0)
 """What is tried for targets without interactions."""
+SHARES = (0.1, 0.25, 0.5, 1.0)
+"""Shares of co-occurrence in a score that are tried where it is affordable."""
 MIN_SOURCES = 20
 """A pair with fewer held-out sources takes the response that is usual over all pairs."""
 MIN_STEP = 0.01
@@ -94,20 +96,22 @@ def choose(graph: TypedGraph, held_out: Split, seed: int, progress: Progress) ->
         progress(50 + 15 * number, "decomposing the graph without held-out interactions")
         views.append(_grown(search.decomposed(weights), held_out.train, weights, judge, seed))
     readings = judge.best_readings(views)
-    cold = judge.cold_responses(views, readings)
     usual = _usual([response for view, response in readings.values() if view == 0], len(views[0].values))
+    readings |= judge.implied_readings(views, usual)
+    cold = judge.cold_responses(views, readings)
     pairs, samples = [], []
-    for number, held in enumerate(judge.judged):
-        progress(80 + 20 * number / len(judge.judged), f"calibrating {held.source_type} → {held.target_type}")
+    judged = judge.judged + judge.implied
+    for number, held in enumerate(judged):
+        progress(80 + 20 * number / len(judged), f"calibrating {held.source_type} → {held.target_type}")
         view, response = readings.get(held.pair, (0, usual))
-        uncalibrated = Pair(*held.pair, view, response, cold.get(held.pair, response), Calibration(1.0, 1.0, 0.0))
-        pair = judge.scale(uncalibrated, views)
-        raw, hits = judge.best_raw(views, pair, held)
-        samples.append((pair.calibration.log1p(raw), hits))
-        pairs.append(_with_logistic(pair, *samples[-1]))
+        plain = Pair(*held.pair, view, response, cold.get(held.pair, response), Blend(), Calibration(1.0, 1.0, 0.0))
+        scorer = judge.blended(plain, views[view], held)
+        raw, hits = best_raw(scorer, held)
+        samples.append((scorer.pair.calibration.log1p(raw), hits))
+        pairs.append(_with_logistic(scorer.pair, *samples[-1]))
     pooled = np.concatenate([x for x, _ in samples] or [np.empty(0)])
     pooled_hits = np.concatenate([hits for _, hits in samples] or [np.empty(0, bool)])
-    common = _with_logistic(Pair("", "", 0, usual, usual, Calibration(1.0, 1.0, 0.0)), pooled, pooled_hits)
+    common = _with_logistic(Pair("", "", 0, usual, usual, Blend(), Calibration(1.0, 1.0, 0.0)), pooled, pooled_hits)
     return Fitted(tuple(views), pairs, common, Choice(settings, usual, search.tried))
 
 
@@ -118,7 +122,7 @@ def refit(graph: TypedGraph, chosen: Fitted, seed: int) -> Fitted:
         for weights, view in zip(chosen.choice.weights, chosen.views, strict=True)
     )
     interacted = interacted_rows(graph)
-    pairs = [scaled(pair, views[pair.view], graph.vocabulary, interacted) for pair in chosen.pairs]
+    pairs = [Scorer(views[pair.view], pair, graph.vocabulary, interacted).scaled().pair for pair in chosen.pairs]
     return Fitted(views, pairs, chosen.common, chosen.choice)
 
 
@@ -165,7 +169,8 @@ class _Search:
         if not unsatisfied.any() or len(self._counts) == 1:  # another damping alone is not worth a second view
             return [first]
         begin = max(self._seen, key=lambda weights: float(self._seen[weights] @ unsatisfied))
-        return [first, self._climb(begin, unsatisfied, self._most)]
+        second = self._climb(begin, unsatisfied, self._most)
+        return [first] if second == first else [first, second]
 
     def decomposed(self, weights: Weights) -> Vectors:
         """Few eigenvectors under some weights, all begun from the same ones, so that none is closer to its end."""
@@ -225,6 +230,7 @@ class _Judge:
         self._vocabulary = held_out.train.vocabulary
         self._interacted = interacted_rows(held_out.train)
         self.judged = [held for held in held_out.choice if len(held.sources)]
+        self.implied = [held for held in held_out.implied if len(held.sources)]
         self._cold = held_out.cold
         self._few = [held.part(_some(len(held.sources))) for held in self.judged]
         self.trust = np.sqrt([len(held.sources) for held in self._few])
@@ -249,17 +255,39 @@ class _Judge:
         return float(self.score(vectors) @ self.trust / max(self.trust.sum(), 1))
 
     def best_readings(self, views: Sequence[Vectors]) -> dict[tuple[str, str], tuple[int, Response]]:
-        """The best view and response for every pair that has enough held-out sources."""
-        found = {}
-        for held in self._few:
-            if len(held.sources) >= MIN_SOURCES:
-                responses = [self._best_response(vectors, held) for vectors in views]
-                figures = [
-                    self._ndcg(views[view], held, [response])[0].mean() for view, response in enumerate(responses)
-                ]
-                view = int(np.argmax(figures))
-                found[held.pair] = view, responses[view]
-        return found
+        """The best view and response for every pair that interactions link and that has enough held-out sources."""
+        starts = [Response(_parities(view)[0], len(view.values), USUAL_RIDGE, USUAL_EXPONENT) for view in views]
+        return {held.pair: self._reading(views, starts, held) for held in self._few if len(held.sources) >= MIN_SOURCES}
+
+    def implied_readings(
+        self, views: Sequence[Vectors], usual: Response
+    ) -> dict[tuple[str, str], tuple[int, Response]]:
+        """The same for pairs that no interaction links."""
+        starts = [replace(usual, rank=len(view.values)) for view in views]
+        return {
+            held.pair: self._reading(views, starts, held) for held in self.implied if len(held.sources) >= MIN_SOURCES
+        }
+
+    def _reading(self, views: Sequence[Vectors], starts: Sequence[Response], held: HeldOut) -> tuple[int, Response]:
+        responses = [self._best_response(view, held, start) for view, start in zip(views, starts, strict=True)]
+        figures = [
+            self._ndcg(view, held, [response])[0].mean() for view, response in zip(views, responses, strict=True)
+        ]
+        view = int(np.argmax(figures))
+        return view, responses[view]
+
+    def blended(self, pair: Pair, vectors: Vectors, held: HeldOut) -> Scorer:
+        """What scores a pair, with the share of co-occurrence that ranks best where that can be told and afforded."""
+        plain = Scorer(vectors, pair, self._vocabulary, self._interacted).scaled()
+        if len(held.sources) < MIN_SOURCES or not plain.may_blend:
+            return plain
+        tries = [
+            Scorer(vectors, replace(pair, blend=Blend(share)), self._vocabulary, self._interacted) for share in SHARES
+        ]
+        scorers = [plain, *(scorer.scaled() for scorer in tries)]
+        few = held.part(_some(len(held.sources)))
+        judged = [ndcg(few.masked(scorer.raw(few.sources), scorer.targets), few, scorer.targets) for scorer in scorers]
+        return scorers[_sure_gain(judged)]
 
     def cold_responses(
         self, views: Sequence[Vectors], readings: Mapping[tuple[str, str], tuple[int, Response]]
@@ -280,11 +308,10 @@ class _Judge:
                 found[held.pair] = [response, *tries][_sure_gain(judged)]
         return found
 
-    def _best_response(self, vectors: Vectors, held: HeldOut) -> Response:
+    def _best_response(self, vectors: Vectors, held: HeldOut, best: Response) -> Response:
         """The best response for one pair, one coordinate after the other."""
         rank = len(vectors.values)
         ranks = sorted({max(1, round(rank * share)) for share in RANK_SHARES}, reverse=True)
-        best = Response(_parities(vectors)[0], rank, USUAL_RIDGE, USUAL_EXPONENT)
         best = self._better(vectors, held, best, [replace(best, parity=parity) for parity in _parities(vectors)])
         best = self._better(vectors, held, best, [replace(best, ridge=ridge) for ridge in RIDGES])
         best = self._better(vectors, held, best, [replace(best, exponent=exponent) for exponent in EXPONENTS])
@@ -304,7 +331,7 @@ class _Judge:
         """NDCG of every source of one pair's held-out interactions under each of some responses."""
         block = self._vocabulary.block(held.target_type)
         blank = np.zeros((len(held.sources), len(block)), dtype=np.float32)
-        forbidden = torch.from_numpy(mask(blank, held.sources, block, self._interacted))
+        forbidden = torch.from_numpy(held.masked(blank, block))
         raw: dict[Response, torch.Tensor] = {}
         found = []
         for response in responses:
@@ -315,20 +342,11 @@ class _Judge:
             found.append(ndcg(torch.addcmul(forbidden, raw[flat], factor), held, block))
         return found
 
-    def scale(self, pair: Pair, views: Sequence[Vectors]) -> Pair:
-        return scaled(pair, views[pair.view], self._vocabulary, self._interacted)
-
-    def best_raw(
-        self, views: Sequence[Vectors], pair: Pair, held: HeldOut
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        return best_raw(views[pair.view], pair, held, self._vocabulary, self._interacted)
-
 
 def _sure_gain(found: list[NDArray[np.float64]]) -> int:
-    """Position of the best NDCG by source, or 0 where its gain over the first may be noise."""
-    best = int(np.argmax([ndcg.mean() for ndcg in found]))
-    gain = found[best] - found[0]
-    return best if gain.mean() > SURE * gain.std() / len(gain) ** 0.5 else 0
+    """Position of the NDCG by source that gains most over the first for sure, or 0 where every gain may be noise."""
+    gains = [ndcg - found[0] for ndcg in found]
+    return int(np.argmax([gain.mean() - SURE * gain.std() / len(gain) ** 0.5 for gain in gains]))
 
 
 def _some(count: int) -> NDArray[np.int64]:

@@ -10,11 +10,11 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from lucid.artifact import ENTITIES, RECOMMENDATIONS, read_config, read_interacted, read_views
+from lucid.artifact import ENTITIES, RECOMMENDATIONS, read_model
 from lucid.disk import aside, take_place
 from lucid.ingest import Progress
+from lucid.interacted import Rows
 from lucid.schema import PrecomputePair
-from lucid.scoring import Rows, best_targets
 
 _SOURCES_AT_ONCE = 4096
 
@@ -24,30 +24,21 @@ def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress
 
     Raises UnknownType where a pair names a type that the model lacks.
     """
-    config, interacted = read_config(folder), read_interacted(folder)
-    views = read_views(folder, config)
-    blocks = {kind: config.vocabulary.block(kind) for pair in pairs for kind in (pair.source_type, pair.target_type)}
-    total = sum(len(blocks[pair.source_type]) for pair in pairs)
+    model = read_model(folder)
+    scorers = [model.scorer(pair.source_type, pair.target_type) for pair in pairs]
+    total = sum(len(scorer.sources) for scorer in scorers)
     new = aside(folder / RECOMMENDATIONS)
     written = done = 0
     with duckdb.connect(str(new)) as connection:
         _write_entities(connection, folder / ENTITIES)
-        for number, asked in enumerate(pairs):
+        for number, (asked, scorer) in enumerate(zip(pairs, scorers, strict=True)):
             connection.execute(
                 "INSERT INTO precomputed VALUES (?, ?, ?, ?)",
                 [number, asked.source_type, asked.target_type, asked.max_recommendations],
             )
-            pair = config.pair((asked.source_type, asked.target_type), views, interacted)
-            for sources in _parts(config.sources(asked.source_type)):
+            for sources in _parts(model.config.sources(asked.source_type)):
                 progress(100 * done / total, f"{asked.source_type} → {asked.target_type}")
-                best = best_targets(
-                    views[pair.view],
-                    pair,
-                    sources,
-                    blocks[asked.target_type],
-                    asked.max_recommendations,
-                    interacted,
-                )
+                best = scorer.best(sources, asked.max_recommendations)
                 rows = pd.DataFrame({"source": best.source_rows, "target": best.target_rows, "score": best.scores})
                 connection.execute(
                     "INSERT INTO recommendations SELECT $pair, source, "

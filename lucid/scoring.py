@@ -1,24 +1,28 @@
 """Scores from vectors: the one place that says how much a target suits a source.
 
-Used ahead of time by `lucid.precompute` and at once by `lucid.lookup`, so both give the same answer. Needs only
-numpy, as the process that answers requests never loads torch.
+Used ahead of time by `lucid.precompute` and at once by `lucid.lookup`, so both give the same answer. Needs no torch,
+as the process that answers requests never loads it.
 
 The score of a source s and a target t is `sum_k f(l_k) v_sk v_tk * (d_t + a)^g`, with l and v the eigenpairs of the
-normalised typed graph, d the weighted degree and f the response of the pair; see `lucid.model`.
+normalised typed graph, d the weighted degree and f the response of the pair; see `lucid.model`. Where that ranks
+better, co-occurrence has a share in it; see `lucid.cooccurrence`.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid.cooccurrence import AFFORDABLE, CoOccurrence
+from lucid.interacted import Interacted, Rows
 from lucid.vocabulary import Vocabulary
 
 Floats = NDArray[np.float32]
-Rows = NDArray[np.int64]
 Parity = Literal["signed", "positive", "none"]
+AnyFloats = TypeVar("AnyFloats", bound=NDArray[Any])
 
 BLOCK_SOURCES = 256
 """Sources scored at a time; bounds memory to this many rows of scores."""
@@ -87,6 +91,15 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Blend:
+    """A raw score is `(1 - share) * spectral + share * scale * co-occurrence`."""
+
+    share: float = 0.0
+    scale: float = 1.0
+    """Brings the co-occurrence that is usual for a first recommendation to the usual spectral score."""
+
+
+@dataclass(frozen=True)
 class Pair:
     """Everything that turns vectors into scores for one pair of types."""
 
@@ -97,6 +110,7 @@ class Pair:
     response: Response
     cold: Response
     """For targets that no interaction links to the source type: the graph says less of them, so it is read smoother."""
+    blend: Blend
     calibration: Calibration
 
     def to_json(self) -> dict[str, Any]:
@@ -110,6 +124,7 @@ class Pair:
             raw["view"],
             Response(**raw["response"]),
             Response(**raw["cold"]),
+            Blend(**raw["blend"]),
             Calibration(**raw["calibration"]),
         )
 
@@ -156,51 +171,6 @@ class Vectors:
         scores *= factor
         return scores
 
-    def cold(self, pair: Pair, targets: range) -> NDArray[np.bool_]:
-        """Which of a block of targets are read with the pair's response for cold ones."""
-        linked = self.linked.get(pair.source_type)
-        if linked is None or pair.cold == pair.response:
-            return np.zeros(len(targets), dtype=bool)
-        return ~linked[targets.start : targets.stop]
-
-    def pair_scores(self, pair: Pair, sources: Rows, targets: range) -> Floats:
-        """Scores of a pair before calibration, (sources, targets) float32."""
-        scores, cold = self.raw_scores(pair.response, sources, targets), self.cold(pair, targets)
-        if cold.any():
-            scores[:, cold] = self.raw_scores(pair.cold, sources, np.flatnonzero(cold) + targets.start)
-        return scores
-
-
-@dataclass(frozen=True)
-class Interacted:
-    """What each entity interacted with, either way: the rows `indices[starts[r]:starts[r + 1]]`, sorted."""
-
-    starts: NDArray[np.int64]
-    indices: NDArray[np.int32]
-
-    def of(self, row: int, targets: range) -> NDArray[np.int64]:
-        """Positions within `targets` of what one row interacted with."""
-        rows = self.indices[self.starts[row] : self.starts[row + 1]]
-        low, high = np.searchsorted(rows, (targets.start, targets.stop))
-        return rows[low:high].astype(np.int64) - targets.start
-
-    @classmethod
-    def from_edges(cls, size: int, sources: Rows, targets: Rows) -> "Interacted":
-        """Build from edges in one direction; both directions are entered, each once."""
-        return cls._of_keys(size, np.unique(np.concatenate([sources * size + targets, targets * size + sources])))
-
-    def without(self, rows: Rows) -> "Interacted":
-        """The same without anything from or to some rows."""
-        size = len(self.starts) - 1
-        sources = np.repeat(np.arange(size, dtype=np.int64), np.diff(self.starts))
-        kept = ~(np.isin(sources, rows) | np.isin(self.indices, rows))
-        return self._of_keys(size, sources[kept] * size + self.indices[kept])
-
-    @classmethod
-    def _of_keys(cls, size: int, keys: Rows) -> "Interacted":
-        starts = np.searchsorted(keys, np.arange(size + 1, dtype=np.int64) * size)
-        return cls(starts, (keys % size).astype(np.int32))
-
 
 @dataclass(frozen=True)
 class Best:
@@ -220,7 +190,7 @@ def _compress(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.copysign(np.log1p(np.abs(values)), values)
 
 
-def mask(scores: Floats, sources: Rows, targets: range, interacted: Interacted | None) -> Floats:
+def mask(scores: AnyFloats, sources: Rows, targets: range, interacted: Interacted | None) -> AnyFloats:
     """Take out, in place, what the sources interacted with and the sources themselves."""
     for line, row in enumerate(sources.tolist()):
         if interacted is not None:
@@ -230,77 +200,137 @@ def mask(scores: Floats, sources: Rows, targets: range, interacted: Interacted |
     return scores
 
 
-def scaled(pair: Pair, vectors: Vectors, vocabulary: Vocabulary, interacted: Interacted) -> Pair:
-    """The same pair with the scale of these vectors: the best raw score of a usual source."""
-    sources, targets = vocabulary.block(pair.source_type), vocabulary.block(pair.target_type)
-    sample = np.unique(np.linspace(sources.start, sources.stop - 1, _SCALE_SOURCES).astype(np.int64))
-    raw = mask(vectors.pair_scores(pair, sample, targets), sample, targets, interacted)
-    best = raw.max(axis=1)
+class Scorer:
+    """Scores the targets of one pair of types; `interacted` is what co-occurrence counts and what may be left out."""
+
+    def __init__(self, vectors: Vectors, pair: Pair, vocabulary: Vocabulary, interacted: Interacted) -> None:
+        self.pair = pair
+        self.sources, self.targets = vocabulary.block(pair.source_type), vocabulary.block(pair.target_type)
+        self._vectors, self.vocabulary, self._interacted = vectors, vocabulary, interacted
+
+    @cached_property
+    def _cold(self) -> NDArray[np.bool_]:
+        """Which targets are read with the response for cold ones."""
+        linked = self._vectors.linked.get(self.pair.source_type)
+        if linked is None or self.pair.cold == self.pair.response:
+            return np.zeros(len(self.targets), dtype=bool)
+        return ~linked[self.targets.start : self.targets.stop]
+
+    @cached_property
+    def _popularity(self) -> Floats:
+        """A small bonus for targets with many edges, which orders them where a source has no edges at all."""
+        degrees = np.log1p(self._vectors.degrees[self.targets.start : self.targets.stop])
+        bonus = _POPULARITY * self.pair.calibration.scale * degrees / max(float(degrees.max(initial=0)), 1e-9)
+        return np.asarray(bonus, np.float32)
+
+    @cached_property
+    def _co_occurrence(self) -> CoOccurrence:
+        return CoOccurrence(self._interacted, self.vocabulary, (self.pair.source_type, self.pair.target_type))
+
+    @property
+    def may_blend(self) -> bool:
+        """Whether co-occurrence is affordable, and there is any."""
+        return 0 < self._co_occurrence.walks <= AFFORDABLE
+
+    def spectral(self, sources: Rows) -> Floats:
+        """What the vectors say, (sources, targets) float32."""
+        scores = self._vectors.raw_scores(self.pair.response, sources, self.targets)
+        if self._cold.any():
+            cold = np.flatnonzero(self._cold) + self.targets.start
+            scores[:, self._cold] = self._vectors.raw_scores(self.pair.cold, sources, cold)
+        return scores
+
+    def co_occurrence(self, sources: Rows) -> NDArray[np.float64]:
+        """What the co-occurrence says, (sources, targets) float64."""
+        return self._co_occurrence.scores(sources - self.sources.start)
+
+    def raw(self, sources: Rows) -> Floats:
+        """Scores before calibration, (sources, targets) float32."""
+        blend = self.pair.blend
+        if not blend.share:
+            return self.spectral(sources)
+        shared = blend.share * blend.scale * self.co_occurrence(sources)
+        return np.asarray(shared + (1 - blend.share) * self.spectral(sources), np.float32)
+
+    def masked(self, sources: Rows) -> Floats:
+        """Raw scores without what is never recommended."""
+        return mask(self.raw(sources), sources, self.targets, self._interacted)
+
+    def scaled(self) -> "Scorer":
+        """The same with the scales of these vectors: the best raw score of a usual source."""
+        sample = np.linspace(self.sources.start, self.sources.stop - 1, _SCALE_SOURCES)
+        sources, blend = np.unique(sample.astype(np.int64)), self.pair.blend
+        if blend.share:
+            spectral = _usual_best(mask(self.spectral(sources), sources, self.targets, self._interacted))
+            shared = _usual_best(mask(self.co_occurrence(sources), sources, self.targets, self._interacted))
+            blend = replace(blend, scale=spectral / shared)
+        unscaled = self._with(replace(self.pair, blend=blend))
+        scale = _usual_best(unscaled.masked(sources))
+        return unscaled._with(replace(unscaled.pair, calibration=replace(self.pair.calibration, scale=scale)))
+
+    def best(self, sources: Rows, count: int, *, exclude_interacted: bool = True) -> Best:
+        """The `count` best targets for each source, score falling, ties in the order of rows, which is that of ids.
+
+        No entity is recommended to itself. The result for a source does not depend on which others are asked with it.
+        """
+        blocks = [
+            self._best_of_block(sources[start : start + BLOCK_SOURCES], count, exclude_interacted)
+            for start in range(0, len(sources), BLOCK_SOURCES)
+        ]
+        if not blocks:
+            return Best(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+        return Best(
+            np.concatenate([block.source_rows for block in blocks]),
+            np.concatenate([block.target_rows for block in blocks]),
+            np.concatenate([block.scores for block in blocks]),
+        )
+
+    def _with(self, pair: Pair) -> "Scorer":
+        return Scorer(self._vectors, pair, self.vocabulary, self._interacted)
+
+    def _best_of_block(self, sources: Rows, count: int, exclude_interacted: bool) -> Best:
+        vectors, pair, targets = self._vectors, self.pair, self.targets
+        spectral, blend = 1 - pair.blend.share, pair.blend
+        shared = blend.share * blend.scale * self.co_occurrence(sources) if blend.share else None
+        raw = self.spectral(sources)
+        if shared is not None:
+            raw *= np.float32(spectral)
+            raw += shared.astype(np.float32)
+        raw += self._popularity
+        mask(raw, sources, targets, self._interacted if exclude_interacted else None)
+        erased = vectors.erased[(vectors.erased >= targets.start) & (vectors.erased < targets.stop)]
+        raw[:, erased - targets.start] = -np.inf
+        # The fast pass only finds candidates: everything that may belong to the best, ties at the edge included. Their
+        # scores are summed again in double precision, each by itself, so that a source gets the same digits and the
+        # same order whatever it is asked with and however many are asked for.
+        edge = max(len(targets) - count, 0)
+        least = np.partition(raw, edge, axis=1)[:, edge].astype(np.float64)
+        least = np.minimum(least, pair.calibration.least_raw(pair.calibration.score(least)))
+        least -= _ROUNDING * np.maximum(np.abs(least), pair.calibration.scale)
+        used = min(max(pair.response.rank, pair.cold.rank), len(vectors.values))
+        left = vectors.vectors[sources, :used].astype(np.float64)
+        weights, cold_weights = (response.weights(vectors.values)[:used] for response in (pair.response, pair.cold))
+        factors = (vectors.target_factor(response, targets) for response in (pair.cold, pair.response))
+        factor = np.where(self._cold, *factors)
+        chosen, scores = [], []
+        for line in range(len(sources)):
+            candidates = np.flatnonzero((raw[line] >= least[line]) & (raw[line] > -np.inf))
+            right = vectors.vectors[candidates + targets.start, :used]
+            walks = (right * (left[line] * weights)).sum(axis=1) if used else np.ones(len(candidates))
+            if (cold := self._cold[candidates]).any():
+                walks[cold] = (right[cold] * (left[line] * cold_weights)).sum(axis=1)
+            exact = spectral * walks * factor[candidates] + self._popularity[candidates]
+            if shared is not None:
+                exact += shared[line, candidates]
+            score = pair.calibration.score(exact)
+            order = np.lexsort((candidates, -score))[:count]
+            chosen.append(candidates[order] + targets.start)
+            scores.append(score[order])
+        return Best(np.repeat(sources, [len(rows) for rows in chosen]), np.concatenate(chosen), np.concatenate(scores))
+
+
+def _usual_best(scores: NDArray[Any]) -> float:
+    """The median over sources of the best score, where there is one."""
+    best = scores.max(axis=1)
     known = best[best > 0]
-    scale = float(np.median(known)) if len(known) else 1.0
-    return replace(pair, calibration=replace(pair.calibration, scale=scale))
-
-
-def best_targets(
-    vectors: Vectors, pair: Pair, sources: Rows, targets: range, count: int, interacted: Interacted | None
-) -> Best:
-    """The `count` best targets for each source, score falling, ties in the order of rows, which is that of ids.
-
-    `interacted` None leaves in what the sources interacted with. No entity is recommended to itself. The result
-    for a source does not depend on which others are asked with it.
-    """
-    blocks = [
-        _best_of_block(vectors, pair, sources[start : start + BLOCK_SOURCES], targets, count, interacted)
-        for start in range(0, len(sources), BLOCK_SOURCES)
-    ]
-    if not blocks:
-        return Best(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    return Best(
-        np.concatenate([block.source_rows for block in blocks]),
-        np.concatenate([block.target_rows for block in blocks]),
-        np.concatenate([block.scores for block in blocks]),
-    )
-
-
-def _best_of_block(
-    vectors: Vectors, pair: Pair, sources: Rows, targets: range, count: int, interacted: Interacted | None
-) -> Best:
-    raw = vectors.pair_scores(pair, sources, targets)
-    popularity = _popularity(vectors, pair, targets)
-    raw += popularity
-    mask(raw, sources, targets, interacted)
-    raw[
-        :, vectors.erased[(vectors.erased >= targets.start) & (vectors.erased < targets.stop)] - targets.start
-    ] = -np.inf
-    # The fast pass only finds candidates: everything that may belong to the best, ties at the edge included. Their
-    # scores are summed again in double precision, each by itself, so that a source gets the same digits and the same
-    # order whatever it is asked with and however many are asked for.
-    edge = max(len(targets) - count, 0)
-    least = np.partition(raw, edge, axis=1)[:, edge].astype(np.float64)
-    least = np.minimum(least, pair.calibration.least_raw(pair.calibration.score(least)))
-    least -= _ROUNDING * np.maximum(np.abs(least), pair.calibration.scale)
-    cold, used = vectors.cold(pair, targets), min(max(pair.response.rank, pair.cold.rank), len(vectors.values))
-    left = vectors.vectors[sources, :used].astype(np.float64)
-    weights, cold_weights = (response.weights(vectors.values)[:used] for response in (pair.response, pair.cold))
-    factor = np.where(cold, vectors.target_factor(pair.cold, targets), vectors.target_factor(pair.response, targets))
-    chosen, scores = [], []
-    for line in range(len(sources)):
-        candidates = np.flatnonzero((raw[line] >= least[line]) & (raw[line] > -np.inf))
-        right = vectors.vectors[candidates + targets.start, :used]
-        walks = (right * (left[line] * weights)).sum(axis=1) if used else np.ones(len(candidates))
-        if (cold_candidates := cold[candidates]).any():
-            walks[cold_candidates] = (right[cold_candidates] * (left[line] * cold_weights)).sum(axis=1)
-        exact = walks * factor[candidates] + popularity[candidates]
-        score = pair.calibration.score(exact)
-        order = np.lexsort((candidates, -score))[:count]
-        chosen.append(candidates[order] + targets.start)
-        scores.append(score[order])
-    return Best(np.repeat(sources, [len(rows) for rows in chosen]), np.concatenate(chosen), np.concatenate(scores))
-
-
-def _popularity(vectors: Vectors, pair: Pair, targets: range) -> Floats:
-    """A small bonus for targets with many edges, which orders them where a source has no edges at all."""
-    degrees = np.log1p(vectors.degrees[targets.start : targets.stop])
-    return np.asarray(
-        _POPULARITY * pair.calibration.scale * degrees / max(float(degrees.max(initial=0)), 1e-9), np.float32
-    )
+    return float(np.median(known)) if len(known) else 1.0

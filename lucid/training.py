@@ -22,12 +22,12 @@ from lucid.catalog import Catalog, TrainingRow
 from lucid.dataset import interactions_among, read_selection, select
 from lucid.errors import AlreadyTraining, InvalidRequest, LucidError
 from lucid.ingest import IsLost, Progress
+from lucid.interacted import Interacted
 from lucid.locks import is_worked_on, working
 from lucid.notify import check_callback_url, deliver_patiently, make_event
 from lucid.precompute import precompute as precompute_pairs
 from lucid.report import read_report, write_report
 from lucid.schema import ModelStatus, PrecomputePair, Stage, TrainingRequest, utc_now
-from lucid.scoring import Interacted
 from lucid.settings import Settings
 
 # torch is imported inside the steps that use it: starting a training from the API must not load it.

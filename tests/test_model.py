@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch_geometric.data import HeteroData
 
-from lucid.artifact import read_config, read_interacted, read_views, version_folder
+from lucid.artifact import read_model, version_folder
+from lucid.cooccurrence import CoOccurrence
 from lucid.evaluate import HeldOut, interacted_rows, measure, split
 from lucid.graph import TypedGraph
+from lucid.interacted import Interacted
 from lucid.model import choose, refit
-from lucid.scoring import Calibration, Interacted, Pair, Response, Vectors, best_targets
+from lucid.scoring import Blend, Calibration, Pair, Response, Scorer, Vectors
 from lucid.spectrum import Weights, decompose
 from lucid.vocabulary import Vocabulary
 from lucid.workspace import Workspace
@@ -117,21 +119,10 @@ def test_an_entity_without_interactions_is_near_its_kin(tmp_path: Path, colour: 
 
 def test_saved_and_loaded_vectors_give_the_same_scores(trained: Workspace) -> None:
     """What was computed ahead at training equals what the stored vectors give."""
-    folder = version_folder(trained.settings.home, "board", 1)
-    config = read_config(folder)
-    views, interacted = read_views(folder, config), read_interacted(folder)
-    block = config.vocabulary.block("user")
+    model = read_model(version_folder(trained.settings.home, "board", 1))
 
     stored = trained.recommend("board", source_type="user", target_type="user", max_recommendations=5)
-    pair = config.pair(("user", "user"), views, interacted)
-    best = best_targets(
-        views[pair.view],
-        pair,
-        np.arange(block.start, block.stop),
-        block,
-        5,
-        interacted,
-    )
+    best = model.scorer("user", "user").best(model.config.sources("user"), 5)
 
     assert stored["score"].tolist() == best.scores.tolist()
 
@@ -273,7 +264,7 @@ def test_the_fast_metric_equals_the_naive_one() -> None:
     scores = chance.random((40, 30)).astype(np.float32)
     lists = [np.sort(chance.permutation(30)[: chance.integers(1, 15)]) + 5 for _ in range(40)]
     starts = np.concatenate([[0], np.cumsum([len(wanted) for wanted in lists])])
-    held = HeldOut("a", "b", np.arange(40), starts, np.concatenate(lists))
+    held = HeldOut("a", "b", np.arange(40), starts, np.concatenate(lists), NOTHING)
 
     ours = measure(scores, held, range(5, 35))
 
@@ -297,18 +288,35 @@ def random_vectors(entities: int, rank: int) -> Vectors:
     )
 
 
+NOTHING = Interacted.from_edges(900, np.empty(0, np.int64), np.empty(0, np.int64))
 PAIR = Pair(
-    "a", "b", 0, Response("signed", 48, 0.1, 0.25), Response("signed", 12, 0.3, 0.25), Calibration(2.0, 1.5, -1.0)
+    "a",
+    "b",
+    0,
+    Response("signed", 48, 0.1, 0.25),
+    Response("signed", 12, 0.3, 0.25),
+    Blend(),
+    Calibration(2.0, 1.5, -1.0),
 )
 
 
-def test_one_source_alone_gets_what_it_gets_among_many() -> None:
-    """Scores and order do not depend on which sources are asked together."""
-    vectors, targets = random_vectors(900, 64), range(100, 900)
-    interacted = Interacted.from_edges(900, np.arange(90), np.arange(100, 190))
+def scorer_of(
+    vectors: Vectors, sources: int, pair: Pair = PAIR, interacted: Interacted = NOTHING, *, share: float = 0.0
+) -> Scorer:
+    """Scores the pair of the first `sources` rows and all others, of which a share is co-occurrence."""
+    vocabulary = Vocabulary(("a", "b"), (0, sources, len(vectors.vectors)))
+    return Scorer(vectors, replace(pair, blend=Blend(share, 2.0)), vocabulary, interacted)
 
-    together = best_targets(vectors, PAIR, np.arange(100), targets, 20, interacted)
-    alone = [best_targets(vectors, PAIR, np.array([source]), targets, 20, interacted) for source in range(100)]
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_one_source_alone_gets_what_it_gets_among_many(share: float) -> None:
+    """Scores and order do not depend on which sources are asked together."""
+    chance = np.random.default_rng(2)
+    interacted = Interacted.from_edges(900, chance.integers(0, 100, 2000), chance.integers(100, 900, 2000))
+    scorer = scorer_of(random_vectors(900, 64), 100, interacted=interacted, share=share)
+
+    together = scorer.best(np.arange(100), 20)
+    alone = [scorer.best(np.array([source]), 20) for source in range(100)]
 
     assert np.array_equal(together.target_rows, np.concatenate([best.target_rows for best in alone]))
     assert np.array_equal(together.scores, np.concatenate([best.scores for best in alone]))
@@ -319,17 +327,35 @@ def test_the_best_targets_are_those_of_a_full_sort() -> None:
 
     Targets that nothing links to the source type are scored by the response for those.
     """
-    vectors, targets = random_vectors(400, 64), range(400)
+    vectors, targets = random_vectors(400, 64), range(5, 400)
     interacted = Interacted.from_edges(400, np.repeat(np.arange(5), 10), np.arange(50) + 100)
 
-    best = best_targets(vectors, PAIR, np.arange(5), targets, 15, interacted)
+    best = scorer_of(vectors, 5, interacted=interacted).best(np.arange(5), 15)
 
     warm, cold = (vectors.raw_scores(response, np.arange(5), targets) for response in (PAIR.response, PAIR.cold))
-    raw = np.where(vectors.linked["a"], warm, cold)
+    raw = np.where(vectors.linked["a"][5:], warm, cold)
     for source in range(5):
-        forbidden = {source, *interacted.of(source, targets).tolist()}
-        ranking = [row for row in np.argsort(-raw[source], kind="stable").tolist() if row not in forbidden][:15]
-        assert ranking == best.target_rows[best.source_rows == source].tolist()
+        forbidden = set(interacted.of(source, targets).tolist())
+        ranking = [place for place in np.argsort(-raw[source], kind="stable").tolist() if place not in forbidden][:15]
+        assert ranking == (best.target_rows[best.source_rows == source] - 5).tolist()
+
+
+def test_co_occurrence_counts_walks_of_three_steps() -> None:
+    """A target scores by the sources that chose it together with the source's own targets, popular ones count less."""
+    #  source 0: targets 3, 4; source 1: 4, 5; source 2: 5, 6
+    interacted = Interacted.from_edges(7, np.array([0, 0, 1, 1, 2, 2]), np.array([3, 4, 4, 5, 5, 6]))
+    counts, root = {3: 1, 4: 2, 5: 2, 6: 1}, 2**-0.5
+    expected = [
+        # To 3 and 4 over source 0 itself, to 4 and 5 over source 1.
+        root * (1 + counts[4] ** -0.5),
+        root * (counts[4] ** -0.5 + 1 / counts[4]) + root / counts[4],
+        root * counts[4] ** -0.5 * counts[5] ** -0.5,
+        0.0,
+    ]
+
+    found = CoOccurrence(interacted, Vocabulary(("a", "b"), (0, 3, 7)), ("a", "b")).scores(np.array([0]))
+
+    assert expected == pytest.approx(found[0].tolist())
 
 
 def test_equal_scores_follow_the_ids() -> None:
@@ -337,7 +363,7 @@ def test_equal_scores_follow_the_ids() -> None:
     ones = np.ones((50, 4), np.float32)
     vectors = replace(random_vectors(50, 4), vectors=ones, degrees=ones[:, 0], linked={})
 
-    best = best_targets(vectors, PAIR, np.array([0]), range(10, 50), 40, None)
+    best = scorer_of(vectors, 10).best(np.array([0]), 40)
 
     assert list(range(10, 50)) == best.target_rows.tolist()
 
@@ -349,12 +375,12 @@ def test_how_many_are_asked_for_changes_nothing_before_the_cut(slope: float) -> 
     vectors.vectors[200:] = vectors.vectors[200]  # four hundred targets that nothing tells apart
     vectors.degrees[100:] = 0
     vectors.linked["a"][200:] = True
-    pair = replace(PAIR, calibration=Calibration(2.0, slope, -1.0))
+    scorer = scorer_of(vectors, 20, replace(PAIR, calibration=Calibration(2.0, slope, -1.0)))
 
-    every = best_targets(vectors, pair, np.arange(20), range(600), 600, None)
+    every = scorer.best(np.arange(20), 580)
 
     for count in (1, 7, 100, 399):
-        some = best_targets(vectors, pair, np.arange(20), range(600), count, None)
+        some = scorer.best(np.arange(20), count)
         for source in range(20):
             mine, all_of_it = some.source_rows == source, every.source_rows == source
             assert every.target_rows[all_of_it][:count].tolist() == some.target_rows[mine].tolist()

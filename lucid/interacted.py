@@ -1,0 +1,39 @@
+"""Who interacted with whom, over all interaction types and both directions; needs no torch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Interacted:
+    """What each entity interacted with, either way: the rows `indices[starts[r]:starts[r + 1]]`, sorted."""
+
+    starts: NDArray[np.int64]
+    indices: NDArray[np.int32]
+
+    def of(self, row: int, targets: range) -> NDArray[np.int64]:
+        """Positions within `targets` of what one row interacted with."""
+        rows = self.indices[self.starts[row] : self.starts[row + 1]]
+        low, high = np.searchsorted(rows, (targets.start, targets.stop))
+        return rows[low:high].astype(np.int64) - targets.start
+
+    @classmethod
+    def from_edges(cls, size: int, sources: Rows, targets: Rows) -> "Interacted":
+        """Build from edges in one direction; both directions are entered, each once."""
+        return cls._of_keys(size, np.unique(np.concatenate([sources * size + targets, targets * size + sources])))
+
+    def without(self, rows: Rows) -> "Interacted":
+        """The same without anything from or to some rows."""
+        size = len(self.starts) - 1
+        sources = np.repeat(np.arange(size, dtype=np.int64), np.diff(self.starts))
+        kept = ~(np.isin(sources, rows) | np.isin(self.indices, rows))
+        return self._of_keys(size, sources[kept] * size + self.indices[kept])
+
+    @classmethod
+    def _of_keys(cls, size: int, keys: Rows) -> "Interacted":
+        starts = np.searchsorted(keys, np.arange(size + 1, dtype=np.int64) * size)
+        return cls(starts, (keys % size).astype(np.int32))
