@@ -75,7 +75,7 @@ class Model:
         if kinds not in self._scorers:
             known = self.config.pairs.get(kinds)
             pair = known or replace(self.config.common, source_type=source_type, target_type=target_type)
-            scorer = Scorer(self.views[pair.view], pair, self.config.vocabulary, self.interacted)
+            scorer = Scorer(self.views, pair, self.config.vocabulary, self.interacted)
             self._scorers[kinds] = scorer if known else scorer.scaled()
         return self._scorers[kinds]
 

@@ -20,7 +20,7 @@ from lucid.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Binder, Condition, 
 from lucid.ingest import batch_folder
 from lucid.interacted import Rows
 from lucid.load import ROWS
-from lucid.metadata import METADATA_KEY, METADATA_VALUE, KeyRule, judge_keys, link_entities, read_values
+from lucid.metadata import METADATA_KEY, METADATA_VALUE, KeyRule, judge_keys, link_entities, link_words, read_values
 from lucid.schema import KeyKind
 
 
@@ -39,7 +39,7 @@ class Selection:
     """Where the selected rows lie and how they came about.
 
     `folder` holds `entities.parquet` (row, id, type, name), sorted by type and id with rows counted from 0;
-    `interactions.parquet` (type, source_row, target_row, timestamp, repeats) and `links.parquet`
+    `interactions.parquet` (type, source_row, target_row, timestamp, repeats), and `links.parquet` and `words.parquet`
     (key, source_row, target_row).
     """
 
@@ -74,6 +74,7 @@ def select(
         steps += _filter_entities(connection, filters.entities)
         keys = judge_keys(connection, metadata_rules)
         link_entities(connection, keys)
+        link_words(connection, keys)
         steps += _read_interactions(connection, home, batches, started, maximum_interaction_age_days, filters)
         _refuse_nothing(steps, batches)
         _write(connection, folder)
@@ -269,13 +270,14 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         "GROUP BY ALL ORDER BY ALL",
         folder / "interactions.parquet",
     )
-    _copy(
-        connection,
-        "SELECT key, s.row AS source_row, t.row AS target_row FROM links "
-        "JOIN numbered s ON s.id = source_id JOIN numbered t ON t.id = target_id "
-        "WHERE s.row <> t.row ORDER BY ALL",
-        folder / "links.parquet",
-    )
+    for table in ("links", "words"):
+        _copy(
+            connection,
+            f"SELECT key, s.row AS source_row, t.row AS target_row FROM {table} "
+            "JOIN numbered s ON s.id = source_id JOIN numbered t ON t.id = target_id "
+            "WHERE s.row <> t.row ORDER BY ALL",
+            folder / f"{table}.parquet",
+        )
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> None:

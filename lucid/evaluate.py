@@ -15,7 +15,7 @@ from scipy import sparse
 from torch import Tensor
 
 from lucid.cooccurrence import CoOccurrence
-from lucid.graph import TypedGraph
+from lucid.graph import TEXT, TypedGraph
 from lucid.interacted import Interacted, Rows
 from lucid.scoring import AnyFloats, Floats, Pair, Response, Scorer, Vectors, mask
 
@@ -147,7 +147,8 @@ def _implied(
 
     At least one of the two steps is an interaction.
     """
-    steps = {either for source, _, target in graph.edge_types for either in ((source, target), (target, source))}
+    told = [edge_type for edge_type in graph.edge_types if not edge_type[1].startswith(TEXT)]
+    steps = {either for source, _, target in told for either in ((source, target), (target, source))}
     direct = {either for pair in graph.pairs for either in (pair, pair[::-1])}
     found = []
     for source, target in itertools.permutations(graph.vocabulary.types, 2):
@@ -269,8 +270,8 @@ def report_pairs(held_out: Split, views: Sequence[Vectors], pairs: Sequence[Pair
     found = []
     for held in (held for held in held_out.report + held_out.implied_report if len(held.sources)):
         pair = by_kinds[held.pair]
-        scorer = Scorer(views[pair.view], pair, held_out.train.vocabulary, interacted)
-        found.append(_report(scorer, views[pair.view], held, cold.get(held.pair)))
+        scorer = Scorer(views, pair, held_out.train.vocabulary, interacted)
+        found.append(_report(scorer, views[pair.cold_view], held, cold.get(held.pair)))
     return found
 
 
@@ -281,7 +282,7 @@ def cold_scores(vectors: Vectors, response: Response, held: HeldOut) -> tuple[Fl
     return scores, replace(held, targets=np.searchsorted(targets, held.targets)), range(len(targets))
 
 
-def _report(scorer: Scorer, vectors: Vectors, held: HeldOut, cold: HeldOut | None) -> PairQuality:
+def _report(scorer: Scorer, cold_vectors: Vectors, held: HeldOut, cold: HeldOut | None) -> PairQuality:
     pair, block = scorer.pair, scorer.targets
     best, hits = best_raw(scorer, held)
     baseline = CoOccurrence(held.known, scorer.vocabulary, held.pair)
@@ -293,7 +294,7 @@ def _report(scorer: Scorer, vectors: Vectors, held: HeldOut, cold: HeldOut | Non
         measure(held.masked(scorer.raw(held.sources), block), held, block),
         measure(held.masked(popular, block), held, block),
         measure(held.masked(shared, block), held, block),
-        measure(*cold_scores(vectors, pair.cold, cold)) if cold else None,
+        measure(*cold_scores(cold_vectors, pair.cold, cold)) if cold else None,
         calibration_error(pair.calibration.score(best) / 100, hits),
     )
 

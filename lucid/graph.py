@@ -22,8 +22,8 @@ from lucid.dataset import Selection
 from lucid.vocabulary import Vocabulary, read_vocabulary
 
 EdgeType = tuple[str, str, str]
-INTERACTION, LINK = "interaction:", "metadata:"
-"""Prefixes of relation names: what was uploaded as interaction, and what metadata says."""
+INTERACTION, LINK, TEXT = "interaction:", "metadata:", "text:"
+"""Prefixes of relation names: what was uploaded as interaction, what metadata says, and words of names and texts."""
 
 
 @dataclass(frozen=True)
@@ -136,26 +136,22 @@ def read_graph(folder: Path) -> TypedGraph:
 
 def _read_edges(folder: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Relation name, source rows, target rows, times and repeats of each interaction type and metadata key."""
+    timed = "type AS name, source_row, target_row, epoch(timestamp)::DOUBLE AS time, repeats"
+    untimed = "key AS name, source_row, target_row, NULL::DOUBLE AS time, 1::BIGINT AS repeats"
     queries = (
-        (
-            INTERACTION,
-            "SELECT type AS name, source_row, target_row, epoch(timestamp)::DOUBLE AS time, repeats "
-            "FROM read_parquet($path) ORDER BY name, source_row, target_row",
-            folder / "interactions.parquet",
-        ),
-        (
-            LINK,
-            "SELECT key AS name, source_row, target_row, NULL::DOUBLE AS time, 1::BIGINT AS repeats "
-            "FROM read_parquet($path) ORDER BY name, source_row, target_row",
-            folder / "links.parquet",
-        ),
+        (INTERACTION, timed, "interactions.parquet"),
+        (LINK, untimed, "links.parquet"),
+        (TEXT, untimed, "words.parquet"),
     )
     with duckdb.connect() as connection:
-        for prefix, query, path in queries:
-            edges = connection.execute(query, {"path": str(path)}).fetch_df()
-            for name, part in edges.groupby("name", sort=True):
+        for prefix, columns, name in queries:
+            edges = connection.execute(
+                f"SELECT {columns} FROM read_parquet($path) ORDER BY ALL",
+                {"path": str(folder / name)},
+            ).fetch_df()
+            for relation, part in edges.groupby("name", sort=True):
                 yield (
-                    prefix + str(name),
+                    prefix + str(relation),
                     part["source_row"].to_numpy(np.int64),
                     part["target_row"].to_numpy(np.int64),
                     part["time"].to_numpy(np.float64, na_value=np.nan),

@@ -25,6 +25,12 @@ URL_SHARE = 0.5
 RANGES = 10
 """Numbers are also cut into about this many ranges with equally many values, each an entity."""
 
+WORD = "word"
+"""Type of the entities that words make."""
+MIN_WORD_LETTERS, MIN_WORD_ENTITIES, MAX_WORD_SHARE, MAX_WORDS = 3, 3, 0.05, 20
+"""Words are at least so long, in at least so many entities of a type and at most this share of them; of one text the
+rarest so many."""
+
 METADATA_KEY = r"regexp_replace(substr(j.fullkey, 3), '\[\d+\]', '', 'g')"
 METADATA_VALUE = r"regexp_replace(j.atom ->> '$', '^\s+|\s+$', '', 'g')"
 """SQL of the flattened key and of the text of a scalar, where `j` is a row of DuckDB's `json_tree`."""
@@ -155,3 +161,42 @@ def link_entities(connection: duckdb.DuckDBPyConnection, rules: list[KeyRule]) -
         INSERT INTO entities (id, type, name)
         SELECT target_id, min(key), arg_min(value, key) FROM links WHERE made
             AND target_id NOT IN (SELECT id FROM entities) GROUP BY target_id""")
+
+
+def link_words(connection: duckdb.DuckDBPyConnection, rules: list[KeyRule]) -> None:
+    """Create `words(source_id, key, target_id)` and add the words of names and of text metadata to `entities`.
+
+    The entity of a word is `word:` and the word in small letters.
+    """
+    connection.execute(
+        """
+        CREATE TABLE words AS
+        WITH texts AS (
+            SELECT id, type, 'name' AS key, name AS text FROM entities e
+            WHERE name <> '' AND NOT EXISTS (SELECT 1 FROM links l WHERE l.made AND l.target_id = e.id)
+            UNION ALL
+            SELECT id, type, key, value FROM metadata_values WHERE list_contains($texts, key)),
+        found AS (
+            SELECT DISTINCT id, type, key, unnest(regexp_extract_all(lower(text), $pattern)) AS word FROM texts),
+        counted AS (
+            SELECT *, count(*) OVER (PARTITION BY type, key, word) AS entities FROM found),
+        telling AS (
+            SELECT * FROM counted
+            WHERE entities >= $least
+                AND entities <= $share * (SELECT count(DISTINCT id) FROM texts t WHERE (t.type, t.key) = (type, key))
+            QUALIFY row_number() OVER (PARTITION BY id, key ORDER BY entities, word) <= $most)
+        SELECT id AS source_id, key, $word || ':' || word AS target_id, word FROM telling""",
+        {
+            "texts": [rule.key for rule in rules if rule.kind == "text"],
+            "pattern": rf"[\p{{L}}\p{{N}}]{{{MIN_WORD_LETTERS},}}",
+            "least": MIN_WORD_ENTITIES,
+            "share": MAX_WORD_SHARE,
+            "most": MAX_WORDS,
+            "word": WORD,
+        },
+    )
+    connection.execute(
+        "INSERT INTO entities (id, type, name) SELECT DISTINCT target_id, $word, word FROM words "
+        "WHERE target_id NOT IN (SELECT id FROM entities)",
+        {"word": WORD},
+    )

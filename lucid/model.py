@@ -15,14 +15,15 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from lucid.evaluate import HeldOut, Split, best_raw, cold_scores, interacted_rows, ndcg
-from lucid.graph import LINK, TypedGraph
+from lucid.graph import INTERACTION, LINK, TEXT, TypedGraph
 from lucid.ingest import Progress
 from lucid.scoring import Blend, Calibration, Pair, Parity, Response, Scorer, Vectors
 from lucid.spectrum import Weights, decompose, max_rank
 
-START = 1.0, 0.3, 3.0
-"""First weight of interactions and of metadata links, and first damping."""
-WEIGHTS = (0.1, 0.3, 1.0)
+START = {INTERACTION: 1.0, LINK: 0.3, TEXT: 0.0}
+"""First weight of each kind of relation: words count only where they help."""
+FIRST_DAMPING = 3.0
+WEIGHTS, TEXT_WEIGHTS = (0.1, 0.3, 1.0), (0.0, 0.3, 1.0)
 DAMPINGS = (1.0, 3.0, 10.0)
 MIN_SHARE = 0.02
 """Relations with a smaller share of the edges are weighed together."""
@@ -98,37 +99,39 @@ def choose(graph: TypedGraph, held_out: Split, seed: int, progress: Progress) ->
     readings = judge.best_readings(views)
     usual = _usual([response for view, response in readings.values() if view == 0], len(views[0].values))
     readings |= judge.implied_readings(views, usual)
-    cold = judge.cold_responses(views, readings)
+    cold = judge.cold_readings(views, readings)
     pairs, samples = [], []
     judged = judge.judged + judge.implied
     for number, held in enumerate(judged):
         progress(80 + 20 * number / len(judged), f"calibrating {held.source_type} → {held.target_type}")
         view, response = readings.get(held.pair, (0, usual))
-        plain = Pair(*held.pair, view, response, cold.get(held.pair, response), Blend(), Calibration(1.0, 1.0, 0.0))
-        scorer = judge.blended(plain, views[view], held)
+        cold_view, cold_response = cold.get(held.pair, (view, response))
+        plain = Pair(*held.pair, view, response, cold_view, cold_response, Blend(), Calibration(1.0, 1.0, 0.0))
+        scorer = judge.blended(plain, views, held)
         raw, hits = best_raw(scorer, held)
         samples.append((scorer.pair.calibration.log1p(raw), hits))
         pairs.append(_with_logistic(scorer.pair, *samples[-1]))
     pooled = np.concatenate([x for x, _ in samples] or [np.empty(0)])
     pooled_hits = np.concatenate([hits for _, hits in samples] or [np.empty(0, bool)])
-    common = _with_logistic(Pair("", "", 0, usual, usual, Blend(), Calibration(1.0, 1.0, 0.0)), pooled, pooled_hits)
+    plain = Pair("", "", 0, usual, 0, usual, Blend(), Calibration(1.0, 1.0, 0.0))
+    common = _with_logistic(plain, pooled, pooled_hits)
     return Fitted(tuple(views), pairs, common, Choice(settings, usual, search.tried))
 
 
 def refit(graph: TypedGraph, chosen: Fitted, seed: int) -> Fitted:
     """The chosen settings on the whole graph."""
     views = tuple(
-        decompose(graph, weights, min(len(view.values), max_rank(graph)), seed, start=view)
+        decompose(graph, weights, min(len(view.values), max_rank(graph, weights)), seed, start=view)
         for weights, view in zip(chosen.choice.weights, chosen.views, strict=True)
     )
     interacted = interacted_rows(graph)
-    pairs = [Scorer(views[pair.view], pair, graph.vocabulary, interacted).scaled().pair for pair in chosen.pairs]
+    pairs = [Scorer(views, pair, graph.vocabulary, interacted).scaled().pair for pair in chosen.pairs]
     return Fitted(views, pairs, chosen.common, chosen.choice)
 
 
 def _grown(vectors: Vectors, train: TypedGraph, weights: Weights, judge: "_Judge", seed: int) -> Vectors:
     """More eigenpairs, as long as the upper half of them improves the ranking."""
-    most = max_rank(train)
+    most = max_rank(train, weights)
     while (rank := len(vectors.values)) < most and judge.mean(vectors) - judge.mean(vectors.leading(rank // 2)) > PAYS:
         larger = decompose(train, weights, min(GROWTH * rank, most), seed, start=vectors)
         if len(larger.values) == rank:  # the graph has no more
@@ -158,8 +161,8 @@ class _Search:
 
     def best(self) -> list[Weights]:
         """One setting, or two of which the second suits some pairs better."""
-        interactions, links, damping = START
-        start = Weights({name: links if name.startswith(LINK) else interactions for name in self._counts}, damping)
+        first_weights = {name: START[name.partition(":")[0] + ":"] for name in self._counts}
+        start = Weights(first_weights, FIRST_DAMPING)
         trust = self._judge.trust
         if not trust.sum():
             return [start]
@@ -174,7 +177,7 @@ class _Search:
 
     def decomposed(self, weights: Weights) -> Vectors:
         """Few eigenvectors under some weights, all begun from the same ones, so that none is closer to its end."""
-        rank = min(SEARCH_RANK, max_rank(self._train))
+        rank = min(SEARCH_RANK, max_rank(self._train, weights))
         if self._first is None:
             self._first = decompose(self._train, weights, rank, self._seed)
         return decompose(self._train, weights, rank, self._seed, start=self._first)
@@ -211,15 +214,16 @@ class _Search:
             return (replace(now, damping=damping) for damping in DAMPINGS)
 
         def of(names: list[str]) -> Callable[[Weights], Iterable[Weights]]:
-            return lambda now: (now.with_relations(names, weight) for weight in WEIGHTS)
+            weights = TEXT_WEIGHTS if names[0].startswith(TEXT) else WEIGHTS
+            return lambda now: (now.with_relations(names, weight) for weight in weights)
 
-        total = sum(self._counts.values())
+        told = {name: count for name, count in self._counts.items() if not name.startswith(TEXT)}
+        total = sum(told.values())
         large = sorted(
-            (name for name, count in self._counts.items() if count >= MIN_SHARE * total),
-            key=lambda name: -self._counts[name],
+            (name for name, count in told.items() if count >= MIN_SHARE * total), key=lambda name: -told[name]
         )
-        small = [name for name in self._counts if name not in large]
-        groups = [[name] for name in large] + ([small] if small else [])
+        small, text = [name for name in told if name not in large], [name for name in self._counts if name not in told]
+        groups = [names for names in (text, *([name] for name in large), small) if names]
         return [dampings, *(of(names) for names in groups if len(groups) > 1)]
 
 
@@ -231,23 +235,23 @@ class _Judge:
         self._interacted = interacted_rows(held_out.train)
         self.judged = [held for held in held_out.choice if len(held.sources)]
         self.implied = [held for held in held_out.implied if len(held.sources)]
-        self._cold = held_out.cold
         self._few = [held.part(_some(len(held.sources))) for held in self.judged]
-        self.trust = np.sqrt([len(held.sources) for held in self._few])
+        self._cold = [held for held in held_out.cold if len(held.sources) >= MIN_SOURCES]
+        self.trust = np.sqrt([len(held.sources) for held in self._few + self._cold])
         """How much each pair's figure is worth: the noise of a mean falls with the root of how many it is of."""
 
     def score(self, vectors: Vectors) -> NDArray[np.float64]:
-        """Logarithm of NDCG of every judged pair, each with the best of a few responses."""
+        """Logarithm of NDCG of every judged pair, then of cold targets, each with the best of a few responses."""
         ridges, exponents = SEARCH_RESPONSES
-        best = []
-        for held in self._few:
-            responses = [
-                Response(parity, len(vectors.values), ridge, exponent)
-                for parity in _parities(vectors)
-                for ridge in ridges
-                for exponent in exponents
-            ]
-            best.append(max(found.mean() for found in self._ndcg(vectors, held, responses)))
+        responses = [
+            Response(parity, len(vectors.values), ridge, exponent)
+            for parity in _parities(vectors)
+            for ridge in ridges
+            for exponent in exponents
+        ]
+        found = [self._ndcg(vectors, held, responses) for held in self._few]
+        found += [[ndcg(*cold_scores(vectors, response, held)) for response in responses] for held in self._cold]
+        best = [max(figures.mean() for figures in tried) for tried in found]
         return np.log(np.array(best, dtype=np.float64) + _NEGLIGIBLE)
 
     def mean(self, vectors: Vectors) -> float:
@@ -276,36 +280,41 @@ class _Judge:
         view = int(np.argmax(figures))
         return view, responses[view]
 
-    def blended(self, pair: Pair, vectors: Vectors, held: HeldOut) -> Scorer:
+    def blended(self, pair: Pair, views: Sequence[Vectors], held: HeldOut) -> Scorer:
         """What scores a pair, with the share of co-occurrence that ranks best where that can be told and afforded."""
-        plain = Scorer(vectors, pair, self._vocabulary, self._interacted).scaled()
+        plain = Scorer(views, pair, self._vocabulary, self._interacted).scaled()
         if len(held.sources) < MIN_SOURCES or not plain.may_blend:
             return plain
         tries = [
-            Scorer(vectors, replace(pair, blend=Blend(share)), self._vocabulary, self._interacted) for share in SHARES
+            Scorer(views, replace(pair, blend=Blend(share)), self._vocabulary, self._interacted) for share in SHARES
         ]
         scorers = [plain, *(scorer.scaled() for scorer in tries)]
         few = held.part(_some(len(held.sources)))
         judged = [ndcg(few.masked(scorer.raw(few.sources), scorer.targets), few, scorer.targets) for scorer in scorers]
         return scorers[_sure_gain(judged)]
 
-    def cold_responses(
+    def cold_readings(
         self, views: Sequence[Vectors], readings: Mapping[tuple[str, str], tuple[int, Response]]
-    ) -> dict[tuple[str, str], Response]:
-        """The response for targets without interactions, where the split has some and another than the usual pays.
+    ) -> dict[tuple[str, str], tuple[int, Response]]:
+        """View and response for targets without interactions, where the split has some and others than the usual pay.
 
         They are ranked among themselves.
         """
         found = {}
         for held in self._cold:
-            if held.pair not in readings or len(held.sources) < MIN_SOURCES:
+            if held.pair not in readings or readings[held.pair][1].parity == "none":
                 continue
-            view, response = readings[held.pair]
-            if response.parity != "none":
-                ranks = {max(1, round(response.rank * share)) for share in COLD_RANK_SHARES}
-                tries = [replace(response, rank=rank, ridge=ridge) for rank in sorted(ranks) for ridge in COLD_RIDGES]
-                judged = [ndcg(*cold_scores(views[view], other, held)) for other in (response, *tries)]
-                found[held.pair] = [response, *tries][_sure_gain(judged)]
+            usual = readings[held.pair]
+            tries = [usual]
+            for number, view in enumerate(views):
+                ranks = {max(1, round(len(view.values) * share)) for share in COLD_RANK_SHARES}
+                tries += [
+                    (number, replace(usual[1], rank=rank, ridge=ridge))
+                    for rank in sorted(ranks)
+                    for ridge in COLD_RIDGES
+                ]
+            judged = [ndcg(*cold_scores(views[view], response, held)) for view, response in tries]
+            found[held.pair] = tries[_sure_gain(judged)]
         return found
 
     def _best_response(self, vectors: Vectors, held: HeldOut, best: Response) -> Response:

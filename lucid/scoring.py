@@ -8,7 +8,7 @@ normalised typed graph, d the weighted degree and f the response of the pair; se
 better, co-occurrence has a share in it; see `lucid.cooccurrence`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -108,6 +108,7 @@ class Pair:
     view: int
     """Which of the model's decompositions the pair is read in."""
     response: Response
+    cold_view: int
     cold: Response
     """For targets that no interaction links to the source type: the graph says less of them, so it is read smoother."""
     blend: Blend
@@ -123,6 +124,7 @@ class Pair:
             raw["target_type"],
             raw["view"],
             Response(**raw["response"]),
+            raw["cold_view"],
             Response(**raw["cold"]),
             Blend(**raw["blend"]),
             Calibration(**raw["calibration"]),
@@ -200,19 +202,40 @@ def mask(scores: AnyFloats, sources: Rows, targets: range, interacted: Interacte
     return scores
 
 
+class _Walks:
+    """The spectral scores of some sources in double precision, each target summed by itself."""
+
+    def __init__(self, vectors: Vectors, response: Response, sources: Rows, targets: range) -> None:
+        self._used = min(response.rank, len(vectors.values))
+        self._left = (
+            vectors.vectors[sources, : self._used].astype(np.float64) * response.weights(vectors.values)[: self._used]
+        )
+        self._vectors, self._start = vectors.vectors, targets.start
+        self._factor = vectors.target_factor(response, targets)
+
+    def of(self, line: int, targets: Rows) -> NDArray[np.float64]:
+        """Scores of some targets, counted from the first of their type, for one of the sources."""
+        if not self._used:
+            return self._factor[targets].astype(np.float64)
+        right = self._vectors[targets + self._start, : self._used]
+        return np.asarray((right * self._left[line]).sum(axis=1) * self._factor[targets])
+
+
 class Scorer:
     """Scores the targets of one pair of types; `interacted` is what co-occurrence counts and what may be left out."""
 
-    def __init__(self, vectors: Vectors, pair: Pair, vocabulary: Vocabulary, interacted: Interacted) -> None:
-        self.pair = pair
+    def __init__(self, views: Sequence[Vectors], pair: Pair, vocabulary: Vocabulary, interacted: Interacted) -> None:
+        self.pair, self.vocabulary = pair, vocabulary
         self.sources, self.targets = vocabulary.block(pair.source_type), vocabulary.block(pair.target_type)
-        self._vectors, self.vocabulary, self._interacted = vectors, vocabulary, interacted
+        self._views, self._interacted = views, interacted
+        self._vectors, self._cold_vectors = views[pair.view], views[pair.cold_view]
 
     @cached_property
     def _cold(self) -> NDArray[np.bool_]:
         """Which targets are read with the response for cold ones."""
         linked = self._vectors.linked.get(self.pair.source_type)
-        if linked is None or self.pair.cold == self.pair.response:
+        same = self.pair.cold_view == self.pair.view and self.pair.cold == self.pair.response
+        if linked is None or same:
             return np.zeros(len(self.targets), dtype=bool)
         return ~linked[self.targets.start : self.targets.stop]
 
@@ -237,7 +260,7 @@ class Scorer:
         scores = self._vectors.raw_scores(self.pair.response, sources, self.targets)
         if self._cold.any():
             cold = np.flatnonzero(self._cold) + self.targets.start
-            scores[:, self._cold] = self._vectors.raw_scores(self.pair.cold, sources, cold)
+            scores[:, self._cold] = self._cold_vectors.raw_scores(self.pair.cold, sources, cold)
         return scores
 
     def co_occurrence(self, sources: Rows) -> NDArray[np.float64]:
@@ -286,7 +309,7 @@ class Scorer:
         )
 
     def _with(self, pair: Pair) -> "Scorer":
-        return Scorer(self._vectors, pair, self.vocabulary, self._interacted)
+        return Scorer(self._views, pair, self.vocabulary, self._interacted)
 
     def _best_of_block(self, sources: Rows, count: int, exclude_interacted: bool) -> Best:
         vectors, pair, targets = self._vectors, self.pair, self.targets
@@ -307,19 +330,15 @@ class Scorer:
         least = np.partition(raw, edge, axis=1)[:, edge].astype(np.float64)
         least = np.minimum(least, pair.calibration.least_raw(pair.calibration.score(least)))
         least -= _ROUNDING * np.maximum(np.abs(least), pair.calibration.scale)
-        used = min(max(pair.response.rank, pair.cold.rank), len(vectors.values))
-        left = vectors.vectors[sources, :used].astype(np.float64)
-        weights, cold_weights = (response.weights(vectors.values)[:used] for response in (pair.response, pair.cold))
-        factors = (vectors.target_factor(response, targets) for response in (pair.cold, pair.response))
-        factor = np.where(self._cold, *factors)
+        warm = _Walks(vectors, pair.response, sources, targets)
+        cold = _Walks(self._cold_vectors, pair.cold, sources, targets)
         chosen, scores = [], []
         for line in range(len(sources)):
             candidates = np.flatnonzero((raw[line] >= least[line]) & (raw[line] > -np.inf))
-            right = vectors.vectors[candidates + targets.start, :used]
-            walks = (right * (left[line] * weights)).sum(axis=1) if used else np.ones(len(candidates))
-            if (cold := self._cold[candidates]).any():
-                walks[cold] = (right[cold] * (left[line] * cold_weights)).sum(axis=1)
-            exact = spectral * walks * factor[candidates] + self._popularity[candidates]
+            exact = warm.of(line, candidates)
+            if (is_cold := self._cold[candidates]).any():
+                exact[is_cold] = cold.of(line, candidates[is_cold])
+            exact = spectral * exact + self._popularity[candidates]
             if shared is not None:
                 exact += shared[line, candidates]
             score = pair.calibration.score(exact)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lucid.graph import TypedGraph
+from lucid.graph import EdgeType, TypedGraph
 from lucid.scoring import Vectors
 
 ROUNDS = 4
@@ -37,7 +37,10 @@ MAX_WORK = 3e12
 
 @dataclass(frozen=True)
 class Weights:
-    """How much the edges of each relation count (1 where it is not named), and the damping a of the degrees."""
+    """How much the edges of each relation count (1 where it is not named), and the damping a of the degrees.
+
+    With a weight of 0 a relation is left out.
+    """
 
     relations: Mapping[str, float]
     damping: float
@@ -45,15 +48,20 @@ class Weights:
     def __hash__(self) -> int:
         return hash((*sorted(self.relations.items()), self.damping))
 
+    def used(self, graph: TypedGraph) -> list[tuple[EdgeType, float]]:
+        """Edge types that count at all, and how much."""
+        weighted = [(edge_type, self.relations.get(edge_type[1], 1.0)) for edge_type in graph.edge_types]
+        return [(edge_type, weight) for edge_type, weight in weighted if weight > 0]
+
     def with_relations(self, names: Iterable[str], weight: float) -> "Weights":
         """The same with another weight for some relations."""
         return replace(self, relations={**self.relations, **dict.fromkeys(names, weight)})
 
 
-def max_rank(graph: TypedGraph) -> int:
+def max_rank(graph: TypedGraph, weights: Weights) -> int:
     """Eigenpairs at most, so that vectors fit in memory and the iteration ends in a minute or so."""
-    connected = _connected(graph)
-    sides = _sides(graph)
+    connected = _connected(graph, weights)
+    sides = _sides(graph, weights)
     size, most = int(connected.sum()), 2 * MAX_RANK
     if sides is not None:
         size, most = min(int((connected & (sides == side)).sum()) for side in (0, 1)), MAX_RANK
@@ -68,7 +76,7 @@ def decompose(graph: TypedGraph, weights: Weights, rank: int, seed: int, start: 
     size; `start` are vectors of nearly the same graph, which save rounds.
     """
     rows, values, degrees = _normalised(graph, weights)
-    sides = _sides(graph)
+    sides = _sides(graph, weights)
     everyone = torch.zeros(graph.vocabulary.size, rank)
     generator = torch.Generator().manual_seed(seed)
     if sides is None:
@@ -157,15 +165,15 @@ def _start(start: Vectors | None, rows: Tensor, rank: int, generator: torch.Gene
 def _normalised(graph: TypedGraph, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
     """Edges in both directions (2, 2E), their normalised weights, and the weighted degrees (n) of all entities."""
     edges, given = [], []
-    for edge_type in graph.edge_types:
+    for edge_type, weight in weights.used(graph):
         rows = graph.rows(edge_type)
         edges.append(rows)
-        given.append(torch.full((rows.shape[1],), weights.relations.get(edge_type[1], 1.0)))
+        given.append(torch.full((rows.shape[1],), weight))
     joined = torch.cat(edges, dim=1)
-    rows, weight = torch.cat([joined, joined.flip(0)], dim=1), torch.cat(given).repeat(2)
-    degrees = torch.zeros(graph.vocabulary.size).index_add_(0, rows[0], weight)
+    rows, values = torch.cat([joined, joined.flip(0)], dim=1), torch.cat(given).repeat(2)
+    degrees = torch.zeros(graph.vocabulary.size).index_add_(0, rows[0], values)
     damped = (degrees + weights.damping).rsqrt()
-    return rows, weight * damped[rows[0]] * damped[rows[1]], degrees
+    return rows, values * damped[rows[0]] * damped[rows[1]], degrees
 
 
 def _sparse(index: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -180,19 +188,19 @@ def _numbering(chosen: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cumsum(chosen, 0) - 1, torch.nonzero(chosen).flatten()
 
 
-def _connected(graph: TypedGraph) -> Tensor:
+def _connected(graph: TypedGraph, weights: Weights) -> Tensor:
     """Whether an entity has any edge, (n) bool; the others would only take time and memory."""
     connected = torch.zeros(graph.vocabulary.size, dtype=torch.bool)
-    for edge_type in graph.edge_types:
+    for edge_type, _ in weights.used(graph):
         connected[graph.rows(edge_type).flatten()] = True
     return connected
 
 
-def _sides(graph: TypedGraph) -> Tensor | None:
+def _sides(graph: TypedGraph, weights: Weights) -> Tensor | None:
     """0 or 1 for every entity, (n), so that edges only link across; None where the types allow no such division."""
     side: dict[str, int] = {}
     neighbours: dict[str, set[str]] = {kind: set() for kind in graph.vocabulary.types}
-    for source, _, target in graph.edge_types:
+    for (source, _, target), _ in weights.used(graph):
         neighbours[source].add(target)
         neighbours[target].add(source)
     for first in graph.vocabulary.types:

@@ -294,6 +294,7 @@ PAIR = Pair(
     "b",
     0,
     Response("signed", 48, 0.1, 0.25),
+    0,
     Response("signed", 12, 0.3, 0.25),
     Blend(),
     Calibration(2.0, 1.5, -1.0),
@@ -305,7 +306,7 @@ def scorer_of(
 ) -> Scorer:
     """Scores the pair of the first `sources` rows and all others, of which a share is co-occurrence."""
     vocabulary = Vocabulary(("a", "b"), (0, sources, len(vectors.vectors)))
-    return Scorer(vectors, replace(pair, blend=Blend(share, 2.0)), vocabulary, interacted)
+    return Scorer([vectors], replace(pair, blend=Blend(share, 2.0)), vocabulary, interacted)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
