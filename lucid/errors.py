@@ -47,6 +47,10 @@ class UnknownBatch(LucidError):
     code = "unknown_batch"
 
 
+class UnknownKey(LucidError):
+    code = "unknown_key"
+
+
 class UnknownSource(LucidError):
     code = "unknown_source"
 
