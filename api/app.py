@@ -11,7 +11,9 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.auth import KeyRing
+from api.auth import BASE, check_routes, describe_keys
+from api.keyring import KeyRing
+from api.metrics import Measured, Metrics
 from api.problems import Problem, add_error_handlers
 from api.routes import data_batch, entities, health, models, recommended_items
 from api.runs import Runs
@@ -21,7 +23,6 @@ from lucid.errors import LucidError
 from lucid.lookup import Shelf
 from lucid.settings import Settings, load_settings
 
-BASE = "/v1/recommender"
 SWEEP_SECONDS = 10
 _log = logging.getLogger("lucid.api")
 
@@ -32,11 +33,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(_sweep_again_and_again(settings, app.state.runs))
+        keys: KeyRing = app.state.keys
+        background = (
+            asyncio.create_task(_sweep_again_and_again(settings, app.state.runs)),
+            asyncio.create_task(keys.keep_up()),
+        )
         yield
-        sweeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await sweeping
+        for task in background:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await keys.record_uses()
         await app.state.runs.close()
 
     # The documentation pages come from here too: a self-hosted service may have no way to the Internet.
@@ -50,14 +57,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.catalog = Catalog(settings.home)
-    app.state.keys = KeyRing(app.state.catalog)
+    app.state.keys = KeyRing(app.state.catalog, settings.rate_limit)
     app.state.shelf = Shelf(settings.home)
     app.state.runs = Runs(settings)
+    app.state.readiness = health.Readiness(app.state.catalog, app.state.runs)
+    app.state.metrics = Metrics()
     add_error_handlers(app)
     answers: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem, "content": {"application/problem+json": {}}}}
     for routes in (data_batch.router, entities.router, models.router, recommended_items.router):
         app.include_router(routes, prefix=BASE, responses=answers)
     app.include_router(health.router)
+    check_routes(app)
+    describe_keys(app)
+    app.state.metrics.know_routes(app)
+    app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(Aliases)
     return app
 

@@ -1,74 +1,106 @@
-"""API keys and scopes: who may call what."""
+"""Who may call what: the one table of scopes, and the routes that ask for a key before they read a request."""
 
-import hmac
-import threading
-import time
-from typing import Annotated, Any
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
 
-from fastapi import Depends, Request, Security
-from fastapi.security import APIKeyHeader
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.exceptions import HTTPException
 
-from lucid.catalog import ApiKey, Catalog
-from lucid.errors import Forbidden, LucidError, Unauthorized
-from lucid.keys import Scope, hash_secret
+from lucid.keys import Scope
 
-_header = APIKeyHeader(name="apikey", auto_error=False, description="Key made by `lucid keys create`.")
-REFRESH_SECONDS = 5.0
-"""A key that was made or revoked elsewhere counts after this time at the latest; a new one at once."""
+BASE = "/v1/recommender"
 
+SCOPES: dict[tuple[str, str], Scope] = {
+    ("POST", "/data_batch"): "data:write",
+    ("GET", "/data_batch"): "data:read",
+    ("PATCH", "/data_batch"): "data:write",
+    ("DELETE", "/data_batch"): "data:write",
+    ("GET", "/data_batch/{batch_id}/errors"): "data:read",
+    ("POST", "/train"): "train",
+    ("GET", "/status"): "train",
+    ("POST", "/recommended_items"): "recommend",
+    ("GET", "/recommended_items"): "recommend",
+    ("DELETE", "/entities"): "admin",
+}
+"""The scope that each call below `BASE` needs. No scope stands for another, `admin` neither: it is for what reaches
+into batches and models at once and cannot be undone."""
 
-class KeyRing:
-    """The keys of the catalog, kept in memory so that answering does not open the catalog."""
+OPEN = {
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/docs/oauth2-redirect",
+    "/redoc",
+    "/static-offline-docs",
+}
+"""What needs no key."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self._keys: list[ApiKey] = []
-        self._read_at = float("-inf")
-        self._seen = 0
-        self._reading = threading.Lock()
+_SCHEME = {"type": "apiKey", "in": "header", "name": "apikey", "description": "Key made by `lucid keys create`."}
 
-    def check(self, secret: str | None, scope: Scope) -> None:
-        """Raise Unauthorized for a missing or wrong key, Forbidden where it lacks the scope."""
-        if not secret:
-            raise Unauthorized("no API key: send it in the header 'apikey'")
-        key = self._find(secret)
-        if scope not in key.scopes:
-            raise Forbidden(f"this key lacks the scope {scope!r}; it has {', '.join(key.scopes)}")
-
-    def _find(self, secret: str) -> ApiKey:
-        if time.monotonic() - self._read_at > REFRESH_SECONDS:
-            self._read()
-        found = self._matching(secret)
-        if found is None and self._changed() != self._seen:  # it may have been made a moment ago
-            self._read()
-            found = self._matching(secret)
-        if found is None:
-            raise Unauthorized("unknown API key; make one with: lucid keys create")
-        return found
-
-    def _matching(self, secret: str) -> ApiKey | None:
-        digest = hash_secret(secret)
-        matches = [key for key in self._keys if hmac.compare_digest(key.hash, digest)]
-        return matches[0] if matches else None
-
-    def _changed(self) -> int:
-        """When the catalog was last written."""
-        return self._catalog.path.stat().st_mtime_ns
-
-    def _read(self) -> None:
-        with self._reading:
-            self._read_at, seen = time.monotonic(), self._changed()
-            try:
-                self._keys, self._seen = self._catalog.keys(), seen
-            except LucidError:
-                if not self._keys:  # the catalog is busy: the keys known so far go on
-                    raise
+MAX_BODY_BYTES = 10_000_000
+"""Largest body of a call; uploads have limits of their own."""
 
 
-def needs(scope: Scope) -> Any:
-    """A dependency that lets a request pass if its key has the scope."""
+class Guarded(APIRoute):
+    """A route that asks for the key first: a stranger's request is neither read nor checked.
 
-    def check(request: Request, apikey: Annotated[str | None, Security(_header)] = None) -> None:
-        request.app.state.keys.check(apikey, scope)
+    Raises LookupError when it is made and `SCOPES` does not know it.
+    """
 
-    return Depends(check)
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        (scope,) = {_scope_of(method, self.path) for method in self.methods or ()}
+
+        async def guarded(request: Request) -> Response:
+            await request.app.state.keys.admit(request.headers.get("apikey"), scope)
+            return await handle(_Bounded(request.scope, request.receive))
+
+        return guarded
+
+
+class _Bounded(Request):
+    """A request whose body is only taken into memory up to a limit."""
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            received = bytearray()
+            async with aclosing(self.stream()) as stream:
+                async for chunk in stream:
+                    received += chunk
+                    if len(received) > MAX_BODY_BYTES:
+                        limit = f"{MAX_BODY_BYTES:,} bytes"
+                        raise HTTPException(413, f"the body is larger than {limit}; send several calls")
+            self._body = bytes(received)
+        return self._body
+
+
+def check_routes(app: FastAPI) -> None:
+    """Raise LookupError for a route that is neither guarded nor listed as open."""
+    for route in iter_route_contexts(app.routes):
+        if not isinstance(route.original_route, Guarded) and route.path not in OPEN:
+            raise LookupError(f"{route.path} is neither guarded nor in api.auth.OPEN")
+
+
+def describe_keys(app: FastAPI) -> None:
+    """Let the OpenAPI description say which scope of a key every call needs."""
+    describe = app.openapi
+
+    def described() -> dict[str, Any]:
+        schema = describe()
+        schema["components"]["securitySchemes"] = {"apikey": _SCHEME}
+        for (method, path), scope in SCOPES.items():
+            schema["paths"][BASE + path][method.lower()]["security"] = [{"apikey": [scope]}]
+        return schema
+
+    app.openapi = described  # type: ignore[method-assign]  # FastAPI's own way to extend it
+
+
+def _scope_of(method: str, path: str) -> Scope:
+    if (method, path) not in SCOPES:
+        raise LookupError(f"{method} {path} is not in api.auth.SCOPES")
+    return SCOPES[method, path]

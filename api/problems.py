@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details: the one table of statuses, and what turns errors into answers."""
+"""Errors as RFC 9457 problem details: the tables of statuses and codes, and what turns errors into answers."""
 
 import logging
 from http import HTTPStatus
@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from api.auth import SCOPES
 from lucid import errors
 from lucid.schema import ModelStatus
 
@@ -26,9 +27,18 @@ STATUS: dict[type[errors.LucidError], int] = {
     errors.AlreadyTraining: 409,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
+    errors.TooManyRequests: 429,
     errors.Unavailable: 503,
 }
-_TOO_BIG = 413
+"""What each error answers; one that is not here was not expected by the API, and answers 500."""
+
+STATUS_OF_CODE = {"too_big": 413, "import_stopped": 500}
+"""Codes whose status is another than that of their error."""
+
+HTTP_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_big"}
+"""Codes of what the web framework refuses."""
+
+INTERNAL_ERROR = "internal_error"
 _log = logging.getLogger("lucid.api")
 
 
@@ -47,7 +57,7 @@ class Problem(BaseModel):
 def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
     """An error answer."""
     body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, code=code, **more)
-    headers = {"WWW-Authenticate": "apikey"} if status == 401 else {"Retry-After": "5"} if status == 503 else None
+    headers = {401: {"WWW-Authenticate": "apikey"}, 503: {"Retry-After": "5"}}.get(status)
     return JSONResponse(
         body.model_dump(mode="json", exclude_none=True), status, headers=headers, media_type="application/problem+json"
     )
@@ -63,32 +73,52 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def _lucid_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.LucidError)
-    status = _TOO_BIG if error.code == "too_big" else STATUS.get(type(error), 500)
+    if type(error) not in STATUS:
+        raise error
+    if isinstance(error, errors.Unavailable):  # its message names files and addresses, which are for the operator
+        _log.warning("%s %s: %s", request.method, request.url.path, error.message)
+        return problem(503, error.code, "a part of the service that this call needs does not answer now; try again")
     training = None
     if isinstance(error, errors.ModelNotReady):
         training = request.app.state.catalog.training(error.model_id).status
-    return problem(status, error.code, error.message, training=training)
+    status = STATUS_OF_CODE.get(error.code, STATUS[type(error)])
+    answer = problem(status, error.code, error.message, training=training)
+    if isinstance(error, errors.TooManyRequests):
+        answer.headers["Retry-After"] = str(error.retry_after)
+    return answer
 
 
 def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    fields = [
-        # The first place says where the value came from: body, query, path or header.
-        {"field": ".".join(str(place) for place in detail["loc"][1:]), "message": detail["msg"]}
-        for detail in error.errors()
-    ]
+    fields = [_field(detail) for detail in error.errors()]
     detail = "; ".join(f"{field['field']}: {field['message']}".removeprefix(": ") for field in fields)
     return problem(422, "invalid_request", detail, errors=fields)
 
 
-def _http_error(_request: Request, error: Exception) -> JSONResponse:
+def _field(detail: dict[str, Any]) -> dict[str, str]:
+    """Which value is wrong, and how; the field is empty where the values do not fit each other."""
+    if detail["type"] == "json_invalid":  # its place is a position in the text
+        return {"field": "", "message": f"not JSON at position {detail['loc'][-1]}: {detail['ctx']['error']}"}
+    # The first place says where the value came from: body, query, path or header.
+    return {"field": ".".join(str(place) for place in detail["loc"][1:]), "message": detail["msg"]}
+
+
+def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    code = HTTP_CODES.get(error.status_code, "bad_request" if error.status_code < 500 else INTERNAL_ERROR)
     answer = problem(error.status_code, code, str(error.detail))
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:
+        answer.headers["Allow"] = _allowed(request) or answer.headers.get("Allow", "GET, HEAD")
     return answer
 
 
-def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem(500, "internal_error", "something went wrong on our side; the operator finds it in the log")
+def _allowed(request: Request) -> str:
+    """The methods of a guarded path; the framework names those of one route only, though others may share its path."""
+    path = getattr(request.scope.get("route"), "path", None)
+    return ", ".join(method for method, known in SCOPES if known == path)
+
+
+def _unexpected(request: Request, _error: Exception) -> JSONResponse:
+    _log.error("%s %s failed", request.method, request.url.path)  # the server logs the traceback
+    return problem(500, INTERNAL_ERROR, "something went wrong on our side; the operator finds it in the log")

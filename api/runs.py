@@ -73,6 +73,14 @@ class Runs:
             return taken < self._started or utc_now() - taken > _PATIENCE
         return utc_now() - taken > _FOREIGN_PATIENCE
 
+    async def answer(self, patience_seconds: float) -> bool:
+        """Whether the Prefect server answers."""
+        try:
+            response = await self._client.get("/health", timeout=patience_seconds)
+        except httpx.HTTPError:
+            return False
+        return response.is_success
+
     async def close(self) -> None:
         await self._client.aclose()
 

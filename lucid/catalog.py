@@ -7,7 +7,7 @@ Bulk data never comes here.
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ import duckdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from lucid.disk import aside, take_place
-from lucid.errors import AlreadyTraining, InvalidRequest, Unavailable, UnknownBatch, UnknownModel
+from lucid.errors import AlreadyTraining, InvalidRequest, Unavailable, UnknownBatch, UnknownKey, UnknownModel
 from lucid.schema import Batch, LoadedFile, ModelStatus, RunStatus, Stage
 
 LOCK_DEADLINE_SECONDS = 30.0
@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS trainings (
     flow_run_id VARCHAR, flow_run_url VARCHAR);
 CREATE TABLE IF NOT EXISTS api_keys (
     key_id VARCHAR, name VARCHAR, hash VARCHAR, scopes VARCHAR[], created TIMESTAMPTZ);
+ALTER TABLE api_keys ADD COLUMN IF NOT EXISTS last_used TIMESTAMPTZ;
 CREATE TABLE IF NOT EXISTS deliveries (
     event_id VARCHAR, model_id VARCHAR, version INTEGER, event VARCHAR, url VARCHAR,
     attempts INTEGER, delivered BOOLEAN, message VARCHAR, updated TIMESTAMPTZ);
@@ -63,6 +64,7 @@ class ApiKey:
     hash: str
     scopes: tuple[str, ...]
     created: datetime
+    last_used: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -328,16 +330,32 @@ class Catalog:
     def add_key(self, key: ApiKey) -> None:
         with self._transaction() as connection:
             connection.execute(
-                "INSERT INTO api_keys VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO api_keys VALUES (?, ?, ?, ?, ?, NULL)",
                 [key.key_id, key.name, key.hash, list(key.scopes), key.created],
             )
 
     def keys(self) -> list[ApiKey]:
+        """All keys, oldest first."""
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT key_id, name, hash, scopes, created FROM api_keys ORDER BY created"
+                "SELECT key_id, name, hash, scopes, created, last_used FROM api_keys ORDER BY created"
             ).fetchall()
-        return [ApiKey(key_id, name, digest, tuple(scopes), created) for key_id, name, digest, scopes, created in rows]
+        return [ApiKey(key_id, name, digest, tuple(scopes), *times) for key_id, name, digest, scopes, *times in rows]
+
+    def revoke_key(self, key_id: str) -> None:
+        """Forget a key; raises UnknownKey."""
+        with self._transaction() as connection:
+            gone = connection.execute("DELETE FROM api_keys WHERE key_id = ? RETURNING key_id", [key_id]).fetchall()
+        if not gone:
+            raise UnknownKey(f"no key {key_id!r}; see: lucid keys list")
+
+    def record_key_uses(self, last_used: Mapping[str, datetime]) -> None:
+        """Note when keys were last used; a later time that stands there stays."""
+        with self._transaction() as connection:
+            for key_id, moment in last_used.items():
+                connection.execute(
+                    "UPDATE api_keys SET last_used = greatest(last_used, ?) WHERE key_id = ?", [moment, key_id]
+                )
 
     def record_delivery(
         self,

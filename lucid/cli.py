@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from lucid.errors import LucidError
 from lucid.ingest import Progress as Report
-from lucid.schema import Batch, OnError, OutputFormat, RecommendationQuery, check
+from lucid.schema import Batch, OnError, OutputFormat, RecommendationQuery, check, format_time
 from lucid.settings import load_settings
 from lucid.workspace import Workspace
 
@@ -236,6 +236,27 @@ def create_key_command(
 
     _, secret = create_key(Catalog(load_settings().home), name, _split(scopes) or SCOPES)
     out.print(secret, markup=False, highlight=False, soft_wrap=True)
+
+
+@keys_app.command("list")
+def list_keys() -> None:
+    """List API keys; times are UTC, and the last use is up to a minute behind while the service runs."""
+    from lucid.catalog import Catalog
+
+    table = Table("id", "name", "scopes", "created", "last used")
+    for key in Catalog(load_settings().home).keys():  # noqa: SIM118 - not a dictionary
+        used = format_time(key.last_used) if key.last_used else "never"
+        table.add_row(key.key_id, escape(key.name), ", ".join(key.scopes), format_time(key.created), used)
+    out.print(table)
+
+
+@keys_app.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `lucid keys list` shows it.")]) -> None:
+    """Revoke an API key; a running service refuses it a few seconds later."""
+    from lucid.catalog import Catalog
+
+    Catalog(load_settings().home).revoke_key(key_id)
+    out.print(f"revoked {key_id}")
 
 
 @contextmanager

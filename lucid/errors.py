@@ -27,12 +27,12 @@ class InvalidRequest(LucidError):
 
 
 class UnusableFile(LucidError):
-    """A file cannot be imported at all; nothing of it was stored.
-
-    Codes: missing_column, duplicate_column, mixed_kinds, not_csv, not_utf8, too_big, no_rows, bad_row.
-    """
+    """A file cannot be imported at all; nothing of it was stored."""
 
     code = "not_csv"
+    codes = (
+        "missing_column duplicate_column mixed_kinds not_csv not_utf8 too_big no_rows bad_row import_stopped".split()
+    )
 
 
 class UnknownModel(LucidError):
@@ -45,6 +45,10 @@ class UnknownVersion(LucidError):
 
 class UnknownBatch(LucidError):
     code = "unknown_batch"
+
+
+class UnknownKey(LucidError):
+    code = "unknown_key"
 
 
 class UnknownSource(LucidError):
@@ -95,6 +99,16 @@ class Unauthorized(LucidError):
 
 class Forbidden(LucidError):
     code = "missing_scope"
+
+
+class TooManyRequests(LucidError):
+    """A key made more calls than its limit allows; it may call again after `retry_after` seconds."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(f"{message}; wait {retry_after} s")
+        self.retry_after = retry_after
 
 
 class Unavailable(LucidError):

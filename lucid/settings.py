@@ -28,6 +28,11 @@ class Settings(BaseSettings):
     prefect_auth_string: str | None = Field(None, description="user:password of the Prefect API, if it asks.")
     max_file_bytes: int = Field(1_000_000_000, ge=1, description="Largest accepted file, unpacked, in bytes.")
     max_file_rows: int = Field(10_000_000, ge=1, description="Largest accepted number of rows in a file.")
+    rate_limit: str | None = Field(
+        None,
+        pattern="^[1-9][0-9]*/(second|minute|hour|day)$",
+        description="Calls that each API key may make, like 100/minute; without one there is no limit.",
+    )
     callback_secret: str | None = Field(
         None, description="Signs callbacks; default: made once and kept in LUCID_HOME/callback_secret."
     )

@@ -7,11 +7,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
+
+from lucid.catalog import Catalog
+from lucid.keys import create_key
 
 SECRET = "a secret for callbacks"
 
@@ -83,6 +88,48 @@ class Service:
         """Ask the Prefect server's API."""
         url = f"http://127.0.0.1:{self.prefect_port}/api{path}"
         return httpx.post(url, json=body, timeout=30, trust_env=False).raise_for_status().json()
+
+
+class Api:
+    """The API alone, without Prefect and flows, on a home of its own."""
+
+    def __init__(self, home: Path, **environment: str) -> None:
+        self.home = home
+        self.log = home.with_suffix(".log")
+        self.secret = create_key(Catalog(home))[1]
+        self.base = f"http://127.0.0.1:{free_port()}"
+        self._environment = {**os.environ, "LUCID_HOME": str(home), **environment}
+
+    @contextmanager
+    def running(self) -> Iterator["Api"]:
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "api.app:create_app",
+            "--factory",
+            "--port",
+            self.base.split(":")[2],
+        ]
+        with self.log.open("wb") as output:
+            started = subprocess.Popen(command, env=self._environment, stdout=output, stderr=output)
+        try:
+            self.process = psutil.Process(started.pid)
+            with self.client(self.secret) as self.own_client:
+                wait_until(self._healthy, 30, "the API")
+                yield self
+        finally:
+            started.terminate()
+            started.wait(10)
+
+    def client(self, key: str | None) -> httpx.Client:
+        return httpx.Client(base_url=self.base, headers={"apikey": key} if key else {}, timeout=60, trust_env=False)
+
+    def _healthy(self) -> bool:
+        try:
+            return self.own_client.get("/health").is_success
+        except httpx.TransportError:
+            return False
 
 
 def wait_for_training(client: httpx.Client, model_id: str) -> dict[str, Any]:

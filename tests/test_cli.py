@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from lucid.catalog import Catalog
+from lucid.keys import SCOPES
+from lucid.schema import format_time
 from tests.checkerboard import write_checkerboard
 
 
@@ -95,6 +98,7 @@ def test_status_is_json(home: Path) -> None:
         (("recommend", "--model-id", "none", "--source-id", "a", "--target-type", "b"), "no model 'none'"),
         (("down",), "no service runs"),
         (("keys", "create", "--scopes", "everything"), "unknown scope"),
+        (("keys", "revoke", "none"), "no key 'none'; see: lucid keys list"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -129,3 +133,20 @@ def test_keys_are_stored_as_hashes_only(tmp_path: Path) -> None:
 
     assert secret.startswith("lucid_")
     assert [] == [path for path in tmp_path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+
+
+def test_keys_are_listed_without_their_secrets_until_they_are_revoked(tmp_path: Path) -> None:
+    """The list shows id, name, scopes and times; neither secret nor hash."""
+    reader = lucid(tmp_path, "keys", "create", "--name", "reader", "--scopes", "recommend").stdout.strip()
+    lucid(tmp_path, "keys", "create", "--name", "all [of] them")
+
+    (key, other), shown = Catalog(tmp_path).keys(), lucid(tmp_path, "keys", "list").stdout
+
+    found = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "never" in line]
+    assert [
+        [key.key_id, "reader", "recommend", format_time(key.created), "never"],
+        [other.key_id, "all [of] them", ", ".join(SCOPES), format_time(other.created), "never"],
+    ] == found
+    assert not any(secret in shown for secret in (reader, key.hash, other.hash))
+    assert f"revoked {key.key_id}" == lucid(tmp_path, "keys", "revoke", key.key_id).stdout.strip()
+    assert [other] == Catalog(tmp_path).keys()

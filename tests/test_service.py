@@ -114,6 +114,19 @@ def ask(client: httpx.Client, **wanted: Any) -> list[dict[str, Any]]:
     return rows
 
 
+def test_recommendations_are_counted(trained: dict[str, Any], service: Service, client: httpx.Client) -> None:
+    """The figures for Prometheus grow by the rows that were given."""
+
+    def given() -> float:
+        text = httpx.get(f"http://127.0.0.1:{service.api_port}/metrics", trust_env=False).text
+        return float(text.split("\nlucid_recommendations_total ")[1].split("\n")[0])
+
+    before = given()
+    ask(client, source_id=["u05", "u06"], target_type="item", max_recommendations=3)
+
+    assert before + 6 == given()
+
+
 def test_the_callback_comes_signed(trained: dict[str, Any], receiver: Receiver) -> None:
     """The receiver, which verifies signatures, has got the final status."""
     event = receiver.events.get(timeout=30)

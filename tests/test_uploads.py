@@ -1,60 +1,27 @@
 """Uploads over real HTTP, with the API alone: what is refused while it comes in needs no flow."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
-from lucid.catalog import Catalog
-from lucid.keys import create_key
-from tests.service import free_port, wait_until
+from tests.service import Api
 
 LIMIT = 50_000_000
 HEADER = b"id,type,name,metadata,media_url\n"
 
 
-@dataclass
-class Api:
-    home: Path
-    client: httpx.Client
-    process: psutil.Process
-
-
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    home, port = tmp_path_factory.mktemp("uploads") / "home", free_port()
-    _, key = create_key(Catalog(home))
-    started = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory", "--port", str(port)],
-        env={**os.environ, "LUCID_HOME": str(home), "LUCID_MAX_FILE_BYTES": str(LIMIT)},
-    )
-    base = f"http://127.0.0.1:{port}"
-    with httpx.Client(base_url=base, headers={"apikey": key}, timeout=60, trust_env=False) as client:
-
-        def healthy() -> bool:
-            try:
-                return client.get("/health").status_code == 200
-            except httpx.TransportError:
-                return False
-
-        try:
-            wait_until(healthy, 30, "the API")
-            yield Api(home, client, psutil.Process(started.pid))
-        finally:
-            started.terminate()
-            started.wait(10)
+    with Api(tmp_path_factory.mktemp("uploads") / "home", LUCID_MAX_FILE_BYTES=str(LIMIT)).running() as api:
+        yield api
 
 
 def send(
     api: Api, body: bytes | Iterator[bytes], content_type: str = "multipart/form-data; boundary=b"
 ) -> httpx.Response:
-    return api.client.post("/v1/recommender/data_batch", content=body, headers={"content-type": content_type})
+    return api.own_client.post("/v1/recommender/data_batch", content=body, headers={"content-type": content_type})
 
 
 def part(name: str, content: bytes, file_name: str | None = None) -> bytes:

@@ -13,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.auth import needs
+from api.auth import Guarded
 from api.lists import split
 from api.runs import IMPORT_DATA
 from api.uploads import Upload, receive
@@ -32,7 +32,7 @@ from lucid.rendering import rejects_csv
 from lucid.schema import Batch, BatchChange, OnError, check
 from lucid.settings import Settings
 
-router = APIRouter(prefix="/data_batch", tags=["data"])
+router = APIRouter(route_class=Guarded, prefix="/data_batch", tags=["data"])
 _POLL_SECONDS = 0.25
 
 
@@ -60,7 +60,6 @@ _BODY = {
 
 @router.post(
     "",
-    dependencies=[needs("data:write")],
     responses={202: {"model": list[Batch], "description": "The import still runs."}},
     openapi_extra={"requestBody": _BODY},
 )
@@ -101,7 +100,7 @@ def _options(form: Upload) -> UploadForm:
     return check(UploadForm, {**single, "tags": form.fields.get("tags", [])})
 
 
-@router.get("", dependencies=[needs("data:read")])
+@router.get("")
 def get_batches(
     request: Request,
     batch_id: Annotated[list[str] | None, Query(description="Repeated or separated by commas.")] = None,
@@ -112,7 +111,7 @@ def get_batches(
     return catalog.batches(split(batch_id), split(tags))
 
 
-@router.patch("", dependencies=[needs("data:write")])
+@router.patch("")
 def change_batches(
     request: Request,
     change: BatchChange,
@@ -123,7 +122,7 @@ def change_batches(
     return update_batches(request.app.state.catalog, split(batch_id), split(tags), change)
 
 
-@router.get("/{batch_id}/errors", dependencies=[needs("data:read")], response_class=StreamingResponse)
+@router.get("/{batch_id}/errors", response_class=StreamingResponse)
 def get_errors(request: Request, batch_id: str) -> StreamingResponse:
     """All rows of a batch that were set aside, as CSV: line, column, code, message, value."""
     state = request.app.state
@@ -131,7 +130,7 @@ def get_errors(request: Request, batch_id: str) -> StreamingResponse:
     return StreamingResponse(rejects_csv(rows), media_type="text/csv; charset=utf-8")
 
 
-@router.delete("", dependencies=[needs("data:write")])
+@router.delete("")
 def remove_batches(
     request: Request,
     batch_id: Annotated[list[str] | None, Query(description="Repeated or separated by commas.")] = None,

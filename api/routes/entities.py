@@ -8,20 +8,19 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
-from api.auth import needs
+from api.auth import Guarded
 from api.runs import ERASE_ENTITY
 from lucid import erasures
 from lucid.errors import Unavailable
 from lucid.schema import Erased
 from lucid.settings import Settings
 
-router = APIRouter(prefix="/entities", tags=["data"])
+router = APIRouter(route_class=Guarded, prefix="/entities", tags=["data"])
 _POLL_SECONDS = 0.25
 
 
 @router.delete(
     "",
-    dependencies=[needs("data:write")],
     responses={202: {"model": None, "description": "The erasure still runs; the body is null."}},
 )
 async def erase_entities(

@@ -1,11 +1,90 @@
-"""Whether the API lives; needs no key."""
+"""Whether the API lives and is ready, and its figures; needs no key."""
 
-from fastapi import APIRouter
+import asyncio
+import os
+import time
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+
+from api.problems import Problem, problem
+from api.runs import Runs
+from lucid.catalog import Catalog
 
 router = APIRouter(tags=["health"])
 
+PATIENCE_SECONDS = 2
+_FRESH_SECONDS = 1
+
+Part = Literal["ok", "unavailable"]
+
+
+class Ready(BaseModel):
+    """What answers; without Prefect, look-ups go on and only imports, trainings and erasures cannot start."""
+
+    status: Literal["ready"] = "ready"
+    home: Part
+    catalog: Part
+    prefect: Part
+
+
+class Readiness:
+    """Looks whether the parts that calls need are there; takes about two seconds at most."""
+
+    def __init__(self, catalog: Catalog, runs: Runs) -> None:
+        self._catalog = catalog
+        self._runs = runs
+        self._reading: asyncio.Task[object] | None = None
+        self._began = 0.0
+
+    async def look(self) -> Ready:
+        catalog, prefect = await asyncio.gather(self._reads_catalog(), self._runs.answer(PATIENCE_SECONDS))
+        home = os.access(self._catalog.path.parent, os.W_OK)
+        return Ready(home=_part(home), catalog=_part(catalog), prefect=_part(prefect))
+
+    async def _reads_catalog(self) -> bool:
+        """Whether the catalog can be read; many who ask at once share one look, as readers keep writers out."""
+        reading = self._reading
+        if reading is None or (reading.done() and time.monotonic() - self._began > _FRESH_SECONDS):
+            self._began = time.monotonic()
+            reading = self._reading = asyncio.create_task(asyncio.to_thread(self._catalog.keys))
+        done, _ = await asyncio.wait({reading}, timeout=PATIENCE_SECONDS)
+        return bool(done) and reading.exception() is None
+
 
 @router.get("/health")
-def health() -> dict[str, str]:
+@router.get("/health/live")
+async def live() -> dict[str, str]:
     """Answers while the API runs."""
     return {"status": "ok"}
+
+
+@router.get(
+    "/health/ready",
+    response_model=Ready,
+    responses={
+        503: {
+            "model": Problem,
+            "content": {"application/problem+json": {}},
+            "description": "The home cannot be written, or the catalog not be read.",
+        }
+    },
+)
+async def ready(request: Request) -> Ready | JSONResponse:
+    """Whether the API can work; Prefect is told apart, because look-ups need none."""
+    found: Ready = await request.app.state.readiness.look()
+    missing = [name for name in ("home", "catalog") if getattr(found, name) != "ok"]
+    return problem(503, "unavailable", f"not ready: {' and '.join(missing)} unavailable") if missing else found
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def metrics(request: Request) -> Response:
+    """Figures in the text format of Prometheus: counts and durations by route, never ids, keys or names."""
+    return Response(request.app.state.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _part(found: bool) -> Part:
+    return "ok" if found else "unavailable"

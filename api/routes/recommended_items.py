@@ -7,13 +7,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
-from api.auth import needs
+from api.auth import Guarded
 from api.lists import split
+from api.metrics import Metrics
 from lucid.lookup import Shelf
 from lucid.rendering import render
 from lucid.schema import MAX_RECOMMENDATIONS, OutputFormat, RecommendationQuery
 
-router = APIRouter(tags=["recommendations"], dependencies=[needs("recommend")])
+router = APIRouter(route_class=Guarded, tags=["recommendations"])
 
 _ROW = {
     "source_id": "user_1",
@@ -82,7 +83,9 @@ def get_recommended_items(
 
 
 def _answer(request: Request, query: RecommendationQuery) -> StreamingResponse:
-    shelf: Shelf = request.app.state.shelf
-    answer = shelf.recommend(query)
+    state = request.app.state
+    shelf: Shelf = state.shelf
+    metrics: Metrics = state.metrics
+    answer = metrics.counted(shelf.recommend(query))
     media_type = "text/csv; charset=utf-8" if query.output_format == "csv" else "application/json"
     return StreamingResponse(render(answer, query.output_format), media_type=media_type)
