@@ -5,14 +5,14 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import KeyRing
-from api.problems import Problem, add_error_handlers
+from api.openapi import EVERYWHERE, complete_document, problems
+from api.problems import add_error_handlers
 from api.routes import data_batch, entities, health, models, recommended_items
 from api.runs import Runs
 from lucid import erasures, ingest, training
@@ -45,6 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="0.1.0",
         summary="Recommendations of any entity type for any entity type.",
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
         # Paths are normalised below, so a slash too many is no detour for the client.
         redirect_slashes=False,
     )
@@ -54,10 +55,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.shelf = Shelf(settings.home)
     app.state.runs = Runs(settings)
     add_error_handlers(app)
-    answers: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem, "content": {"application/problem+json": {}}}}
     for routes in (data_batch.router, entities.router, models.router, recommended_items.router):
-        app.include_router(routes, prefix=BASE, responses=answers)
+        app.include_router(routes, prefix=BASE, responses=problems(*EVERYWHERE))
     app.include_router(health.router)
+    complete_document(app)
     app.add_middleware(Aliases)
     return app
 

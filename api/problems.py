@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from lucid import errors
 from lucid.schema import ModelStatus
@@ -24,6 +25,7 @@ STATUS: dict[type[errors.LucidError], int] = {
     errors.UnknownSource: 404,
     errors.ModelNotReady: 409,
     errors.AlreadyTraining: 409,
+    errors.NotTraining: 409,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.Unavailable: 503,
@@ -81,12 +83,25 @@ def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
     return problem(422, "invalid_request", detail, errors=fields)
 
 
-def _http_error(_request: Request, error: Exception) -> JSONResponse:
+def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's word for a body that is no text at all
+        return problem(422, "invalid_request", "the body is not JSON in UTF-8")
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        error.headers = {"Allow": ", ".join(_methods(request))}
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     answer = problem(error.status_code, code, str(error.detail))
     answer.headers.update(error.headers or {})
     return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods that a path has; Starlette only names those of the first route that has the path."""
+    return [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST")
+        if any(route.matches({**request.scope, "method": method})[0] == Match.FULL for route in request.app.routes)
+    ]
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:

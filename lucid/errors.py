@@ -27,12 +27,12 @@ class InvalidRequest(LucidError):
 
 
 class UnusableFile(LucidError):
-    """A file cannot be imported at all; nothing of it was stored.
-
-    Codes: missing_column, duplicate_column, mixed_kinds, not_csv, not_utf8, too_big, no_rows, bad_row.
-    """
+    """A file cannot be imported at all; nothing of it was stored."""
 
     code = "not_csv"
+    codes = (
+        "missing_column duplicate_column mixed_kinds not_csv not_utf8 too_big no_rows bad_row import_stopped".split()
+    )
 
 
 class UnknownModel(LucidError):
@@ -71,6 +71,12 @@ class AlreadyTraining(LucidError):
     code = "already_training"
 
 
+class NotTraining(LucidError):
+    """No training of the model runs that could be cancelled."""
+
+    code = "not_training"
+
+
 class TrainingFailed(LucidError):
     """The training cannot go on for a reason that the customer can mend."""
 
@@ -101,3 +107,9 @@ class Unavailable(LucidError):
     """A part of the service that the call needs does not answer; the call can be repeated."""
 
     code = "unavailable"
+
+
+def error_of(code: str, message: str) -> LucidError:
+    """The error that a code stands for, as it was before it became an answer over HTTP."""
+    kinds = {kind.code: kind for kind in LucidError.__subclasses__()} | dict.fromkeys(UnusableFile.codes, UnusableFile)
+    return kinds.get(code, LucidError)(message, code=code)
