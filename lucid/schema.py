@@ -133,7 +133,15 @@ _BATCH_EXAMPLE: JsonDict = {
     "rejected_count": 1,
     "status": "completed",
     "message": "",
-    "errors": [{"line": 17, "column": "id", "code": "empty_value", "message": "id must not be empty", "value": None}],
+    "errors": [
+        {
+            "line": 17,
+            "column": "media_url",
+            "code": "invalid_url",
+            "message": "not an http(s) URL",
+            "value": "ftp://a.org",
+        }
+    ],
     "archived": False,
     "file_name": "entities.csv",
 }
@@ -346,7 +354,7 @@ class RecommendationQuery(BaseModel):
         },
     )
 
-    model_id: ModelId
+    model_id: ModelId = Field(description="Name of the model.")
     source_id: TextList | None = Field(None, description="One entity or several.", examples=["user_1"])
     entity_id: TextList | None = Field(None, description="Alias of source_id.", exclude=True)
     source_type: TextList | None = Field(None, description="All entities of one type or several.")
@@ -355,7 +363,7 @@ class RecommendationQuery(BaseModel):
         MAX_RECOMMENDATIONS, ge=1, le=10_000, description="How many at most for each source."
     )
     threshold: float = Field(0, ge=0, le=100, description="Leave out recommendations with a lower score.")
-    output_format: OutputFormat = "json"
+    output_format: OutputFormat = Field("json", description="One JSON object, or CSV with a header.")
     exclude_interacted: bool = Field(True, description="Leave out what the source already interacted with.")
     version: int | None = Field(None, ge=1, le=2**31 - 1, description="Ask this version instead of the live one.")
 

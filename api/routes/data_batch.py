@@ -64,7 +64,7 @@ _BODY = {
         }
     },
 }
-_REJECTS = "line,column,code,message,value\n17,id,empty_value,id must not be empty,\n"
+_REJECTS = "line,column,code,message,value\n17,media_url,invalid_url,not an http(s) URL,ftp://a.org\n"
 
 BatchIds = Annotated[
     Listed | None,
@@ -153,7 +153,8 @@ def change_batches(
     },
 )
 def get_errors(
-    request: Request, batch_id: Annotated[str, Path(examples=["0f8fad5bd9cb469fa16570867728950e"])]
+    request: Request,
+    batch_id: Annotated[str, Path(description="Id of the batch.", examples=["0f8fad5bd9cb469fa16570867728950e"])],
 ) -> StreamingResponse:
     """All rows of a batch that were set aside, as CSV: line, column, code, message, value."""
     state = request.app.state
