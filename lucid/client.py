@@ -3,11 +3,13 @@
 Loads neither pandas, DuckDB nor anything of the service; a table of recommendations needs pandas.
 """
 
+import csv
 import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -135,13 +137,11 @@ class Client:
 
     def rejected_rows(self, batch_id: str) -> Iterator[list[RejectedRow]]:
         """All rows of a batch that were set aside, in blocks; raises UnknownBatch."""
-        import pandas as pd
-
         with self._stream("GET", f"/data_batch/{quote(batch_id, safe='')}/errors") as pieces:
-            table = pd.read_csv(_Reader(pieces), dtype=str, keep_default_na=False, chunksize=_BLOCK_ROWS)
-            for block in table:
-                rows = block.replace("", None).to_dict("records")
-                yield [RejectedRow.model_validate(row) for row in rows]
+            lines = csv.DictReader(io.TextIOWrapper(_file(pieces), encoding="utf-8", newline=""))
+            rows = ({name: value or None for name, value in line.items()} for line in lines)
+            while block := [RejectedRow.model_validate(row) for row in islice(rows, _BLOCK_ROWS)]:
+                yield block
 
     def erase(self, entity_ids: str | Sequence[str], progress: "Progress | None" = None) -> Erased:
         """Remove entities for good from batches, set-aside rows, models and cached recommendations; counts what went.
@@ -330,9 +330,12 @@ class Client:
         raise error
 
 
-class _Reader(io.RawIOBase):
+def _file(pieces: Iterator[bytes]) -> io.BufferedReader:
     """Pieces of bytes as a file that is read once."""
+    return io.BufferedReader(_Pieces(pieces))
 
+
+class _Pieces(io.RawIOBase):
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._left = b""
@@ -355,12 +358,12 @@ def _read_table(pieces: Iterator[bytes]) -> "pd.DataFrame":
     """Rows that come as CSV, in a table."""
     import pandas as pd
 
-    kinds: dict[str, Any] = dict.fromkeys(Recommendation._fields, str) | {"score": float, "rank": int}
+    texts = [name for name in Recommendation._fields if name not in ("score", "rank")]
     table = pd.read_csv(
-        io.BufferedReader(_Reader(pieces)),
-        dtype=kinds,
+        _file(pieces),
+        dtype=dict.fromkeys(texts, str),
+        converters={"score": float},  # exact to the last digit, in every version of pandas
         keep_default_na=False,  # an entity may be called NA
-        float_precision="round_trip",
     )
     table.attrs["unknown_source_ids"] = []
     return table
