@@ -1,9 +1,11 @@
 """The client and a service that is busy, far away or broken: a small server says what such a service says."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +36,10 @@ class Says:
                 self.wfile.write(body)
 
             def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.do_GET()
+
+            def do_DELETE(self) -> None:
                 self.do_GET()
 
             def log_message(self, *_arguments: object) -> None:
@@ -85,6 +91,29 @@ def test_an_answer_that_is_not_ours_is_unavailability(says: Says, client: Client
 
     with pytest.raises(Unavailable, match="answered 502"):
         client.models()
+
+
+def test_an_import_that_takes_long_is_waited_for(says: Says, client: Client, tmp_path: Path) -> None:
+    """It is looked at until it has ended; where it ends in error its batches are deleted and the file is unusable."""
+    file = tmp_path / "a.csv"
+    file.touch()
+    says.answers = [(202, {}, batch("running")), (200, {}, batch("running")), (200, {}, batch("completed"))]
+    steps: list[float] = []
+
+    assert ["completed"] == [
+        found.status for found in client.import_files(file, progress=lambda at, _: steps.append(at))
+    ]
+
+    assert [0, 50, 50, 100] == steps
+    says.answers = [(202, {}, batch("running")), (200, {}, batch("error")), (200, {}, batch("error"))]
+    with pytest.raises(UnusableFile, match="no good"):
+        client.import_files(file)
+    assert [] == says.answers
+
+
+def batch(status: str) -> bytes:
+    made = {"batch_id": "b", "timestamp": "2026-01-01T00:00:00Z", "tags": [], "file_name": "a.csv"}
+    return json.dumps([{**made, "status": status, "message": "no good"}]).encode()
 
 
 def test_a_broken_off_answer_is_no_answer(says: Says, client: Client) -> None:
