@@ -376,9 +376,13 @@ def _problem(response: httpx.Response) -> LucidError:
         code, message = str(problem["code"]), str(problem["detail"])
     except (ValueError, KeyError, TypeError):  # something in between has answered
         return Unavailable(f"{response.url} answered {response.status_code}, which is not Lucid's way")
-    if code == ModelNotReady.code:
-        return ModelNotReady(problem["training"]["model_id"])
-    return error_of(code, message)
+    training, waits = problem.get("training"), response.headers.get("Retry-After")
+    return error_of(
+        code,
+        message,
+        **({"model_id": training["model_id"]} if training else {}),
+        **({"retry_after": _seconds(waits)} if waits else {}),
+    )
 
 
 def _as_asked(state: RetryCallState) -> float:

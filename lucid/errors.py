@@ -109,7 +109,11 @@ class Unavailable(LucidError):
     code = "unavailable"
 
 
-def error_of(code: str, message: str) -> LucidError:
+def error_of(code: str, message: str, **attributes: object) -> LucidError:
     """The error that a code stands for, as it was before it became an answer over HTTP."""
     kinds = {kind.code: kind for kind in LucidError.__subclasses__()} | dict.fromkeys(UnusableFile.codes, UnusableFile)
-    return kinds.get(code, LucidError)(message, code=code)
+    kind = kinds.get(code, LucidError)
+    error = kind.__new__(kind)  # its own constructor may make a message that is here already
+    LucidError.__init__(error, message, code=code)
+    vars(error).update(attributes)
+    return error

@@ -135,9 +135,9 @@ def test_a_wrong_question_is_refused_before_it_is_sent(says: Says, client: Clien
 
 def test_a_model_that_is_not_ready_is_named(says: Says, client: Client) -> None:
     """The error knows its model, as it does without a server."""
-    says.answers = [(409, {}, b'{"code":"model_not_ready","detail":"no","training":{"model_id":"m"}}')]
+    says.answers = [(409, {}, b'{"code":"model_not_ready","detail":"not yet","training":{"model_id":"m"}}')]
 
-    with pytest.raises(ModelNotReady, match="model 'm' has no finished version") as raised:
+    with pytest.raises(ModelNotReady, match="not yet") as raised:
         client.recommend("m", source_id="a", target_type="item")
     assert "m" == raised.value.model_id
 
