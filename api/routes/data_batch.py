@@ -4,11 +4,12 @@ import asyncio
 import shutil
 import time
 from collections.abc import Sequence
-from pathlib import Path as File
+from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as InPath
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -154,7 +155,7 @@ def change_batches(
 )
 def get_errors(
     request: Request,
-    batch_id: Annotated[str, Path(description="Id of the batch.", examples=["0f8fad5bd9cb469fa16570867728950e"])],
+    batch_id: Annotated[str, InPath(description="Id of the batch.", examples=["0f8fad5bd9cb469fa16570867728950e"])],
 ) -> StreamingResponse:
     """All rows of a batch that were set aside, as CSV: line, column, code, message, value."""
     state = request.app.state
@@ -173,7 +174,7 @@ def remove_batches(
     return delete_batches(state.settings.home, state.catalog, split(batch_id), split(tags))
 
 
-def _store(settings: Settings, received: Sequence[File], batches: Sequence[Batch]) -> list[File]:
+def _store(settings: Settings, received: Sequence[Path], batches: Sequence[Batch]) -> list[Path]:
     """Move uploads to where their imports find them, and refuse at once what a header shows to be unusable."""
     paths = []
     for source, batch in zip(received, batches, strict=True):
