@@ -17,7 +17,11 @@ from lucid.training import alone_with
 
 def list_models(settings: Settings) -> list[Model]:
     """All models with their versions, by name, without reports."""
-    return [_describe(settings, model_id) for model_id in Catalog(settings.home).models()]
+    models = []
+    for model_id in Catalog(settings.home).models():
+        with suppress(UnknownModel):  # deleted in this moment
+            models.append(_describe(settings, model_id))
+    return models
 
 
 def show_model(settings: Settings, model_id: str) -> Model:
@@ -49,10 +53,11 @@ def roll_back(settings: Settings, model_id: str, version: int | None = None) -> 
     Raises UnknownModel, ModelNotReady, UnknownVersion, and AlreadyTraining while a process works on the model, since it
     might remove that version.
     """
-    home, live = settings.home, artifact.live_version(settings.home, model_id)
+    home = settings.home
+    artifact.live_version(home, model_id)  # an unknown model gets no lock
     with alone_with(settings, model_id):
         if version is None:
-            version = _before(settings, model_id, live)
+            version = _before(settings, model_id, artifact.live_version(home, model_id))
         artifact.switch(home, model_id, artifact.find_version(home, model_id, version))
     return _describe(settings, model_id)
 
