@@ -3,15 +3,18 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+URL ?= http://127.0.0.1:8000
+FUZZ := $(BIN)/st --config-file tests/schemathesis.toml run $(URL)/openapi.json --max-examples 50 $(ARGS)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test check bench-quality bench-speed bench-import clean
+.PHONY: help install demo test check fuzz-api bench-quality bench-speed bench-import clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy (strict) and the tests; warnings are errors in both"
+	@echo "make fuzz-api KEY=key [URL=http://127.0.0.1:8000]   generated requests to a running service, with the key and without"
 	@echo "make bench-quality DATA=folder   how well data sets are ranked, next to baselines"
 	@echo "make bench-speed [DATA=folder]   how long fits take as data grow; DATA: and precomputation, on gowalla"
 	@echo "make bench-import   how fast files are imported, next to DuckDB alone"
@@ -35,6 +38,12 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest $(ARGS)
+
+# Of its own home: it uploads, trains, erases and deletes. A model `videos` of types user and video gives it more to ask.
+fuzz-api: $(INSTALLED)
+	@$(BIN)/pip install --quiet --editable '.[fuzz]'
+	$(FUZZ) --header 'apikey: $(KEY)'
+	$(FUZZ)
 
 bench-quality: $(INSTALLED)
 	@$(BIN)/pip install --quiet --editable '.[bench]'

@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -14,7 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.auth import BASE, check_routes, describe_keys
 from api.keyring import KeyRing
 from api.metrics import Measured, Metrics
-from api.problems import Problem, add_error_handlers
+from api.openapi import EVERYWHERE, complete_document, problems
+from api.problems import add_error_handlers
 from api.routes import data_batch, entities, health, models, recommended_items
 from api.runs import Runs
 from lucid import erasures, ingest, training
@@ -52,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="0.1.0",
         summary="Recommendations of any entity type for any entity type.",
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
         # Paths are normalised below, so a slash too many is no detour for the client.
         redirect_slashes=False,
     )
@@ -63,11 +64,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.readiness = health.Readiness(app.state.catalog, app.state.runs)
     app.state.metrics = Metrics()
     add_error_handlers(app)
-    answers: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem, "content": {"application/problem+json": {}}}}
     for routes in (data_batch.router, entities.router, models.router, recommended_items.router):
-        app.include_router(routes, prefix=BASE, responses=answers)
+        app.include_router(routes, prefix=BASE, responses=problems(*EVERYWHERE))
     app.include_router(health.router)
     check_routes(app)
+    complete_document(app)
     describe_keys(app)
     app.state.metrics.know_routes(app)
     app.add_middleware(Measured, metrics=app.state.metrics)

@@ -20,12 +20,17 @@ SCOPES: dict[tuple[str, str], Scope] = {
     ("GET", "/data_batch/{batch_id}/errors"): "data:read",
     ("POST", "/train"): "train",
     ("GET", "/status"): "train",
+    ("GET", "/models"): "train",
+    ("GET", "/models/{model_id}"): "train",
+    ("DELETE", "/models/{model_id}"): "admin",
+    ("POST", "/models/{model_id}/rollback"): "train",
+    ("POST", "/models/{model_id}/cancel"): "train",
     ("POST", "/recommended_items"): "recommend",
     ("GET", "/recommended_items"): "recommend",
     ("DELETE", "/entities"): "admin",
 }
-"""The scope that each call below `BASE` needs. No scope stands for another, `admin` neither: it is for what reaches
-into batches and models at once and cannot be undone."""
+"""The scope that each call below `BASE` needs. No scope stands for another, `admin` neither: it is for what
+cannot be undone."""
 
 OPEN = {
     "/health",

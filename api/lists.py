@@ -1,6 +1,19 @@
 """Lists in queries and forms: repeated or separated by commas."""
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import WithJsonSchema
+from pydantic.config import JsonDict
+
+
+def listed(**limits: str) -> JsonDict:
+    """JSON schema of such a list; what stands in a query or a form is text, so one alone is a list of one."""
+    text: JsonDict = {"type": "string", **limits}
+    return {"anyOf": [text, {"type": "array", "items": text, "minItems": 1}]}
+
+
+Listed = Annotated[list[str], WithJsonSchema(listed())]
 
 
 def split(given: Sequence[str] | None) -> list[str] | None:

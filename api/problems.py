@@ -25,6 +25,7 @@ STATUS: dict[type[errors.LucidError], int] = {
     errors.UnknownSource: 404,
     errors.ModelNotReady: 409,
     errors.AlreadyTraining: 409,
+    errors.NotTraining: 409,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.TooManyRequests: 429,
@@ -35,7 +36,7 @@ STATUS: dict[type[errors.LucidError], int] = {
 STATUS_OF_CODE = {"too_big": 413, "import_stopped": 500}
 """Codes whose status is another than that of their error."""
 
-HTTP_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_big"}
+HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_big"}
 """Codes of what the web framework refuses."""
 
 INTERNAL_ERROR = "internal_error"
@@ -105,7 +106,9 @@ def _field(detail: dict[str, Any]) -> dict[str, str]:
 
 def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = HTTP_CODES.get(error.status_code, "bad_request" if error.status_code < 500 else INTERNAL_ERROR)
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's word for a body that is no text at all
+        return problem(422, "invalid_request", "the body is not JSON in UTF-8")
+    code = HTTP_CODES.get(error.status_code, "invalid_request" if error.status_code < 500 else INTERNAL_ERROR)
     answer = problem(error.status_code, code, str(error.detail))
     answer.headers.update(error.headers or {})
     if error.status_code == 405:

@@ -47,6 +47,13 @@ class Runs:
             run = await self._send("POST", f"/deployments/{found['id']}/create_flow_run", json=body)
         return run["id"], f"{self._ui}/runs/flow-run/{run['id']}"
 
+    async def cancel(self, flow_run_id: str) -> None:
+        """Let Prefect end a flow run, together with its process; one that has ended stays as it is.
+
+        Raises Unavailable where Prefect does not answer.
+        """
+        await self._send("POST", f"/flow_runs/{flow_run_id}/set_state", json={"state": {"type": "CANCELLING"}})
+
     async def is_lost(self, flow_run_id: str | None, entered: datetime) -> bool:
         """Whether no process will begin the work of a flow run any more: it has ended, or there is no such run.
 

@@ -1,5 +1,6 @@
 """Serve all deployments from one process: what `lucid up` starts next to the Prefect server."""
 
+import os
 from typing import cast
 
 from prefect import serve
@@ -12,6 +13,9 @@ from flows.train_model import train_model
 
 REFRESH_CRON = "0 3 * * *"
 """When recommendations are refreshed, in UTC; the same stands in prefect.yaml."""
+
+RUNS_AT_ONCE = max(4, os.cpu_count() or 1)
+"""Further runs wait for their turn: each is a process of its own, and many at once would take all memory."""
 
 
 def main() -> None:
@@ -26,6 +30,7 @@ def main() -> None:
     ]
     serve(
         *cast(list[RunnerDeployment], deployments),  # only inside an event loop would these be coroutines
+        limit=RUNS_AT_ONCE,
         pause_on_shutdown=False,
         print_starting_message=False,
     )

@@ -1,17 +1,17 @@
 """Lucid: CSV in, recommendations out, from a graph of everything that is known."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lucid.client import Client
     from lucid.workspace import Workspace
 
-__all__ = ["Workspace"]
+__all__ = ["Client", "Workspace"]
 
 
 def __getattr__(name: str) -> Any:
-    # The service imports parts of this package where pandas is not wanted; `Workspace` loads it only when asked.
-    if name == "Workspace":
-        from lucid.workspace import Workspace
-
-        return Workspace
+    # Each is loaded only when asked for: the service does without pandas, a client without all of the engine.
+    if name in __all__:
+        return getattr(import_module(f"lucid.{name.lower()}"), name)
     raise AttributeError(f"module 'lucid' has no attribute {name!r}")

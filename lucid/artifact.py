@@ -180,6 +180,11 @@ def go_live(home: Path, model_id: str, version: int) -> None:
             return
     except ModelNotReady:
         pass
+    switch(home, model_id, version)
+
+
+def switch(home: Path, model_id: str, version: int) -> None:
+    """Let a complete version answer, older or newer."""
     write_text(model_folder(home, model_id) / LIVE, str(version))
 
 
@@ -187,13 +192,14 @@ def is_complete(home: Path, model_id: str, version: int) -> bool:
     """Whether a version has its manifest and every file in it at the right size."""
     folder = version_folder(home, model_id, version)
     try:
-        files = _manifest(folder)["files"]
+        files = read_manifest(folder)["files"]
         return all((folder / name).stat().st_size == size for name, size in files.items())
     except FileNotFoundError:
         return False
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a version is made of; raises FileNotFoundError where it is not complete."""
     manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
     return manifest
 
@@ -224,8 +230,16 @@ def find_version(home: Path, model_id: str, version: int | None) -> int:
 
 def remove_version(home: Path, model_id: str, version: int) -> None:
     """Remove a version; renamed first, so that nobody sees a part of it."""
-    folder = version_folder(home, model_id, version)
-    aside = folder.with_name(f".removed-{version}")
+    _remove(version_folder(home, model_id, version))
+
+
+def remove_model(home: Path, model_id: str) -> None:
+    """Remove a model with all its versions, in the same way."""
+    _remove(model_folder(home, model_id))
+
+
+def _remove(folder: Path) -> None:
+    aside = folder.with_name(f".removed-{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
     with suppress(FileNotFoundError):
         folder.rename(aside)
@@ -242,7 +256,7 @@ def prune(home: Path, model_id: str, keep: int) -> None:
     """Remove all complete versions but the live one and the newest `keep` trainings; refreshes do not count."""
     live, known = live_version(home, model_id), versions(home, model_id)
     refreshes = [
-        number for number in known if _manifest(version_folder(home, model_id, number))["refresh_of"] is not None
+        number for number in known if read_manifest(version_folder(home, model_id, number))["refresh_of"] is not None
     ]
     trainings = [number for number in known if number not in refreshes]
     for number in refreshes + trainings[:-keep]:

@@ -18,7 +18,15 @@ import duckdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from lucid.disk import aside, take_place
-from lucid.errors import AlreadyTraining, InvalidRequest, Unavailable, UnknownBatch, UnknownKey, UnknownModel
+from lucid.errors import (
+    AlreadyTraining,
+    InvalidRequest,
+    NotTraining,
+    Unavailable,
+    UnknownBatch,
+    UnknownKey,
+    UnknownModel,
+)
 from lucid.schema import Batch, LoadedFile, ModelStatus, RunStatus, Stage
 
 LOCK_DEADLINE_SECONDS = 30.0
@@ -49,6 +57,8 @@ _TRAINING_COLUMNS = (
     "model_id, version, status, stage, progress, message, started, ended, batch_ids, flow_run_url, "
     "flow_run_id, request, refresh_of"
 )
+
+_RUNNING, _KNOWN = "status = 'running'", "status <> 'deleted'"
 
 
 class _Busy(Exception):
@@ -266,16 +276,28 @@ class Catalog:
         self._update_training(model_id, version, "flow_run_id = ?, flow_run_url = ?", [flow_run_id, flow_run_url])
 
     def set_training_batches(self, model_id: str, version: int, batch_ids: Sequence[str]) -> None:
-        self._update_training(model_id, version, "batch_ids = ?", [list(batch_ids)], only_running=True)
+        self._update_training(model_id, version, "batch_ids = ?", [list(batch_ids)], only=_RUNNING)
 
-    def set_progress(self, model_id: str, version: int, stage: Stage, progress: float, message: str) -> None:
-        self._update_training(
+    def set_progress(self, model_id: str, version: int, stage: Stage, progress: float, message: str) -> bool:
+        """Record how far a running training has come; False where it is no longer wanted."""
+        return self._update_training(
             model_id,
             version,
             "stage = ?, progress = ?, message = ?",
             [stage, progress, message],
-            only_running=True,
+            only="status = 'running' AND stage <> 'cancelling'",
         )
+
+    def cancel_training(self, model_id: str) -> TrainingRow:
+        """Mark the running training of a model (refreshes do not count) as no longer wanted, and return it.
+
+        Raises UnknownModel, NotTraining where none runs.
+        """
+        status = self.training(model_id).status
+        wanted = self._update_training(model_id, status.version, "stage = ?", ["cancelling"], only=_RUNNING)
+        if not wanted:
+            raise NotTraining(f"no training of model {model_id!r} runs; its latest one is {status.status}")
+        return self.training(model_id, status.version)
 
     def end_training(self, model_id: str, version: int, status: RunStatus, message: str, ended: datetime) -> None:
         """Record how a running training ended; one that ended before keeps its record."""
@@ -285,7 +307,7 @@ class Catalog:
             version,
             f"status = ?, message = ?, ended = ?{progress}",
             [status, message, ended],
-            only_running=True,
+            only=_RUNNING,
         )
 
     def training(self, model_id: str, version: int | None = None) -> TrainingRow:
@@ -293,7 +315,7 @@ class Catalog:
 
         Raises UnknownModel.
         """
-        condition = "refresh_of IS NULL" if version is None else "version = ?"
+        condition = f"{_KNOWN} AND " + ("refresh_of IS NULL" if version is None else "version = ?")
         with self._reading() as connection:
             row = connection.execute(
                 f"SELECT {_TRAINING_COLUMNS} FROM trainings WHERE model_id = ? AND {condition} "
@@ -310,20 +332,28 @@ class Catalog:
         return [_training(row) for row in rows]
 
     def models(self) -> list[str]:
-        """Names of all models that were ever trained, sorted."""
+        """Names of all models that were ever trained and not deleted, sorted."""
         with self._reading() as connection:
-            rows = connection.execute("SELECT DISTINCT model_id FROM trainings ORDER BY 1").fetchall()
+            rows = connection.execute(f"SELECT DISTINCT model_id FROM trainings WHERE {_KNOWN} ORDER BY 1").fetchall()
         return [row[0] for row in rows]
 
-    def _update_training(
-        self, model_id: str, version: int, assignments: str, values: list[Any], only_running: bool = False
-    ) -> None:
-        condition = " AND status = 'running'" if only_running else ""
+    def forget_model(self, model_id: str) -> None:
+        """Forget all of a model but its highest version number, so that no number ever means two versions."""
         with self._transaction() as connection:
-            connection.execute(
-                f"UPDATE trainings SET {assignments} WHERE model_id = ? AND version = ?{condition}",
+            connection.execute("DELETE FROM deliveries WHERE model_id = ?", [model_id])
+            connection.execute("DELETE FROM trainings WHERE model_id = ? AND status <> 'running'", [model_id])
+            connection.execute("UPDATE trainings SET status = 'deleted' WHERE model_id = ?", [model_id])
+
+    def _update_training(
+        self, model_id: str, version: int, assignments: str, values: list[Any], only: str = "true"
+    ) -> bool:
+        """Change one version's row if it fulfils a condition; tells whether it did."""
+        with self._transaction() as connection:
+            changed = connection.execute(
+                f"UPDATE trainings SET {assignments} WHERE model_id = ? AND version = ? AND {only} RETURNING version",
                 [*values, model_id, version],
-            )
+            ).fetchall()
+        return bool(changed)
 
     # Keys and callbacks
 

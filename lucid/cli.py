@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from lucid.errors import LucidError
 from lucid.ingest import Progress as Report
-from lucid.schema import Batch, OnError, OutputFormat, RecommendationQuery, check, format_time
+from lucid.schema import Batch, Model, OnError, OutputFormat, RecommendationQuery, check, format_time
 from lucid.settings import load_settings
 from lucid.workspace import Workspace
 
@@ -29,10 +29,13 @@ keys_app = typer.Typer(help="Keys of the HTTP API.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 batches_app = typer.Typer(help="Uploaded files: list, tag, archive, delete.", no_args_is_help=True)
 app.add_typer(batches_app, name="batches")
+models_app = typer.Typer(help="Models: list, show, roll back, cancel a training, delete.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
 
 out = Console(width=None if sys.stdout.isatty() else 160)
 log = Console(stderr=True)
 
+Named = Annotated[str, typer.Argument(metavar="MODEL_ID")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID…")]
 Tags = Annotated[str, typer.Option(help="Batches that carry all of these tags, by commas.")]
 ModelId = Annotated[str, typer.Option("--model-id", help="Name of the model.")]
@@ -225,6 +228,39 @@ def show_errors(batch_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     sys.stdout.writelines(rejects_csv(Workspace().rejected_rows(batch_id)))
 
 
+@models_app.command("list")
+def list_models() -> None:
+    """List models and the versions that are kept."""
+    _show_models(Workspace().models())
+
+
+@models_app.command("show")
+def show_model(model_id: Named) -> None:
+    """Show a model with the training reports of its versions, as JSON."""
+    out.print_json(Workspace().model(model_id).model_dump_json())
+
+
+@models_app.command("delete")
+def delete_model(model_id: Named) -> None:
+    """Delete a model with all its versions."""
+    _show_models([Workspace().delete_model(model_id)])
+
+
+@models_app.command("rollback")
+def roll_back(
+    model_id: Named,
+    version: Annotated[int | None, typer.Option(help="The version; by default the one before.")] = None,
+) -> None:
+    """Let a finished version answer again."""
+    _show_models([Workspace().roll_back(model_id, version)])
+
+
+@models_app.command("cancel")
+def cancel_training(model_id: Named) -> None:
+    """End the running training of a model; prints its final status as JSON."""
+    out.print_json(Workspace().cancel(model_id).model_dump_json())
+
+
 @keys_app.command("create")
 def create_key_command(
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
@@ -281,6 +317,15 @@ def quality_table(report: dict[str, Any]) -> Table:
 
 def _split(values: str) -> list[str]:
     return [value.strip() for value in values.split(",") if value.strip()]
+
+
+def _show_models(models: Sequence[Model]) -> None:
+    table = Table("model", "live", "versions", "latest training", "began")
+    for model in models:
+        kept = ", ".join(str(version.version) for version in model.versions)
+        began = f"{model.training.start_timestamp:%Y-%m-%d %H:%M}"
+        table.add_row(model.model_id, str(model.live_version or "none"), kept, model.training.status, began)
+    out.print(table)
 
 
 def _show_batches(batches: Sequence[Batch]) -> None:

@@ -75,6 +75,12 @@ class AlreadyTraining(LucidError):
     code = "already_training"
 
 
+class NotTraining(LucidError):
+    """No training of the model runs that could be cancelled."""
+
+    code = "not_training"
+
+
 class TrainingFailed(LucidError):
     """The training cannot go on for a reason that the customer can mend."""
 
@@ -115,3 +121,13 @@ class Unavailable(LucidError):
     """A part of the service that the call needs does not answer; the call can be repeated."""
 
     code = "unavailable"
+
+
+def error_of(code: str, message: str, **attributes: object) -> LucidError:
+    """The error that a code stands for, as it was before it became an answer over HTTP."""
+    kinds = {kind.code: kind for kind in LucidError.__subclasses__()} | dict.fromkeys(UnusableFile.codes, UnusableFile)
+    kind = kinds.get(code, LucidError)
+    error = kind.__new__(kind)  # its own constructor may make a message that is here already
+    LucidError.__init__(error, message, code=code)
+    vars(error).update(attributes)
+    return error

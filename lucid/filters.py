@@ -150,7 +150,10 @@ def _moment(value: Scalar) -> datetime:
     if isinstance(value, bool):
         raise ValueError("a timestamp is ISO 8601 or Unix seconds")
     if isinstance(value, int | float):
-        return datetime.fromtimestamp(value, UTC)
+        try:
+            return datetime.fromtimestamp(value, UTC)
+        except (OverflowError, OSError) as error:
+            raise ValueError(f"{value} Unix seconds are beyond all times") from error
     moment = datetime.fromisoformat(value)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -16,9 +16,12 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    StrictBool,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 from lucid.errors import InvalidRequest
 from lucid.filters import DataFilters
@@ -30,7 +33,7 @@ Kind = Literal["entities", "interactions"]
 RunStatus = Literal["running", "completed", "error"]
 OnError = Literal["set_aside", "abort"]
 OutputFormat = Literal["json", "csv"]
-Stage = Literal["queued", "select", "build", "fit", "evaluate", "precompute", "publish", "finished"]
+Stage = Literal["queued", "select", "build", "fit", "evaluate", "precompute", "publish", "finished", "cancelling"]
 
 KeyKind = Literal["entity", "number", "text", "identifier", "ignored"]
 """How the values of a metadata key are used."""
@@ -76,9 +79,29 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-ModelId = Annotated[str, AfterValidator(_check_model_id)]
-Time = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
-TextList = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_as_list)]
+def _given(name: str) -> JsonDict:
+    """JSON schema of an object that has a property."""
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+
+
+ModelId = Annotated[
+    str,
+    AfterValidator(_check_model_id),
+    WithJsonSchema({"type": "string", "pattern": f"^{_MODEL_ID.pattern}$", "examples": ["videos"]}),
+]
+Time = Annotated[
+    datetime,
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
+Tag = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^,]*$"})]
+Text = Annotated[str, Field(min_length=1)]
+TextList = Annotated[
+    list[Text],
+    Field(min_length=1),
+    BeforeValidator(_as_list, json_schema_input_type=Text | Annotated[list[Text], Field(min_length=1)]),
+]
+"""One text or several, at least one."""
 
 
 class RejectedRow(BaseModel):
@@ -101,8 +124,33 @@ class LoadedFile:
     errors: list[RejectedRow]
 
 
+_BATCH_EXAMPLE: JsonDict = {
+    "batch_id": "0f8fad5bd9cb469fa16570867728950e",
+    "timestamp": "2026-05-04T12:30:00.000Z",
+    "tags": ["2026"],
+    "entity_count": 1200,
+    "interaction_count": 0,
+    "rejected_count": 1,
+    "status": "completed",
+    "message": "",
+    "errors": [
+        {
+            "line": 17,
+            "column": "media_url",
+            "code": "invalid_url",
+            "message": "not an http(s) URL",
+            "value": "ftp://a.org",
+        }
+    ],
+    "archived": False,
+    "file_name": "entities.csv",
+}
+
+
 class Batch(BaseModel):
     """One uploaded file: immutable but for its tags and its archive mark."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_BATCH_EXAMPLE]})
 
     batch_id: str
     timestamp: Time
@@ -120,10 +168,16 @@ class Batch(BaseModel):
 class BatchChange(BaseModel):
     """What to change about batches; what is absent stays."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"tags": ["2026"], "archived": False}]})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "anyOf": [_given("tags"), _given("archived")],
+            "examples": [{"tags": ["2026"], "archived": False}],
+        },
+    )
 
-    tags: list[str] | None = Field(None, description="The new tags; they take the place of the old ones.")
-    archived: bool | None = Field(None, description="Archived batches take part in no training.")
+    tags: list[Tag] | None = Field(None, description="The new tags; they take the place of the old ones.")
+    archived: StrictBool | None = Field(None, description="Archived batches take part in no training.")
 
     @model_validator(mode="after")
     def _something(self) -> "BatchChange":
@@ -134,6 +188,22 @@ class BatchChange(BaseModel):
 
 class Erased(BaseModel):
     """What was erased, in each place; zero where nothing named the entities."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "entities": 1,
+                    "interactions": 40,
+                    "metadata_values": 0,
+                    "rejected_rows": 0,
+                    "models": 1,
+                    "vectors": 1,
+                    "recommendations": 130,
+                }
+            ]
+        }
+    )
 
     entities: int = Field(0, description="Rows of entities in batches.")
     interactions: int = Field(0, description="Rows of interactions in batches, from or to the entities.")
@@ -172,13 +242,17 @@ class TrainingRequest(BaseModel):
         None, description="Name of the model; one that exists is replaced. Made up if absent."
     )
     maximum_interaction_age_days: int | None = Field(
-        None, ge=1, description="Leave out older interactions; those without a timestamp stay."
+        None, ge=1, le=100_000, description="Leave out older interactions; those without a timestamp stay."
     )
     data_tags: TextList | None = Field(
-        None, min_length=1, description="Batches that carry any of these take part; absent: every batch not archived."
+        None, description="Batches that carry any of these take part; absent: every batch not archived."
     )
     callback_url: str | None = Field(
-        None, max_length=2000, description="Called with the status object when the training ends."
+        None,
+        min_length=1,
+        max_length=2000,
+        description="Called with the status object when the training ends.",
+        json_schema_extra={"pattern": "^https?://"},
     )
     precompute: list[PrecomputePair] | None = Field(
         None, description="Further pairs to compute ahead; pairs that interactions link always are."
@@ -191,8 +265,24 @@ class TrainingRequest(BaseModel):
     )
 
 
+_STATUS_EXAMPLE: JsonDict = {
+    "model_id": "videos",
+    "version": 2,
+    "status": "running",
+    "stage": "fit",
+    "progress": 42.5,
+    "message": "weighing relations",
+    "start_timestamp": "2026-05-04T12:31:00.000Z",
+    "end_timestamp": None,
+    "data_batch_ids": ["0f8fad5bd9cb469fa16570867728950e"],
+    "flow_run_url": "http://127.0.0.1:4200/runs/flow-run/4f2a3c1e-5f0b-4f60-9d0a-6a2b8f7c1d3e",
+}
+
+
 class ModelStatus(BaseModel):
     """The state of the latest training of a model."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_STATUS_EXAMPLE]})
 
     model_id: str
     version: int
@@ -206,12 +296,53 @@ class ModelStatus(BaseModel):
     flow_run_url: str | None = None
 
 
+class Version(BaseModel):
+    """One finished training of a model, or a refresh of one; immutable."""
+
+    version: int
+    created: Time
+    live: bool = Field(description="Whether this version answers.")
+    refresh_of: int | None = Field(None, description="The version whose vectors it took over; null for a training.")
+    report: dict[str, Any] | None = Field(None, description="The training report; null where models are listed.")
+
+
+class Model(BaseModel):
+    """A model: its latest training and the finished versions that are kept, oldest first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model_id": "videos",
+                    "live_version": 1,
+                    "training": _STATUS_EXAMPLE,
+                    "versions": [{"version": 1, "created": "2026-05-03T09:00:00.000Z", "live": True}],
+                }
+            ]
+        }
+    )
+
+    model_id: str
+    live_version: int | None = Field(description="The version that answers; null before the first one is finished.")
+    training: ModelStatus
+    versions: list[Version]
+
+
+class Rollback(BaseModel):
+    """Which version shall answer again."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 1}]})
+
+    version: int | None = Field(None, ge=1, le=2**31 - 1, description="Absent: the one before.")
+
+
 class RecommendationQuery(BaseModel):
     """A question for recommendations: for which sources, of which type, how many."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
+            "oneOf": [_given("source_id"), _given("entity_id"), _given("source_type")],
             "examples": [
                 {
                     "model_id": "videos",
@@ -219,36 +350,28 @@ class RecommendationQuery(BaseModel):
                     "target_type": "video",
                     "max_recommendations": 5,
                 }
-            ]
+            ],
         },
     )
 
-    model_id: ModelId
-    source_id: TextList | None = Field(None, description="One entity or several; alias `entity_id`.")
+    model_id: ModelId = Field(description="Name of the model.")
+    source_id: TextList | None = Field(None, description="One entity or several.", examples=["user_1"])
+    entity_id: TextList | None = Field(None, description="Alias of source_id.", exclude=True)
     source_type: TextList | None = Field(None, description="All entities of one type or several.")
-    target_type: TextList = Field(min_length=1, description="What to recommend: one type or several.")
+    target_type: TextList = Field(description="What to recommend: one type or several.", examples=["video"])
     max_recommendations: int = Field(
         MAX_RECOMMENDATIONS, ge=1, le=10_000, description="How many at most for each source."
     )
     threshold: float = Field(0, ge=0, le=100, description="Leave out recommendations with a lower score.")
-    output_format: OutputFormat = "json"
+    output_format: OutputFormat = Field("json", description="One JSON object, or CSV with a header.")
     exclude_interacted: bool = Field(True, description="Leave out what the source already interacted with.")
     version: int | None = Field(None, ge=1, le=2**31 - 1, description="Ask this version instead of the live one.")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_alias(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "entity_id" in values:
-            if values.get("source_id") is not None and values["entity_id"] is not None:
-                raise ValueError("give source_id or its alias entity_id, not both")
-            alias = values["entity_id"]
-            values = {name: value for name, value in values.items() if name != "entity_id"}
-            if alias is not None:
-                values["source_id"] = alias
-        return values
-
     @model_validator(mode="after")
     def _one_source(self) -> "RecommendationQuery":
+        if self.source_id and self.entity_id:
+            raise ValueError("give source_id or its alias entity_id, not both")
+        self.source_id = self.source_id or self.entity_id
         if bool(self.source_id) == bool(self.source_type):
             raise ValueError("give exactly one of source_id and source_type")
         return self

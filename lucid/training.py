@@ -20,7 +20,7 @@ from filelock import Timeout
 from lucid import artifact
 from lucid.catalog import Catalog, TrainingRow
 from lucid.dataset import interactions_among, read_selection, select
-from lucid.errors import AlreadyTraining, InvalidRequest, LucidError
+from lucid.errors import AlreadyTraining, InvalidRequest, LucidError, TrainingFailed
 from lucid.ingest import IsLost, Progress
 from lucid.interacted import Interacted
 from lucid.locks import is_worked_on, working
@@ -43,6 +43,7 @@ _SHARE: dict[Stage, tuple[float, float]] = {
 }
 """Part of the whole, in percent, that each stage takes up."""
 _REPORT_SECONDS = 0.5
+_CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,9 @@ def fail(training: Training, error: BaseException) -> ModelStatus:
         catalog.end_training(training.model_id, training.version, "completed", "", utc_now())
     else:
         artifact.remove_version(home, training.model_id, training.version)
-        catalog.end_training(training.model_id, training.version, "error", _customer_message(error), utc_now())
+        cancelled = catalog.training(training.model_id, training.version).status.stage == "cancelling"
+        message = _CANCELLED if cancelled else _customer_message(error)
+        catalog.end_training(training.model_id, training.version, "error", message, utc_now())
     return catalog.training(training.model_id, training.version).status
 
 
@@ -320,6 +323,15 @@ def take_over(training: Training) -> Path:
 def end_unbegun(settings: Settings, status: ModelStatus, error: LucidError) -> ModelStatus:
     """End a training that was entered but that no process will begin."""
     return fail(_training(settings, Catalog(settings.home).training(status.model_id, status.version)), error)
+
+
+def cancel(settings: Settings, model_id: str) -> TrainingRow:
+    """Ask the running training of a model to end, and return it.
+
+    It ends in `error` with the message "cancelled" when its process reports progress the next time, or by `sweep` where
+    no process has begun it; one that is being published completes. Raises UnknownModel, NotTraining.
+    """
+    return Catalog(settings.home).cancel_training(model_id)
 
 
 def sweep(settings: Settings, *, is_lost: IsLost) -> None:
@@ -392,7 +404,8 @@ def _stage(training: Training, stage: Stage, doing: str) -> Iterator[Progress]:
             whole = start + (end - start) * percent / 100
             if training.watcher:
                 training.watcher(whole, message)
-            catalog.set_progress(training.model_id, training.version, stage, round(whole, 1), message)
+            if not catalog.set_progress(training.model_id, training.version, stage, round(whole, 1), message):
+                raise TrainingFailed(_CANCELLED, code="cancelled")
 
     progress(0, doing)
     began = time.monotonic()

@@ -1,5 +1,6 @@
 """The Python API: everything Lucid does, on a folder, without a server."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lucid import erase, ingest, training
+from lucid import erase, ingest, training, versions
 from lucid.artifact import live_version, version_folder
 from lucid.catalog import Catalog
 from lucid.ingest import Progress
@@ -19,6 +20,7 @@ from lucid.schema import (
     BatchChange,
     Erased,
     KeyKind,
+    Model,
     ModelStatus,
     OnError,
     Recommendation,
@@ -28,6 +30,8 @@ from lucid.schema import (
     check,
 )
 from lucid.settings import Settings, load_settings
+
+_POLL_SECONDS = 0.2
 
 
 class Workspace:
@@ -140,6 +144,35 @@ class Workspace:
         """The status of a model's latest training; raises UnknownModel."""
         self._sweep()
         return self._catalog.training(model_id).status
+
+    def cancel(self, model_id: str) -> ModelStatus:
+        """End the running training of a model, wherever it runs, and return its final status.
+
+        Waits for the process that trains, which looks up whenever it reports progress; a training that is being
+        published completes. Raises UnknownModel, NotTraining.
+        """
+        version = training.cancel(self.settings, model_id).status.version
+        while (status := self.status(model_id)).version == version and status.status == "running":
+            time.sleep(_POLL_SECONDS)
+        return status
+
+    def models(self) -> list[Model]:
+        """All models with their versions, by name."""
+        self._sweep()
+        return versions.list_models(self.settings)
+
+    def model(self, model_id: str) -> Model:
+        """A model, its versions and their training reports; raises UnknownModel."""
+        self._sweep()
+        return versions.show_model(self.settings, model_id)
+
+    def delete_model(self, model_id: str) -> Model:
+        """Delete a model and return what it was; see `lucid.versions.delete_model`."""
+        return versions.delete_model(self.settings, model_id)
+
+    def roll_back(self, model_id: str, version: int | None = None) -> Model:
+        """Let an earlier version answer, by default the one before; see `lucid.versions.roll_back`."""
+        return versions.roll_back(self.settings, model_id, version)
 
     def report(self, model_id: str) -> dict[str, Any]:
         """The training report of the live version; raises UnknownModel, ModelNotReady."""

@@ -35,7 +35,11 @@ def test_imports_point_one_way(package: str, forbidden: set[str]) -> None:
 
 @pytest.mark.parametrize(
     ("module", "forbidden"),
-    [("api.app", ("torch", "prefect", "torch_geometric")), ("flows.import_data", ("torch", "torch_geometric"))],
+    [
+        ("api.app", ("torch", "prefect", "torch_geometric")),
+        ("flows.import_data", ("torch", "torch_geometric")),
+        ("lucid.client", ("torch", "prefect", "fastapi", "pandas", "duckdb")),
+    ],
 )
 def test_what_a_process_does_not_need_is_not_loaded(module: str, forbidden: tuple[str, ...]) -> None:
     """The API starts without torch and Prefect, an import without torch."""

@@ -83,6 +83,19 @@ def test_status_is_json(home: Path) -> None:
     assert 2 == len(found["data_batch_ids"])
 
 
+def test_models_are_listed_and_rolled_back(home: Path) -> None:
+    """The list names versions, `show` is the JSON of the API, and rolling back names what answers now."""
+    listed = lucid(home, "models", "list")
+    shown = json.loads(lucid(home, "models", "show", "board").stdout)
+    rolled_back = lucid(home, "models", "rollback", "board", "--version", "1")
+
+    assert "board" in listed.stdout
+    assert [(1, True, "board")] == [
+        (one["version"], one["live"], one["report"]["model_id"]) for one in shown["versions"]
+    ]
+    assert (0, listed.stdout) == (rolled_back.returncode, rolled_back.stdout)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -96,6 +109,9 @@ def test_status_is_json(home: Path) -> None:
         ),
         (("recommend", "--model-id", "board", "--target-type", "item"), "exactly one of source_id and source_type"),
         (("recommend", "--model-id", "none", "--source-id", "a", "--target-type", "b"), "no model 'none'"),
+        (("models", "rollback", "board"), "no finished version before 1"),
+        (("models", "cancel", "board"), "no training of model 'board' runs"),
+        (("models", "delete", "none"), "no model 'none'"),
         (("down",), "no service runs"),
         (("keys", "create", "--scopes", "everything"), "unknown scope"),
         (("keys", "revoke", "none"), "no key 'none'; see: lucid keys list"),

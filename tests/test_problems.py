@@ -43,8 +43,8 @@ def refused(api: Api, method: str, path: str, **arguments: Any) -> dict[str, Any
         ("GET", "/static-offline-docs/none.js", {}, 404, "not_found"),
         ("POST", f"{BASE}/train", {"json": {"model_id": "m" * 10_000}}, 422, "invalid_request"),
         ("POST", f"{BASE}/train", {"content": b'"\\ud800"'}, 422, "invalid_request"),
-        ("POST", f"{BASE}/train", {"content": b"\xff"}, 400, "bad_request"),
-        ("POST", f"{BASE}/train", {"content": b"[" * 200_000}, 400, "bad_request"),
+        ("POST", f"{BASE}/train", {"content": b"\xff"}, 422, "invalid_request"),
+        ("POST", f"{BASE}/train", {"content": b"[" * 200_000}, 422, "invalid_request"),
         ("POST", f"{BASE}/train", {"content": b" " * (MAX_BODY_BYTES + 1)}, 413, "too_big"),
     ],
 )

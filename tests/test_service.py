@@ -136,23 +136,6 @@ def test_the_callback_comes_signed(trained: dict[str, Any], receiver: Receiver) 
     assert 0 == receiver.refused
 
 
-def test_json_csv_get_and_post_agree(trained: dict[str, Any], client: httpx.Client) -> None:
-    """One answer in four ways of asking."""
-    wanted: dict[str, Any] = {"model_id": "board", "target_type": "item", "max_recommendations": 3}
-    by_get = {**wanted, "source_id": "u03,u04"}
-    wanted["source_id"] = ["u03", "u04"]
-
-    as_json = client.post("/recommended_items", json=wanted).json()["recommendations"]
-    as_csv = client.post("/recommended_items", json={**wanted, "output_format": "csv"})
-
-    assert as_csv.headers["content-type"].startswith("text/csv")
-    assert [{name: str(value) for name, value in row.items()} for row in as_json] == list(
-        csv.DictReader(io.StringIO(as_csv.text))
-    )
-    assert as_json == client.get("/recommended_items", params=by_get).json()["recommendations"]
-    assert as_csv.text == client.get("/recommended_items", params={**by_get, "output_format": "csv"}).text
-
-
 def test_aliases_and_slashes_are_accepted(trained: dict[str, Any], service: Service, key: str) -> None:
     """/recommender and /v1/recommend/train are other names, and a slash at the end is no other path."""
     base = f"http://127.0.0.1:{service.api_port}"

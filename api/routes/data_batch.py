@@ -9,14 +9,16 @@ from typing import Annotated
 from uuid import uuid4
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as InPath
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Guarded
-from api.lists import split
+from api.lists import Listed, split
+from api.openapi import problems
 from api.runs import IMPORT_DATA
-from api.uploads import Upload, receive
+from api.uploads import MAX_FILES, Upload, receive
 from lucid.catalog import Catalog
 from lucid.errors import InvalidRequest, UnusableFile
 from lucid.ingest import (
@@ -41,26 +43,42 @@ class UploadForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tags: list[str] = Field([], description="Repeated or separated by commas.")
+    tags: Listed = Field([], description="Repeated or separated by commas.")
     on_error: OnError = Field("set_aside", description="Set bad rows aside, or refuse the file.")
     wait_seconds: float = Field(30, ge=0, le=600, description="Answer after this time at the latest.")
 
 
-_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}, "description": "CSV files, one batch each."}
+_FILES = {
+    "type": "array",
+    "items": {"type": "string", "format": "binary"},
+    "minItems": 1,
+    "maxItems": MAX_FILES,
+    "description": "CSV files, one batch each.",
+}
 _FORM = UploadForm.model_json_schema()
 _BODY = {
     "required": True,
     "content": {
         "multipart/form-data": {
-            "schema": {**_FORM, "properties": {"files": _FILES, **_FORM["properties"]}, "required": ["files"]}
+            "schema": {**_FORM, "properties": {"files": _FILES, **_FORM["properties"]}, "required": ["files"]},
+            "example": {"files": ["id,type,name,metadata,media_url\nuser_1,user,Ann,,\n"], "tags": ["2026"]},
         }
     },
 }
+_REJECTS = "line,column,code,message,value\n17,media_url,invalid_url,not an http(s) URL,ftp://a.org\n"
+
+BatchIds = Annotated[
+    Listed | None,
+    Query(description="Repeated or separated by commas.", examples=[["0f8fad5bd9cb469fa16570867728950e"]]),
+]
+Tags = Annotated[
+    Listed | None, Query(description="A batch must carry all of them; repeated or by commas.", examples=[["2026"]])
+]
 
 
 @router.post(
     "",
-    responses={202: {"model": list[Batch], "description": "The import still runs."}},
+    responses={202: {"model": list[Batch], "description": "The import still runs."}, **problems(413)},
     openapi_extra={"requestBody": _BODY},
 )
 async def upload(request: Request, response: Response) -> list[Batch]:
@@ -100,41 +118,54 @@ def _options(form: Upload) -> UploadForm:
     return check(UploadForm, {**single, "tags": form.fields.get("tags", [])})
 
 
-@router.get("")
+@router.get("", responses=problems(404))
 def get_batches(
     request: Request,
-    batch_id: Annotated[list[str] | None, Query(description="Repeated or separated by commas.")] = None,
-    tags: Annotated[list[str] | None, Query(description="A batch must carry all of them.")] = None,
+    batch_id: BatchIds = None,
+    tags: Tags = None,
 ) -> list[Batch]:
     """Batches in upload order; all of them without parameters."""
     catalog: Catalog = request.app.state.catalog
     return catalog.batches(split(batch_id), split(tags))
 
 
-@router.patch("")
+@router.patch("", responses=problems(404))
 def change_batches(
     request: Request,
     change: BatchChange,
-    batch_id: Annotated[list[str] | None, Query(description="Repeated or separated by commas.")] = None,
-    tags: Annotated[list[str] | None, Query(description="A batch must carry all of them.")] = None,
+    batch_id: BatchIds = None,
+    tags: Tags = None,
 ) -> list[Batch]:
     """Give batches other tags, archive them, or take them back."""
     return update_batches(request.app.state.catalog, split(batch_id), split(tags), change)
 
 
-@router.get("/{batch_id}/errors", response_class=StreamingResponse)
-def get_errors(request: Request, batch_id: str) -> StreamingResponse:
+@router.get(
+    "/{batch_id}/errors",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "All of them, streamed.",
+            "content": {"text/csv": {"schema": {"type": "string"}, "example": _REJECTS}},
+        },
+        **problems(404),
+    },
+)
+def get_errors(
+    request: Request,
+    batch_id: Annotated[str, InPath(description="Id of the batch.", examples=["0f8fad5bd9cb469fa16570867728950e"])],
+) -> StreamingResponse:
     """All rows of a batch that were set aside, as CSV: line, column, code, message, value."""
     state = request.app.state
     rows = rejected_rows(state.settings.home, state.catalog, batch_id)
     return StreamingResponse(rejects_csv(rows), media_type="text/csv; charset=utf-8")
 
 
-@router.delete("")
+@router.delete("", responses=problems(404))
 def remove_batches(
     request: Request,
-    batch_id: Annotated[list[str] | None, Query(description="Repeated or separated by commas.")] = None,
-    tags: Annotated[list[str] | None, Query(description="A batch must carry all of them.")] = None,
+    batch_id: BatchIds = None,
+    tags: Tags = None,
 ) -> list[Batch]:
     """Delete batches; an earlier version of an entity that they held counts again from the next training on."""
     state = request.app.state

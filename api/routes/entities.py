@@ -28,7 +28,10 @@ async def erase_entities(
     response: Response,
     id: Annotated[  # noqa: A002 - the contract's name
         list[Annotated[str, Field(min_length=1)]],
-        Query(description="Id of the entity; may be repeated. Commas do not separate, they may be part of an id."),
+        Query(
+            description="Id of the entity; may be repeated. Commas do not separate, they may be part of an id.",
+            examples=[["user_1"]],
+        ),
     ],
     wait_seconds: Annotated[float, Query(ge=0, le=600, description="Answer after this time at the latest.")] = 30,
 ) -> Erased | None:

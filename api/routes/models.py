@@ -1,44 +1,118 @@
-"""Trainings and their status."""
+"""Trainings and their status; models and their versions."""
 
+import asyncio
+import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Body, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from api.auth import Guarded
+from api.openapi import problems
 from api.runs import TRAIN_MODEL
+from lucid import training, versions
 from lucid.catalog import Catalog
 from lucid.errors import Unavailable
 from lucid.notify import check_callback_url
-from lucid.schema import ModelId, ModelStatus, TrainingRequest
-from lucid.training import end_unbegun, enter
+from lucid.schema import Model, ModelId, ModelStatus, Rollback, TrainingRequest
 
 router = APIRouter(route_class=Guarded)
+_POLL_SECONDS = 0.25
+
+Named = Annotated[ModelId, Path(description="Name of the model.", examples=["videos"])]
 
 
-@router.post("/train", status_code=202, tags=["training"])
-async def train(request: Request, wanted: TrainingRequest) -> ModelStatus:
-    """Start a training; follow it with `status`. A model of that name answers as before until it is done."""
-    state = request.app.state
+@router.post("/train", status_code=202, tags=["training"], responses=problems(409))
+async def train(request: Request, wanted: Annotated[TrainingRequest | None, Body()] = None) -> ModelStatus:
+    """Start a training; follow it with `status`. A model of that name answers as before until it is done.
+
+    Without a body, a new model is trained on everything.
+    """
+    state, wanted = request.app.state, wanted or TrainingRequest()
     if wanted.callback_url:
         await run_in_threadpool(
             check_callback_url, wanted.callback_url, allow_private=state.settings.callback_allow_private
         )
-    entered = await run_in_threadpool(enter, state.settings, wanted, "queued")
+    entered = await run_in_threadpool(training.enter, state.settings, wanted, "queued")
     named = wanted.model_copy(update={"model_id": entered.model_id})
     try:
         run_id, url = await state.runs.create(
             TRAIN_MODEL, {**named.model_dump(mode="json", exclude_none=True), "version": entered.version}
         )
     except Unavailable as error:
-        await run_in_threadpool(end_unbegun, state.settings, entered, error)
+        await run_in_threadpool(training.end_unbegun, state.settings, entered, error)
         raise
     await run_in_threadpool(state.catalog.set_training_flow_run, entered.model_id, entered.version, run_id, url)
     return entered.model_copy(update={"flow_run_url": url})
 
 
-@router.get("/status", tags=["training"])
-def status(request: Request, model_id: Annotated[ModelId, Query()]) -> ModelStatus:
+@router.get("/status", tags=["training"], responses=problems(404))
+def status(
+    request: Request, model_id: Annotated[ModelId, Query(description="Name of the model.", examples=["videos"])]
+) -> ModelStatus:
     """How far the latest training of a model has come."""
     catalog: Catalog = request.app.state.catalog
     return catalog.training(model_id).status
+
+
+@router.get("/models", tags=["models"])
+def list_models(request: Request) -> list[Model]:
+    """All models with their versions, by name; reports stand in the answer for one model."""
+    return versions.list_models(request.app.state.settings)
+
+
+@router.get("/models/{model_id}", tags=["models"], responses=problems(404))
+def show_model(request: Request, model_id: Named) -> Model:
+    """A model, its latest training, and its finished versions with their training reports."""
+    return versions.show_model(request.app.state.settings, model_id)
+
+
+@router.delete("/models/{model_id}", tags=["models"], responses=problems(404, 409))
+def delete_model(request: Request, model_id: Named) -> Model:
+    """Delete a model with all its versions; answers what it was. While it is being trained: 409."""
+    return versions.delete_model(request.app.state.settings, model_id)
+
+
+@router.post("/models/{model_id}/rollback", tags=["models"], responses=problems(404, 409))
+def roll_back(
+    request: Request,
+    model_id: Named,
+    version: Annotated[
+        int | None, Query(ge=1, le=2**31 - 1, description="The same as in the body, which wins.")
+    ] = None,
+    wanted: Annotated[Rollback | None, Body()] = None,
+) -> Model:
+    """Let a finished version answer: `version`, or the newest from before the training that answers now.
+
+    It answers until a training or a refresh makes a newer one. While a process works on the model: 409.
+    """
+    named = wanted.version if wanted else None
+    return versions.roll_back(request.app.state.settings, model_id, version if named is None else named)
+
+
+@router.post(
+    "/models/{model_id}/cancel",
+    tags=["models"],
+    responses={202: {"model": ModelStatus, "description": "The training has not ended yet."}, **problems(404, 409)},
+)
+async def cancel(
+    request: Request,
+    response: Response,
+    model_id: Named,
+    wait_seconds: Annotated[float, Query(ge=0, le=600, description="Answer after this time at the latest.")] = 30,
+) -> ModelStatus:
+    """End the running training of a model: its flow run is cancelled, its status becomes `error`, "cancelled".
+
+    One that is being published completes. Where no training runs: 409.
+    """
+    state, deadline = request.app.state, time.monotonic() + wait_seconds
+    row = await run_in_threadpool(training.cancel, state.settings, model_id)
+    if row.flow_run_id:
+        await state.runs.cancel(row.flow_run_id)
+    while True:
+        found = await run_in_threadpool(state.catalog.training, model_id, row.status.version)
+        if found.status.status != "running" or time.monotonic() >= deadline:
+            response.status_code = 202 if found.status.status == "running" else 200
+            status: ModelStatus = found.status
+            return status
+        await asyncio.sleep(_POLL_SECONDS)

@@ -3,20 +3,19 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.config import JsonDict
 
 from api.auth import Guarded
-from api.lists import split
+from api.lists import listed, split
 from api.metrics import Metrics
+from api.openapi import problems
 from lucid.lookup import Shelf
 from lucid.rendering import render
-from lucid.schema import MAX_RECOMMENDATIONS, OutputFormat, RecommendationQuery
+from lucid.schema import RecommendationQuery
 
-router = APIRouter(route_class=Guarded, tags=["recommendations"])
-
-_ROW = {
+_ROW: JsonDict = {
     "source_id": "user_1",
     "target_id": "video_7",
     "score": 41.25,
@@ -24,61 +23,65 @@ _ROW = {
     "target_type": "video",
     "name": "The Quiet Harbour",
 }
-_ANSWER: dict[int | str, dict[str, Any]] = {
+_EXAMPLE: JsonDict = {"model_id": "videos", "version": 1, "recommendations": [_ROW], "unknown_source_ids": []}
+
+
+class RecommendedItem(BaseModel):
+    """One recommendation; `rank` counts from 1 within its source."""
+
+    source_id: str
+    target_id: str
+    score: float
+    rank: int
+    target_type: str
+    name: str
+
+
+class RecommendedItems(BaseModel):
+    """An answer in JSON: what was not found among several sources stands in `unknown_source_ids`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    model_id: str
+    version: int
+    recommendations: list[RecommendedItem]
+    unknown_source_ids: list[str]
+
+
+Some = Annotated[list[str], Field(min_length=1), BeforeValidator(split), WithJsonSchema(listed(pattern=r"[^,\s]"))]
+
+
+class RecommendationParameters(RecommendationQuery):
+    """The same question in a query string, where lists are repeated or separated by commas."""
+
+    source_id: Some | None = Field(None, description="One entity or several.", examples=[["user_1"]])
+    entity_id: Some | None = Field(None, description="Alias of source_id.")
+    source_type: Some | None = Field(None, description="All entities of one type or several.")
+    target_type: Some = Field(description="What to recommend: one type or several.", examples=[["video"]])
+
+
+_CSV = {"schema": {"type": "string"}, "example": f"{','.join(_ROW)}\n{','.join(map(str, _ROW.values()))}\n"}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
+        "model": RecommendedItems,
         "description": "One row for each recommendation, grouped by source, score falling.",
-        "content": {
-            "application/json": {
-                "example": {"model_id": "videos", "version": 1, "recommendations": [_ROW], "unknown_source_ids": []}
-            },
-            "text/csv": {"example": f"{','.join(_ROW)}\n{','.join(map(str, _ROW.values()))}\n"},
-        },
-    }
+        "content": {"text/csv": _CSV},
+    },
+    **problems(404, 409),
 }
 
+router = APIRouter(route_class=Guarded, tags=["recommendations"], responses=_ANSWERS)
 
-@router.post("/recommended_items", response_class=StreamingResponse, responses=_ANSWER)
+
+@router.post("/recommended_items", response_class=StreamingResponse)
 def post_recommended_items(request: Request, query: RecommendationQuery) -> StreamingResponse:
     """Recommendations for one source, for several, or for all of a type."""
     return _answer(request, query)
 
 
-@router.get("/recommended_items", response_class=StreamingResponse, responses=_ANSWER)
-def get_recommended_items(
-    request: Request,
-    model_id: str,
-    target_type: Annotated[list[str], Query(description="Repeated or separated by commas.")],
-    source_id: Annotated[list[str] | None, Query(description="Repeated or separated by commas.")] = None,
-    entity_id: Annotated[list[str] | None, Query(description="Alias of source_id.")] = None,
-    source_type: Annotated[list[str] | None, Query(description="Repeated or separated by commas.")] = None,
-    max_recommendations: int = MAX_RECOMMENDATIONS,
-    threshold: float = 0,
-    output_format: OutputFormat = "json",
-    exclude_interacted: bool = True,
-    version: int | None = None,
-) -> StreamingResponse:
-    """The same by query parameters. An id that holds a comma can only be asked with POST."""
-    lists = {
-        "target_type": target_type,
-        "source_id": source_id,
-        "entity_id": entity_id,
-        "source_type": source_type,
-    }
-    values = {
-        "model_id": model_id,
-        **{name: split(given) for name, given in lists.items() if given is not None},
-        "max_recommendations": max_recommendations,
-        "threshold": threshold,
-        "output_format": output_format,
-        "exclude_interacted": exclude_interacted,
-        "version": version,
-    }
-    try:
-        query = RecommendationQuery.model_validate(values)
-    except ValidationError as error:
-        raise RequestValidationError(
-            [{**detail, "loc": ("query", *detail["loc"])} for detail in error.errors()]
-        ) from error
+@router.get("/recommended_items", response_class=StreamingResponse)
+def get_recommended_items(request: Request, query: Annotated[RecommendationParameters, Query()]) -> StreamingResponse:
+    """The same by query parameters. Lists are repeated or separated by commas; what holds a comma needs POST."""
     return _answer(request, query)
 
 

@@ -1,0 +1,422 @@
+"""The Python API over HTTP: the verbs of `lucid.Workspace` on a service that runs elsewhere.
+
+Loads neither pandas, DuckDB nor anything of the service; a table of recommendations needs pandas.
+"""
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
+
+from lucid.errors import InvalidRequest, LucidError, ModelNotReady, TrainingFailed, Unavailable, UnusableFile, error_of
+from lucid.schema import (
+    MAX_RECOMMENDATIONS,
+    Batch,
+    BatchChange,
+    Erased,
+    KeyKind,
+    Model,
+    ModelStatus,
+    OnError,
+    Recommendation,
+    RecommendationQuery,
+    RejectedRow,
+    check,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lucid.ingest import Progress
+
+PATIENCE_SECONDS = 120.0
+"""How long a call is repeated that the service puts off with 429 or 503."""
+_TIMEOUT_SECONDS = 60.0
+_WAIT_SECONDS = 30.0
+"""How long the service may wait for a piece of work before it answers that it still runs; less than the timeout."""
+_POLL_SECONDS = 0.5
+_BLOCK_ROWS = 1000
+_BATCHES, _MODELS = TypeAdapter(list[Batch]), TypeAdapter(list[Model])
+
+
+class _PutOff(Exception):
+    """The service asks to repeat the call later."""
+
+    def __init__(self, error: LucidError, seconds: float) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.seconds = seconds
+
+
+class Client:
+    """A service and a key for it: import files, train models, get recommendations.
+
+    >>> client = Client("http://127.0.0.1:8000", apikey="lucid_…")
+    >>> client.import_files(["entities.csv", "interactions.csv"], tags=["2026"])
+    >>> client.train("videos", maximum_interaction_age_days=365)
+    >>> client.recommend("videos", source_id="user_1", target_type="video", max_recommendations=5)
+
+    Every call raises the errors that `Workspace` raises, and Unauthorized, Forbidden, or Unavailable where the service
+    cannot be reached. Calls that are put off (429, 503) are repeated for two minutes. Safe to share between threads.
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8000", *, apikey: str) -> None:
+        """Open nothing yet; `url` is where the service listens, without the path of the API."""
+        self._http = httpx.Client(
+            base_url=f"{url.rstrip('/')}/v1/recommender", headers={"apikey": apikey}, timeout=_TIMEOUT_SECONDS
+        )
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def import_files(
+        self,
+        files: str | Path | Sequence[str | Path],
+        tags: str | Sequence[str] = (),
+        on_error: OnError = "set_aside",
+        progress: "Progress | None" = None,
+    ) -> list[Batch]:
+        """Upload CSV files, wait until they are imported, one batch each; all of them or, when one is unusable, none.
+
+        Raises UnusableFile, saying which file and why; nothing is stored then.
+        """
+        tell = progress or _silent
+        fields = {"tags": _list(tags), "on_error": on_error, "wait_seconds": str(_WAIT_SECONDS)}
+        paths = _existing(_list(files))
+        tell(0, "uploading")
+        batches = _BATCHES.validate_json(self._patiently(lambda: self._upload(paths, fields)).content)
+        ids = [batch.batch_id for batch in batches]
+        while any(batch.status == "running" for batch in batches):
+            tell(50, "importing")
+            time.sleep(_POLL_SECONDS)
+            batches = self.batches(ids)
+        failed = next((batch for batch in batches if batch.status == "error"), None)
+        if failed:
+            self.delete_batches(ids)
+            raise UnusableFile(failed.message)
+        tell(100, "done")
+        return batches
+
+    def batches(self, batch_ids: Sequence[str] | None = None, tags: Sequence[str] | None = None) -> list[Batch]:
+        """Batches in upload order; with `tags` those that carry all of them. Raises UnknownBatch."""
+        return _BATCHES.validate_json(self._send("GET", "/data_batch", params=_named(batch_ids, tags)).content)
+
+    def delete_batches(self, batch_ids: Sequence[str] | None = None, tags: Sequence[str] | None = None) -> list[Batch]:
+        """Delete batches and return them; models trained with them stay as they are."""
+        return _BATCHES.validate_json(self._send("DELETE", "/data_batch", params=_named(batch_ids, tags)).content)
+
+    def update_batches(
+        self,
+        batch_ids: Sequence[str] | None = None,
+        *,
+        tags: Sequence[str] | None = None,
+        new_tags: Sequence[str] | None = None,
+        archived: bool | None = None,
+    ) -> list[Batch]:
+        """Give the named batches, or those that carry all of `tags`, new tags or the archive mark; return them."""
+        change = check(BatchChange, {"tags": new_tags, "archived": archived}).model_dump(exclude_none=True)
+        found = self._send("PATCH", "/data_batch", params=_named(batch_ids, tags), json=change)
+        return _BATCHES.validate_json(found.content)
+
+    def rejected_rows(self, batch_id: str) -> Iterator[list[RejectedRow]]:
+        """All rows of a batch that were set aside, in blocks; raises UnknownBatch."""
+        with self._stream("GET", f"/data_batch/{quote(batch_id, safe='')}/errors") as pieces:
+            lines = csv.DictReader(io.TextIOWrapper(_file(pieces), encoding="utf-8", newline=""))
+            rows = ({name: value or None for name, value in line.items()} for line in lines)
+            while block := [RejectedRow.model_validate(row) for row in islice(rows, _BLOCK_ROWS)]:
+                yield block
+
+    def erase(self, entity_ids: str | Sequence[str], progress: "Progress | None" = None) -> Erased:
+        """Remove entities for good from batches, set-aside rows, models and cached recommendations; counts what went.
+
+        Waits for imports and trainings that are under way.
+        """
+        tell = progress or _silent
+        tell(0, "erasing")
+        params = {"id": _list(entity_ids), "wait_seconds": 600}
+        found = self._send("DELETE", "/entities", params=params, timeout=600 + _TIMEOUT_SECONDS)
+        if found.status_code == httpx.codes.ACCEPTED:
+            raise Unavailable("the erasure waits for other work and will be done after it; repeat the call to see it")
+        tell(100, "done")
+        return Erased.model_validate_json(found.content)
+
+    def train(
+        self,
+        model_id: str | None = None,
+        *,
+        maximum_interaction_age_days: int | None = None,
+        data_tags: str | Sequence[str] | None = None,
+        callback_url: str | None = None,
+        precompute: Sequence[dict[str, Any]] | None = None,
+        data_filters: Mapping[str, Any] | None = None,
+        metadata_rules: Mapping[str, KeyKind] | None = None,
+        progress: "Progress | None" = None,
+    ) -> ModelStatus:
+        """Train a model, wait until it is live, and return its final status; a model of that name is replaced.
+
+        Raises TrainingFailed with what the customer can mend. The version that answered before goes on answering then.
+        """
+        wanted = {
+            "model_id": model_id,
+            "maximum_interaction_age_days": maximum_interaction_age_days,
+            "data_tags": _list(data_tags) if data_tags is not None else None,
+            "callback_url": callback_url,
+            "precompute": precompute,
+            "data_filters": data_filters,
+            "metadata_rules": metadata_rules,
+        }
+        body = {name: value for name, value in wanted.items() if value is not None}
+        status = _status(self._send("POST", "/train", json=body))
+        while status.status == "running":
+            (progress or _silent)(status.progress, status.message or status.stage)
+            time.sleep(_POLL_SECONDS)
+            status = self.status(status.model_id)
+        if status.status == "error":
+            raise TrainingFailed(status.message)
+        return status
+
+    def status(self, model_id: str) -> ModelStatus:
+        """The status of a model's latest training; raises UnknownModel."""
+        return _status(self._send("GET", "/status", params={"model_id": model_id}))
+
+    def cancel(self, model_id: str) -> ModelStatus:
+        """End the running training of a model and return its final status; one that is being published completes.
+
+        Raises UnknownModel, NotTraining.
+        """
+        status = _status(self._send("POST", f"/models/{quote(model_id, safe='')}/cancel"))
+        while status.status == "running":
+            time.sleep(_POLL_SECONDS)
+            status = self.status(model_id)
+        return status
+
+    def models(self) -> list[Model]:
+        """All models with their versions, by name."""
+        return _MODELS.validate_json(self._send("GET", "/models").content)
+
+    def model(self, model_id: str) -> Model:
+        """A model, its versions and their training reports; raises UnknownModel."""
+        return Model.model_validate_json(self._send("GET", f"/models/{quote(model_id, safe='')}").content)
+
+    def delete_model(self, model_id: str) -> Model:
+        """Delete a model and return what it was; raises UnknownModel, AlreadyTraining."""
+        return Model.model_validate_json(self._send("DELETE", f"/models/{quote(model_id, safe='')}").content)
+
+    def roll_back(self, model_id: str, version: int | None = None) -> Model:
+        """Let an earlier version answer, by default the one before; raises UnknownModel, UnknownVersion."""
+        body = {} if version is None else {"version": version}
+        return Model.model_validate_json(
+            self._send("POST", f"/models/{quote(model_id, safe='')}/rollback", json=body).content
+        )
+
+    def report(self, model_id: str) -> dict[str, Any]:
+        """The training report of the live version; raises UnknownModel, ModelNotReady."""
+        live = next((version for version in self.model(model_id).versions if version.live), None)
+        if live is None or live.report is None:
+            raise ModelNotReady(model_id)
+        return live.report
+
+    def recommend(
+        self,
+        model_id: str,
+        *,
+        target_type: str | Sequence[str],
+        source_id: str | Sequence[str] | None = None,
+        source_type: str | Sequence[str] | None = None,
+        max_recommendations: int = MAX_RECOMMENDATIONS,
+        threshold: float = 0,
+        exclude_interacted: bool = True,
+        version: int | None = None,
+    ) -> "pd.DataFrame":
+        """Recommendations as a table: source_id, target_id, score, rank, target_type, name.
+
+        Exactly one of `source_id` and `source_type` says for whom. Unknown ids in a list have no rows; their list
+        stands in the table's `attrs["unknown_source_ids"]`.
+        """
+        import pandas as pd
+
+        wanted = {
+            "model_id": model_id,
+            "target_type": _list(target_type),
+            "source_id": _list(source_id) if source_id is not None else None,
+            "source_type": _list(source_type) if source_type is not None else None,
+            "max_recommendations": max_recommendations,
+            "threshold": threshold,
+            "exclude_interacted": exclude_interacted,
+            "version": version,
+            # Only JSON names unknown ids; a whole type has none, but may be large, and CSV becomes a table as it comes.
+            "output_format": "csv" if source_id is None else "json",
+        }
+        with self.answer(check(RecommendationQuery, wanted)) as pieces:
+            if source_id is None:
+                return _read_table(pieces)
+            answer = json.loads(b"".join(pieces))
+        table = pd.DataFrame(answer["recommendations"], columns=list(Recommendation._fields))
+        table.attrs["unknown_source_ids"] = answer["unknown_source_ids"]
+        return table
+
+    @contextmanager
+    def answer(self, query: RecommendationQuery) -> Iterator[Iterator[bytes]]:
+        """The answer as the service writes it, JSON or CSV, in pieces: for what is too large for memory."""
+        body = query.model_dump(mode="json", exclude_none=True)
+        with self._stream("POST", "/recommended_items", json=body) as pieces:
+            yield pieces
+
+    # HTTP
+
+    def _upload(self, paths: Sequence[Path], fields: Mapping[str, Any]) -> httpx.Response:
+        with ExitStack() as stack:
+            files = [("files", (path.name, stack.enter_context(path.open("rb")), "text/csv")) for path in paths]
+            return self._http.post("/data_batch", files=files, data=dict(fields))
+
+    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        return self._patiently(lambda: self._http.request(method, path, **arguments))
+
+    @contextmanager
+    def _stream(self, method: str, path: str, **arguments: Any) -> Iterator[Iterator[bytes]]:
+        """The body of an answer in pieces, while it comes in."""
+
+        def open_answer() -> httpx.Response:
+            return self._http.send(self._http.build_request(method, path, **arguments), stream=True)
+
+        response = self._patiently(open_answer)
+        try:
+            yield response.iter_bytes()
+        except httpx.TransportError as error:
+            raise Unavailable(f"the answer broke off ({error}); ask again") from error
+        finally:
+            response.close()
+
+    def _patiently(self, call: Callable[[], httpx.Response]) -> httpx.Response:
+        """The answer to a call, repeated while the service puts it off; raises what the service's problem means."""
+        attempts = Retrying(
+            retry=retry_if_exception_type(_PutOff),
+            wait=_as_asked,
+            stop=stop_after_delay(PATIENCE_SECONDS),
+            reraise=True,
+        )
+        try:
+            return attempts(self._once, call)
+        except _PutOff as put_off:
+            raise put_off.error from None
+        except httpx.TransportError as error:
+            raise Unavailable(f"the service at {self._http.base_url.host} does not answer ({error})") from error
+
+    def _once(self, call: Callable[[], httpx.Response]) -> httpx.Response:
+        response = call()
+        if response.is_success:
+            return response
+        response.read()
+        error = _problem(response)
+        if response.status_code in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
+            raise _PutOff(error, _seconds(response.headers.get("Retry-After", "")))
+        raise error
+
+
+def _file(pieces: Iterator[bytes]) -> io.BufferedReader:
+    """Pieces of bytes as a file that is read once."""
+    return io.BufferedReader(_Pieces(pieces))
+
+
+class _Pieces(io.RawIOBase):
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._left:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._left = piece
+        taken, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+
+def _read_table(pieces: Iterator[bytes]) -> "pd.DataFrame":
+    """Rows that come as CSV, in a table."""
+    import pandas as pd
+
+    texts = [name for name in Recommendation._fields if name not in ("score", "rank")]
+    table = pd.read_csv(
+        _file(pieces),
+        dtype=dict.fromkeys(texts, str),
+        converters={"score": float},  # exact to the last digit, in every version of pandas
+        keep_default_na=False,  # an entity may be called NA
+    )
+    table.attrs["unknown_source_ids"] = []
+    return table
+
+
+def _problem(response: httpx.Response) -> LucidError:
+    """What an answer that is no success means."""
+    try:
+        problem = response.json()
+        code, message = str(problem["code"]), str(problem["detail"])
+    except (ValueError, KeyError, TypeError):  # something in between has answered
+        return Unavailable(f"{response.url} answered {response.status_code}, which is not Lucid's way")
+    training, waits = problem.get("training"), response.headers.get("Retry-After")
+    return error_of(
+        code,
+        message,
+        **({"model_id": training["model_id"]} if training else {}),
+        **({"retry_after": _seconds(waits)} if waits else {}),
+    )
+
+
+def _as_asked(state: RetryCallState) -> float:
+    assert state.outcome is not None
+    put_off = state.outcome.exception()
+    assert isinstance(put_off, _PutOff)
+    return put_off.seconds
+
+
+def _seconds(retry_after: str) -> float:
+    """A Retry-After in seconds; one second where it is missing or a date."""
+    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 1.0
+
+
+def _status(response: httpx.Response) -> ModelStatus:
+    return ModelStatus.model_validate_json(response.content)
+
+
+def _existing(files: Sequence[str | Path]) -> list[Path]:
+    missing = [str(file) for file in files if not Path(file).is_file()]
+    if missing:
+        raise InvalidRequest(f"{', '.join(missing)}: no such file", code="no_such_file")
+    return [Path(file) for file in files]
+
+
+def _named(batch_ids: Sequence[str] | None, tags: Sequence[str] | None) -> dict[str, list[str]]:
+    conditions = {"batch_id": batch_ids, "tags": tags}
+    # An empty list names nothing, which is not the same as no condition.
+    return {name: _list(values) or [""] for name, values in conditions.items() if values is not None}
+
+
+def _list(values: str | Path | Sequence[Any]) -> list[Any]:
+    return [values] if isinstance(values, str | Path) else list(values)
+
+
+def _silent(_percent: float, _doing: str) -> None:
+    """Progress that nobody watches."""

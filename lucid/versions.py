@@ -1,0 +1,96 @@
+"""Models and their versions as their owner sees and changes them: list, show, delete, roll back.
+
+Reads what trainings left in the catalog and on disk; how a training makes a version is told in `lucid.training`.
+"""
+
+from contextlib import suppress
+from datetime import datetime
+
+from lucid import artifact
+from lucid.catalog import Catalog
+from lucid.errors import ModelNotReady, UnknownModel, UnknownVersion
+from lucid.report import read_report
+from lucid.schema import Model, Version, utc_now
+from lucid.settings import Settings
+from lucid.training import alone_with
+
+
+def list_models(settings: Settings) -> list[Model]:
+    """All models with their versions, by name, without reports."""
+    models = []
+    for model_id in Catalog(settings.home).models():
+        with suppress(UnknownModel):  # deleted in this moment
+            models.append(_describe(settings, model_id))
+    return models
+
+
+def show_model(settings: Settings, model_id: str) -> Model:
+    """A model with the report of each version; raises UnknownModel."""
+    model = _describe(settings, model_id)
+    for version in model.versions:
+        with suppress(FileNotFoundError):
+            version.report = read_report(artifact.version_folder(settings.home, model_id, version.version))
+    return model
+
+
+def delete_model(settings: Settings, model_id: str) -> Model:
+    """Delete a model with all its versions and return what it was; its version numbers are never given again.
+
+    Raises UnknownModel, and AlreadyTraining while it is being trained or refreshed.
+    """
+    catalog, deleted = Catalog(settings.home), _describe(settings, model_id)
+    with alone_with(settings, model_id):
+        # Entered like a refresh: no training can begin meanwhile, and what a killed process leaves is swept.
+        catalog.start_training(model_id, {}, utc_now(), "select", refresh_of=0)
+        artifact.remove_model(settings.home, model_id)
+        catalog.forget_model(model_id)
+    return deleted
+
+
+def roll_back(settings: Settings, model_id: str, version: int | None = None) -> Model:
+    """Let a finished version answer: the one named, or the newest from before the training that answers now.
+
+    Raises UnknownModel, ModelNotReady, UnknownVersion, and AlreadyTraining while a process works on the model, since it
+    might remove that version.
+    """
+    home = settings.home
+    artifact.live_version(home, model_id)  # an unknown model gets no lock
+    with alone_with(settings, model_id):
+        if version is None:
+            version = _before(settings, model_id, artifact.live_version(home, model_id))
+        artifact.switch(home, model_id, artifact.find_version(home, model_id, version))
+    return _describe(settings, model_id)
+
+
+def _before(settings: Settings, model_id: str, live: int) -> int:
+    """The newest finished version that is older than the training whose vectors answer."""
+    trained = live
+    while (of := Catalog(settings.home).training(model_id, trained).refresh_of) is not None:
+        trained = of
+    older = [number for number in artifact.versions(settings.home, model_id) if number < trained]
+    if not older:
+        raise UnknownVersion(f"model {model_id!r} has no finished version before {trained}; version {live} answers")
+    return older[-1]
+
+
+def _describe(settings: Settings, model_id: str) -> Model:
+    try:
+        live = artifact.live_version(settings.home, model_id)
+    except (ModelNotReady, UnknownModel):
+        live = None
+    training = Catalog(settings.home).training(model_id).status
+    versions = []
+    for number in artifact.versions(settings.home, model_id):
+        with suppress(FileNotFoundError):  # removed in this moment, because newer ones took its place
+            versions.append(_version(settings, model_id, number, live))
+    return Model(model_id=model_id, live_version=live, training=training, versions=versions)
+
+
+def _version(settings: Settings, model_id: str, number: int, live: int | None) -> Version:
+    manifest = artifact.read_manifest(artifact.version_folder(settings.home, model_id, number))
+    return Version(
+        version=number,
+        created=datetime.fromisoformat(manifest["created"]),
+        live=number == live,
+        refresh_of=manifest["refresh_of"],
+    )

@@ -1,0 +1,94 @@
+"""The OpenAPI document: complete, and right about itself."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+
+from api.app import create_app
+from api.openapi import EVERYWHERE
+from lucid.settings import Settings
+
+Document = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
+    document: Document = create_app(Settings(home=tmp_path_factory.mktemp("openapi"))).openapi()
+    return document
+
+
+def operations(document: Document) -> Iterator[tuple[str, Document]]:
+    """What needs a key: all calls of the contract."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if path.startswith("/v1/"):
+                yield f"{method.upper()} {path}", operation
+
+
+def contents(operation: Document, *, success: bool) -> Iterator[tuple[str, Document]]:
+    for status, response in operation["responses"].items():
+        if (status < "300") == success:
+            yield from response.get("content", {}).items()
+
+
+def test_every_call_of_the_contract_is_described(document: Document) -> None:
+    """All rows of the contract's table, each with words, a name of its own and the key it needs."""
+    base = "/v1/recommender"
+    assert {
+        *(f"{method} {base}/data_batch" for method in ("POST", "GET", "PATCH", "DELETE")),
+        f"GET {base}/data_batch/{{batch_id}}/errors",
+        *(f"{method} {base}/recommended_items" for method in ("POST", "GET")),
+        f"POST {base}/train",
+        f"GET {base}/status",
+        f"GET {base}/models",
+        *(f"{method} {base}/models/{{model_id}}" for method in ("GET", "DELETE")),
+        *(f"POST {base}/models/{{model_id}}/{verb}" for verb in ("rollback", "cancel")),
+        f"DELETE {base}/entities",
+    } <= {name for name, _ in operations(document)}
+    names = [operation["operationId"] for _, operation in operations(document)]
+    assert len(set(names)) == len(names)
+    for name, operation in operations(document):
+        assert operation["summary"], name
+        assert operation["description"], name
+        assert operation["tags"], name
+        assert operation["security"], name
+        assert all(parameter.get("description") for parameter in operation.get("parameters", ())), name
+
+
+def test_every_error_is_a_problem(document: Document) -> None:
+    """Each call names the errors that any may have, and every error is application/problem+json with an example."""
+    for name, operation in operations(document):
+        assert {str(status) for status in EVERYWHERE} <= set(operation["responses"]), name
+        errors = list(contents(operation, success=False))
+        assert {"application/problem+json"} == {media_type for media_type, _ in errors}, name
+        for _, content in errors:
+            jsonschema.validate(content["example"], {**document, **content["schema"]})
+
+
+def test_every_answer_has_a_schema_and_a_right_example(document: Document) -> None:
+    """Examples of answers and bodies fit their schemas, so whoever copies one gets what is promised."""
+    for name, operation in operations(document):
+        bodies = operation.get("requestBody", {}).get("content", {}).items()
+        answers = list(contents(operation, success=True))
+        assert answers, name
+        for _, content in [*answers, *bodies]:
+            examples = list(examples_of(content, document))
+            assert examples, name
+            for example in examples:
+                jsonschema.validate(example, {**document, **content["schema"]})
+
+
+def examples_of(content: Document, document: Document) -> Iterator[Any]:
+    """Of the content itself, of its schema, or of what a list holds."""
+    schema = content["schema"]
+    if "example" in content:
+        yield content["example"]
+    elif "$ref" in schema:
+        yield from document["components"]["schemas"][schema["$ref"].rpartition("/")[2]].get("examples", ())
+    elif "items" in schema:
+        yield from ([example] for example in examples_of({"schema": schema["items"]}, document))
+    else:
+        for choice in schema.get("anyOf", ()):
+            yield from examples_of({"schema": choice}, document)
