@@ -302,6 +302,7 @@ def _report(scorer: Scorer, cold_vectors: Vectors, held: HeldOut, cold: HeldOut 
 def answered_by(pair: Pair) -> str:
     """What a pair's score is made of, for people."""
     spectral = "popularity" if pair.response.parity == "none" else f"view {pair.view}"
+    spectral += ", learned filter" if pair.response.gains else ""
     if not pair.blend.share:
         return spectral
     return "co-occurrence" if pair.blend.share == 1 else f"{spectral}, {pair.blend.share:.0%} co-occurrence"

@@ -7,6 +7,7 @@ held-out interactions, `refit` applies the decision to all of them.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from scipy.special import expit
 from lucid.evaluate import HeldOut, Split, best_raw, cold_scores, interacted_rows, ndcg
 from lucid.graph import INTERACTION, LINK, TEXT, TypedGraph
 from lucid.ingest import Progress
+from lucid.learned import affordable, learn
 from lucid.scoring import Blend, Calibration, Pair, Parity, Response, Scorer, Vectors
 from lucid.spectrum import Weights, decompose, max_rank
 
@@ -48,6 +50,8 @@ SHARES = (0.1, 0.25, 0.5, 1.0)
 """Shares of co-occurrence in a score that are tried where it is affordable."""
 MIN_SOURCES = 20
 """A pair with fewer held-out sources takes the response that is usual over all pairs."""
+MIN_LEARNED_FROM = 30
+"""Sources that a filter is learned from at least, and judged by."""
 MIN_STEP = 0.01
 """Gain in mean log NDCG for which a weight or the damping is changed."""
 MIN_GAIN = 0.05
@@ -69,6 +73,8 @@ class Choice:
     response: Response
     """For pairs that no interactions link, or too few; they are read in the first view."""
     tried: list[dict[str, float]]
+    filters: list[dict[str, Any]]
+    """Learned filters, kept or left out."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ def choose(graph: TypedGraph, held_out: Split, seed: int, progress: Progress) ->
     pooled_hits = np.concatenate([hits for _, hits in samples] or [np.empty(0, bool)])
     plain = Pair("", "", 0, usual, 0, usual, Blend(), Calibration(1.0, 1.0, 0.0))
     common = _with_logistic(plain, pooled, pooled_hits)
-    return Fitted(tuple(views), pairs, common, Choice(settings, usual, search.tried))
+    return Fitted(tuple(views), pairs, common, Choice(settings, usual, search.tried, judge.filters))
 
 
 def refit(graph: TypedGraph, chosen: Fitted, seed: int) -> Fitted:
@@ -237,6 +243,8 @@ class _Judge:
         self.implied = [held for held in held_out.implied if len(held.sources)]
         self._few = [held.part(_some(len(held.sources))) for held in self.judged]
         self._cold = [held for held in held_out.cold if len(held.sources) >= MIN_SOURCES]
+        self.filters: list[dict[str, Any]] = []
+        """Every learned filter that was tried: NDCG without and with it, on sources that it was not learned from."""
         self.trust = np.sqrt([len(held.sources) for held in self._few + self._cold])
         """How much each pair's figure is worth: the noise of a mean falls with the root of how many it is of."""
 
@@ -278,7 +286,21 @@ class _Judge:
             self._ndcg(view, held, [response])[0].mean() for view, response in zip(views, responses, strict=True)
         ]
         view = int(np.argmax(figures))
-        return view, responses[view]
+        return view, self._learned(views[view], responses[view], held)
+
+    def _learned(self, vectors: Vectors, response: Response, held: HeldOut) -> Response:
+        """The response with a learned filter, if it ranks better for sources that it was not learned from."""
+        places, block = np.arange(len(held.sources)), self._vocabulary.block(held.target_type)
+        most = affordable(block)
+        if response.parity == "none" or min(len(places) // 2, most) < MIN_LEARNED_FROM:
+            return response
+        learned = learn(vectors, response, held.part(places[::2][:most]), block)
+        judged = self._ndcg(vectors, held.part(places[1::2]), [response, learned])
+        kept = bool(_sure_gain(judged))
+        plain, filtered = (round(float(found.mean()), 4) for found in judged)
+        names = {"source_type": held.source_type, "target_type": held.target_type}
+        self.filters.append({**names, "plain": plain, "learned": filtered, "kept": kept})
+        return learned if kept else response
 
     def blended(self, pair: Pair, views: Sequence[Vectors], held: HeldOut) -> Scorer:
         """What scores a pair, with the share of co-occurrence that ranks best where that can be told and afforded."""
@@ -309,7 +331,7 @@ class _Judge:
             for number, view in enumerate(views):
                 ranks = {max(1, round(len(view.values) * share)) for share in COLD_RANK_SHARES}
                 tries += [
-                    (number, replace(usual[1], rank=rank, ridge=ridge))
+                    (number, replace(usual[1], rank=rank, ridge=ridge, gains=()))
                     for rank in sorted(ranks)
                     for ridge in COLD_RIDGES
                 ]

@@ -32,7 +32,7 @@ _TEMPLATE = """\
 {% for key in keys -%}
 | {{ key.key | cell }} | {{ key.kind }} | {{ key.reason }} | {{ "{:,}".format(key["values"]) }} | {{ "{:,}".format(key.distinct) }} |
 {% endfor %}
-Text is kept for later use; this model does not read it.
+Of text, telling words become entities of the type `word`.
 {% endif %}
 ## Graph
 
@@ -56,6 +56,18 @@ Cold: among targets without interactions only, where metadata or other relations
 {%- for who in ("model", "popularity", "co_occurrence") %} | {{ "%.4f" % pair[who][figure] }}{% endfor -%}
 {%- endfor %} | {{ "%.4f" % pair.cold.ndcg if pair.cold else "" }} | {{ "%.4f" % pair.calibration_error }} | {{ pair.model.sources }} |
 {% endfor %}
+{% if choice.filters -%}
+## Learned filters
+
+NDCG@10 of half of the sources that choices are made on, after learning on the other half. Where a learned filter does not
+surely rank better, it is left out.
+
+| pair | chosen response | with learned filter | |
+|---|---:|---:|---|
+{% for filter in choice.filters -%}
+| {{ filter.source_type | cell }} → {{ filter.target_type | cell }} | {{ "%.4f" % filter.plain }} | {{ "%.4f" % filter.learned }} | {{ "kept" if filter.kept else "left out" }} |
+{% endfor %}
+{% endif -%}
 ## Choices
 
 What relations weigh, and how much degrees are damped, in each view of the graph:

@@ -49,14 +49,22 @@ class Response:
     rank: int
     ridge: float
     exponent: float
+    gains: tuple[tuple[float, float], ...] = ()
+    """Learned factor of f: its logarithm at some |l|, with straight lines between."""
 
     def weights(self, values: Floats) -> Floats:
         """f for every eigenvalue, (q) float32."""
         square = values.astype(np.float64) ** 2
         sign = np.sign(values) if self.parity == "signed" else values > 0
         strength: Floats = np.asarray(np.abs(values) * square / (square + self.ridge) * sign, dtype=np.float32)
+        if self.gains:
+            strength *= np.exp(np.interp(np.abs(values), *np.transpose(self.gains))).astype(np.float32)
         strength[self.rank :] = 0
         return strength
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> "Response":
+        return cls(**{**raw, "gains": tuple((place, gain) for place, gain in raw["gains"])})
 
 
 @dataclass(frozen=True)
@@ -123,9 +131,9 @@ class Pair:
             raw["source_type"],
             raw["target_type"],
             raw["view"],
-            Response(**raw["response"]),
+            Response.from_json(raw["response"]),
             raw["cold_view"],
-            Response(**raw["cold"]),
+            Response.from_json(raw["cold"]),
             Blend(**raw["blend"]),
             Calibration(**raw["calibration"]),
         )

@@ -55,7 +55,7 @@ class Readiness:
         return bool(done) and reading.exception() is None
 
 
-@router.get("/health")
+@router.get("/health", include_in_schema=False)
 @router.get("/health/live")
 async def live() -> dict[str, str]:
     """Answers while the API runs."""
