@@ -25,10 +25,13 @@ COLD_SHARE, MAX_COLD, MIN_COLD = 0.05, 300, 10
 """Share of each pair's targets that lose all their interactions with the source type, if other edges tell of them."""
 MAX_SOURCES = 1000
 """Sources at most that a pair is judged by; more change the figures little and cost time."""
-MAX_IMPLIED, MAX_IMPLIED_TRIED = 400, 2000
-"""The same for pairs that no interaction links, and how many are looked at to find these."""
+MIN_IMPLIED, MAX_IMPLIED, MAX_IMPLIED_TRIED = 40, 400, 2000
+"""For pairs that no interaction links: sources at least and at most, and how many are looked at to find these."""
+MIN_IMPLIED_TARGETS, MAX_KNOWN_SHARE = 20, 0.5
+"""For the same: targets at least, and the share of them that a source may reach already."""
 CALIBRATED = 100
 """Recommendations per source that calibration looks at."""
+MIN_IN_BIN = 100
 CUTOFF = 10
 """Metrics look at this many recommendations."""
 
@@ -157,7 +160,8 @@ def _implied(
             for kind in graph.vocabulary.types
             if {(source, kind), (kind, target)} <= steps and {(source, kind), (kind, target)} & direct
         ]
-        if not middles or (source, target) in direct:
+        small = len(graph.vocabulary.block(target)) < MIN_IMPLIED_TARGETS
+        if not middles or (source, target) in direct or small:
             continue
         block = graph.vocabulary.block(source)
         rows = np.sort(chance.permutation(np.arange(block.start, block.stop))[:MAX_IMPLIED_TRIED])
@@ -169,9 +173,12 @@ def _implied(
             np.unique(rows[reached.row] * size + reached.col.astype(np.int64) + start) for reached in (every, left)
         )
         new = np.setdiff1d(pairs, kept)
-        edges = np.stack([new // size, new % size])[:, connected[new // size] & connected[new % size]]
+        # Who reaches most of a small type anyway cannot be told anything by it.
+        few = np.bincount(kept // size, minlength=size) <= MAX_KNOWN_SHARE * len(graph.vocabulary.block(target))
+        edges = np.stack([new // size, new % size])[:, (connected & few)[new // size] & connected[new % size]]
         held = _group((source, target), edges, Interacted.from_edges(size, kept // size, kept % size))
-        found.append(held.part(np.sort(chance.permutation(len(held.sources))[:MAX_IMPLIED])))
+        if len(held.sources) >= MIN_IMPLIED:
+            found.append(held.part(np.sort(chance.permutation(len(held.sources))[:MAX_IMPLIED])))
     return found
 
 
@@ -309,11 +316,14 @@ def answered_by(pair: Pair) -> str:
 
 
 def calibration_error(predicted: NDArray[np.float64], hits: NDArray[np.bool_], bins: int = 10) -> float:
-    """Expected calibration error: mean distance of predicted (0-1) and true share of hits over bins of equal size."""
+    """Expected calibration error: mean distance of predicted (0-1) and true share of hits over bins of equal size.
+
+    Bins hold at least `MIN_IN_BIN` predictions: in smaller ones chance alone looks like an error.
+    """
     if not len(predicted):
         return 0.0
     order = np.argsort(predicted, kind="stable")
-    parts = np.array_split(order, min(bins, len(order)))
+    parts = np.array_split(order, max(1, min(bins, len(order) // MIN_IN_BIN)))
     return float(sum(abs(predicted[part].mean() - hits[part].mean()) * len(part) for part in parts) / len(order))
 
 

@@ -54,6 +54,14 @@ class TypedGraph:
         index: Tensor = self.data[edge_type].edge_index
         return index + offsets
 
+    def times(self) -> tuple[float, float]:
+        """The oldest and the newest interaction, Unix seconds; the first is the larger where none has a time."""
+        times = [self.data[edge_type].time for edge_type in self.interaction_types]
+        return (
+            min((float(time.nan_to_num(torch.inf).min()) for time in times if len(time)), default=torch.inf),
+            max((float(time.nan_to_num(-torch.inf).max()) for time in times if len(time)), default=-torch.inf),
+        )
+
     def linked(self) -> dict[str, NDArray[np.bool_]]:
         """For each type that has interactions, which entities (n, bool) interacted with one of it."""
         found: dict[str, NDArray[np.bool_]] = {}

@@ -55,8 +55,8 @@ def learn(vectors: Vectors, response: Response, held: HeldOut, targets: range) -
         return total
 
     search.step(loss)  # type: ignore[no-untyped-call]
-    learned = tuple(zip(places.tolist(), gains.tolist(), strict=True))
-    return replace(response, gains=learned, exponent=float(exponent))
+    learned = tuple(zip(places.tolist(), gains.detach().tolist(), strict=True))
+    return replace(response, gains=learned, exponent=exponent.detach().item())
 
 
 def affordable(targets: range) -> int:

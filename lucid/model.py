@@ -6,7 +6,7 @@ held-out interactions, `refit` applies the decision to all of them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ START = {INTERACTION: 1.0, LINK: 0.3, TEXT: 0.0}
 FIRST_DAMPING = 3.0
 WEIGHTS, TEXT_WEIGHTS = (0.1, 0.3, 1.0), (0.0, 0.3, 1.0)
 DAMPINGS = (1.0, 3.0, 10.0)
+REPEATS, HALF_LIFE_SHARES = (0.0, 0.5), (0.5, 0.125)
+"""Exponents of repeats, and half-lives of interactions as shares of the time that the data span."""
 MIN_SHARE = 0.02
 """Relations with a smaller share of the edges are weighed together."""
 SEARCH_RANK = 256
@@ -72,7 +74,7 @@ class Choice:
     weights: list[Weights]
     response: Response
     """For pairs that no interactions link, or too few; they are read in the first view."""
-    tried: list[dict[str, float]]
+    tried: list[dict[str, Any]]
     filters: list[dict[str, Any]]
     """Learned filters, kept or left out."""
 
@@ -163,7 +165,7 @@ class _Search:
         self._most = max(len(DAMPINGS), int(SEARCH_WORK / work))
         self._seen: dict[Weights, NDArray[np.float64]] = {}
         self._first: Vectors | None = None
-        self.tried: list[dict[str, float]] = []
+        self.tried: list[dict[str, Any]] = []
 
     def best(self) -> list[Weights]:
         """One setting, or two of which the second suits some pairs better."""
@@ -210,7 +212,7 @@ class _Search:
             found = self._judge.score(self.decomposed(weights))
             self._seen[weights] = found
             mean = round(float(found.mean()), 5) if len(found) else 0.0
-            self.tried.append({**weights.relations, "damping": weights.damping, "mean_log_ndcg": mean})
+            self.tried.append({**asdict(weights), "mean_log_ndcg": mean})
         return self._seen[weights]
 
     def _moves(self) -> list[Callable[[Weights], Iterable[Weights]]]:
@@ -219,18 +221,29 @@ class _Search:
         def dampings(now: Weights) -> Iterable[Weights]:
             return (replace(now, damping=damping) for damping in DAMPINGS)
 
+        def repeats(now: Weights) -> Iterable[Weights]:
+            return (replace(now, repeats=exponent) for exponent in REPEATS)
+
+        def half_lives(now: Weights) -> Iterable[Weights]:
+            lives = [None, *((newest - oldest) * share for share in HALF_LIFE_SHARES)]
+            return (replace(now, half_life=life) for life in lives)
+
         def of(names: list[str]) -> Callable[[Weights], Iterable[Weights]]:
             weights = TEXT_WEIGHTS if names[0].startswith(TEXT) else WEIGHTS
             return lambda now: (now.with_relations(names, weight) for weight in weights)
 
-        told = {name: count for name, count in self._counts.items() if not name.startswith(TEXT)}
-        total = sum(told.values())
-        large = sorted(
-            (name for name, count in told.items() if count >= MIN_SHARE * total), key=lambda name: -told[name]
+        edges = {name: count for name, count in self._counts.items() if not name.startswith(TEXT)}
+        least = MIN_SHARE * sum(edges.values())
+        large = sorted((name for name, count in edges.items() if count >= least), key=lambda name: -edges[name])
+        small, text = (
+            [name for name in edges if name not in large],
+            [name for name in self._counts if name not in edges],
         )
-        small, text = [name for name in told if name not in large], [name for name in self._counts if name not in told]
         groups = [names for names in (text, *([name] for name in large), small) if names]
-        return [dampings, *(of(names) for names in groups if len(groups) > 1)]
+        oldest, newest = self._train.times()
+        repeated = any(bool((self._train.data[kind].repeats > 1).any()) for kind in self._train.interaction_types)
+        told = [repeats] * repeated + [half_lives] * (oldest < newest)
+        return [dampings, *told, *(of(names) for names in groups if len(groups) > 1)]
 
 
 class _Judge:

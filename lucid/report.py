@@ -76,6 +76,12 @@ What relations weigh, and how much degrees are damped, in each view of the graph
 |---|---|---:|
 {% for view in choice.weights -%}
 | {{ loop.index0 }} | (damping) | {{ view.damping }} |
+{% if view.repeats -%}
+| {{ loop.index0 }} | (exponent of repeats) | {{ view.repeats }} |
+{% endif -%}
+{% if view.half_life -%}
+| {{ loop.index0 }} | (half-life in days) | {{ "%.1f" % (view.half_life / 86400) }} |
+{% endif -%}
 {% set number = loop.index0 -%}
 {% for name, weight in view.relations.items() -%}
 | {{ number }} | {{ name | cell }} | {{ weight }} |

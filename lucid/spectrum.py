@@ -39,14 +39,17 @@ MAX_WORK = 3e12
 class Weights:
     """How much the edges of each relation count (1 where it is not named), and the damping a of the degrees.
 
-    With a weight of 0 a relation is left out.
+    With a weight of 0 a relation is left out. An edge that was repeated r times counts `r ** repeats`, and half for
+    every `half_life` (seconds), if there is one, that it is older than the newest.
     """
 
     relations: Mapping[str, float]
     damping: float
+    repeats: float = 0.0
+    half_life: float | None = None
 
     def __hash__(self) -> int:
-        return hash((*sorted(self.relations.items()), self.damping))
+        return hash((*sorted(self.relations.items()), self.damping, self.repeats, self.half_life))
 
     def used(self, graph: TypedGraph) -> list[tuple[EdgeType, float]]:
         """Edge types that count at all, and how much."""
@@ -166,14 +169,23 @@ def _normalised(graph: TypedGraph, weights: Weights) -> tuple[Tensor, Tensor, Te
     """Edges in both directions (2, 2E), their normalised weights, and the weighted degrees (n) of all entities."""
     edges, given = [], []
     for edge_type, weight in weights.used(graph):
-        rows = graph.rows(edge_type)
-        edges.append(rows)
-        given.append(torch.full((rows.shape[1],), weight))
+        edges.append(graph.rows(edge_type))
+        given.append(weight * _strength(graph, edge_type, weights))
     joined = torch.cat(edges, dim=1)
     rows, values = torch.cat([joined, joined.flip(0)], dim=1), torch.cat(given).repeat(2)
     degrees = torch.zeros(graph.vocabulary.size).index_add_(0, rows[0], values)
     damped = (degrees + weights.damping).rsqrt()
     return rows, values * damped[rows[0]] * damped[rows[1]], degrees
+
+
+def _strength(graph: TypedGraph, edge_type: EdgeType, weights: Weights) -> Tensor:
+    """How much each edge of a type (E) counts by its repeats and its age."""
+    store = graph.data[edge_type]
+    strength: Tensor = store.repeats.float() ** weights.repeats
+    if weights.half_life is not None:
+        ages = (graph.times()[1] - store.time) / weights.half_life
+        strength = strength * torch.nan_to_num(0.5**ages, nan=1.0).float()
+    return strength
 
 
 def _sparse(index: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -26,7 +26,7 @@ def selected(
 
 def rows(selection: Selection, query: str) -> list[tuple[object, ...]]:
     with duckdb.connect() as connection:
-        for name in ("entities", "interactions", "links"):
+        for name in ("entities", "interactions", "links", "words"):
             connection.execute(f"CREATE VIEW {name} AS FROM '{selection.folder / name}.parquet'")
         return connection.execute(query).fetchall()
 
@@ -174,6 +174,29 @@ def test_keys_are_judged_by_all_their_values(
     assert [("year:1990 to 1992",), ("year:1993 to 1995",)] == rows(
         selection, "SELECT id FROM entities WHERE type = 'year' ORDER BY id LIMIT 2"
     )
+
+
+def test_telling_words_of_names_and_texts_link(
+    workspace: Workspace, tmp_path: Path, entities_csv: WriteCsv, interactions_csv: WriteCsv
+) -> None:
+    """Words that some entities of a type share link them; words of most, of one or two, and short ones do not."""
+    story = "A story that goes on and on, which nobody has read to its end"
+    videos = [
+        (
+            f"v{number:02}",
+            "video",
+            f"The {'Dragon' if number < 3 else 'Egg'} of No{number}",
+            json.dumps({"plot": f"{story} {'wizards' if number < 4 else 'cooks'}"}),
+        )
+        for number in range(80)
+    ]
+    workspace.import_files([entities_csv(("u1", "user", "Dragon"), *videos), interactions_csv(("saw", "u1", "v00"))])
+
+    found = rows(selected(workspace, tmp_path), LINKED.replace("FROM links", "FROM words"))
+
+    dragons = [(f"v{number:02}", "name", "word:dragon") for number in range(3)]
+    wizards = [(f"v{number:02}", "plot", "word:wizards") for number in range(4)]
+    assert sorted(dragons + wizards) == found
 
 
 def test_an_interaction_may_name_an_entity_that_metadata_makes(

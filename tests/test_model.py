@@ -1,6 +1,7 @@
 """The model: laws that hold on data where the right answer is known."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from lucid.cooccurrence import CoOccurrence
 from lucid.evaluate import HeldOut, interacted_rows, measure, split
 from lucid.graph import TypedGraph
 from lucid.interacted import Interacted
+from lucid.learned import learn
 from lucid.model import choose, refit
 from lucid.scoring import Blend, Calibration, Pair, Response, Scorer, Vectors
 from lucid.spectrum import Weights, decompose
@@ -256,6 +258,76 @@ def test_some_targets_lose_all_interactions_where_metadata_tells_of_them() -> No
     assert 20 < len(cold) <= 100
     assert not any(len(left.of(int(row), range(graph.vocabulary.size))) for row in cold)
     assert not any(np.isin(judged.targets, cold).any() for judged in parts.choice + parts.report)
+
+
+def test_pairs_two_steps_apart_are_judged_by_what_only_withheld_edges_tell() -> None:
+    """Users and makers are linked over items only: judged by makers that a user does not reach in what propagates."""
+    chance, items, makers = np.random.default_rng(0), 400, 100
+    data, vocabulary = HeteroData(), Vocabulary(("item", "maker", "user"), (0, items, items + makers, 900))
+    edges = {
+        ("item", "metadata:maker", "maker"): np.stack([np.arange(items), np.arange(items) % makers]),
+        ("user", "interaction:likes", "item"): np.stack(
+            [np.repeat(np.arange(400), 12), chance.integers(0, items, 4800)]
+        ),
+    }
+    for kind in vocabulary.types:
+        data[kind].num_nodes = len(vocabulary.block(kind))
+    for edge_type, index in edges.items():
+        data[edge_type].edge_index = torch.from_numpy(np.unique(index, axis=1))
+        count = data[edge_type].edge_index.shape[1]
+        data[edge_type].time = torch.full((count,), torch.nan, dtype=torch.float64)
+        data[edge_type].repeats = torch.ones(count, dtype=torch.int64)
+    graph = TypedGraph(data, vocabulary)
+
+    parts = split(graph, 0)
+
+    def reached(part: TypedGraph) -> set[tuple[int, int]]:
+        likes = part.rows(("user", "interaction:likes", "item")).T.tolist()
+        return {(user, items + item % makers) for user, item in likes}
+
+    new = reached(graph) - reached(parts.train)
+    judged: dict[tuple[str, str], set[tuple[int, int]]] = {held.pair: set() for held in parts.implied}
+    for held in parts.implied + parts.implied_report:
+        for place, source in enumerate(held.sources.tolist()):
+            judged[held.pair] |= {(source, target) for target in held.of(place).tolist()}
+    assert {("user", "maker"), ("maker", "user")} == judged.keys()
+    assert judged["user", "maker"] <= new
+    assert {(user, maker) for maker, user in judged["maker", "user"]} <= new
+    assert len(judged["user", "maker"]) > 50
+
+
+def test_older_and_repeated_interactions_count_as_the_weights_say() -> None:
+    """An interaction of one half-life ago counts half, four repeats count twice with the exponent one half."""
+    graph = board()
+    store = graph.data[graph.edge_types[0]]
+    store.time[0], store.time[1], store.repeats[2] = 1000.0, 2000.0, 4
+    items = store.edge_index[1, :3]
+    counts = torch.bincount(store.edge_index[1], minlength=ITEMS)[items].float()
+
+    plain = decompose(graph, Weights({}, 3.0), 2, 0).degrees[items]
+    weighted = decompose(graph, Weights({}, 3.0, repeats=0.5, half_life=1000.0), 2, 0).degrees[items]
+
+    assert counts.tolist() == plain.tolist()
+    assert [-0.5, 0.0, 1.0] == pytest.approx((weighted - plain).tolist())
+
+
+def test_a_learned_filter_ranks_better_where_the_chosen_response_is_wrong() -> None:
+    """Learned on some sources, it finds more of what other sources chose by the middle of the spectrum."""
+    vectors = random_vectors(400, 64)
+    targets, plain = range(200, 400), Response("signed", 64, 0.1, 0.0)
+    strength = np.abs(vectors.values)
+    middle = vectors.vectors[:200] * (strength * ((strength > 0.3) & (strength < 0.6)) * np.sign(vectors.values))
+    chosen = np.sort(np.argsort(-(middle @ vectors.vectors[200:].T), axis=1)[:, :5], axis=1) + 200
+    held = HeldOut("a", "b", np.arange(200), np.arange(0, 1001, 5), chosen.ravel(), NOTHING)
+    others = held.part(np.arange(100, 200))
+
+    learned = learn(vectors, plain, held.part(np.arange(100)), targets)
+
+    before, after = (
+        measure(vectors.raw_scores(response, others.sources, targets), others, targets) for response in (plain, learned)
+    )
+    assert after.ndcg > 1.2 * before.ndcg
+    assert learned == Response.from_json(json.loads(json.dumps(asdict(learned))))
 
 
 def test_the_fast_metric_equals_the_naive_one() -> None:
