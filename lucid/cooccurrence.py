@@ -25,10 +25,10 @@ class CoOccurrence:
 
     def __init__(self, interacted: Interacted, vocabulary: Vocabulary, pair: tuple[str, str]) -> None:
         self._linked = links(interacted, vocabulary, pair)
-        sources, targets = (np.maximum(np.asarray(self._linked.sum(axis=axis)).ravel(), 1) for axis in (1, 0))
-        self._weighted = self._linked @ sparse.diags_array(targets**-0.5)
         self._back = self._linked.T.tocsr()
-        self._onward = (sparse.diags_array(sources**-0.5) @ self._weighted).tocsr()
+        self._per_source, self._per_target = (
+            np.maximum(np.diff(matrix.indptr), 1) ** -0.5 for matrix in (self._linked, self._back)
+        )
         self.walks = float((np.diff(self._back.indptr).astype(np.float64) ** 2).sum())
         """How many walks of two steps there are, from sources to sources."""
 
@@ -37,7 +37,9 @@ class CoOccurrence:
 
         The figures of a source do not depend on which others are asked with it.
         """
-        return np.asarray((self._weighted[lines] @ self._back @ self._onward).toarray(), np.float64)
+        shared = self._linked[lines] @ sparse.diags_array(self._per_target) @ self._back
+        found = (shared @ sparse.diags_array(self._per_source) @ self._linked).toarray()
+        return np.asarray(found * self._per_target, np.float64)
 
     def popularity(self) -> NDArray[np.float64]:
         """How many sources interacted with each target."""

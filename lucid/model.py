@@ -20,7 +20,7 @@ from lucid.graph import INTERACTION, LINK, TEXT, TypedGraph
 from lucid.ingest import Progress
 from lucid.learned import affordable, learn
 from lucid.scoring import Blend, Calibration, Pair, Parity, Response, Scorer, Vectors
-from lucid.spectrum import Weights, decompose, max_rank
+from lucid.spectrum import Solver, Weights, decompose, max_rank
 
 START = {INTERACTION: 1.0, LINK: 0.3, TEXT: 0.0}
 """First weight of each kind of relation: words count only where they help."""
@@ -93,17 +93,17 @@ class Fitted:
     choice: Choice
 
 
-def choose(graph: TypedGraph, held_out: Split, seed: int, progress: Progress) -> Fitted:
+def choose(graph: TypedGraph, held_out: Split, solver: Solver, progress: Progress) -> Fitted:
     """Choose weights, damping and responses, and calibrate, on the `choice` part of the held-out interactions.
 
     The vectors of the result are those of the graph without the held-out interactions.
     """
     judge = _Judge(held_out)
-    search = _Search(graph, held_out.train, judge, seed, lambda percent, doing: progress(0.5 * percent, doing))
+    search = _Search(graph, held_out.train, judge, solver, lambda percent, doing: progress(0.5 * percent, doing))
     views, settings = [], search.best()
     for number, weights in enumerate(settings):
         progress(50 + 15 * number, "decomposing the graph without held-out interactions")
-        views.append(_grown(search.decomposed(weights), held_out.train, weights, judge, seed))
+        views.append(_grown(search.decomposed(weights), held_out.train, weights, judge, solver))
     readings = judge.best_readings(views)
     usual = _usual([response for view, response in readings.values() if view == 0], len(views[0].values))
     readings |= judge.implied_readings(views, usual)
@@ -126,10 +126,10 @@ def choose(graph: TypedGraph, held_out: Split, seed: int, progress: Progress) ->
     return Fitted(tuple(views), pairs, common, Choice(settings, usual, search.tried, judge.filters))
 
 
-def refit(graph: TypedGraph, chosen: Fitted, seed: int) -> Fitted:
+def refit(graph: TypedGraph, chosen: Fitted, solver: Solver) -> Fitted:
     """The chosen settings on the whole graph."""
     views = tuple(
-        decompose(graph, weights, min(len(view.values), max_rank(graph, weights)), seed, start=view)
+        decompose(graph, weights, min(len(view.values), max_rank(graph, weights)), solver, start=view)
         for weights, view in zip(chosen.choice.weights, chosen.views, strict=True)
     )
     interacted = interacted_rows(graph)
@@ -137,11 +137,11 @@ def refit(graph: TypedGraph, chosen: Fitted, seed: int) -> Fitted:
     return Fitted(views, pairs, chosen.common, chosen.choice)
 
 
-def _grown(vectors: Vectors, train: TypedGraph, weights: Weights, judge: "_Judge", seed: int) -> Vectors:
+def _grown(vectors: Vectors, train: TypedGraph, weights: Weights, judge: "_Judge", solver: Solver) -> Vectors:
     """More eigenpairs, as long as the upper half of them improves the ranking."""
     most = max_rank(train, weights)
     while (rank := len(vectors.values)) < most and judge.mean(vectors) - judge.mean(vectors.leading(rank // 2)) > PAYS:
-        larger = decompose(train, weights, min(GROWTH * rank, most), seed, start=vectors)
+        larger = decompose(train, weights, min(GROWTH * rank, most), solver, start=vectors)
         if len(larger.values) == rank:  # the graph has no more
             break
         vectors = larger
@@ -155,8 +155,10 @@ class _Search:
     those alone. One coordinate after the other, from the relation with the most edges to the one with the fewest.
     """
 
-    def __init__(self, graph: TypedGraph, train: TypedGraph, judge: "_Judge", seed: int, progress: Progress) -> None:
-        self._train, self._judge, self._seed, self._progress = train, judge, seed, progress
+    def __init__(
+        self, graph: TypedGraph, train: TypedGraph, judge: "_Judge", solver: Solver, progress: Progress
+    ) -> None:
+        self._train, self._judge, self._solver, self._progress = train, judge, solver, progress
         self._counts: dict[str, int] = {}
         for edge_type in graph.edge_types:
             edges = graph.data[edge_type].edge_index.shape[1]
@@ -187,8 +189,8 @@ class _Search:
         """Few eigenvectors under some weights, all begun from the same ones, so that none is closer to its end."""
         rank = min(SEARCH_RANK, max_rank(self._train, weights))
         if self._first is None:
-            self._first = decompose(self._train, weights, rank, self._seed)
-        return decompose(self._train, weights, rank, self._seed, start=self._first)
+            self._first = decompose(self._train, weights, rank, self._solver)
+        return decompose(self._train, weights, rank, self._solver, start=self._first)
 
     def _climb(self, best: Weights, trust: NDArray[np.float64], most: int) -> Weights:
         for _ in range(_PASSES):
@@ -320,10 +322,7 @@ class _Judge:
         plain = Scorer(views, pair, self._vocabulary, self._interacted).scaled()
         if len(held.sources) < MIN_SOURCES or not plain.may_blend:
             return plain
-        tries = [
-            Scorer(views, replace(pair, blend=Blend(share)), self._vocabulary, self._interacted) for share in SHARES
-        ]
-        scorers = [plain, *(scorer.scaled() for scorer in tries)]
+        scorers = [plain, *(plain.blended(share) for share in SHARES)]
         few = held.part(_some(len(held.sources)))
         judged = [ndcg(few.masked(scorer.raw(few.sources), scorer.targets), few, scorer.targets) for scorer in scorers]
         return scorers[_sure_gain(judged)]

@@ -33,6 +33,7 @@ Kind = Literal["entities", "interactions"]
 RunStatus = Literal["running", "completed", "error"]
 OnError = Literal["set_aside", "abort"]
 OutputFormat = Literal["json", "csv"]
+Device = Literal["auto", "cpu", "cuda"]
 Stage = Literal["queued", "select", "build", "fit", "evaluate", "precompute", "publish", "finished", "cancelling"]
 
 KeyKind = Literal["entity", "number", "text", "identifier", "ignored"]

@@ -10,7 +10,7 @@ better, co-occurrence has a share in it; see `lucid.cooccurrence`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -237,6 +237,8 @@ class Scorer:
         self.sources, self.targets = vocabulary.block(pair.source_type), vocabulary.block(pair.target_type)
         self._views, self._interacted = views, interacted
         self._vectors, self._cold_vectors = views[pair.view], views[pair.cold_view]
+        # Made when it is first asked for, and shared with what `blended` and `scaled` return.
+        self._co_occurrence = cache(lambda: CoOccurrence(interacted, vocabulary, (pair.source_type, pair.target_type)))
 
     @cached_property
     def _cold(self) -> NDArray[np.bool_]:
@@ -254,14 +256,10 @@ class Scorer:
         bonus = _POPULARITY * self.pair.calibration.scale * degrees / max(float(degrees.max(initial=0)), 1e-9)
         return np.asarray(bonus, np.float32)
 
-    @cached_property
-    def _co_occurrence(self) -> CoOccurrence:
-        return CoOccurrence(self._interacted, self.vocabulary, (self.pair.source_type, self.pair.target_type))
-
     @property
     def may_blend(self) -> bool:
         """Whether co-occurrence is affordable, and there is any."""
-        return 0 < self._co_occurrence.walks <= AFFORDABLE
+        return 0 < self._co_occurrence().walks <= AFFORDABLE
 
     def spectral(self, sources: Rows) -> Floats:
         """What the vectors say, (sources, targets) float32."""
@@ -273,7 +271,7 @@ class Scorer:
 
     def co_occurrence(self, sources: Rows) -> NDArray[np.float64]:
         """What the co-occurrence says, (sources, targets) float64."""
-        return self._co_occurrence.scores(sources - self.sources.start)
+        return self._co_occurrence().scores(sources - self.sources.start)
 
     def raw(self, sources: Rows) -> Floats:
         """Scores before calibration, (sources, targets) float32."""
@@ -286,6 +284,10 @@ class Scorer:
     def masked(self, sources: Rows) -> Floats:
         """Raw scores without what is never recommended."""
         return mask(self.raw(sources), sources, self.targets, self._interacted)
+
+    def blended(self, share: float) -> "Scorer":
+        """The same with a share of co-occurrence."""
+        return self._with(replace(self.pair, blend=Blend(share))).scaled()
 
     def scaled(self) -> "Scorer":
         """The same with the scales of these vectors: the best raw score of a usual source."""
@@ -317,7 +319,9 @@ class Scorer:
         )
 
     def _with(self, pair: Pair) -> "Scorer":
-        return Scorer(self._views, pair, self.vocabulary, self._interacted)
+        other = Scorer(self._views, pair, self.vocabulary, self._interacted)
+        other._co_occurrence = self._co_occurrence
+        return other
 
     def _best_of_block(self, sources: Rows, count: int, exclude_interacted: bool) -> Best:
         vectors, pair, targets = self._vectors, self.pair, self.targets

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lucid.errors import InvalidRequest
-from lucid.schema import describe
+from lucid.schema import Device, describe
 
 
 class Settings(BaseSettings):
@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     callback_timeout_seconds: float = Field(10.0, gt=0)
     keep_versions: int = Field(3, ge=1, description="Finished versions kept of each model.")
     seed: int = Field(0, ge=0, description="Seed of everything random in a training.")
+    device: Device = Field("auto", description="Where vectors are computed: a GPU if there is one, or as said.")
 
     @field_validator("home")
     @classmethod

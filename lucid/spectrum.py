@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lucid.errors import TrainingFailed
 from lucid.graph import EdgeType, TypedGraph
+from lucid.schema import Device
 from lucid.scoring import Vectors
 
 ROUNDS = 4
@@ -61,6 +63,22 @@ class Weights:
         return replace(self, relations={**self.relations, **dict.fromkeys(names, weight)})
 
 
+@dataclass(frozen=True)
+class Solver:
+    """How vectors are computed: with the same seed and device they are the same."""
+
+    seed: int = 0
+    device: str = "cpu"
+
+    @classmethod
+    def of(cls, seed: int, device: Device) -> "Solver":
+        """`auto` takes a GPU where torch finds one. Raises TrainingFailed for a GPU that is not there."""
+        found = torch.cuda.is_available()
+        if device == "cuda" and not found:
+            raise TrainingFailed("LUCID_DEVICE is cuda, but torch finds no GPU; set it to auto or cpu")
+        return cls(seed, "cuda" if found and device != "cpu" else "cpu")
+
+
 def max_rank(graph: TypedGraph, weights: Weights) -> int:
     """Eigenpairs at most, so that vectors fit in memory and the iteration ends in a minute or so."""
     connected = _connected(graph, weights)
@@ -72,7 +90,7 @@ def max_rank(graph: TypedGraph, weights: Weights) -> int:
     return min(size, most, max(64, min(affordable, MAX_VALUES // max(graph.vocabulary.size, 1))))
 
 
-def decompose(graph: TypedGraph, weights: Weights, rank: int, seed: int, start: Vectors | None = None) -> Vectors:
+def decompose(graph: TypedGraph, weights: Weights, rank: int, solver: Solver, start: Vectors | None = None) -> Vectors:
     """The leading eigenpairs of the normalised typed graph, by falling absolute value.
 
     Randomised subspace iteration (Halko, Martinsson, Tropp 2011, algorithm 4.4), exact where rank is nearly the graph's
@@ -81,13 +99,13 @@ def decompose(graph: TypedGraph, weights: Weights, rank: int, seed: int, start: 
     rows, values, degrees = _normalised(graph, weights)
     sides = _sides(graph, weights)
     everyone = torch.zeros(graph.vocabulary.size, rank)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(solver.seed)
     if sides is None:
         place, connected = _numbering(degrees > 0)
-        matrix = _sparse(place[rows], values, (len(connected), len(connected)))
-        basis = _start(start, connected, rank, generator)
+        matrix = _sparse(place[rows], values, (len(connected), len(connected))).to(solver.device)
+        basis = _start(start, connected, rank, generator).to(solver.device)
         found, vectors = _eigenpairs(matrix, rank, basis, warm=start is not None)
-        everyone[connected, : len(found)] = vectors
+        everyone[connected, : len(found)] = vectors.cpu()
     else:
         left, right = (_numbering((degrees > 0) & (sides == side)) for side in (0, 1))
         if len(left[1]) > len(right[1]):
@@ -95,12 +113,15 @@ def decompose(graph: TypedGraph, weights: Weights, rank: int, seed: int, start: 
         across = torch.isin(rows[0], left[1])
         index = torch.stack([left[0][rows[0, across]], right[0][rows[1, across]]])
         shape = len(left[1]), len(right[1])
-        block, transposed = _sparse(index, values[across], shape), _sparse(index.flip(0), values[across], shape[::-1])
-        basis = _start(start, left[1], rank, generator)
+        block, transposed = (
+            _sparse(ends, values[across], sizes).to(solver.device)
+            for ends, sizes in ((index, shape), (index.flip(0), shape[::-1]))
+        )
+        basis = _start(start, left[1], rank, generator).to(solver.device)
         found, first, second = _singular_triplets(block, transposed, rank, basis, warm=start is not None)
-        everyone[left[1], : len(found)], everyone[right[1], : len(found)] = first, second
+        everyone[left[1], : len(found)], everyone[right[1], : len(found)] = first.cpu(), second.cpu()
     vectors = everyone[:, : len(found)].contiguous()
-    return Vectors(found.numpy(), vectors.numpy(), degrees.numpy(), weights.damping, graph.linked())
+    return Vectors(found.cpu().numpy(), vectors.numpy(), degrees.numpy(), weights.damping, graph.linked())
 
 
 def _eigenpairs(matrix: Tensor, rank: int, basis: Tensor, *, warm: bool) -> tuple[Tensor, Tensor]:
@@ -118,7 +139,7 @@ def _singular_triplets(
     block: Tensor, transposed: Tensor, rank: int, basis: Tensor, *, warm: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     if rank + OVERSAMPLING >= block.shape[0]:
-        basis = torch.eye(block.shape[0])
+        basis = torch.eye(block.shape[0], device=basis.device)
     else:
         basis = _iterate(lambda vectors: _product(block, _product(transposed, vectors)), basis, warm=warm)
     image = _product(transposed, basis)
@@ -136,7 +157,7 @@ def _iterate(apply: Callable[[Tensor], Tensor], basis: Tensor, *, warm: bool) ->
 
 
 def _product(matrix: Tensor, columns: Tensor) -> Tensor:
-    product = torch.empty(matrix.shape[0], columns.shape[1])
+    product = torch.empty(matrix.shape[0], columns.shape[1], device=columns.device)
     for start in range(0, columns.shape[1], PANEL):
         product[:, start : start + PANEL] = matrix @ columns[:, start : start + PANEL].contiguous()
     return product

@@ -201,12 +201,14 @@ def fit_model(training: Training) -> Path:
         from lucid.evaluate import interacted_rows, split
         from lucid.graph import read_graph
         from lucid.model import choose, refit
+        from lucid.spectrum import Solver
 
         graph, seed = read_graph(training.work), training.settings.seed
-        chosen = choose(graph, split(graph, seed), seed, lambda percent, doing: progress(0.85 * percent, doing))
+        solver = Solver.of(seed, training.settings.device)
+        chosen = choose(graph, split(graph, seed), solver, lambda percent, doing: progress(0.85 * percent, doing))
         _write_fitted(training.work, graph, chosen, seed)
         progress(85, "fitting on everything")
-        fitted = refit(graph, chosen, seed)
+        fitted = refit(graph, chosen, solver)
         _write_fitted(training.folder, graph, fitted, seed)
         artifact.write_interacted(training.folder, interacted_rows(graph))
         shutil.copyfile(training.work / artifact.ENTITIES, training.folder / artifact.ENTITIES)

@@ -11,13 +11,14 @@ from torch_geometric.data import HeteroData
 
 from lucid.artifact import read_model, version_folder
 from lucid.cooccurrence import CoOccurrence
+from lucid.errors import TrainingFailed
 from lucid.evaluate import HeldOut, interacted_rows, measure, split
 from lucid.graph import TypedGraph
 from lucid.interacted import Interacted
 from lucid.learned import learn
 from lucid.model import choose, refit
 from lucid.scoring import Blend, Calibration, Pair, Response, Scorer, Vectors
-from lucid.spectrum import Weights, decompose
+from lucid.spectrum import Solver, Weights, decompose
 from lucid.vocabulary import Vocabulary
 from lucid.workspace import Workspace
 from tests.checkerboard import ITEMS, USERS, liked, train_checkerboard, withheld, write_checkerboard
@@ -131,7 +132,7 @@ def test_saved_and_loaded_vectors_give_the_same_scores(trained: Workspace) -> No
 
 def test_the_same_seed_gives_the_same_model() -> None:
     """Two fits with one seed agree to the last bit, another seed may differ."""
-    first, second = (refit(board(), choose(board(), split(board(), 7), 7, quiet), 7) for _ in range(2))
+    first, second = (refit(board(), choose(board(), split(board(), 7), Solver(7), quiet), Solver(7)) for _ in range(2))
 
     assert np.array_equal(first.views[0].vectors, second.views[0].vectors)
     assert first.pairs == second.pairs
@@ -142,7 +143,7 @@ def test_the_order_of_edges_does_not_matter() -> None:
     response = Response("positive", 12, 0.1, 0.25)
     sources, items = np.arange(ITEMS, ITEMS + USERS), range(ITEMS)
 
-    plain, shuffled = (decompose(graph, Weights({}, 3.0), 12, 0) for graph in (board(), board(shuffle=3)))
+    plain, shuffled = (decompose(graph, Weights({}, 3.0), 12, Solver()) for graph in (board(), board(shuffle=3)))
 
     assert np.allclose(
         plain.raw_scores(response, sources, items), shuffled.raw_scores(response, sources, items), atol=1e-5
@@ -167,7 +168,7 @@ def test_the_decomposition_equals_numpys(friends: bool) -> None:
     order = np.argsort(-np.abs(values))[:4]
     expected = (vectors[:, order] * values[order]) @ vectors[:, order].T
 
-    ours = decompose(graph, Weights({}, damping), 4 if friends else 2, 0)
+    ours = decompose(graph, Weights({}, damping), 4 if friends else 2, Solver())
 
     found = (ours.vectors * ours.values) @ ours.vectors.T
     if friends:
@@ -178,12 +179,22 @@ def test_the_decomposition_equals_numpys(friends: bool) -> None:
         assert np.allclose(expected[:ITEMS, ITEMS:], found[:ITEMS, ITEMS:], atol=1e-3)
 
 
+def test_a_gpu_that_is_not_there_is_asked_for_in_vain() -> None:
+    """`auto` takes what there is; `cuda` without a GPU is an error that says what to set."""
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+
+    assert Solver(3, "cpu") == Solver.of(3, "auto")
+    with pytest.raises(TrainingFailed, match="set it to auto or cpu"):
+        Solver.of(3, "cuda")
+
+
 def test_warm_and_cold_starts_find_the_same_vectors() -> None:
     """Starting from the vectors of a part of the graph leads to those of the whole."""
     graph, weights = board(), Weights({}, 3.0)
-    part = decompose(split(graph, 0).train, weights, 3, 0)
+    part = decompose(split(graph, 0).train, weights, 3, Solver())
 
-    cold, warm = decompose(graph, weights, 3, 0), decompose(graph, weights, 3, 0, start=part)
+    cold, warm = decompose(graph, weights, 3, Solver()), decompose(graph, weights, 3, Solver(), start=part)
 
     assert np.allclose(cold.values[:2], warm.values[:2], atol=1e-3)
 
@@ -304,8 +315,8 @@ def test_older_and_repeated_interactions_count_as_the_weights_say() -> None:
     items = store.edge_index[1, :3]
     counts = torch.bincount(store.edge_index[1], minlength=ITEMS)[items].float()
 
-    plain = decompose(graph, Weights({}, 3.0), 2, 0).degrees[items]
-    weighted = decompose(graph, Weights({}, 3.0, repeats=0.5, half_life=1000.0), 2, 0).degrees[items]
+    plain = decompose(graph, Weights({}, 3.0), 2, Solver()).degrees[items]
+    weighted = decompose(graph, Weights({}, 3.0, repeats=0.5, half_life=1000.0), 2, Solver()).degrees[items]
 
     assert counts.tolist() == plain.tolist()
     assert [-0.5, 0.0, 1.0] == pytest.approx((weighted - plain).tolist())
