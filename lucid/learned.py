@@ -20,8 +20,8 @@ KNOTS = 8
 SMOOTHNESS = 0.03
 """Penalty on steps of the factor's logarithm; with a tenth of it, small data were learned by heart."""
 STEPS = 20
-MAX_SCORES = 100_000_000
-"""Scores that may be held at a time, knots times sources times targets; bounds memory to half a gigabyte."""
+MAX_SCORES = 30_000_000
+"""Scores that may be held at a time, knots times sources times targets; bounds memory and time."""
 FIRST_SCORE = 10.0
 """Logit of a usual first recommendation before anything is learned."""
 
