@@ -37,6 +37,8 @@ SEARCH_RESPONSES = (0.1, 1.0), (0.25, 0.5)
 """Ridges and exponents that a choice of weights is judged with."""
 SEARCH_WORK = 1e12
 """Floating-point operations that the search of weights may take; at least the dampings are always tried."""
+MAX_TRIES = 40
+"""Settings that are tried at most, however small the graph."""
 GROWTH = 4
 """How many times as many eigenpairs are tried next."""
 PAYS = 0.01
@@ -164,7 +166,7 @@ class _Search:
             edges = graph.data[edge_type].edge_index.shape[1]
             self._counts[edge_type[1]] = self._counts.get(edge_type[1], 0) + edges
         work = 20 * train.vocabulary.size * SEARCH_RANK**2 + 40 * sum(self._counts.values()) * SEARCH_RANK
-        self._most = max(len(DAMPINGS), int(SEARCH_WORK / work))
+        self._most = min(MAX_TRIES, max(len(DAMPINGS), int(SEARCH_WORK / work)))
         self._seen: dict[Weights, NDArray[np.float64]] = {}
         self._first: Vectors | None = None
         self.tried: list[dict[str, Any]] = []
