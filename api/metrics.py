@@ -9,8 +9,7 @@ from fastapi.routing import iter_route_contexts
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lucid.lookup import Answer
-from lucid.schema import Recommendation
+from lucid.rendering import Answer, Block
 
 OTHER = "other"
 """Stands for paths that are no route and for methods that HTTP does not name: what strangers make up is no label."""
@@ -38,6 +37,12 @@ class Metrics:
         self._recommendations = Counter(
             "lucid_recommendations", "Recommendations given, in rows.", registry=self._registry
         )
+        self._sources = Counter(
+            "lucid_sources_answered",
+            "Sources that got recommendations, by what these came from.",
+            ("served_by",),
+            registry=self._registry,
+        )
         self._paths: dict[object, str] = {}
         self._series: dict[tuple[object, str, int], Histogram] = {}
 
@@ -63,9 +68,11 @@ class Metrics:
         """The same answer, whose rows are counted while they are read."""
         return replace(answer, blocks=self._counted(answer.blocks))
 
-    def _counted(self, blocks: Iterable[list[Recommendation]]) -> Iterator[list[Recommendation]]:
+    def _counted(self, blocks: Iterable[Block]) -> Iterator[Block]:
         for block in blocks:
-            self._recommendations.inc(len(block))
+            self._recommendations.inc(block.rows)
+            for served_by, sources in block.served_by.items():
+                self._sources.labels(served_by).inc(sources)
             yield block
 
     def text(self) -> bytes:

@@ -22,9 +22,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lucid.artifact import live_version, version_folder
+from lucid import training
+from lucid.precompute import precompute
 from lucid.rendering import render
-from lucid.schema import RecommendationQuery
+from lucid.schema import RecommendationQuery, TrainingRequest
 from lucid.workspace import Workspace
 
 Edges = pd.DataFrame
@@ -225,15 +226,19 @@ def import_task(task: Task, folder: Path) -> Workspace:
 
 
 def run_product(task: Task, folder: Path) -> Run:
-    """Import, train, and recommend to CSV, through the Python API that the command uses."""
+    """Import, train, and recommend to CSV; nothing is computed ahead, which changes no answer."""
     workspace = import_task(task, folder)
     began = time.perf_counter()
-    workspace.train("bench")
+    with training.working_on(workspace.settings, TrainingRequest(model_id="bench")) as trained:
+        for step in training.STEPS[:-1]:
+            step(trained)
+        stages = json.loads((trained.folder / "timings.json").read_text())
+        precompute(trained.folder, [], lambda _percent, _doing: None)
+        training.publish(trained)
     whole = time.perf_counter() - began
-    home = workspace.settings.home
-    stages = json.loads((version_folder(home, "bench", live_version(home, "bench")) / "timings.json").read_text())
+    began = time.perf_counter()
     answers = [recommend(workspace, question, folder / "answer.csv") for question in task.questions]
-    return Run({**stages, "whole": whole}, workspace.report("bench"), answers)
+    return Run({**stages, "whole": whole, "answer": time.perf_counter() - began}, workspace.report("bench"), answers)
 
 
 def recommend(workspace: Workspace, question: Question, path: Path) -> pd.DataFrame:
@@ -246,7 +251,7 @@ def recommend(workspace: Workspace, question: Question, path: Path) -> pd.DataFr
         max_recommendations=many,
         output_format="csv",
     )
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("wb") as file:
         file.writelines(render(workspace.answer(query), "csv"))
     return pd.read_csv(path, dtype={"source_id": str, "target_id": str}, usecols=["source_id", "target_id", "rank"])
 
@@ -376,7 +381,7 @@ def main() -> None:
             print(f"Published: {task.published}\n")
         with tempfile.TemporaryDirectory() as folder:
             run = run_product(task, Path(folder))
-        fitting = run.seconds["whole"] - run.seconds["precompute"]
+        fitting = run.seconds["whole"]
         stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in run.seconds.items())
         print(f"Training without precomputation: {fitting:.1f} s ({stages})\n")
         print("| pair | who | recall | NDCG | seconds | goal |\n|---|---|---:|---:|---:|---|")

@@ -2,7 +2,8 @@
 
     models/<encoded model_id>/live               number of the version that answers, replaced atomically
     models/<encoded model_id>/<version>/         embeddings.safetensors, interacted.safetensors, entities.parquet,
-                                                 config.json, report.json, recommendations.duckdb, manifest.json
+                                                 config.json, report.json, recommendations.duckdb, and what answers
+                                                 are read from: texts.safetensors, cache.*; manifest.json
 
 The manifest is written last and names every other file with its size; a folder without one is half-done.
 """
@@ -18,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
 from lucid.disk import fsync, write_text
 from lucid.errors import ModelNotReady, UnknownModel, UnknownVersion
@@ -26,10 +26,11 @@ from lucid.interacted import Interacted, Rows
 from lucid.locks import file_name
 from lucid.schema import format_time
 from lucid.scoring import Pair, Scorer, Vectors
+from lucid.tensors import MappedTensors, write_tensors
 from lucid.vocabulary import Vocabulary
 
 EMBEDDINGS, INTERACTED = "embeddings.safetensors", "interacted.safetensors"
-ENTITIES, RECOMMENDATIONS = "entities.parquet", "recommendations.duckdb"
+ENTITIES, TEXTS, RECOMMENDATIONS = "entities.parquet", "texts.safetensors", "recommendations.duckdb"
 CONFIG, REPORT, MANIFEST, LIVE = "config.json", "report.json", "manifest.json", "live"
 
 
@@ -89,19 +90,18 @@ def version_folder(home: Path, model_id: str, version: int) -> Path:
 
 
 def write_views(folder: Path, views: Sequence[Vectors]) -> None:
-    # safetensors writes the memory as it lies, so a view with gaps would be read back as other numbers.
     tensors: dict[str, NDArray[Any]] = {
-        f"{number}.{name}": np.ascontiguousarray(values)
+        f"{number}.{name}": values
         for number, view in enumerate(views)
         for name, values in (("values", view.values), ("vectors", view.vectors), ("degrees", view.degrees))
     }
     tensors |= {f"linked.{kind}": linked for kind, linked in views[0].linked.items()}  # the same in all views
-    save_file(tensors, folder / EMBEDDINGS)
+    write_tensors(folder / EMBEDDINGS, tensors)
 
 
 def read_views(folder: Path, config: Config) -> tuple[Vectors, ...]:
     """Vectors of all entities in each view of a version."""
-    tensors, erased = load_file(folder / EMBEDDINGS), np.array(config.erased, np.int64)
+    tensors, erased = MappedTensors(folder / EMBEDDINGS), np.array(config.erased, np.int64)
     linked = {name.partition(".")[2]: rows for name, rows in tensors.items() if name.startswith("linked.")}
     return tuple(
         Vectors(
@@ -117,11 +117,11 @@ def read_views(folder: Path, config: Config) -> tuple[Vectors, ...]:
 
 
 def write_interacted(folder: Path, interacted: Interacted) -> None:
-    save_file({"starts": interacted.starts, "indices": interacted.indices}, folder / INTERACTED)
+    write_tensors(folder / INTERACTED, {"starts": interacted.starts, "indices": interacted.indices})
 
 
 def read_interacted(folder: Path) -> Interacted:
-    tensors = load_file(folder / INTERACTED)
+    tensors = MappedTensors(folder / INTERACTED)
     return Interacted(tensors["starts"], tensors["indices"])
 
 

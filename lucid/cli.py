@@ -134,11 +134,10 @@ def recommend(
         log.print(f"unknown: {', '.join(answer.unknown_source_ids)}", markup=False, highlight=False)
     pieces = render(answer, output_format)
     if output is None:
-        for piece in pieces:
-            sys.stdout.write(piece)
+        sys.stdout.buffer.writelines(pieces)
         return
     aside = output.with_name(output.name + ".part")
-    with aside.open("w", encoding="utf-8", newline="") as file:
+    with aside.open("wb") as file:
         file.writelines(pieces)
     aside.replace(output)
 
@@ -225,7 +224,7 @@ def show_errors(batch_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Print all rows of a batch that were set aside, as CSV."""
     from lucid.rendering import rejects_csv
 
-    sys.stdout.writelines(rejects_csv(Workspace().rejected_rows(batch_id)))
+    sys.stdout.buffer.writelines(rejects_csv(Workspace().rejected_rows(batch_id)))
 
 
 @models_app.command("list")

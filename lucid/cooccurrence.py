@@ -4,11 +4,13 @@ Where entities have few interactions, these walks tell what the leading eigenvec
 the walks are costly and tell nothing new.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lucid.interacted import Interacted, Rows
+from lucid.interacted import Interacted, Rows, within
 from lucid.vocabulary import Vocabulary
 
 AFFORDABLE = 3e7
@@ -24,7 +26,7 @@ class CoOccurrence:
     """
 
     def __init__(self, interacted: Interacted, vocabulary: Vocabulary, pair: tuple[str, str]) -> None:
-        self._linked = links(interacted, vocabulary, pair)
+        self._linked, self._targets = links(interacted, vocabulary, pair), vocabulary.block(pair[1])
         self._back = self._linked.T.tocsr()
         self._per_source, self._per_target = (
             np.maximum(np.diff(matrix.indptr), 1) ** -0.5 for matrix in (self._linked, self._back)
@@ -37,7 +39,17 @@ class CoOccurrence:
 
         The figures of a source do not depend on which others are asked with it.
         """
-        shared = self._linked[lines] @ sparse.diags_array(self._per_target) @ self._back
+        return self._scores(self._linked[lines])
+
+    def scores_of(self, interacted: Sequence[Rows]) -> NDArray[np.float64]:
+        """The same for any sources, given the rows that each interacted with, sorted."""
+        chosen = [within(rows, self._targets) for rows in interacted]
+        starts = np.concatenate([[0], np.cumsum([len(targets) for targets in chosen])])
+        ones, columns = np.ones(starts[-1]), np.concatenate(chosen)
+        return self._scores(sparse.csr_matrix((ones, columns, starts), shape=(len(chosen), len(self._targets))))
+
+    def _scores(self, chosen: sparse.csr_matrix) -> NDArray[np.float64]:
+        shared = chosen @ sparse.diags_array(self._per_target) @ self._back
         found = (shared @ sparse.diags_array(self._per_source) @ self._linked).toarray()
         return np.asarray(found * self._per_target, np.float64)
 

@@ -17,9 +17,11 @@ class Interacted:
 
     def of(self, row: int, targets: range) -> NDArray[np.int64]:
         """Positions within `targets` of what one row interacted with."""
-        rows = self.indices[self.starts[row] : self.starts[row + 1]]
-        low, high = np.searchsorted(rows, (targets.start, targets.stop))
-        return rows[low:high].astype(np.int64) - targets.start
+        return within(self.all_of(row), targets)
+
+    def all_of(self, row: int) -> Rows:
+        """What one row interacted with, of every type."""
+        return self.indices[self.starts[row] : self.starts[row + 1]].astype(np.int64)
 
     @classmethod
     def from_edges(cls, size: int, sources: Rows, targets: Rows) -> "Interacted":
@@ -37,3 +39,9 @@ class Interacted:
     def _of_keys(cls, size: int, keys: Rows) -> "Interacted":
         starts = np.searchsorted(keys, np.arange(size + 1, dtype=np.int64) * size)
         return cls(starts, (keys % size).astype(np.int32))
+
+
+def within(rows: Rows, targets: range) -> Rows:
+    """Positions within `targets` of those sorted rows that are in it."""
+    low, high = np.searchsorted(rows, (targets.start, targets.stop))
+    return rows[low:high] - targets.start

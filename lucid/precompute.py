@@ -1,54 +1,67 @@
-"""Recommendations computed ahead: the best targets of every source of the chosen pairs, in one DuckDB file.
+"""Recommendations computed ahead: the best targets of every source of the chosen pairs.
 
-The file is written once and only read afterwards. Rows are sorted as they are looked up, which is what makes a
-look-up fast; an index would not.
+They are written twice: into one DuckDB file, for people and programs that ask in SQL, and into records of fixed size,
+from which the API answers; see `lucid.cache`.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
 
-from lucid.artifact import ENTITIES, RECOMMENDATIONS, read_model
+from lucid.artifact import ENTITIES, RECOMMENDATIONS, TEXTS, read_model
+from lucid.cache import record_file, records, write_pairs
 from lucid.disk import aside, take_place
 from lucid.ingest import Progress
 from lucid.interacted import Rows
 from lucid.schema import PrecomputePair
+from lucid.texts import write_texts
 
 _SOURCES_AT_ONCE = 4096
 
 
 def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress) -> int:
-    """Write `recommendations.duckdb` into a version's folder; returns the number of recommendations.
+    """Write `recommendations.duckdb` and the records into a version's folder; returns the number of recommendations.
 
     Raises UnknownType where a pair names a type that the model lacks.
     """
     model = read_model(folder)
     scorers = [model.scorer(pair.source_type, pair.target_type) for pair in pairs]
+    places = [min(pair.max_recommendations, len(scorer.targets)) for pair, scorer in zip(pairs, scorers, strict=True)]
     total = sum(len(scorer.sources) for scorer in scorers)
     new = aside(folder / RECOMMENDATIONS)
     written = done = 0
+    write_texts(folder / TEXTS, folder / ENTITIES)
     with duckdb.connect(str(new)) as connection:
         _write_entities(connection, folder / ENTITIES)
-        for number, (asked, scorer) in enumerate(zip(pairs, scorers, strict=True)):
+        for number, (asked, scorer, count) in enumerate(zip(pairs, scorers, places, strict=True)):
             connection.execute(
                 "INSERT INTO precomputed VALUES (?, ?, ?, ?)",
                 [number, asked.source_type, asked.target_type, asked.max_recommendations],
             )
-            for sources in _parts(model.config.sources(asked.source_type)):
-                progress(100 * done / total, f"{asked.source_type} → {asked.target_type}")
-                best = scorer.best(sources, asked.max_recommendations)
-                rows = pd.DataFrame({"source": best.source_rows, "target": best.target_rows, "score": best.scores})
-                connection.execute(
-                    "INSERT INTO recommendations SELECT $pair, source, "
-                    "row_number() OVER (PARTITION BY source ORDER BY score DESC, target), target, score "
-                    "FROM rows ORDER BY source, score DESC, target",
-                    {"pair": number},
-                )
-                written += len(rows)
-                done += len(sources)
+            with (folder / record_file(number)).open("wb") as file:
+                for sources in _parts(scorer.sources):
+                    progress(100 * done / total, f"{asked.source_type} → {asked.target_type}")
+                    kept = np.flatnonzero(~np.isin(sources, model.config.erased))
+                    best = scorer.best(sources[kept], count)
+                    best = replace(best, lines=kept[best.lines])
+                    file.write(records(best.lines, best.target_rows, best.scores, len(sources), count).tobytes())
+                    rows = pd.DataFrame(
+                        {"source": sources[best.lines], "target": best.target_rows, "score": best.scores}
+                    )
+                    connection.execute(
+                        "INSERT INTO recommendations SELECT $pair, source, "
+                        "row_number() OVER (PARTITION BY source ORDER BY score DESC, target), target, score "
+                        "FROM rows ORDER BY source, score DESC, target",
+                        {"pair": number},
+                    )
+                    written += len(rows)
+                    done += len(sources)
     take_place(new, folder / RECOMMENDATIONS)
+    write_pairs(folder, list(zip(pairs, places, strict=True)))
     return written
 
 
@@ -58,16 +71,14 @@ def _write_entities(connection: duckdb.DuckDBPyConnection, entities: Path) -> No
         CREATE TABLE precomputed (pair SMALLINT, source_type VARCHAR, target_type VARCHAR, max_recommendations INTEGER);
         CREATE TABLE recommendations (
             pair SMALLINT, source_row INTEGER, rank INTEGER, target_row INTEGER, score DOUBLE);
-        CREATE TABLE entities (row INTEGER, id VARCHAR, name VARCHAR);
-        CREATE TABLE ids (id VARCHAR, row INTEGER);"""
+        CREATE TABLE entities (row INTEGER, id VARCHAR, name VARCHAR);"""
     )
     connection.execute(
         "INSERT INTO entities SELECT row, id, name FROM read_parquet($path) WHERE id IS NOT NULL ORDER BY row",
         {"path": str(entities)},
     )
-    connection.execute("INSERT INTO ids SELECT id, row FROM entities ORDER BY id")
 
 
-def _parts(rows: Rows) -> Iterator[Rows]:
-    for start in range(0, len(rows), _SOURCES_AT_ONCE):
-        yield rows[start : start + _SOURCES_AT_ONCE]
+def _parts(rows: range) -> Iterator[Rows]:
+    for start in range(rows.start, rows.stop, _SOURCES_AT_ONCE):
+        yield np.arange(start, min(start + _SOURCES_AT_ONCE, rows.stop), dtype=np.int64)

@@ -34,6 +34,9 @@ RunStatus = Literal["running", "completed", "error"]
 OnError = Literal["set_aside", "abort"]
 OutputFormat = Literal["json", "csv"]
 Device = Literal["auto", "cpu", "cuda"]
+ServedBy = Literal["cache", "folded-in", "popular"]
+"""Where an answer comes from: from the version as it is, computed ahead or just now; from the version and what was
+uploaded since; or from popularity alone, as nothing is known of the source."""
 Stage = Literal["queued", "select", "build", "fit", "evaluate", "precompute", "publish", "finished", "cancelling"]
 
 KeyKind = Literal["entity", "number", "text", "identifier", "ignored"]
@@ -387,3 +390,4 @@ class Recommendation(NamedTuple):
     rank: int
     target_type: str
     name: str
+    served_by: ServedBy

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.cooccurrence import AFFORDABLE, CoOccurrence
-from lucid.interacted import Interacted, Rows
+from lucid.interacted import Interacted, Rows, within
 from lucid.vocabulary import Vocabulary
 
 Floats = NDArray[np.float32]
@@ -29,8 +29,8 @@ BLOCK_SOURCES = 256
 _POPULARITY = 1e-4
 """Weight of popularity next to the scores: decides only where the graph says nothing."""
 _SCALE_SOURCES = 200
-_ROUNDING = 1e-4
-"""How far single precision may be off, relative to the usual best score; generous."""
+_ROUNDING = 1e-5
+"""How far single precision may be off, relative to the lengths of the two vectors; some thirty times what was seen."""
 _STEP = 1e-6
 """Scores differ by at least this or are equal."""
 
@@ -171,11 +171,15 @@ class Vectors:
 
     def raw_scores(self, response: Response, sources: Rows, targets: range | Rows) -> Floats:
         """Scores before calibration under one response, (sources, targets) float32."""
+        return self.raw_scores_of(response, self.vectors[sources], targets)
+
+    def raw_scores_of(self, response: Response, left: Floats, targets: range | Rows) -> Floats:
+        """The same for sources that are given by their vectors, (sources, q)."""
         factor = self.target_factor(response, targets)
         if response.parity == "none":
-            return np.tile(factor, (len(sources), 1))
+            return np.tile(factor, (len(left), 1))
         used = min(response.rank, len(self.values))
-        left = self.vectors[sources, :used] * response.weights(self.values)[:used]
+        left = left[:, :used] * response.weights(self.values)[:used]
         right = self.vectors[_index(targets), :used]
         scores: Floats = np.asarray(left @ right.T, dtype=np.float32)
         scores *= factor
@@ -183,12 +187,33 @@ class Vectors:
 
 
 @dataclass(frozen=True)
-class Best:
-    """The best targets of several sources, flat: rows of sources and targets and the scores, best first."""
+class Profile:
+    """A source as a model sees it: its vector in each view, (q) each, and the rows that it interacted with, sorted.
 
-    source_rows: Rows
+    `row` is its own; None for an entity that the model does not hold.
+    """
+
+    vectors: tuple[Floats, ...]
+    interacted: Rows
+    row: int | None
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best targets of several sources, flat: positions of the sources, rows of targets, scores, best first."""
+
+    lines: Rows
     target_rows: Rows
     scores: NDArray[np.float64]
+
+    @classmethod
+    def join(cls, parts: Sequence["Best"]) -> "Best":
+        """Several as one."""
+        return cls(
+            np.concatenate([np.empty(0, np.int64), *(part.lines for part in parts)]),
+            np.concatenate([np.empty(0, np.int64), *(part.target_rows for part in parts)]),
+            np.concatenate([np.empty(0), *(part.scores for part in parts)]),
+        )
 
 
 def _index(targets: range | Rows) -> slice | Rows:
@@ -213,11 +238,10 @@ def mask(scores: AnyFloats, sources: Rows, targets: range, interacted: Interacte
 class _Walks:
     """The spectral scores of some sources in double precision, each target summed by itself."""
 
-    def __init__(self, vectors: Vectors, response: Response, sources: Rows, targets: range) -> None:
+    def __init__(self, vectors: Vectors, response: Response, left: Floats, targets: range) -> None:
         self._used = min(response.rank, len(vectors.values))
-        self._left = (
-            vectors.vectors[sources, : self._used].astype(np.float64) * response.weights(vectors.values)[: self._used]
-        )
+        self._left = left[:, : self._used].astype(np.float64) * response.weights(vectors.values)[: self._used]
+        self.lengths: Floats = np.linalg.norm(self._left, axis=1).astype(np.float32)
         self._vectors, self._start = vectors.vectors, targets.start
         self._factor = vectors.target_factor(response, targets)
 
@@ -256,6 +280,27 @@ class Scorer:
         bonus = _POPULARITY * self.pair.calibration.scale * degrees / max(float(degrees.max(initial=0)), 1e-9)
         return np.asarray(bonus, np.float32)
 
+    @cached_property
+    def _target_lengths(self) -> tuple[Floats, Floats]:
+        """Lengths of the targets' vectors times their factors, warm and cold; zero where the other is read."""
+        read = (self._vectors, self.pair.response, ~self._cold), (self._cold_vectors, self.pair.cold, self._cold)
+        warm, cold = (
+            np.linalg.norm(vectors.vectors[_index(self.targets), : min(response.rank, len(vectors.values))], axis=1)
+            * vectors.target_factor(response, self.targets)
+            * chosen
+            for vectors, response, chosen in read
+        )
+        return warm, cold
+
+    def _rounding(self, warm: Floats, cold: Floats) -> Floats:
+        """How far the fast scores may be off, (sources, targets), given the lengths of the sources' vectors."""
+        warm_targets, cold_targets = self._target_lengths
+        error = np.outer(warm, warm_targets)
+        if self._cold.any():
+            error += np.outer(cold, cold_targets)
+        error *= _ROUNDING
+        return error
+
     @property
     def may_blend(self) -> bool:
         """Whether co-occurrence is affordable, and there is any."""
@@ -263,10 +308,13 @@ class Scorer:
 
     def spectral(self, sources: Rows) -> Floats:
         """What the vectors say, (sources, targets) float32."""
-        scores = self._vectors.raw_scores(self.pair.response, sources, self.targets)
+        return self._spectral(self._vectors.vectors[sources], self._cold_vectors.vectors[sources])
+
+    def _spectral(self, warm: Floats, cold: Floats) -> Floats:
+        scores = self._vectors.raw_scores_of(self.pair.response, warm, self.targets)
         if self._cold.any():
-            cold = np.flatnonzero(self._cold) + self.targets.start
-            scores[:, self._cold] = self._cold_vectors.raw_scores(self.pair.cold, sources, cold)
+            targets = np.flatnonzero(self._cold) + self.targets.start
+            scores[:, self._cold] = self._cold_vectors.raw_scores_of(self.pair.cold, cold, targets)
         return scores
 
     def co_occurrence(self, sources: Rows) -> NDArray[np.float64]:
@@ -301,51 +349,78 @@ class Scorer:
         scale = _usual_best(unscaled.masked(sources))
         return unscaled._with(replace(unscaled.pair, calibration=replace(self.pair.calibration, scale=scale)))
 
+    def profiles(self, sources: Rows) -> list[Profile]:
+        """Sources of the model as it sees them."""
+        return [
+            Profile(tuple(view.vectors[row] for view in self._views), self._interacted.all_of(row), row)
+            for row in sources.tolist()
+        ]
+
     def best(self, sources: Rows, count: int, *, exclude_interacted: bool = True) -> Best:
         """The `count` best targets for each source, score falling, ties in the order of rows, which is that of ids.
 
         No entity is recommended to itself. The result for a source does not depend on which others are asked with it.
         """
-        blocks = [
-            self._best_of_block(sources[start : start + BLOCK_SOURCES], count, exclude_interacted)
-            for start in range(0, len(sources), BLOCK_SOURCES)
-        ]
-        if not blocks:
-            return Best(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-        return Best(
-            np.concatenate([block.source_rows for block in blocks]),
-            np.concatenate([block.target_rows for block in blocks]),
-            np.concatenate([block.scores for block in blocks]),
-        )
+        return self.best_for(self.profiles(sources), count, exclude_interacted=exclude_interacted)
+
+    def best_for(
+        self,
+        profiles: Sequence[Profile],
+        count: int,
+        *,
+        exclude_interacted: bool = True,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Best:
+        """The same for any sources, among all targets or among those allowed, (targets) bool."""
+        parts = []
+        for start in range(0, len(profiles), BLOCK_SOURCES):
+            part = self._best_of_block(profiles[start : start + BLOCK_SOURCES], count, exclude_interacted, allowed)
+            parts.append(replace(part, lines=part.lines + start))
+        return Best.join(parts)
 
     def _with(self, pair: Pair) -> "Scorer":
         other = Scorer(self._views, pair, self.vocabulary, self._interacted)
         other._co_occurrence = self._co_occurrence
         return other
 
-    def _best_of_block(self, sources: Rows, count: int, exclude_interacted: bool) -> Best:
+    def _best_of_block(
+        self, profiles: Sequence[Profile], count: int, exclude_interacted: bool, allowed: NDArray[np.bool_] | None
+    ) -> Best:
         vectors, pair, targets = self._vectors, self.pair, self.targets
+        warm_left, cold_left = (
+            np.stack([profile.vectors[view] for profile in profiles]) for view in (pair.view, pair.cold_view)
+        )
         spectral, blend = 1 - pair.blend.share, pair.blend
-        shared = blend.share * blend.scale * self.co_occurrence(sources) if blend.share else None
-        raw = self.spectral(sources)
+        shared = None
+        if blend.share:
+            chosen_before = [profile.interacted for profile in profiles]
+            shared = blend.share * blend.scale * self._co_occurrence().scores_of(chosen_before)
+        raw = self._spectral(warm_left, cold_left)
         if shared is not None:
             raw *= np.float32(spectral)
             raw += shared.astype(np.float32)
         raw += self._popularity
-        mask(raw, sources, targets, self._interacted if exclude_interacted else None)
-        erased = vectors.erased[(vectors.erased >= targets.start) & (vectors.erased < targets.stop)]
-        raw[:, erased - targets.start] = -np.inf
+        for line, profile in enumerate(profiles):
+            if exclude_interacted:
+                raw[line, within(profile.interacted, targets)] = -np.inf
+            if profile.row is not None and profile.row in targets:
+                raw[line, profile.row - targets.start] = -np.inf
+        raw[:, within(vectors.erased, targets)] = -np.inf
+        if allowed is not None:
+            raw[:, ~allowed] = -np.inf
         # The fast pass only finds candidates: everything that may belong to the best, ties at the edge included. Their
         # scores are summed again in double precision, each by itself, so that a source gets the same digits and the
         # same order whatever it is asked with and however many are asked for.
+        warm = _Walks(vectors, pair.response, warm_left, targets)
+        cold = _Walks(self._cold_vectors, pair.cold, cold_left, targets)
+        error = spectral * self._rounding(warm.lengths, cold.lengths)
         edge = max(len(targets) - count, 0)
-        least = np.partition(raw, edge, axis=1)[:, edge].astype(np.float64)
+        least = np.partition(raw - error, edge, axis=1)[:, edge].astype(np.float64)
         least = np.minimum(least, pair.calibration.least_raw(pair.calibration.score(least)))
-        least -= _ROUNDING * np.maximum(np.abs(least), pair.calibration.scale)
-        warm = _Walks(vectors, pair.response, sources, targets)
-        cold = _Walks(self._cold_vectors, pair.cold, sources, targets)
+        least -= 1e-6 * np.abs(least)
+        raw += error
         chosen, scores = [], []
-        for line in range(len(sources)):
+        for line in range(len(profiles)):
             candidates = np.flatnonzero((raw[line] >= least[line]) & (raw[line] > -np.inf))
             exact = warm.of(line, candidates)
             if (is_cold := self._cold[candidates]).any():
@@ -357,7 +432,8 @@ class Scorer:
             order = np.lexsort((candidates, -score))[:count]
             chosen.append(candidates[order] + targets.start)
             scores.append(score[order])
-        return Best(np.repeat(sources, [len(rows) for rows in chosen]), np.concatenate(chosen), np.concatenate(scores))
+        lines = np.repeat(np.arange(len(profiles)), [len(rows) for rows in chosen])
+        return Best(lines, np.concatenate(chosen), np.concatenate(scores))
 
 
 def _usual_best(scores: NDArray[Any]) -> float:

@@ -12,7 +12,8 @@ from lucid import erase, ingest, training, versions
 from lucid.artifact import live_version, version_folder
 from lucid.catalog import Catalog
 from lucid.ingest import Progress
-from lucid.lookup import Answer, Shelf
+from lucid.lookup import Shelf
+from lucid.rendering import Answer
 from lucid.report import read_report
 from lucid.schema import (
     MAX_RECOMMENDATIONS,
@@ -23,7 +24,6 @@ from lucid.schema import (
     Model,
     ModelStatus,
     OnError,
-    Recommendation,
     RecommendationQuery,
     RejectedRow,
     TrainingRequest,
@@ -210,7 +210,8 @@ class Workspace:
             },
         )
         answer = self.answer(query)
-        table = pd.DataFrame([row for block in answer.blocks for row in block], columns=list(Recommendation._fields))
+        tables = [pd.DataFrame(block.table()) for block in answer.blocks if block.rows]
+        table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(answer.columns))
         table.attrs["unknown_source_ids"] = answer.unknown_source_ids
         return table
 

@@ -100,8 +100,8 @@ def test_json_and_csv_say_the_same(board: Workspace) -> None:
         model_id="board", source_id=["u03", "who?"], target_type=["item"], max_recommendations=3
     )
 
-    as_json = json.loads("".join(render(board.answer(query), "json")))
-    as_csv = list(csv.DictReader(io.StringIO("".join(render(board.answer(query), "csv")))))
+    as_json = json.loads(b"".join(render(board.answer(query), "json")))
+    as_csv = list(csv.DictReader(io.StringIO(b"".join(render(board.answer(query), "csv")).decode())))
 
     assert ("board", 1, ["who?"]) == (as_json["model_id"], as_json["version"], as_json["unknown_source_ids"])
     assert [{name: str(value) for name, value in row.items()} for row in as_json["recommendations"]] == as_csv

@@ -421,7 +421,7 @@ def test_the_best_targets_are_those_of_a_full_sort() -> None:
     for source in range(5):
         forbidden = set(interacted.of(source, targets).tolist())
         ranking = [place for place in np.argsort(-raw[source], kind="stable").tolist() if place not in forbidden][:15]
-        assert ranking == (best.target_rows[best.source_rows == source] - 5).tolist()
+        assert ranking == (best.target_rows[best.lines == source] - 5).tolist()
 
 
 def test_co_occurrence_counts_walks_of_three_steps() -> None:
@@ -466,7 +466,7 @@ def test_how_many_are_asked_for_changes_nothing_before_the_cut(slope: float) -> 
     for count in (1, 7, 100, 399):
         some = scorer.best(np.arange(20), count)
         for source in range(20):
-            mine, all_of_it = some.source_rows == source, every.source_rows == source
+            mine, all_of_it = some.lines == source, every.lines == source
             assert every.target_rows[all_of_it][:count].tolist() == some.target_rows[mine].tolist()
             assert every.scores[all_of_it][:count].tolist() == some.scores[mine].tolist()
 

@@ -1,10 +1,10 @@
 """Recommendations, streamed as JSON or CSV."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic.config import JsonDict
 
 from api.auth import Guarded
@@ -13,7 +13,9 @@ from api.metrics import Metrics
 from api.openapi import problems
 from lucid.lookup import Shelf
 from lucid.rendering import render
-from lucid.schema import RecommendationQuery
+from lucid.schema import OutputFormat, RecommendationQuery, ServedBy
+
+MEDIA_TYPES: dict[OutputFormat, str] = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
 
 _ROW: JsonDict = {
     "source_id": "user_1",
@@ -22,8 +24,15 @@ _ROW: JsonDict = {
     "rank": 1,
     "target_type": "video",
     "name": "The Quiet Harbour",
+    "served_by": "cache",
 }
-_EXAMPLE: JsonDict = {"model_id": "videos", "version": 1, "recommendations": [_ROW], "unknown_source_ids": []}
+_EXAMPLE: JsonDict = {
+    "model_id": "videos",
+    "version": 1,
+    "recommendations": [_ROW],
+    "unknown_source_ids": [],
+    "served_by": "cache",
+}
 
 
 class RecommendedItem(BaseModel):
@@ -35,6 +44,7 @@ class RecommendedItem(BaseModel):
     rank: int
     target_type: str
     name: str
+    served_by: ServedBy = Field(description="What the answer for this source comes from.")
 
 
 class RecommendedItems(BaseModel):
@@ -46,6 +56,7 @@ class RecommendedItems(BaseModel):
     version: int
     recommendations: list[RecommendedItem]
     unknown_source_ids: list[str]
+    served_by: ServedBy | Literal["mixed"] = Field(description="The same for the whole answer.")
 
 
 Some = Annotated[list[str], Field(min_length=1), BeforeValidator(split), WithJsonSchema(listed(pattern=r"[^,\s]"))]
@@ -70,7 +81,40 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     **problems(404, 409),
 }
 
-router = APIRouter(route_class=Guarded, tags=["recommendations"], responses=_ANSWERS)
+_LISTS = {"source_id", "entity_id", "source_type", "target_type"}
+
+
+class Lookup(Guarded):
+    """Answers what was computed ahead for one source at once: such a call spends no time but on the look-up."""
+
+    async def answer_quickly(self, request: Request) -> Response | None:
+        query = await _read(request)
+        if query is None:
+            return None
+        state = request.app.state
+        shelf: Shelf = state.shelf
+        answer = shelf.recommend_quickly(query)
+        if answer is None:
+            return None
+        pieces = render(state.metrics.counted(answer), query.output_format)
+        return Response(b"".join(pieces), media_type=MEDIA_TYPES[query.output_format])
+
+
+async def _read(request: Request) -> RecommendationQuery | None:
+    """The query, unless something is wrong with it: then it is for the framework to say what."""
+    try:
+        if request.method == "GET":
+            given = request.query_params
+            values = {name: given.getlist(name) if name in _LISTS else given[name] for name in given}
+            return RecommendationParameters.model_validate(values)
+        if request.headers.get("content-type", "").startswith("application/json"):
+            return RecommendationQuery.model_validate_json(await request.body())
+    except ValidationError:
+        pass
+    return None
+
+
+router = APIRouter(route_class=Lookup, tags=["recommendations"], responses=_ANSWERS)
 
 
 @router.post("/recommended_items", response_class=StreamingResponse)
@@ -90,5 +134,4 @@ def _answer(request: Request, query: RecommendationQuery) -> StreamingResponse:
     shelf: Shelf = state.shelf
     metrics: Metrics = state.metrics
     answer = metrics.counted(shelf.recommend(query))
-    media_type = "text/csv; charset=utf-8" if query.output_format == "csv" else "application/json"
-    return StreamingResponse(render(answer, query.output_format), media_type=media_type)
+    return StreamingResponse(render(answer, query.output_format), media_type=MEDIA_TYPES[query.output_format])

@@ -1,0 +1,286 @@
+"""How many look-ups a second the API answers and how long they take, next to a bare route of the same framework.
+
+The model has a million sources with a hundred recommendations each, written by the product's own writers: what a
+look-up costs does not depend on how the scores came about. wrk asks `recommended_items` for random sources and, in turn
+with it, a bare FastAPI route behind the same server that returns a fixed body of the same size. Look-ups are measured
+again while a training and an import run beside, and all sources are asked for in one call while the memory of the API
+is watched. Needs wrk (Debian and Ubuntu: apt install wrk).
+"""
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import httpx
+import numpy as np
+import psutil
+from fastapi import FastAPI, Response
+from rich.console import Console
+from rich.table import Table
+
+from lucid.artifact import ENTITIES, TEXTS, Config, complete, go_live, version_folder, write_config
+from lucid.cache import record_file, records, write_pairs
+from lucid.catalog import Catalog
+from lucid.keys import create_key
+from lucid.schema import PrecomputePair, utc_now
+from lucid.scoring import Blend, Calibration, Pair
+from lucid.scoring import Response as Spectral
+from lucid.texts import write_texts
+from lucid.vocabulary import read_vocabulary
+
+SOURCES, TARGETS, COUNT = 1_000_000, 50_000, 100
+CONNECTIONS = (1, 16, 64)
+MODEL, VERSION = "big", 1
+_RANDOM_SOURCES = """
+local path, key, sources = os.getenv("ASKED"), os.getenv("APIKEY"), tonumber(os.getenv("SOURCES"))
+local id = 0
+function setup(thread) thread:set("seed", os.time() + id); id = id + 1 end
+function init() math.randomseed(seed) end
+function request()
+  return wrk.format("GET", (path:gsub("@", math.random(0, sources - 1))), {apikey = key})
+end
+function done(summary, latency)
+  local e = summary.errors
+  io.write(string.format('{"calls": %d, "seconds": %f, "p50": %f, "p99": %f, "errors": %d}\\n', summary.requests,
+    summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
+    e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk measured; milliseconds."""
+
+    calls: int
+    seconds: float
+    p50: float
+    p99: float
+    errors: int
+
+    @property
+    def rate(self) -> float:
+        """Calls per second."""
+        return self.calls / self.seconds
+
+
+def bare_app() -> FastAPI:
+    """One route that returns a body of as many bytes as the environment says."""
+    app = FastAPI()
+    body = b"x" * int(os.environ["BODY_BYTES"])
+
+    @app.get("/bare")
+    async def bare() -> Response:
+        return Response(body, media_type="application/json")
+
+    return app
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=8, help="of each measurement")
+    parser.add_argument("--sources", type=int, default=SOURCES)
+    arguments = parser.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed; on Debian and Ubuntu: apt install wrk")
+    console = Console(width=110)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        console.print(f"writing a model of {arguments.sources:,} sources")
+        write_model(home, arguments.sources)
+        _, key = create_key(Catalog(home))
+        path = f"/v1/recommender/recommended_items?model_id={MODEL}&source_id=user_@&target_type=video"
+        environment = {"LUCID_HOME": str(home)}
+        began = time.perf_counter()
+        with serving("api.app:create_app", environment) as (url, api), httpx.Client(base_url=url) as client:
+            first = wait_for(client, path.replace("@", "7"), key)
+            console.print(f"first answer {first - began:.2f} s after the start of the process (goal: under 2 s)")
+            size = len(client.get(path.replace("@", "7"), headers={"apikey": key}).content)
+            with serving("benchmarks.api_speed:bare_app", {"BODY_BYTES": str(size)}) as (bare_url, _):
+                wait_for(httpx.Client(base_url=bare_url), "/bare", key)
+                asked = {"lookup": url + path, "bare": f"{bare_url}/bare"}
+                quiet = measured(asked, key, arguments.seconds, arguments.sources, CONNECTIONS)
+                show(console, f"Look-ups of {COUNT} rows ({size:,} bytes) next to a bare route", quiet)
+                with working(Path(folder)) as work:
+                    beside = measured(asked, key, arguments.seconds, arguments.sources, [16])
+                    still = [name for name, process in work.items() if process.poll() is None]
+                show(console, f"The same beside: {', '.join(still) or 'nothing, it had ended'}", beside)
+                ratio = beside["lookup", 16].p99 / quiet["bare", 16].p99
+                console.print(f"p99 beside a training and an import: {ratio:.1f} x the bare route's when all is quiet")
+            stream_all(console, client, api, key, arguments.sources)
+
+
+def write_model(home: Path, sources: int) -> None:
+    """A version as a training leaves it, but for the vectors, which look-ups do not read."""
+    folder = version_folder(home, MODEL, VERSION)
+    folder.mkdir(parents=True)
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT row_number() OVER (ORDER BY type, id) - 1 AS row, * FROM ("
+            f"SELECT 'user_' || range AS id, 'user' AS type, '' AS name FROM range({sources}) UNION ALL "
+            f"SELECT 'video_' || range, 'video', 'The video number ' || range FROM range({TARGETS})) ORDER BY row) "
+            f"TO '{folder / ENTITIES}' (FORMAT parquet)"
+        )
+    write_texts(folder / TEXTS, folder / ENTITIES)
+    vocabulary = read_vocabulary(folder / ENTITIES)
+    response = Spectral("positive", 64, 0.1, 0.5)
+    pair = Pair("user", "video", 0, response, 0, response, Blend(), Calibration(1.0, 1.0, 0.0))
+    write_config(folder, Config(vocabulary, {("user", "video"): pair}, pair, (1.0,), {}, 0))
+    chance = np.random.default_rng(0)
+    with (folder / record_file(0)).open("wb") as file:
+        for start in range(0, sources, 10_000):
+            count = min(10_000, sources - start)
+            first, step = chance.integers(TARGETS, size=(count, 1)), chance.integers(1, 400, size=(count, 1))
+            targets = (first + step * np.arange(COUNT)) % TARGETS + vocabulary.block("video").start
+            scores = np.sort(chance.random((count, COUNT)) * 100, axis=1)[:, ::-1]
+            lines = np.repeat(np.arange(count), COUNT)
+            file.write(records(lines, targets.ravel(), scores.ravel(), count, COUNT).tobytes())
+    asked = PrecomputePair(source_type="user", target_type="video", max_recommendations=COUNT)
+    write_pairs(folder, [(asked, COUNT)])
+    complete(home, MODEL, VERSION, None, utc_now())
+    go_live(home, MODEL, VERSION)
+
+
+@contextmanager
+def serving(app: str, environment: dict[str, str]) -> Iterator[tuple[str, psutil.Process]]:
+    """An application behind uvicorn, as the product runs it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", app, "--factory", "--no-access-log", "--port", str(port)]
+    process = subprocess.Popen([*command, "--log-level", "warning"], env={**os.environ, **environment})
+    try:
+        yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_for(client: httpx.Client, path: str, key: str) -> float:
+    """When a call was answered for the first time."""
+    deadline = time.perf_counter() + 30
+    while time.perf_counter() < deadline:
+        try:
+            client.get(path, headers={"apikey": key}).raise_for_status()
+            return time.perf_counter()
+        except httpx.ConnectError:
+            time.sleep(0.01)
+    raise TimeoutError(path)
+
+
+Loads = dict[tuple[str, int], Load]
+
+
+def measured(asked: dict[str, str], key: str, seconds: int, sources: int, connections: Sequence[int]) -> Loads:
+    """What each URL bears, by name and number of connections; measured in turns."""
+    loads = {}
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(_RANDOM_SOURCES)
+        script.flush()
+        for count in connections:
+            for name, url in asked.items():
+                base, path = url[: url.index("/", 8)], url[url.index("/", 8) :]
+                output = subprocess.run(
+                    ["wrk", "-t1", f"-c{count}", f"-d{seconds}s", "-s", script.name, base],
+                    env={**os.environ, "ASKED": path, "APIKEY": key, "SOURCES": str(sources)},
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                ).stdout
+                loads[name, count] = Load(**json.loads(output.splitlines()[-1]))
+    return loads
+
+
+def show(console: Console, title: str, loads: Loads) -> None:
+    table = Table(
+        "connections", "who", "calls/s", "p50 ms", "p99 ms", "errors", "calls, ratio", "p99, ratio", title=title
+    )
+    for (name, count), load in loads.items():
+        bare = loads["bare", count]
+        ratios = (f"{load.rate / bare.rate:.2f}", f"{load.p99 / bare.p99:.2f}") if name != "bare" else ("", "")
+        figures = f"{load.rate:,.0f}", f"{load.p50:.2f}", f"{load.p99:.2f}", f"{load.errors}"
+        table.add_row(str(count), name, *figures, *ratios)
+    console.print(table)
+
+
+@contextmanager
+def working(folder: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """A training and an import in processes of their own, on data of their own."""
+    data, home = folder / "data", folder / "other"
+    data.mkdir()
+    with duckdb.connect() as connection:
+        for name, query in (
+            (
+                "entities",
+                "SELECT 'user_' || range AS id, 'user' AS type, '' AS name, '' AS metadata, '' AS media_url "
+                "FROM range(50000) UNION ALL SELECT 'video_' || range, 'video', '', '', '' FROM range(20000)",
+            ),
+            (
+                "interactions",
+                "SELECT 'watched' AS type, 'user_' || (hash(range) % 50000) AS source_id, "
+                "'video_' || floor(20000 * pow((hash(-range) % 10000) / 10000, 2))::INT AS target_id, "
+                "'' AS timestamp, '' AS metadata FROM range(2000000)",
+            ),
+        ):
+            connection.execute(f"COPY ({query}) TO '{data / name}.csv' (HEADER)")
+    environment = {**os.environ, "LUCID_HOME": str(home)}
+    lucid = [sys.executable, "-m", "lucid"]
+    files = [str(data / "entities.csv"), str(data / "interactions.csv")]
+    quiet = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([*lucid, "import", *files], check=True, **quiet)  # type: ignore[call-overload]
+    again = f"while {sys.executable} -m lucid import --tags other {files[1]}; do :; done"
+    processes = {
+        "training": subprocess.Popen([*lucid, "train", "other"], **quiet),  # type: ignore[call-overload]
+        "imports": subprocess.Popen(["sh", "-c", again], start_new_session=True, **quiet),  # type: ignore[call-overload]
+    }
+    time.sleep(5)  # until both are at work
+    try:
+        yield processes
+    finally:
+        for process in processes.values():
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+            process.wait()
+
+
+def stream_all(console: Console, client: httpx.Client, api: psutil.Process, key: str, sources: int) -> None:
+    """Ask for all sources in one call, in both formats, and watch the memory of the API."""
+    for output_format in ("json", "csv"):
+        most, ended = [0], threading.Event()
+
+        def watch(most: list[int] = most, ended: threading.Event = ended) -> None:
+            while not ended.wait(0.05):
+                most[0] = max(most[0], api.memory_info().rss)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        began, received = time.perf_counter(), 0
+        body = {"model_id": MODEL, "source_type": "user", "target_type": "video", "output_format": output_format}
+        with client.stream("POST", "/v1/recommender/recommended_items", json=body, headers={"apikey": key}) as answer:
+            answer.raise_for_status()
+            for piece in answer.iter_raw():
+                received += len(piece)
+        ended.set()
+        watcher.join()
+        seconds = time.perf_counter() - began
+        console.print(
+            f"all {sources:,} sources x {COUNT} as {output_format}: {received / 1e9:.1f} GB in {seconds:.0f} s, "
+            f"{sources * COUNT / seconds:,.0f} rows/s, the API held {most[0] / 1e6:,.0f} MB at most (goal: under 300)"
+        )
+
+
+if __name__ == "__main__":
+    main()
