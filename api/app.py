@@ -1,6 +1,7 @@
 """The application: wires routes, keys, errors and the pieces they use. Loads neither torch nor Prefect."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.auth import BASE, check_routes, describe_keys
 from api.keyring import KeyRing
+from api.lookups import Lookups
 from api.metrics import Measured, Metrics
 from api.openapi import EVERYWHERE, complete_document, problems
 from api.problems import add_error_handlers
@@ -24,11 +26,17 @@ from lucid.lookup import Shelf
 from lucid.settings import Settings, load_settings
 
 SWEEP_SECONDS = 10
+KEEP_UP_SECONDS = 1
 _log = logging.getLogger("lucid.api")
 
 
+def create_service() -> ASGIApp:
+    """What uvicorn calls: the application as the environment sets it up, with look-ups answered before it."""
+    return Lookups(create_app())
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The API on one `LUCID_HOME`; uvicorn calls this without arguments and the environment decides."""
+    """The API on one `LUCID_HOME`; without settings, the environment decides."""
     settings = settings or load_settings()
 
     @asynccontextmanager
@@ -37,7 +45,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         background = (
             asyncio.create_task(_sweep_again_and_again(settings, app.state.runs)),
             asyncio.create_task(keys.keep_up()),
+            asyncio.create_task(_keep_up_again_and_again(app.state.shelf)),
         )
+        gc.freeze()  # what lives as long as the process is not looked at again while calls are answered
         yield
         for task in background:
             task.cancel()
@@ -59,12 +69,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.catalog = Catalog(settings.home)
     app.state.keys = KeyRing(app.state.catalog, settings.rate_limit)
-    app.state.shelf = Shelf(settings.home)
+    app.state.shelf = Shelf(settings.home, patient=False)
     app.state.runs = Runs(settings)
     app.state.readiness = health.Readiness(app.state.catalog, app.state.runs)
     app.state.metrics = Metrics()
     add_error_handlers(app)
-    for routes in (data_batch.router, entities.router, models.router, recommended_items.router):
+    for routes in (recommended_items.router, data_batch.router, entities.router, models.router):
         app.include_router(routes, prefix=BASE, responses=problems(*EVERYWHERE))
     app.include_router(health.router)
     check_routes(app)
@@ -91,6 +101,16 @@ class Aliases:
                 path = f"/v1{path}"
             scope = {**scope, "path": path}
         await self._app(scope, receive, send)
+
+
+async def _keep_up_again_and_again(shelf: Shelf) -> None:
+    """Notice what others than this process have uploaded, within a second."""
+    while True:
+        try:
+            await asyncio.to_thread(shelf.keep_up)
+        except Exception:  # whatever it was: if this ended, uploads would go unnoticed for ever
+            _log.exception("could not read what was uploaded")
+        await asyncio.sleep(KEEP_UP_SECONDS)
 
 
 async def _sweep_again_and_again(settings: Settings, runs: Runs) -> None:

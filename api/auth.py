@@ -47,6 +47,9 @@ OPEN = {
 
 _SCHEME = {"type": "apiKey", "in": "header", "name": "apikey", "description": "Key made by `lucid keys create`."}
 
+ADMITTED = "lucid.admitted"
+"""Stands in the scope of a request whose key was checked already."""
+
 MAX_BODY_BYTES = 10_000_000
 """Largest body of a call; uploads have limits of their own."""
 
@@ -62,15 +65,11 @@ class Guarded(APIRoute):
         (scope,) = {_scope_of(method, self.path) for method in self.methods or ()}
 
         async def guarded(request: Request) -> Response:
-            await request.app.state.keys.admit(request.headers.get("apikey"), scope)
-            bounded = _Bounded(request.scope, request.receive)
-            return await self.answer_quickly(bounded) or await handle(bounded)
+            if ADMITTED not in request.scope:
+                await request.app.state.keys.admit(request.headers.get("apikey"), scope)
+            return await handle(_Bounded(request.scope, request.receive))
 
         return guarded
-
-    async def answer_quickly(self, _request: Request) -> Response | None:
-        """An answer without the checks and threads that a call goes through otherwise; None where it needs them."""
-        return None
 
 
 class _Bounded(Request):

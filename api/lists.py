@@ -1,7 +1,7 @@
 """Lists in queries and forms: repeated or separated by commas."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
 from pydantic.config import JsonDict
@@ -14,6 +14,11 @@ def listed(**limits: str) -> JsonDict:
 
 
 Listed = Annotated[list[str], WithJsonSchema(listed())]
+
+
+def only(given: Any) -> Any:
+    """The one value where a parameter that is no list was given once."""
+    return given[0] if isinstance(given, list) and len(given) == 1 else given
 
 
 def split(given: Sequence[str] | None) -> list[str] | None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from typing import get_args
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lucid.rendering import Answer, Block
+from lucid.schema import ServedBy
 
 OTHER = "other"
 """Stands for paths that are no route and for methods that HTTP does not name: what strangers make up is no label."""
@@ -43,6 +44,7 @@ class Metrics:
             ("served_by",),
             registry=self._registry,
         )
+        self._served = {served_by: self._sources.labels(served_by) for served_by in get_args(ServedBy)}
         self._paths: dict[object, str] = {}
         self._series: dict[tuple[object, str, int], Histogram] = {}
 
@@ -66,13 +68,14 @@ class Metrics:
 
     def counted(self, answer: Answer) -> Answer:
         """The same answer, whose rows are counted while they are read."""
-        return replace(answer, blocks=self._counted(answer.blocks))
+        blocks = self._counted(answer.blocks)
+        return Answer(answer.model_id, answer.version, answer.unknown_source_ids, blocks, answer.columns)
 
     def _counted(self, blocks: Iterable[Block]) -> Iterator[Block]:
         for block in blocks:
             self._recommendations.inc(block.rows)
             for served_by, sources in block.served_by.items():
-                self._sources.labels(served_by).inc(sources)
+                self._served[served_by].inc(sources)
             yield block
 
     def text(self) -> bytes:

@@ -30,12 +30,27 @@ from fastapi import FastAPI, Response
 from rich.console import Console
 from rich.table import Table
 
-from lucid.artifact import ENTITIES, TEXTS, Config, complete, go_live, version_folder, write_config
+from lucid.artifact import (
+    ENTITIES,
+    TEXTS,
+    Config,
+    Origin,
+    complete,
+    go_live,
+    version_folder,
+    write_config,
+    write_edges,
+    write_interacted,
+    write_origin,
+    write_views,
+)
 from lucid.cache import record_file, records, write_pairs
 from lucid.catalog import Catalog
+from lucid.edges import Edges
+from lucid.interacted import Interacted
 from lucid.keys import create_key
 from lucid.schema import PrecomputePair, utc_now
-from lucid.scoring import Blend, Calibration, Pair
+from lucid.scoring import Blend, Calibration, Pair, Vectors
 from lucid.scoring import Response as Spectral
 from lucid.texts import write_texts
 from lucid.vocabulary import read_vocabulary
@@ -104,7 +119,7 @@ def main() -> None:
         path = f"/v1/recommender/recommended_items?model_id={MODEL}&source_id=user_@&target_type=video"
         environment = {"LUCID_HOME": str(home)}
         began = time.perf_counter()
-        with serving("api.app:create_app", environment) as (url, api), httpx.Client(base_url=url) as client:
+        with serving("api.app:create_service", environment) as (url, api), httpx.Client(base_url=url) as client:
             first = wait_for(client, path.replace("@", "7"), key)
             console.print(f"first answer {first - began:.2f} s after the start of the process (goal: under 2 s)")
             size = len(client.get(path.replace("@", "7"), headers={"apikey": key}).content)
@@ -123,7 +138,7 @@ def main() -> None:
 
 
 def write_model(home: Path, sources: int) -> None:
-    """A version as a training leaves it, but for the vectors, which look-ups do not read."""
+    """A version as a training leaves it, but for what look-ups do not read: vectors of one number, and no edges."""
     folder = version_folder(home, MODEL, VERSION)
     folder.mkdir(parents=True)
     with duckdb.connect() as connection:
@@ -138,6 +153,13 @@ def write_model(home: Path, sources: int) -> None:
     response = Spectral("positive", 64, 0.1, 0.5)
     pair = Pair("user", "video", 0, response, 0, response, Blend(), Calibration(1.0, 1.0, 0.0))
     write_config(folder, Config(vocabulary, {("user", "video"): pair}, pair, (1.0,), {}, 0))
+    size, nobody = vocabulary.size, np.empty(0, np.int64)
+    vectors = Vectors(np.ones(1, np.float32), np.ones((size, 1), np.float32), np.ones(size, np.float32), 1.0)
+    write_views(folder, [vectors])
+    write_interacted(folder, Interacted.from_edges(size, nobody, nobody))
+    edges = Edges.build(size, np.empty((2, 0), np.int64), np.empty(0, np.int16), np.empty((1, 0), np.float32))
+    write_edges(folder, edges)
+    write_origin(folder, Origin([], [], {}, [], None))
     chance = np.random.default_rng(0)
     with (folder / record_file(0)).open("wb") as file:
         for start in range(0, sources, 10_000):
@@ -250,10 +272,11 @@ def working(folder: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
         yield processes
     finally:
         for process in processes.values():
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-            process.kill()
-            process.wait()
+            if process.poll() is None:
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.kill()
+                process.kill()
+                process.wait()
 
 
 def stream_all(console: Console, client: httpx.Client, api: psutil.Process, key: str, sources: int) -> None:

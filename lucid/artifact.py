@@ -1,9 +1,13 @@
 """A version on disk: what a finished training leaves, complete or invisible.
 
     models/<encoded model_id>/live               number of the version that answers, replaced atomically
-    models/<encoded model_id>/<version>/         embeddings.safetensors, interacted.safetensors, entities.parquet,
-                                                 config.json, report.json, recommendations.duckdb, and what answers
-                                                 are read from: texts.safetensors, cache.*; manifest.json
+    models/<encoded model_id>/<version>/
+        config.json, origin.json, report.json    settings, what it was trained on, how good it is
+        entities.parquet, values.parquet         its entities, and their metadata (row, key, value)
+        embeddings, interacted, edges            .safetensors: what scores, masks and explains
+        texts.safetensors, cache.*               what answers are read from
+        recommendations.duckdb                   the same answers, for SQL
+        manifest.json
 
 The manifest is written last and names every other file with its size; a folder without one is half-done.
 """
@@ -12,7 +16,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,17 +25,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.disk import fsync, write_text
+from lucid.edges import Edges
 from lucid.errors import ModelNotReady, UnknownModel, UnknownVersion
 from lucid.interacted import Interacted, Rows
 from lucid.locks import file_name
-from lucid.schema import format_time
+from lucid.schema import KeyKind, format_time
 from lucid.scoring import Pair, Scorer, Vectors
 from lucid.tensors import MappedTensors, write_tensors
 from lucid.vocabulary import Vocabulary
 
-EMBEDDINGS, INTERACTED = "embeddings.safetensors", "interacted.safetensors"
-ENTITIES, TEXTS, RECOMMENDATIONS = "entities.parquet", "texts.safetensors", "recommendations.duckdb"
-CONFIG, REPORT, MANIFEST, LIVE = "config.json", "report.json", "manifest.json", "live"
+EMBEDDINGS, INTERACTED, EDGES = "embeddings.safetensors", "interacted.safetensors", "edges.safetensors"
+ENTITIES, VALUES, TEXTS, RECOMMENDATIONS = (
+    "entities.parquet",
+    "values.parquet",
+    "texts.safetensors",
+    "recommendations.duckdb",
+)
+CONFIG, ORIGIN, REPORT, MANIFEST, LIVE = "config.json", "origin.json", "report.json", "manifest.json", "live"
 
 
 @dataclass(frozen=True)
@@ -62,12 +72,29 @@ class Config:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What a version was trained on, for judging what was uploaded since.
+
+    `batch_ids` are those of the training; the interactions of `folded_ids` were added to the vectors by refreshes.
+    `keys` says how metadata keys are used, `relations` names the relations that `Edges` counts, and `newest` is the
+    time of the latest interaction, Unix seconds, if any has one.
+    """
+
+    batch_ids: list[str]
+    folded_ids: list[str]
+    keys: dict[str, KeyKind]
+    relations: list[str]
+    newest: float | None
+
+
+@dataclass(frozen=True)
 class Model:
     """Everything that scores any pair of types: the settings, vectors and interactions of one version."""
 
     config: Config
     views: tuple[Vectors, ...]
     interacted: Interacted
+    edges: Edges
     _scorers: dict[tuple[str, str], Scorer] = field(default_factory=dict)
 
     def scorer(self, source_type: str, target_type: str) -> Scorer:
@@ -125,9 +152,25 @@ def read_interacted(folder: Path) -> Interacted:
     return Interacted(tensors["starts"], tensors["indices"])
 
 
-def read_model(folder: Path) -> Model:
-    config = read_config(folder)
-    return Model(config, read_views(folder, config), read_interacted(folder))
+def read_model(folder: Path, config: Config | None = None) -> Model:
+    config = config or read_config(folder)
+    return Model(config, read_views(folder, config), read_interacted(folder), read_edges(folder))
+
+
+def write_edges(folder: Path, edges: Edges) -> None:
+    write_tensors(folder / EDGES, vars(edges))
+
+
+def read_edges(folder: Path) -> Edges:
+    return Edges(**MappedTensors(folder / EDGES))
+
+
+def write_origin(folder: Path, origin: Origin) -> None:
+    (folder / ORIGIN).write_text(json.dumps(asdict(origin)))
+
+
+def read_origin(folder: Path) -> Origin:
+    return Origin(**json.loads((folder / ORIGIN).read_text()))
 
 
 def write_config(folder: Path, config: Config) -> None:

@@ -106,6 +106,7 @@ class Catalog:
 
     def __init__(self, home: Path) -> None:
         self.path = home / "catalog.duckdb"
+        self._batches_changed = home / "batches.changed"
         if self.path not in self._ready or not self.path.exists():
             home.mkdir(parents=True, exist_ok=True)
             with self._transaction() as connection:
@@ -134,6 +135,13 @@ class Catalog:
                         [seq, batch.batch_id, batch.timestamp, batch.tags, batch.file_name, flow_run_id],
                     )
 
+    def batches_stamp(self) -> int:
+        """Changes when batches were loaded, changed or deleted; costs no reading of the catalog."""
+        try:
+            return self._batches_changed.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
     def complete_batches(self, loaded: Sequence[tuple[str, LoadedFile]]) -> None:
         """Make loaded batches visible to trainings, all at once."""
         with self._transaction() as connection:
@@ -150,6 +158,7 @@ class Catalog:
                         batch_id,
                     ],
                 )
+        self._batches_changed.touch()
 
     def fail_batches(self, batch_ids: Sequence[str], message: str, code: str) -> list[str]:
         """Mark batches that still run as failed, with an error's message and code; returns their ids."""
@@ -202,10 +211,12 @@ class Catalog:
                 "WHERE list_contains(?, batch_id)",
                 [_list_or_none(tags), archived, list(batch_ids)],
             )
+        self._batches_changed.touch()
 
     def delete_batches(self, batch_ids: Sequence[str]) -> None:
         with self._transaction() as connection:
             connection.execute("DELETE FROM batches WHERE list_contains(?, batch_id)", [list(batch_ids)])
+        self._batches_changed.touch()
 
     def select_batches(self, data_tags: Sequence[str] | None) -> list[SelectedBatch]:
         """Completed batches, not archived, that carry any of the tags (None: all), in upload order."""
@@ -226,6 +237,7 @@ class Catalog:
                 "interaction_count = CASE kind WHEN 'interactions' THEN $rows ELSE 0 END WHERE batch_id = $batch_id",
                 {"rows": rows, "batch_id": batch_id},
             )
+        self._batches_changed.touch()
 
     def running_batches(self) -> list[tuple[str, str | None, datetime]]:
         """(batch_id, flow_run_id, entered) of every batch that is not finished."""

@@ -1,5 +1,6 @@
 """The `lucid` command: a thin layer over `lucid.Workspace` and the service."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from rich.table import Column, Table
 
 from lucid.errors import LucidError
 from lucid.ingest import Progress as Report
-from lucid.schema import Batch, Model, OnError, OutputFormat, RecommendationQuery, check, format_time
+from lucid.schema import Batch, Model, OnError, OutputFormat, RecommendationQuery, Use, check, format_time
 from lucid.settings import load_settings
 from lucid.workspace import Workspace
 
@@ -103,12 +104,18 @@ def train(
 @app.command()
 def recommend(
     model_id: ModelId,
-    target_type: Annotated[list[str], typer.Option(help="Type to recommend; repeat for several.")],
+    target_type: Annotated[list[str] | None, typer.Option(help="Type to recommend; repeat for several.")] = None,
     source_type: Annotated[list[str] | None, typer.Option(help="All entities of this type; may be repeated.")] = None,
     source_id: Annotated[list[str] | None, typer.Option(metavar="ID…", help="One entity or several.")] = None,
     more_ids: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     max_recommendations: Annotated[int, typer.Option(help="How many at most for each source.")] = 100,
     threshold: Annotated[float, typer.Option(help="Leave out scores below this (0 to 100).")] = 0,
+    sources: Annotated[
+        str | None, typer.Option(metavar="JSON", help='Several as one: [{"id": …, "weight": …}].')
+    ] = None,
+    use: Annotated[Use, typer.Option(help="similar: recommend entities of the source's own type.")] = "recommend",
+    target_filter: Annotated[str | None, typer.Option(metavar="JSON", help="Conditions as in data_filters.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what carried each recommendation.")] = False,
     output_format: Annotated[OutputFormat, typer.Option()] = "csv",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
 ) -> None:
@@ -126,6 +133,10 @@ def recommend(
             "target_type": target_type,
             "max_recommendations": max_recommendations,
             "threshold": threshold,
+            "sources": _json("sources", sources),
+            "use": use,
+            "target_filter": _json("target-filter", target_filter),
+            "explain": explain,
             "output_format": output_format,
         },
     )
@@ -316,6 +327,13 @@ def quality_table(report: dict[str, Any]) -> Table:
 
 def _split(values: str) -> list[str]:
     return [value.strip() for value in values.split(",") if value.strip()]
+
+
+def _json(option: str, text: str | None) -> Any:
+    try:
+        return json.loads(text) if text is not None else None
+    except ValueError as error:
+        raise typer.BadParameter(f"--{option} is not JSON: {error}") from None
 
 
 def _show_models(models: Sequence[Model]) -> None:

@@ -20,6 +20,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from lucid.errors import InvalidRequest, LucidError, ModelNotReady, TrainingFailed, Unavailable, UnusableFile, error_of
 from lucid.schema import (
+    EXPLANATION,
     MAX_RECOMMENDATIONS,
     Batch,
     BatchChange,
@@ -31,6 +32,7 @@ from lucid.schema import (
     Recommendation,
     RecommendationQuery,
     RejectedRow,
+    Use,
     check,
 )
 
@@ -237,38 +239,49 @@ class Client:
         self,
         model_id: str,
         *,
-        target_type: str | Sequence[str],
+        target_type: str | Sequence[str] | None = None,
         source_id: str | Sequence[str] | None = None,
         source_type: str | Sequence[str] | None = None,
+        sources: Sequence[Mapping[str, Any]] | None = None,
+        use: Use = "recommend",
+        target_filter: Sequence[Mapping[str, Any]] | None = None,
+        explain: bool = False,
         max_recommendations: int = MAX_RECOMMENDATIONS,
         threshold: float = 0,
         exclude_interacted: bool = True,
         version: int | None = None,
     ) -> "pd.DataFrame":
-        """Recommendations as a table: source_id, target_id, score, rank, target_type, name.
+        """Recommendations as a table: source_id, target_id, score, rank, target_type, name, served_by.
 
-        Exactly one of `source_id` and `source_type` says for whom. Unknown ids in a list have no rows; their list
-        stands in the table's `attrs["unknown_source_ids"]`.
+        Exactly one of `source_id`, `source_type` and `sources` says for whom: `sources` takes several entities as one,
+        each `{"id", "weight"}`. `use="similar"` stands for the source's own type instead of `target_type`,
+        `target_filter` takes conditions as `data_filters` does, `explain` adds a column `explanation`. Unknown ids in
+        a list have no rows; their list stands in the table's `attrs["unknown_source_ids"]`.
         """
         import pandas as pd
 
         wanted = {
             "model_id": model_id,
-            "target_type": _list(target_type),
+            "target_type": _list(target_type) if target_type is not None else None,
             "source_id": _list(source_id) if source_id is not None else None,
             "source_type": _list(source_type) if source_type is not None else None,
             "max_recommendations": max_recommendations,
             "threshold": threshold,
             "exclude_interacted": exclude_interacted,
             "version": version,
+            "sources": sources,
+            "use": use,
+            "target_filter": target_filter,
+            "explain": explain,
             # Only JSON names unknown ids; a whole type has none, but may be large, and CSV becomes a table as it comes.
-            "output_format": "csv" if source_id is None else "json",
+            "output_format": "csv" if source_type is not None and not explain else "json",
         }
         with self.answer(check(RecommendationQuery, wanted)) as pieces:
-            if source_id is None:
+            if wanted["output_format"] == "csv":
                 return _read_table(pieces)
             answer = json.loads(b"".join(pieces))
-        table = pd.DataFrame(answer["recommendations"], columns=list(Recommendation._fields))
+        columns = [*Recommendation._fields, *([EXPLANATION] if explain else [])]
+        table = pd.DataFrame(answer["recommendations"], columns=columns)
         table.attrs["unknown_source_ids"] = answer["unknown_source_ids"]
         return table
 

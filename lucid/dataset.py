@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pandas as pd
 
 from lucid.catalog import SelectedBatch
 from lucid.errors import TrainingFailed
@@ -20,8 +21,19 @@ from lucid.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Binder, Condition, 
 from lucid.ingest import batch_folder
 from lucid.interacted import Rows
 from lucid.load import ROWS
-from lucid.metadata import METADATA_KEY, METADATA_VALUE, KeyRule, judge_keys, link_entities, link_words, read_values
+from lucid.metadata import (
+    METADATA_KEY,
+    METADATA_VALUE,
+    WORD,
+    WORD_PATTERN,
+    KeyRule,
+    judge_keys,
+    link_entities,
+    link_words,
+    read_values,
+)
 from lucid.schema import KeyKind
+from lucid.vocabulary import INTERACTION, LINK, TEXT
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,8 @@ class Step:
 class Selection:
     """Where the selected rows lie and how they came about.
 
-    `folder` holds `entities.parquet` (row, id, type, name), sorted by type and id with rows counted from 0;
+    `folder` holds `entities.parquet` (row, id, type, name), sorted by type and id with rows counted from 0, and
+    `values.parquet` (row, key, value), their metadata;
     `interactions.parquet` (type, source_row, target_row, timestamp, repeats), and `links.parquet` and `words.parquet`
     (key, source_row, target_row).
     """
@@ -81,6 +94,85 @@ def select(
     selection = Selection(folder, [batch.batch_id for batch in batches], steps, keys)
     (folder / "selection.json").write_text(json.dumps(asdict(selection), default=str))
     return selection
+
+
+@dataclass(frozen=True)
+class Since:
+    """Rows that were uploaded since a version was trained, as its graph sees them.
+
+    `edges` has the columns id, relation, other (row of a known entity), timestamp (Unix seconds or NaN) and repeats,
+    sorted by id: interactions of every entity either way, and links and words of entities that the version does not
+    hold; these are `new` (id to type).
+    """
+
+    edges: pd.DataFrame
+    new: dict[str, str]
+
+
+def select_since(
+    home: Path,
+    batches: Sequence[SelectedBatch],
+    entities: Path,
+    keys: Sequence[str],
+    text_keys: Sequence[str],
+    *,
+    now: datetime,
+    maximum_interaction_age_days: int | None,
+    data_filters: DataFilters,
+) -> Since:
+    """Select from batches as a training would, for a version with the given `entities.parquet`.
+
+    `keys` are the metadata keys whose values are entities, `text_keys` those whose words are.
+    """
+    with duckdb.connect(config={"threads": 2}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        _read_entities(connection, home, batches)
+        read_values(connection)
+        _filter_entities(connection, data_filters.entities)
+        connection.execute(
+            "CREATE TABLE held AS SELECT row, id, type, name FROM read_parquet(?) WHERE id IS NOT NULL", [str(entities)]
+        )
+        # What the version holds stays as it was trained.
+        for table in ("entities", "metadata_values", "removed_entities"):
+            connection.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM held)")
+        new = dict(connection.execute("SELECT id, type FROM entities").fetchall())
+        connection.execute(
+            """
+            CREATE TABLE links AS
+            SELECT DISTINCT m.id AS source_id, $link || m.key AS relation,
+                coalesce(by_id.id, by_name.id) AS target_id
+            FROM metadata_values m
+            LEFT JOIN held by_id ON by_id.type = m.key AND by_id.id IN (m.value, m.key || ':' || m.value)
+            LEFT JOIN held by_name ON by_name.type = m.key AND by_name.name = m.value
+            WHERE list_contains($keys, m.key)""",
+            {"link": LINK, "keys": list(keys)},
+        )
+        connection.execute(
+            """
+            INSERT INTO links SELECT DISTINCT id, $text || key, $word || ':' || word FROM (
+                SELECT id, key, unnest(regexp_extract_all(lower(text), $pattern)) AS word FROM (
+                    SELECT id, 'name' AS key, name AS text FROM entities UNION ALL
+                    SELECT id, key, value FROM metadata_values WHERE list_contains($keys, key)))""",
+            {"text": TEXT, "keys": list(text_keys), "word": WORD, "pattern": WORD_PATTERN},
+        )
+        connection.execute("INSERT INTO entities (id, type, name) SELECT id, type, name FROM held")
+        _read_interactions(connection, home, batches, now, maximum_interaction_age_days, data_filters)
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS interactions "
+            "(type VARCHAR, source_id VARCHAR, target_id VARCHAR, timestamp TIMESTAMPTZ)"
+        )
+        edges = connection.execute(
+            """
+            WITH ends AS (
+                SELECT source_id AS id, target_id AS other, $interaction || type AS relation, timestamp
+                FROM interactions
+                UNION ALL SELECT target_id, source_id, $interaction || type, timestamp FROM interactions
+                UNION ALL SELECT source_id, target_id, relation, NULL FROM links)
+            SELECT ends.id, relation, row AS other, epoch(max(timestamp))::DOUBLE AS timestamp, count(*) AS repeats
+            FROM ends JOIN held ON held.id = other WHERE ends.id <> other GROUP BY ALL ORDER BY ALL""",
+            {"interaction": INTERACTION},
+        ).fetch_df()
+    return Since(edges, new)
 
 
 def read_selection(folder: Path) -> Selection:
@@ -269,6 +361,11 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         "FROM interactions i JOIN numbered s ON s.id = source_id JOIN numbered t ON t.id = target_id "
         "GROUP BY ALL ORDER BY ALL",
         folder / "interactions.parquet",
+    )
+    _copy(
+        connection,
+        "SELECT row, key, value FROM metadata_values JOIN numbered USING (id) ORDER BY ALL",
+        folder / "values.parquet",
     )
     for table in ("links", "words"):
         _copy(

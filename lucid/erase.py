@@ -224,7 +224,7 @@ def _erase_now(settings: Settings, model_id: str, ids: Sequence[str]) -> Erased:
             rows = _rows_of(folder, ids)
             counts = Erased(models=1, vectors=len(rows), recommendations=_recommendations(folder, rows))
             with training.succeeding(settings, model_id) as successor:
-                _take_over_without(successor, rows, names_one)
+                _take_over_without(successor, rows, ids, names_one)
                 training.precompute(successor)
                 training.publish(successor)
         for number in holding:
@@ -265,7 +265,9 @@ def _recommendations(folder: Path, rows: Rows) -> int:
     return int(count)
 
 
-def _take_over_without(successor: training.Training, rows: Rows, names_one: Callable[[str], bool]) -> None:
+def _take_over_without(
+    successor: training.Training, rows: Rows, ids: Sequence[str], names_one: Callable[[str], bool]
+) -> None:
     """Give a version everything of the one it refreshes but what belongs to the erased rows, which stay empty."""
     assert successor.refresh_of is not None
     source = artifact.version_folder(successor.settings.home, successor.model_id, successor.refresh_of)
@@ -276,6 +278,8 @@ def _take_over_without(successor: training.Training, rows: Rows, names_one: Call
     artifact.write_config(folder, config)
     artifact.write_views(folder, [view.without(rows) for view in artifact.read_views(source, config)])
     artifact.write_interacted(folder, artifact.read_interacted(source).without(rows))
+    artifact.write_edges(folder, artifact.read_edges(source).without(rows))
+    shutil.copyfile(source / artifact.ORIGIN, folder / artifact.ORIGIN)
     report = read_report(source)
     for part in _with_examples(report):
         part["examples"] = [example for example in part["examples"] if not names_one(example)]
@@ -289,5 +293,16 @@ def _take_over_without(successor: training.Training, rows: Rows, names_one: Call
                 "rows": rows.tolist(),
                 "path": str(source / artifact.ENTITIES),
                 "target": str(folder / artifact.ENTITIES),
+            },
+        )
+        connection.execute(
+            "COPY (SELECT * FROM read_parquet($path) WHERE NOT list_contains($rows, row) "
+            "AND NOT list_contains($ids, value) AND NOT list_contains($ids, key || ':' || value) ORDER BY ALL) "
+            "TO $target (FORMAT parquet)",
+            {
+                "rows": rows.tolist(),
+                "ids": list(ids),
+                "path": str(source / artifact.VALUES),
+                "target": str(folder / artifact.VALUES),
             },
         )

@@ -95,12 +95,12 @@ class DataFilters(BaseModel):
     @field_validator("entities")
     @classmethod
     def _known_entity_fields(cls, conditions: list[Condition]) -> list[Condition]:
-        return _known(conditions, ENTITY_FIELDS)
+        return known_fields(conditions, ENTITY_FIELDS)
 
     @field_validator("interactions")
     @classmethod
     def _known_interaction_fields(cls, conditions: list[Condition]) -> list[Condition]:
-        return _known(conditions, INTERACTION_FIELDS)
+        return known_fields(conditions, INTERACTION_FIELDS)
 
 
 class Binder:
@@ -158,7 +158,8 @@ def _moment(value: Scalar) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _known(conditions: list[Condition], fields: tuple[str, ...]) -> list[Condition]:
+def known_fields(conditions: list[Condition], fields: tuple[str, ...]) -> list[Condition]:
+    """The conditions; raises ValueError for a field that is neither one of these nor a metadata key."""
     for place, condition in enumerate(conditions):
         key = condition.field.removeprefix(_METADATA)
         if condition.field not in fields and (key == condition.field or not key):

@@ -19,11 +19,9 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from lucid.dataset import Selection
-from lucid.vocabulary import Vocabulary, read_vocabulary
+from lucid.vocabulary import INTERACTION, LINK, TEXT, Vocabulary, read_vocabulary
 
 EdgeType = tuple[str, str, str]
-INTERACTION, LINK, TEXT = "interaction:", "metadata:", "text:"
-"""Prefixes of relation names: what was uploaded as interaction, what metadata says, and words of names and texts."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ MIN_WORD_LETTERS, MIN_WORD_ENTITIES, MAX_WORD_SHARE, MAX_WORDS = 3, 3, 0.05, 20
 """Words are at least so long, in at least so many entities of a type and at most this share of them; of one text the
 rarest so many."""
 
+WORD_PATTERN = rf"[\p{{L}}\p{{N}}]{{{MIN_WORD_LETTERS},}}"
+
 METADATA_KEY = r"regexp_replace(substr(j.fullkey, 3), '\[\d+\]', '', 'g')"
 METADATA_VALUE = r"regexp_replace(j.atom ->> '$', '^\s+|\s+$', '', 'g')"
 """SQL of the flattened key and of the text of a scalar, where `j` is a row of DuckDB's `json_tree`."""
@@ -188,7 +190,7 @@ def link_words(connection: duckdb.DuckDBPyConnection, rules: list[KeyRule]) -> N
         SELECT id AS source_id, key, $word || ':' || word AS target_id, word FROM telling""",
         {
             "texts": [rule.key for rule in rules if rule.kind == "text"],
-            "pattern": rf"[\p{{L}}\p{{N}}]{{{MIN_WORD_LETTERS},}}",
+            "pattern": WORD_PATTERN,
             "least": MIN_WORD_ENTITIES,
             "share": MAX_WORD_SHARE,
             "most": MAX_WORDS,

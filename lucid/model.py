@@ -16,11 +16,12 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from lucid.evaluate import HeldOut, Split, best_raw, cold_scores, interacted_rows, ndcg
-from lucid.graph import INTERACTION, LINK, TEXT, TypedGraph
+from lucid.graph import TypedGraph
 from lucid.ingest import Progress
 from lucid.learned import affordable, learn
 from lucid.scoring import Blend, Calibration, Pair, Parity, Response, Scorer, Vectors
 from lucid.spectrum import Solver, Weights, decompose, max_rank
+from lucid.vocabulary import INTERACTION, LINK, TEXT
 
 START = {INTERACTION: 1.0, LINK: 0.3, TEXT: 0.0}
 """First weight of each kind of relation: words count only where they help."""
@@ -56,7 +57,7 @@ MIN_SOURCES = 20
 """A pair with fewer held-out sources takes the response that is usual over all pairs."""
 MIN_LEARNED_FROM = 30
 """Sources that a filter is learned from at least, and judged by."""
-MIN_STEP = 0.01
+MIN_STEP, KEPT_STEP = 0.01, 0.05
 """Gain in mean log NDCG for which a weight or the damping is changed."""
 MIN_GAIN = 0.05
 """How much better than the common setting another must suit a pair for it to get one of its own, as log NDCG."""
@@ -95,14 +96,28 @@ class Fitted:
     choice: Choice
 
 
-def choose(graph: TypedGraph, held_out: Split, solver: Solver, progress: Progress) -> Fitted:
+@dataclass(frozen=True)
+class Before:
+    """The settings of the version that answers now: a model that is trained again begins with them.
+
+    Otherwise every training would settle on others that serve as well, and answers would change without a reason.
+    """
+
+    weights: list[Weights]
+    readings: dict[tuple[str, str], tuple[int, Response]]
+
+
+def choose(
+    graph: TypedGraph, held_out: Split, solver: Solver, progress: Progress, before: Before | None = None
+) -> Fitted:
     """Choose weights, damping and responses, and calibrate, on the `choice` part of the held-out interactions.
 
     The vectors of the result are those of the graph without the held-out interactions.
     """
-    judge = _Judge(held_out)
+    judge = _Judge(held_out, before.readings if before else {})
+    begin = before.weights if before else []
     search = _Search(graph, held_out.train, judge, solver, lambda percent, doing: progress(0.5 * percent, doing))
-    views, settings = [], search.best()
+    views, settings = [], search.best_from(begin) if begin else search.best()
     for number, weights in enumerate(settings):
         progress(50 + 15 * number, "decomposing the graph without held-out interactions")
         views.append(_grown(search.decomposed(weights), held_out.train, weights, judge, solver))
@@ -169,12 +184,12 @@ class _Search:
         self._most = min(MAX_TRIES, max(len(DAMPINGS), int(SEARCH_WORK / work)))
         self._seen: dict[Weights, NDArray[np.float64]] = {}
         self._first: Vectors | None = None
+        self._step = MIN_STEP
         self.tried: list[dict[str, Any]] = []
 
     def best(self) -> list[Weights]:
         """One setting, or two of which the second suits some pairs better."""
-        first_weights = {name: START[name.partition(":")[0] + ":"] for name in self._counts}
-        start = Weights(first_weights, FIRST_DAMPING)
+        start = Weights({name: self._start(name) for name in self._counts}, FIRST_DAMPING)
         trust = self._judge.trust
         if not trust.sum():
             return [start]
@@ -186,6 +201,26 @@ class _Search:
         begin = max(self._seen, key=lambda weights: float(self._seen[weights] @ unsatisfied))
         second = self._climb(begin, unsatisfied, self._most)
         return [first] if second == first else [first, second]
+
+    def best_from(self, before: list[Weights]) -> list[Weights]:
+        """As many settings as before, each with what is now clearly better."""
+        self._step = KEPT_STEP
+        trust = self._judge.trust
+        known = [
+            replace(weights, relations={name: weights.relations.get(name, self._start(name)) for name in self._counts})
+            for weights in before
+        ]
+        if not trust.sum():
+            return known
+        first = self._climb(known[0], trust, self._most // 2)
+        if len(known) == 1:
+            return [first]
+        suited = trust * (self._score(known[1]) > self._score(first))
+        return [first, self._climb(known[1], suited, self._most)]
+
+    @staticmethod
+    def _start(name: str) -> float:
+        return START[name.partition(":")[0] + ":"]
 
     def decomposed(self, weights: Weights) -> Vectors:
         """Few eigenvectors under some weights, all begun from the same ones, so that none is closer to its end."""
@@ -208,7 +243,7 @@ class _Search:
 
     def _is_better(self, candidate: Weights, best: Weights, trust: NDArray[np.float64]) -> bool:
         gains = self._score(candidate) - self._score(best)
-        return bool(gains @ trust > MIN_STEP * trust.sum())
+        return bool(gains @ trust > self._step * trust.sum())
 
     def _score(self, weights: Weights) -> NDArray[np.float64]:
         if weights not in self._seen:
@@ -253,7 +288,8 @@ class _Search:
 class _Judge:
     """Measures how well vectors rank the `choice` part of the held-out interactions."""
 
-    def __init__(self, held_out: Split) -> None:
+    def __init__(self, held_out: Split, before: Mapping[tuple[str, str], tuple[int, Response]]) -> None:
+        self._before = before
         self._vocabulary = held_out.train.vocabulary
         self._interacted = interacted_rows(held_out.train)
         self.judged = [held for held in held_out.choice if len(held.sources)]
@@ -298,12 +334,23 @@ class _Judge:
         }
 
     def _reading(self, views: Sequence[Vectors], starts: Sequence[Response], held: HeldOut) -> tuple[int, Response]:
+        known = self._known(held.pair, views)
+        if known is not None:
+            starts = [known[1] if number == known[0] else start for number, start in enumerate(starts)]
         responses = [self._best_response(view, held, start) for view, start in zip(views, starts, strict=True)]
-        figures = [
-            self._ndcg(view, held, [response])[0].mean() for view, response in zip(views, responses, strict=True)
-        ]
-        view = int(np.argmax(figures))
+        found = [self._ndcg(view, held, [response])[0] for view, response in zip(views, responses, strict=True)]
+        view = int(np.argmax([figures.mean() for figures in found]))
+        if known is not None and not _sure_gain([found[known[0]], found[view]]):
+            view = known[0]
         return view, self._learned(views[view], responses[view], held)
+
+    def _known(self, pair: tuple[str, str], views: Sequence[Vectors]) -> tuple[int, Response] | None:
+        """How a pair was read before, if these views allow it."""
+        if pair not in self._before:
+            return None
+        view, response = self._before[pair]
+        possible = view < len(views) and response.parity in (*_parities(views[view]), "none")
+        return (view, replace(response, gains=())) if possible else None
 
     def _learned(self, vectors: Vectors, response: Response, held: HeldOut) -> Response:
         """The response with a learned filter, if it ranks better for sources that it was not learned from."""

@@ -8,7 +8,6 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
 from typing import Any
 
 import orjson
@@ -78,25 +77,31 @@ def json_pieces(answer: Answer) -> Iterator[bytes]:
 
 def _json_rows(block: Block) -> bytes:
     """The rows as JSON objects, separated by commas."""
-    pieces: list[Iterable[bytes]] = []
-    between = b"{"
+    # One list of all pieces that the columns are put into: half the time of weaving them together row by row.
+    row, lists = [b"{"], []
     for name, column in block.columns.items():
-        between += b'"%b":' % name.encode()
+        row[-1] += b'"%b":' % name.encode()
         if isinstance(column, bytes):
-            between += column + b","
+            row[-1] += column + b","
         else:
-            pieces += (repeat(between, block.rows), column)
-            between = b","
-    pieces.append(repeat(between[:-1] + b"},", block.rows))
-    return b"".join(chain.from_iterable(zip(*pieces, strict=True)))[:-1]
+            row += (b"", b",")
+            lists.append(column)
+    row[-1] = row[-1][:-1] + b"},"
+    pieces = row * block.rows
+    for place, column in enumerate(lists):
+        pieces[2 * place + 1 :: len(row)] = column
+    return b"".join(pieces)[:-1]
 
 
 def _csv(header: Sequence[str], blocks: Iterable[Iterable[Sequence[object]]]) -> Iterator[bytes]:
     """RFC 4180 with line feeds."""
     yield (",".join(header) + "\n").encode()
     for block in blocks:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(block)
+        rows, text = list(block), io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        if "\r" in text.getvalue():  # which Python only quotes where it ends lines
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
         yield text.getvalue().encode()
 
 

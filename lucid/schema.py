@@ -19,12 +19,13 @@ from pydantic import (
     StrictBool,
     ValidationError,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic.config import JsonDict
 
 from lucid.errors import InvalidRequest
-from lucid.filters import DataFilters
+from lucid.filters import ENTITY_FIELDS, Condition, DataFilters, known_fields
 
 ENTITY_COLUMNS = ("id", "type", "name", "metadata", "media_url")
 INTERACTION_COLUMNS = ("type", "source_id", "target_id", "timestamp", "metadata")
@@ -34,6 +35,7 @@ RunStatus = Literal["running", "completed", "error"]
 OnError = Literal["set_aside", "abort"]
 OutputFormat = Literal["json", "csv"]
 Device = Literal["auto", "cpu", "cuda"]
+Use = Literal["recommend", "similar"]
 ServedBy = Literal["cache", "folded-in", "popular"]
 """Where an answer comes from: from the version as it is, computed ahead or just now; from the version and what was
 uploaded since; or from popularity alone, as nothing is known of the source."""
@@ -340,13 +342,32 @@ class Rollback(BaseModel):
     version: int | None = Field(None, ge=1, le=2**31 - 1, description="Absent: the one before.")
 
 
+class WeightedSource(BaseModel):
+    """One of several sources that are asked for as one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Text = Field(description="An entity.")
+    weight: float = Field(1, ge=-1000, le=1000, description="How much it counts; a negative one pushes away.")
+
+
+_WITH_TARGETS: JsonDict = {
+    **_given("target_type"),
+    "not": {"required": ["use"], "properties": {"use": {"const": "similar"}}},
+}
+_SIMILAR: JsonDict = {"required": ["use"], "properties": {"use": {"const": "similar"}}, "not": _given("target_type")}
+
+
 class RecommendationQuery(BaseModel):
     """A question for recommendations: for which sources, of which type, how many."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "oneOf": [_given("source_id"), _given("entity_id"), _given("source_type")],
+            "allOf": [
+                {"oneOf": [_given("source_id"), _given("entity_id"), _given("source_type"), _given("sources")]},
+                {"oneOf": [_WITH_TARGETS, _SIMILAR]},
+            ],
             "examples": [
                 {
                     "model_id": "videos",
@@ -362,23 +383,56 @@ class RecommendationQuery(BaseModel):
     source_id: TextList | None = Field(None, description="One entity or several.", examples=["user_1"])
     entity_id: TextList | None = Field(None, description="Alias of source_id.", exclude=True)
     source_type: TextList | None = Field(None, description="All entities of one type or several.")
-    target_type: TextList = Field(description="What to recommend: one type or several.", examples=["video"])
+    sources: list[WeightedSource] | None = Field(
+        None, min_length=1, max_length=100, description="Several entities of one type, asked for as one."
+    )
+    target_type: TextList | None = Field(
+        None, description="What to recommend: one type or several.", examples=["video"]
+    )
+    use: Use = Field("recommend", description="`similar` recommends entities of the source's own type.")
     max_recommendations: int = Field(
         MAX_RECOMMENDATIONS, ge=1, le=10_000, description="How many at most for each source."
     )
     threshold: float = Field(0, ge=0, le=100, description="Leave out recommendations with a lower score.")
+    target_filter: list[Condition] | None = Field(
+        None, description="Conditions that targets must fulfil, as in data_filters.", max_length=100
+    )
     output_format: OutputFormat = Field("json", description="One JSON object, or CSV with a header.")
     exclude_interacted: bool = Field(True, description="Leave out what the source already interacted with.")
+    explain: bool = Field(False, description="Say of each recommendation what carried it.")
     version: int | None = Field(None, ge=1, le=2**31 - 1, description="Ask this version instead of the live one.")
+
+    @field_validator("target_filter")
+    @classmethod
+    def _known_fields(cls, conditions: list[Condition] | None) -> list[Condition] | None:
+        return known_fields(conditions, ENTITY_FIELDS) if conditions else None
+
+    @field_validator("sources")
+    @classmethod
+    def _some_weight(cls, sources: list[WeightedSource] | None) -> list[WeightedSource] | None:
+        if sources and not any(source.weight for source in sources):
+            raise ValueError("at least one weight is not zero")
+        return sources
 
     @model_validator(mode="after")
     def _one_source(self) -> "RecommendationQuery":
         if self.source_id and self.entity_id:
             raise ValueError("give source_id or its alias entity_id, not both")
         self.source_id = self.source_id or self.entity_id
-        if bool(self.source_id) == bool(self.source_type):
-            raise ValueError("give exactly one of source_id and source_type")
+        if [bool(self.source_id), bool(self.source_type), bool(self.sources)].count(True) != 1:
+            raise ValueError("give exactly one of source_id, source_type and sources")
+        if (self.use == "similar") == bool(self.target_type):
+            raise ValueError("give target_type, or use=similar for targets of the source's own type")
         return self
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is asked that takes more than what was computed ahead."""
+        return self.exclude_interacted and not (self.explain or self.target_filter or self.sources)
+
+
+EXPLANATION = "explanation"
+"""Column of an answer that explains itself."""
 
 
 class Recommendation(NamedTuple):

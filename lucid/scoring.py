@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.cooccurrence import AFFORDABLE, CoOccurrence
+from lucid.edges import Floats, Neighbours
 from lucid.interacted import Interacted, Rows, within
 from lucid.vocabulary import Vocabulary
 
-Floats = NDArray[np.float32]
 Parity = Literal["signed", "positive", "none"]
 AnyFloats = TypeVar("AnyFloats", bound=NDArray[Any])
 
@@ -238,9 +238,9 @@ def mask(scores: AnyFloats, sources: Rows, targets: range, interacted: Interacte
 class _Walks:
     """The spectral scores of some sources in double precision, each target summed by itself."""
 
-    def __init__(self, vectors: Vectors, response: Response, left: Floats, targets: range) -> None:
+    def __init__(self, vectors: Vectors, response: Response, left: Sequence[Floats], targets: range) -> None:
         self._used = min(response.rank, len(vectors.values))
-        self._left = left[:, : self._used].astype(np.float64) * response.weights(vectors.values)[: self._used]
+        self._left = np.stack(left)[:, : self._used].astype(np.float64) * response.weights(vectors.values)[: self._used]
         self.lengths: Floats = np.linalg.norm(self._left, axis=1).astype(np.float32)
         self._vectors, self._start = vectors.vectors, targets.start
         self._factor = vectors.target_factor(response, targets)
@@ -378,6 +378,57 @@ class Scorer:
             parts.append(replace(part, lines=part.lines + start))
         return Best.join(parts)
 
+    def mixed(self, profile: Profile) -> NDArray[np.float64]:
+        """Raw scores of all targets for one source, as shares of what is usual for a first recommendation."""
+        raw, _ = self._raw_of([profile])
+        return np.asarray(raw[0].astype(np.float64) / self.pair.calibration.scale)
+
+    def carried(self, edges: Neighbours, interactions: NDArray[np.bool_], targets: Rows) -> NDArray[np.float64]:
+        """How much of the raw score of some targets (rows) goes through each edge of a source, (edges, targets).
+
+        `interactions` tells which edges are. The sum over all edges is the score, but for what the decomposition
+        leaves out.
+        """
+        cold = self._cold[targets - self.targets.start]
+        found = self._carried(self._vectors, self.pair.view, self.pair.response, edges, targets)
+        if cold.any():
+            read = self._cold_vectors, self.pair.cold_view, self.pair.cold
+            found[:, cold] = self._carried(*read, edges, targets[cold])
+        blend = self.pair.blend
+        if blend.share:
+            found *= 1 - blend.share
+            chosen = interactions & (edges.rows >= self.targets.start) & (edges.rows < self.targets.stop)
+            for line in np.flatnonzero(chosen)[np.unique(edges.rows[chosen], return_index=True)[1]]:
+                shared = self._co_occurrence().scores_of([edges.rows[[line]]])[0]
+                found[line] += blend.share * blend.scale * shared[targets - self.targets.start]
+        return found
+
+    def _carried(
+        self, vectors: Vectors, view: int, response: Response, edges: Neighbours, targets: Rows
+    ) -> NDArray[np.float64]:
+        used = min(response.rank, len(vectors.values))
+        values = vectors.values[:used].astype(np.float64)
+        gains = np.divide(response.weights(vectors.values)[:used], values, out=np.zeros(used), where=values != 0)
+        strengths = edges.strengths[view].astype(np.float64)
+        per_edge = strengths / np.sqrt(vectors.degrees[edges.rows] + vectors.damping)
+        per_edge /= np.sqrt(strengths.sum() + vectors.damping + 1e-12)
+        left = vectors.vectors[edges.rows, :used] * gains * per_edge[:, None]
+        return np.asarray(left @ vectors.vectors[targets, :used].T * vectors.target_factor(response, targets))
+
+    def _raw_of(self, profiles: Sequence[Profile]) -> tuple[Floats, NDArray[np.float64] | None]:
+        """Raw scores with the bonus for popularity, (sources, targets), and the part of co-occurrence in them."""
+        pair, blend = self.pair, self.pair.blend
+        warm, cold = (np.stack([profile.vectors[view] for profile in profiles]) for view in (pair.view, pair.cold_view))
+        raw = self._spectral(warm, cold)
+        shared = None
+        if blend.share:
+            interacted = [profile.interacted for profile in profiles]
+            shared = blend.share * blend.scale * self._co_occurrence().scores_of(interacted)
+            raw *= np.float32(1 - blend.share)
+            raw += shared.astype(np.float32)
+        raw += self._popularity
+        return raw, shared
+
     def _with(self, pair: Pair) -> "Scorer":
         other = Scorer(self._views, pair, self.vocabulary, self._interacted)
         other._co_occurrence = self._co_occurrence
@@ -387,19 +438,8 @@ class Scorer:
         self, profiles: Sequence[Profile], count: int, exclude_interacted: bool, allowed: NDArray[np.bool_] | None
     ) -> Best:
         vectors, pair, targets = self._vectors, self.pair, self.targets
-        warm_left, cold_left = (
-            np.stack([profile.vectors[view] for profile in profiles]) for view in (pair.view, pair.cold_view)
-        )
-        spectral, blend = 1 - pair.blend.share, pair.blend
-        shared = None
-        if blend.share:
-            chosen_before = [profile.interacted for profile in profiles]
-            shared = blend.share * blend.scale * self._co_occurrence().scores_of(chosen_before)
-        raw = self._spectral(warm_left, cold_left)
-        if shared is not None:
-            raw *= np.float32(spectral)
-            raw += shared.astype(np.float32)
-        raw += self._popularity
+        spectral = 1 - pair.blend.share
+        raw, shared = self._raw_of(profiles)
         for line, profile in enumerate(profiles):
             if exclude_interacted:
                 raw[line, within(profile.interacted, targets)] = -np.inf
@@ -411,7 +451,8 @@ class Scorer:
         # The fast pass only finds candidates: everything that may belong to the best, ties at the edge included. Their
         # scores are summed again in double precision, each by itself, so that a source gets the same digits and the
         # same order whatever it is asked with and however many are asked for.
-        warm = _Walks(vectors, pair.response, warm_left, targets)
+        warm = _Walks(vectors, pair.response, [profile.vectors[pair.view] for profile in profiles], targets)
+        cold_left = [profile.vectors[pair.cold_view] for profile in profiles]
         cold = _Walks(self._cold_vectors, pair.cold, cold_left, targets)
         error = spectral * self._rounding(warm.lengths, cold.lengths)
         edge = max(len(targets) - count, 0)
@@ -434,6 +475,36 @@ class Scorer:
             scores.append(score[order])
         lines = np.repeat(np.arange(len(profiles)), [len(rows) for rows in chosen])
         return Best(lines, np.concatenate(chosen), np.concatenate(scores))
+
+
+def best_of_mix(
+    parts: Sequence[tuple[Scorer, Profile, float]], count: int, *, exclude_interacted: bool, allowed: NDArray[np.bool_]
+) -> Best:
+    """The best targets for several sources as one: their raw scores, each as a share of its usual best, are added.
+
+    Negative weights push away. What the sources with positive weights interacted with is left out, and all sources.
+    `allowed` (targets) bool says which targets compete.
+    """
+    whole = sum(abs(weight) for _, _, weight in parts)
+    shares = [weight / whole for _, _, weight in parts]
+    raw = np.sum([share * scorer.mixed(profile) for share, (scorer, profile, _) in zip(shares, parts, strict=True)], 0)
+    targets = parts[0][0].targets
+    raw[~allowed] = -np.inf
+    for _, profile, weight in parts:
+        if exclude_interacted and weight > 0:
+            raw[within(profile.interacted, targets)] = -np.inf
+        if profile.row is not None and profile.row in targets:
+            raw[profile.row - targets.start] = -np.inf
+    each = [scorer.pair.calibration for scorer, _, _ in parts]
+    calibration = Calibration(
+        1.0,
+        float(np.abs(shares) @ [part.slope for part in each]),
+        float(np.abs(shares) @ [part.intercept for part in each]),
+    )
+    candidates = np.flatnonzero(raw > -np.inf)
+    scores = calibration.score(raw[candidates])
+    order = np.lexsort((candidates, -scores))[:count]
+    return Best(np.zeros(len(order), np.int64), candidates[order] + targets.start, scores[order])
 
 
 def _usual_best(scores: NDArray[Any]) -> float:

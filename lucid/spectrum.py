@@ -10,13 +10,14 @@ sides.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lucid.edges import Edges
 from lucid.errors import TrainingFailed
 from lucid.graph import EdgeType, TypedGraph
 from lucid.schema import Device
@@ -184,6 +185,29 @@ def _start(start: Vectors | None, rows: Tensor, rank: int, generator: torch.Gene
     # Entities that had no vector get a small random one, or the iteration would never find them.
     known = known + 0.01 * scale * torch.randn(known.shape, generator=generator)
     return torch.cat([known, scale * torch.randn(len(rows), columns - known.shape[1], generator=generator)], dim=1)
+
+
+def weighted_edges(graph: TypedGraph, views: Sequence[Weights]) -> tuple[Edges, list[str]]:
+    """What every edge counts in each view, and the names of the relations."""
+    names = sorted({edge_type[1] for edge_type in graph.edge_types})
+    ends, relations, strengths = [], [], []
+    for edge_type in graph.edge_types:
+        rows = graph.rows(edge_type).numpy()
+        ends.append(rows)
+        relations.append(np.full(rows.shape[1], names.index(edge_type[1]), np.int16))
+        used = [dict(weights.used(graph)).get(edge_type, 0.0) for weights in views]
+        strengths.append(
+            np.stack(
+                [weight * _strength(graph, edge_type, view).numpy() for weight, view in zip(used, views, strict=True)]
+            )
+        )
+    edges = Edges.build(
+        graph.vocabulary.size,
+        np.concatenate(ends, axis=1),
+        np.concatenate(relations),
+        np.concatenate(strengths, axis=1).astype(np.float32),
+    )
+    return edges, names
 
 
 def _normalised(graph: TypedGraph, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:

@@ -40,10 +40,12 @@ class Texts:
 
     def __init__(self, path: Path) -> None:
         tensors = MappedTensors(path)
-        self._starts = tensors["starts"]
         # Slices of the mapping itself are several times faster than those of an array on it.
-        self._texts, self._base = tensors.mapping, tensors.offset("texts")
-        self._sorted = _Sorted(self._texts, self._base, self._starts.data, tensors["by_id"].data)
+        self._texts = tensors.mapping
+        starts = tensors["starts"] + tensors.offset("texts")
+        self._sorted = _Sorted(self._texts, starts.data, tensors["by_id"].data)
+        # Where the id of each row begins, where it ends and the name begins, and where that ends.
+        self._places = np.lib.stride_tricks.as_strided(starts, (len(starts) // 2, 3), (16, 8))
 
     def row(self, entity_id: bytes) -> int | None:
         """The row of an entity whose id is given as JSON; None where there is none."""
@@ -52,22 +54,29 @@ class Texts:
             return self._sorted.rows[place]
         return None
 
+    def row_of(self, entity_id: str) -> int | None:
+        """The same for an id as it is."""
+        return self.row(orjson.dumps(entity_id))
+
     def of(self, rows: Rows) -> tuple[list[bytes], list[bytes]]:
         """Ids and names as JSON."""
-        texts, base = self._texts, self._base
-        places = (self._starts[2 * rows[:, None] + np.arange(3)] + base).tolist()
-        return [texts[begin:end] for begin, end, _ in places], [texts[begin:end] for _, begin, end in places]
+        begin, middle, end = self._places[rows].T.tolist()
+        return self._slices(begin, middle), self._slices(middle, end)
+
+    def _slices(self, begin: list[int], end: list[int]) -> list[bytes]:
+        texts = self._texts
+        return [texts[low:high] for low, high in zip(begin, end, strict=True)]
 
 
 class _Sorted(Sequence[bytes]):
     """Ids in their order."""
 
-    def __init__(self, texts: mmap.mmap, base: int, starts: memoryview, rows: memoryview) -> None:
-        self._texts, self._base, self._starts, self.rows = texts, base, starts, rows
+    def __init__(self, texts: mmap.mmap, starts: memoryview, rows: memoryview) -> None:
+        self._texts, self._starts, self.rows = texts, starts, rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, place):  # type: ignore[no-untyped-def]  # only ever one place
         row = 2 * self.rows[place]
-        return self._texts[self._base + self._starts[row] : self._base + self._starts[row + 1]]
+        return self._texts[self._starts[row] : self._starts[row + 1]]

@@ -5,22 +5,24 @@ value, and never tables.
 """
 
 import json
+import math
 import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
 from lucid import artifact
 from lucid.catalog import Catalog, TrainingRow
 from lucid.dataset import interactions_among, read_selection, select
-from lucid.errors import AlreadyTraining, InvalidRequest, LucidError, TrainingFailed
+from lucid.errors import AlreadyTraining, InvalidRequest, LucidError, ModelNotReady, TrainingFailed
+from lucid.fresh import folded_views, uploads_since
 from lucid.ingest import IsLost, Progress
 from lucid.interacted import Interacted
 from lucid.locks import is_worked_on, working
@@ -29,6 +31,10 @@ from lucid.precompute import precompute as precompute_pairs
 from lucid.report import read_report, write_report
 from lucid.schema import ModelStatus, PrecomputePair, Stage, TrainingRequest, utc_now
 from lucid.settings import Settings
+from lucid.texts import Texts
+
+if TYPE_CHECKING:
+    from lucid.model import Before
 
 # torch is imported inside the steps that use it: starting a training from the API must not load it.
 
@@ -201,17 +207,27 @@ def fit_model(training: Training) -> Path:
         from lucid.evaluate import interacted_rows, split
         from lucid.graph import read_graph
         from lucid.model import choose, refit
-        from lucid.spectrum import Solver
+        from lucid.spectrum import Solver, weighted_edges
 
         graph, seed = read_graph(training.work), training.settings.seed
         solver = Solver.of(seed, training.settings.device)
-        chosen = choose(graph, split(graph, seed), solver, lambda percent, doing: progress(0.85 * percent, doing))
+        chosen = choose(
+            graph,
+            split(graph, seed),
+            solver,
+            lambda percent, doing: progress(0.85 * percent, doing),
+            _settings_before(training),
+        )
         _write_fitted(training.work, graph, chosen, seed)
         progress(85, "fitting on everything")
         fitted = refit(graph, chosen, solver)
         _write_fitted(training.folder, graph, fitted, seed)
         artifact.write_interacted(training.folder, interacted_rows(graph))
-        shutil.copyfile(training.work / artifact.ENTITIES, training.folder / artifact.ENTITIES)
+        edges, relations = weighted_edges(graph, fitted.choice.weights)
+        artifact.write_edges(training.folder, edges)
+        artifact.write_origin(training.folder, _origin(training, relations, graph.times()[1]))
+        for name in (artifact.ENTITIES, artifact.VALUES):
+            shutil.copyfile(training.work / name, training.folder / name)
     return training.folder
 
 
@@ -310,15 +326,22 @@ def call_back(training: Training) -> None:
 
 
 def take_over(training: Training) -> Path:
-    """Give a refresh the vectors of the version it refreshes, and the interactions that have come in since."""
+    """Give a refresh the vectors of the version it refreshes, with what has been uploaded since folded in."""
     assert training.refresh_of is not None
-    source = artifact.version_folder(training.settings.home, training.model_id, training.refresh_of)
+    home = training.settings.home
+    source = artifact.version_folder(home, training.model_id, training.refresh_of)
     with _stage(training, "build", "taking over the vectors"):
-        config = artifact.read_config(source)
-        for name in (artifact.EMBEDDINGS, artifact.ENTITIES, artifact.CONFIG, artifact.REPORT):
+        model, origin = artifact.read_model(source), artifact.read_origin(source)
+        texts = Texts(source / artifact.TEXTS)
+        uploads = uploads_since(home, source, model.config, origin, training.request, texts, now=training.started)
+        artifact.write_views(training.folder, folded_views(model, uploads))
+        selected = set(read_selection(training.work).batch_ids)
+        folded = sorted({*origin.folded_ids, *selected} - set(origin.batch_ids))
+        artifact.write_origin(training.folder, replace(origin, folded_ids=folded))
+        for name in (artifact.ENTITIES, artifact.VALUES, artifact.EDGES, artifact.CONFIG, artifact.REPORT):
             shutil.copyfile(source / name, training.folder / name)
         edges = interactions_among(training.work, source / artifact.ENTITIES)
-        artifact.write_interacted(training.folder, Interacted.from_edges(config.vocabulary.size, *edges))
+        artifact.write_interacted(training.folder, Interacted.from_edges(model.config.vocabulary.size, *edges))
     return training.folder
 
 
@@ -361,6 +384,31 @@ def _lock_name(model_id: str) -> str:
 
 def _kept(request: TrainingRequest) -> dict[str, Any]:
     return request.model_dump(mode="json", exclude={"model_id"})
+
+
+def _settings_before(training: Training) -> "Before | None":
+    """Settings of the version that answers now."""
+    from lucid.model import Before
+    from lucid.spectrum import Weights
+
+    home, model_id = training.settings.home, training.model_id
+    try:
+        config = artifact.read_config(artifact.version_folder(home, model_id, artifact.live_version(home, model_id)))
+    except ModelNotReady:
+        return None
+    readings = {kinds: (pair.view, pair.response) for kinds, pair in config.pairs.items()}
+    return Before([Weights(**weights) for weights in config.chosen["weights"]], readings)
+
+
+def _origin(training: Training, relations: list[str], newest: float) -> artifact.Origin:
+    selection = read_selection(training.work)
+    return artifact.Origin(
+        selection.batch_ids,
+        [],
+        {key.key: key.kind for key in selection.keys},
+        relations,
+        newest if math.isfinite(newest) else None,
+    )
 
 
 def _pairs(training: Training) -> list[PrecomputePair]:

@@ -1,4 +1,4 @@
-"""Types and the blocks of rows that they occupy; needs neither torch nor a database to answer."""
+"""Types, the blocks of rows that they occupy, and names of relations; needs neither torch nor a database to answer."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -9,6 +9,9 @@ import duckdb
 import numpy as np
 
 from lucid.errors import UnknownType
+
+INTERACTION, LINK, TEXT = "interaction:", "metadata:", "text:"
+"""Prefixes of relation names: what was uploaded as interaction, what metadata says, and words of names and texts."""
 
 
 @dataclass(frozen=True)

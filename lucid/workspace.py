@@ -27,6 +27,7 @@ from lucid.schema import (
     RecommendationQuery,
     RejectedRow,
     TrainingRequest,
+    Use,
     check,
 )
 from lucid.settings import Settings, load_settings
@@ -183,30 +184,41 @@ class Workspace:
         self,
         model_id: str,
         *,
-        target_type: str | Sequence[str],
+        target_type: str | Sequence[str] | None = None,
         source_id: str | Sequence[str] | None = None,
         source_type: str | Sequence[str] | None = None,
+        sources: Sequence[Mapping[str, Any]] | None = None,
+        use: Use = "recommend",
+        target_filter: Sequence[Mapping[str, Any]] | None = None,
+        explain: bool = False,
         max_recommendations: int = MAX_RECOMMENDATIONS,
         threshold: float = 0,
         exclude_interacted: bool = True,
         version: int | None = None,
     ) -> pd.DataFrame:
-        """Recommendations as a table: source_id, target_id, score, rank, target_type, name.
+        """Recommendations as a table: source_id, target_id, score, rank, target_type, name, served_by.
 
-        Exactly one of `source_id` and `source_type` says for whom. Unknown ids in a list have no rows; their list
-        stands in the table's `attrs["unknown_source_ids"]`. Raises as `Shelf.recommend` does.
+        Exactly one of `source_id`, `source_type` and `sources` says for whom: `sources` takes several entities as one,
+        each `{"id", "weight"}`. `use="similar"` stands for the source's own type instead of `target_type`,
+        `target_filter` takes conditions as `data_filters` does, `explain` adds a column `explanation`. Unknown ids in
+        a list have no rows; their list stands in the table's `attrs["unknown_source_ids"]`. Raises as
+        `Shelf.recommend` does.
         """
         query = check(
             RecommendationQuery,
             {
                 "model_id": model_id,
-                "target_type": _list(target_type),
+                "target_type": _list(target_type) if target_type is not None else None,
                 "source_id": _list(source_id) if source_id is not None else None,
                 "source_type": _list(source_type) if source_type is not None else None,
                 "max_recommendations": max_recommendations,
                 "threshold": threshold,
                 "exclude_interacted": exclude_interacted,
                 "version": version,
+                "sources": sources,
+                "use": use,
+                "target_filter": target_filter,
+                "explain": explain,
             },
         )
         answer = self.answer(query)

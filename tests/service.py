@@ -106,7 +106,7 @@ class Api:
             sys.executable,
             "-m",
             "uvicorn",
-            "api.app:create_app",
+            "api.app:create_service",
             "--factory",
             "--port",
             self.base.split(":")[2],

@@ -107,7 +107,10 @@ def test_models_are_listed_and_rolled_back(home: Path) -> None:
             ("recommend", "--model-id", "board", "--source-id", "u01", "--target-type", "book"),
             "it has colour, item, user",
         ),
-        (("recommend", "--model-id", "board", "--target-type", "item"), "exactly one of source_id and source_type"),
+        (
+            ("recommend", "--model-id", "board", "--target-type", "item"),
+            "exactly one of source_id, source_type and sources",
+        ),
         (("recommend", "--model-id", "none", "--source-id", "a", "--target-type", "b"), "no model 'none'"),
         (("models", "rollback", "board"), "no finished version before 1"),
         (("models", "cancel", "board"), "no training of model 'board' runs"),

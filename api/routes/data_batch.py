@@ -106,6 +106,7 @@ async def upload(request: Request, response: Response) -> list[Batch]:
     finally:
         await run_in_threadpool(shutil.rmtree, receiving, ignore_errors=True)
     finished = await _wait(state.settings, state.catalog, ids, options.wait_seconds)
+    await run_in_threadpool(state.shelf.keep_up)
     response.status_code = 202 if any(batch.status == "running" for batch in finished) else 200
     return finished
 
@@ -137,7 +138,9 @@ def change_batches(
     tags: Tags = None,
 ) -> list[Batch]:
     """Give batches other tags, archive them, or take them back."""
-    return update_batches(request.app.state.catalog, split(batch_id), split(tags), change)
+    changed = update_batches(request.app.state.catalog, split(batch_id), split(tags), change)
+    request.app.state.shelf.keep_up()
+    return changed
 
 
 @router.get(

@@ -1,19 +1,20 @@
 """Recommendations, streamed as JSON or CSV."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json, WithJsonSchema
 from pydantic.config import JsonDict
 
 from api.auth import Guarded
-from api.lists import listed, split
+from api.lists import listed, only, split
 from api.metrics import Metrics
 from api.openapi import problems
+from lucid.filters import Condition
 from lucid.lookup import Shelf
 from lucid.rendering import render
-from lucid.schema import OutputFormat, RecommendationQuery, ServedBy
+from lucid.schema import OutputFormat, RecommendationQuery, ServedBy, WeightedSource
 
 MEDIA_TYPES: dict[OutputFormat, str] = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
 
@@ -26,6 +27,8 @@ _ROW: JsonDict = {
     "name": "The Quiet Harbour",
     "served_by": "cache",
 }
+_MIX = '[{"id": "user_1", "weight": 1}, {"id": "user_2", "weight": -0.5}]'
+_FILTER = '[{"field": "metadata.genre", "op": "eq", "value": "Drama"}]'
 _EXAMPLE: JsonDict = {
     "model_id": "videos",
     "version": 1,
@@ -33,6 +36,17 @@ _EXAMPLE: JsonDict = {
     "unknown_source_ids": [],
     "served_by": "cache",
 }
+
+
+class Carrier(BaseModel):
+    """An interaction, a link or a word of the source, or a source among several, with its share of a score."""
+
+    kind: Literal["interaction", "metadata", "text", "source"]
+    relation: str = Field(description="Interaction type or metadata key.")
+    id: str
+    type: str
+    name: str
+    share: float = Field(ge=0, le=1)
 
 
 class RecommendedItem(BaseModel):
@@ -45,6 +59,7 @@ class RecommendedItem(BaseModel):
     target_type: str
     name: str
     served_by: ServedBy = Field(description="What the answer for this source comes from.")
+    explanation: list[Carrier] | None = Field(None, description="What carried it, where that was asked for.")
 
 
 class RecommendedItems(BaseModel):
@@ -62,13 +77,23 @@ class RecommendedItems(BaseModel):
 Some = Annotated[list[str], Field(min_length=1), BeforeValidator(split), WithJsonSchema(listed(pattern=r"[^,\s]"))]
 
 
+Value = TypeVar("Value")
+InJson = Annotated[Json[Value], BeforeValidator(only)]
+
+
 class RecommendationParameters(RecommendationQuery):
     """The same question in a query string, where lists are repeated or separated by commas."""
 
     source_id: Some | None = Field(None, description="One entity or several.", examples=[["user_1"]])
     entity_id: Some | None = Field(None, description="Alias of source_id.")
     source_type: Some | None = Field(None, description="All entities of one type or several.")
-    target_type: Some = Field(description="What to recommend: one type or several.", examples=[["video"]])
+    sources: InJson[list[WeightedSource]] | None = Field(
+        None, description="Several entities of one type, asked for as one, as JSON.", examples=[_MIX]
+    )
+    target_type: Some | None = Field(None, description="What to recommend: one type or several.", examples=[["video"]])
+    target_filter: InJson[list[Condition]] | None = Field(
+        None, description="Conditions that targets must fulfil, as in data_filters, as JSON.", examples=[_FILTER]
+    )
 
 
 _CSV = {"schema": {"type": "string"}, "example": f"{','.join(_ROW)}\n{','.join(map(str, _ROW.values()))}\n"}
@@ -81,40 +106,11 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     **problems(404, 409),
 }
 
-_LISTS = {"source_id", "entity_id", "source_type", "target_type"}
+LISTS = {"source_id", "entity_id", "source_type", "target_type"}
+"""Parameters that may be repeated."""
 
 
-class Lookup(Guarded):
-    """Answers what was computed ahead for one source at once: such a call spends no time but on the look-up."""
-
-    async def answer_quickly(self, request: Request) -> Response | None:
-        query = await _read(request)
-        if query is None:
-            return None
-        state = request.app.state
-        shelf: Shelf = state.shelf
-        answer = shelf.recommend_quickly(query)
-        if answer is None:
-            return None
-        pieces = render(state.metrics.counted(answer), query.output_format)
-        return Response(b"".join(pieces), media_type=MEDIA_TYPES[query.output_format])
-
-
-async def _read(request: Request) -> RecommendationQuery | None:
-    """The query, unless something is wrong with it: then it is for the framework to say what."""
-    try:
-        if request.method == "GET":
-            given = request.query_params
-            values = {name: given.getlist(name) if name in _LISTS else given[name] for name in given}
-            return RecommendationParameters.model_validate(values)
-        if request.headers.get("content-type", "").startswith("application/json"):
-            return RecommendationQuery.model_validate_json(await request.body())
-    except ValidationError:
-        pass
-    return None
-
-
-router = APIRouter(route_class=Lookup, tags=["recommendations"], responses=_ANSWERS)
+router = APIRouter(route_class=Guarded, tags=["recommendations"], responses=_ANSWERS)
 
 
 @router.post("/recommended_items", response_class=StreamingResponse)
@@ -135,3 +131,6 @@ def _answer(request: Request, query: RecommendationQuery) -> StreamingResponse:
     metrics: Metrics = state.metrics
     answer = metrics.counted(shelf.recommend(query))
     return StreamingResponse(render(answer, query.output_format), media_type=MEDIA_TYPES[query.output_format])
+
+
+endpoints = {"POST": post_recommended_items, "GET": get_recommended_items}

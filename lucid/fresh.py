@@ -1,0 +1,176 @@
+"""What was uploaded since a version was trained, folded into its vectors without training again.
+
+An eigenvector says of every entity s and its neighbours n with edges of weight w:
+`l v_s sqrt(d_s + a) = sum_n w_sn v_n / sqrt(d_n + a)`. So new edges add to the right side and to the degree, and the
+vector of s follows, or comes about where s is new. That is folding-in (Deerwester et al. 1990, Sarwar et al. 2002) on a
+normalised graph. Vectors of the neighbours stay; a training moves them too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lucid import artifact
+from lucid.artifact import Config, Model, Origin
+from lucid.catalog import Catalog, SelectedBatch
+from lucid.dataset import Since, select_since
+from lucid.edges import Floats, Neighbours, nothing
+from lucid.filters import DataFilters
+from lucid.interacted import Rows
+from lucid.schema import TrainingRequest
+from lucid.scoring import Profile, Vectors
+from lucid.texts import Texts
+from lucid.vocabulary import INTERACTION
+
+_SMALLEST = 1e-3
+"""Eigenvalues below this share of the largest say nothing that could be folded in: they would only multiply noise."""
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """Edges uploaded since a version was trained: by row of the entities that it holds, by id of new ones.
+
+    `new` gives the type of each new entity. Relations beyond those of the version's edges come last in `relations`.
+    """
+
+    by_row: Mapping[int, Neighbours]
+    by_id: Mapping[str, Neighbours]
+    new: Mapping[str, str]
+    relations: Sequence[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.by_row or self.new)
+
+
+NOTHING = Uploads({}, {}, {}, [])
+
+
+def uploads_since(
+    home: Path, folder: Path, config: Config, origin: Origin, request: TrainingRequest, texts: Texts, *, now: datetime
+) -> Uploads:
+    """Read what is not in a version yet of the batches that its training would select now."""
+    batches = Catalog(home).select_batches(request.data_tags)
+    fresh = [batch for batch in batches if batch.batch_id not in origin.batch_ids]
+    if not fresh:
+        return NOTHING
+    relations, by_id, new = list(origin.relations), dict[str, Neighbours](), dict[str, str]()
+    by_row: dict[int, Neighbours] = {}
+    unfolded = [batch for batch in fresh if batch.batch_id not in origin.folded_ids]
+    for part in [unfolded] if unfolded == fresh else [fresh, unfolded]:
+        found = _select(home, folder, part, origin, request, now)
+        neighbours = _neighbours(found.edges, config, origin, relations)
+        rows = {entity_id: texts.row_of(entity_id) for entity_id in neighbours}
+        # A refresh has folded the earlier batches into the entities that the version holds, not into new ones.
+        if part is unfolded or unfolded == fresh:
+            by_row = {row: neighbours[entity_id] for entity_id, row in rows.items() if row is not None}
+        if part is fresh or unfolded == fresh:
+            by_id = {entity_id: neighbours[entity_id] for entity_id, row in rows.items() if row is None}
+            new = {entity_id: kind for entity_id, kind in found.new.items() if kind in config.vocabulary.types}
+    return Uploads(by_row, by_id, new, relations)
+
+
+def _select(
+    home: Path,
+    folder: Path,
+    batches: Sequence[SelectedBatch],
+    origin: Origin,
+    request: TrainingRequest,
+    now: datetime,
+) -> Since:
+    return select_since(
+        home,
+        batches,
+        folder / artifact.ENTITIES,
+        [key for key, kind in origin.keys.items() if kind == "entity"],
+        [key for key, kind in origin.keys.items() if kind == "text"],
+        now=now,
+        maximum_interaction_age_days=request.maximum_interaction_age_days,
+        data_filters=request.data_filters or DataFilters(),
+    )
+
+
+def _neighbours(edges: pd.DataFrame, config: Config, origin: Origin, relations: list[str]) -> dict[str, Neighbours]:
+    """Edges by id; names of relations that the version does not know are added to `relations`."""
+    if edges.empty:
+        return {}
+    relations += sorted(set(edges["relation"]) - set(relations))
+    numbers = edges["relation"].map({name: number for number, name in enumerate(relations)}).to_numpy().astype(np.int16)
+    strengths = np.stack([_strengths(edges, weights, origin) for weights in config.chosen["weights"]])
+    others = edges["other"].to_numpy(np.int64)
+    ids = edges["id"].to_numpy(object)
+    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+    return {
+        ids[begin]: Neighbours(others[begin:end], numbers[begin:end], strengths[:, begin:end])
+        for begin, end in zip(starts, [*starts[1:], len(ids)], strict=True)
+    }
+
+
+def _strengths(edges: pd.DataFrame, weights: Mapping[str, Any], origin: Origin) -> Floats:
+    """What each edge counts in a view; see `lucid.spectrum.Weights`."""
+    strengths = edges["relation"].map(lambda name: weights["relations"].get(name, 1.0)).to_numpy(np.float64)
+    strengths = strengths * edges["repeats"].to_numpy(np.float64) ** weights["repeats"]
+    if weights["half_life"] is not None and origin.newest is not None:
+        ages = np.maximum(origin.newest - edges["timestamp"].to_numpy(np.float64, na_value=np.nan), 0)
+        strengths = strengths * np.nan_to_num(0.5 ** (ages / weights["half_life"]), nan=1.0)
+    return np.asarray(strengths, np.float32)
+
+
+def profile(model: Model, uploads: Uploads, row: int | None, edges: Neighbours) -> tuple[Profile, bool]:
+    """A source with what was uploaded for it, and whether that or anything else is known of it.
+
+    `row` is None for an entity that the version does not hold.
+    """
+    known = model.interacted.all_of(row) if row is not None else np.empty(0, np.int64)
+    edges = unknown_edges(edges, known, uploads.relations)
+    vectors = tuple(
+        fold(view, row, edges.rows, strengths)[0] for view, strengths in zip(model.views, edges.strengths, strict=True)
+    )
+    interacted = np.union1d(known, edges.rows[_are_interactions(edges, uploads.relations)])
+    return Profile(vectors, interacted, row), any(vector.any() for vector in vectors)
+
+
+def unknown_edges(edges: Neighbours, known: Rows, relations: Sequence[str]) -> Neighbours:
+    """Edges without the interactions with entities that the source is known to have interacted with."""
+    kept = ~(_are_interactions(edges, relations) & np.isin(edges.rows, known))
+    return Neighbours(edges.rows[kept], edges.relations[kept], edges.strengths[:, kept])
+
+
+def _are_interactions(edges: Neighbours, relations: Sequence[str]) -> NDArray[np.bool_]:
+    return np.array([name.startswith(INTERACTION) for name in relations], bool)[edges.relations]
+
+
+def fold(view: Vectors, row: int | None, others: Rows, strengths: Floats) -> tuple[Floats, float]:
+    """Vector (q) and degree of an entity after it got further edges; `row` is None where it had none."""
+    before = float(view.degrees[row]) if row is not None else 0.0
+    after = before + float(strengths.sum())
+    if after <= 0 or not len(others):
+        return (view.vectors[row] if row is not None else np.zeros(len(view.values), np.float32)), before
+    gained = (strengths / np.sqrt(view.degrees[others] + view.damping)) @ view.vectors[others]
+    told = np.abs(view.values) > _SMALLEST * np.abs(view.values).max()
+    moved = np.divide(gained, view.values, out=np.zeros_like(gained), where=told)
+    if row is not None:
+        moved = moved + view.vectors[row] * np.sqrt(before + view.damping)
+    return np.asarray(moved / np.sqrt(after + view.damping), np.float32), after
+
+
+def folded_views(model: Model, uploads: Uploads) -> tuple[Vectors, ...]:
+    """The vectors of a version with everything folded in that was uploaded for entities that it holds."""
+    views = []
+    for number, view in enumerate(model.views):
+        vectors, degrees = view.vectors.copy(), view.degrees.copy()
+        for row, edges in uploads.by_row.items():
+            added = unknown_edges(edges, model.interacted.all_of(row), uploads.relations)
+            vectors[row], degrees[row] = fold(view, row, added.rows, added.strengths[number])
+        views.append(replace(view, vectors=vectors, degrees=degrees))
+    return tuple(views)
+
+
+def no_edges(model: Model) -> Neighbours:
+    """What is known of a new entity without edges."""
+    return nothing(model.views)
