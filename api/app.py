@@ -8,7 +8,7 @@ from datetime import datetime
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import BASE, check_routes, describe_keys
 from api.keyring import KeyRing
@@ -73,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics.know_routes(app)
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(Aliases)
+    app.add_middleware(NoSniffing)
     return app
 
 
@@ -91,6 +92,21 @@ class Aliases:
                 path = f"/v1{path}"
             scope = {**scope, "path": path}
         await self._app(scope, receive, send)
+
+
+class NoSniffing:
+    """Tells browsers to take every answer for what it says it is: ids and names in it may look like a page."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+            await send(message)
+
+        await self._app(scope, receive, sent)
 
 
 async def _sweep_again_and_again(settings: Settings, runs: Runs) -> None:
