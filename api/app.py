@@ -9,9 +9,9 @@ from datetime import datetime
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.auth import BASE, check_routes, describe_keys
+from api.auth import BASE, NO_SNIFFING, check_routes, describe_keys
 from api.keyring import KeyRing
 from api.lookups import Lookups
 from api.metrics import Measured, Metrics
@@ -83,6 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.metrics.know_routes(app)
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(Aliases)
+    app.add_middleware(NoSniffing)
     return app
 
 
@@ -111,6 +112,21 @@ async def _keep_up_again_and_again(shelf: Shelf) -> None:
         except Exception:  # whatever it was: if this ended, uploads would go unnoticed for ever
             _log.exception("could not read what was uploaded")
         await asyncio.sleep(KEEP_UP_SECONDS)
+
+
+class NoSniffing:
+    """Tells browsers to take every answer for what it says it is: ids and names in it may look like a page."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], NO_SNIFFING]
+            await send(message)
+
+        await self._app(scope, receive, sent)
 
 
 async def _sweep_again_and_again(settings: Settings, runs: Runs) -> None:

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from starlette.types import Message, Receive, Scope, Send
 
-from api.auth import ADMITTED, BASE, SCOPES
+from api.auth import ADMITTED, BASE, NO_SNIFFING, SCOPES
 from api.keyring import KeyRing
 from api.metrics import Metrics
 from api.routes.recommended_items import LISTS, MEDIA_TYPES, RecommendationParameters, endpoints
@@ -68,7 +68,8 @@ class Lookups:
 
     async def _send(self, answer: Answer, output_format: OutputFormat, send: Send) -> None:
         body = b"".join(render(self._metrics.counted(answer), output_format))
-        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", MEDIA_TYPES[output_format].encode())]
+        media_type = MEDIA_TYPES[output_format].encode()
+        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", media_type), NO_SNIFFING]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from api.auth import SCOPES
 from lucid import errors
@@ -36,10 +37,13 @@ STATUS: dict[type[errors.LucidError], int] = {
 STATUS_OF_CODE = {"too_big": 413, "import_stopped": 500}
 """Codes whose status is another than that of their error."""
 
-HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_big"}
+NOT_HTTP, INTERNAL_ERROR = "not_http", "internal_error"
+HTTP_CODES = {400: NOT_HTTP, 404: "not_found", 405: "method_not_allowed", 413: "too_big"}
 """Codes of what the web framework refuses."""
 
-INTERNAL_ERROR = "internal_error"
+MAX_ERRORS = 20
+"""How many wrong fields an answer names."""
+
 _log = logging.getLogger("lucid.api")
 
 
@@ -69,6 +73,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(errors.LucidError, _lucid_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -91,8 +96,11 @@ def _lucid_error(request: Request, error: Exception) -> JSONResponse:
 
 def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    fields = [_field(detail) for detail in error.errors()]
+    found = error.errors()
+    fields = [_field(detail) for detail in found[:MAX_ERRORS]]
     detail = "; ".join(f"{field['field']}: {field['message']}".removeprefix(": ") for field in fields)
+    if len(found) > MAX_ERRORS:
+        detail += f"; and {len(found) - MAX_ERRORS:,} more"
     return problem(422, "invalid_request", detail, errors=fields)
 
 
@@ -106,8 +114,6 @@ def _field(detail: dict[str, Any]) -> dict[str, str]:
 
 def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's word for a body that is no text at all
-        return problem(422, "invalid_request", "the body is not JSON in UTF-8")
     code = HTTP_CODES.get(error.status_code, "invalid_request" if error.status_code < 500 else INTERNAL_ERROR)
     answer = problem(error.status_code, code, str(error.detail))
     answer.headers.update(error.headers or {})
@@ -120,6 +126,11 @@ def _allowed(request: Request) -> str:
     """The methods of a guarded path; the framework names those of one route only, though others may share its path."""
     path = getattr(request.scope.get("route"), "path", None)
     return ", ".join(method for method, known in SCOPES if known == path)
+
+
+def _gone(_request: Request, _error: Exception) -> JSONResponse:
+    """Nobody reads this, but it is no fault of ours that belongs into the log and the figures as one."""
+    return problem(400, NOT_HTTP, "the client went away before its request was complete")
 
 
 def _unexpected(request: Request, _error: Exception) -> JSONResponse:

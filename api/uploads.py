@@ -42,8 +42,9 @@ async def receive(request: Request, folder: Path, max_file_bytes: int) -> Upload
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise _not_a_form("the content type is not multipart/form-data with a boundary")
     with _Receiver(folder, max_file_bytes).receiving() as receiver:
-        parser, chunks = MultipartParser(options[b"boundary"], receiver.callbacks()), request.stream()
+        chunks = request.stream()
         try:
+            parser = MultipartParser(options[b"boundary"], receiver.callbacks())
             async for chunk in chunks:
                 await run_in_threadpool(parser.write, chunk)
             parser.finalize()

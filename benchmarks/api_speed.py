@@ -181,8 +181,9 @@ def serving(app: str, environment: dict[str, str]) -> Iterator[tuple[str, psutil
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", app, "--factory", "--no-access-log", "--port", str(port)]
-    process = subprocess.Popen([*command, "--log-level", "warning"], env={**os.environ, **environment})
+    options = ["--factory", "--no-access-log", "--http", "api.connections:Connection", "--log-level", "warning"]
+    command = [sys.executable, "-m", "uvicorn", app, *options, "--port", str(port)]
+    process = subprocess.Popen(command, env={**os.environ, **environment})
     try:
         yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)
     finally:

@@ -7,7 +7,7 @@ as text, timestamps as moments.
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -15,6 +15,9 @@ Op = Literal["eq", "ne", "in", "not_in", "gt", "gte", "lt", "lte", "exists", "co
 Scalar = bool | int | float | str
 ENTITY_FIELDS = ("id", "type", "name")
 INTERACTION_FIELDS = ("type", "source_id", "target_id", "source_type", "target_type", "timestamp")
+
+MAX_PARTS = 1000
+"""How many conditions of a kind, or pairs, a training may be asked."""
 
 _COMPARE = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _METADATA = "metadata."
@@ -27,7 +30,7 @@ class Condition(BaseModel):
 
     field: str = Field(description="A column, or `metadata.<key>`.")
     op: Op
-    value: Scalar | list[Scalar] | None = Field(
+    value: Scalar | Annotated[list[Scalar], Field(fail_fast=True)] | None = Field(
         None, description="A list for in and not_in; true by default for exists."
     )
     for_type: str | None = Field(None, min_length=1, description="Only rows of this type must fulfil the condition.")
@@ -89,8 +92,8 @@ class DataFilters(BaseModel):
         },
     )
 
-    entities: list[Condition] = []
-    interactions: list[Condition] = []
+    entities: list[Condition] = Field([], max_length=MAX_PARTS)
+    interactions: list[Condition] = Field([], max_length=MAX_PARTS)
 
     @field_validator("entities")
     @classmethod

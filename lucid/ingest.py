@@ -130,13 +130,13 @@ def remove_batch_files(home: Path, batch_id: str) -> None:
 
 
 def find_batches(catalog: Catalog, batch_ids: Sequence[str] | None, tags: Sequence[str] | None) -> list[Batch]:
-    """The named batches, or those that carry all of the tags; raises InvalidRequest without any condition.
+    """The named batches that carry all of the tags, none where the list of names is empty.
 
-    Raises UnknownBatch for an unknown id.
+    Raises InvalidRequest without any condition, UnknownBatch for an unknown id.
     """
     if not batch_ids and not tags:
         raise InvalidRequest("name the batches by batch_id or tags")
-    return catalog.batches(batch_ids or None, tags or None)
+    return catalog.batches(batch_ids, tags)
 
 
 def update_batches(

@@ -252,8 +252,8 @@ class Version:
 
     def _unknown(self, source: str) -> UnknownSource:
         return UnknownSource(
-            f"entity {source!r} is not part of version {self.number} of model {self._model_id!r}, nor was it uploaded "
-            "since; upload it, and train again if its type is new"
+            f"entity {source[:100]!r} is not part of version {self.number} of model {self._model_id!r}, "
+            "nor was it uploaded since; upload it, and train again if its type is new"
         )
 
     def _named(self, found: Sequence[str], uploads: Uploads) -> _Sources:

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from lucid.errors import InvalidRequest
-from lucid.filters import ENTITY_FIELDS, Condition, DataFilters, known_fields
+from lucid.filters import ENTITY_FIELDS, MAX_PARTS, Condition, DataFilters, known_fields
 
 ENTITY_COLUMNS = ("id", "type", "name", "metadata", "media_url")
 INTERACTION_COLUMNS = ("type", "source_id", "target_id", "timestamp", "metadata")
@@ -104,7 +104,7 @@ Tag = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1, "maxLengt
 Text = Annotated[str, Field(min_length=1)]
 TextList = Annotated[
     list[Text],
-    Field(min_length=1),
+    Field(min_length=1, fail_fast=True),  # a list may be long, and mostly all of it is wrong or nothing
     BeforeValidator(_as_list, json_schema_input_type=Text | Annotated[list[Text], Field(min_length=1)]),
 ]
 """One text or several, at least one."""
@@ -182,7 +182,9 @@ class BatchChange(BaseModel):
         },
     )
 
-    tags: list[Tag] | None = Field(None, description="The new tags; they take the place of the old ones.")
+    tags: Annotated[list[Tag], Field(fail_fast=True)] | None = Field(
+        None, description="The new tags; they take the place of the old ones."
+    )
     archived: StrictBool | None = Field(None, description="Archived batches take part in no training.")
 
     @model_validator(mode="after")
@@ -261,7 +263,9 @@ class TrainingRequest(BaseModel):
         json_schema_extra={"pattern": "^https?://"},
     )
     precompute: list[PrecomputePair] | None = Field(
-        None, description="Further pairs to compute ahead; pairs that interactions link always are."
+        None,
+        max_length=MAX_PARTS,
+        description="Further pairs to compute ahead; pairs that interactions link always are.",
     )
     data_filters: DataFilters | None = Field(
         None, description="Conditions on entities and interactions; a removed entity takes its interactions with it."

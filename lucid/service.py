@@ -32,7 +32,7 @@ START_SECONDS = 90
 STOP_SECONDS = 7
 """Time for an orderly stop; what still runs then is ended at once, so that a stop takes less than ten seconds."""
 _LOCK = "service"
-_UVICORN = ("uvicorn", "api.app:create_service", "--factory", "--no-access-log")
+_UVICORN = ("uvicorn", "api.app:create_service", "--factory", "--no-access-log", "--http", "api.connections:Connection")
 
 
 @dataclass(frozen=True)

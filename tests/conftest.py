@@ -9,6 +9,7 @@ import pytest
 from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS
 from lucid.settings import Settings
 from lucid.workspace import Workspace
+from tests.hostile import train_hostile
 
 WriteCsv = Callable[..., Path]
 
@@ -41,6 +42,14 @@ def interactions_csv(tmp_path: Path) -> WriteCsv:
         return _write(tmp_path / name, INTERACTION_COLUMNS, rows)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def trained_hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with two versions of a model with hostile ids, see `tests.hostile`; to be copied, not to be changed."""
+    folder = tmp_path_factory.mktemp("hostile")
+    train_hostile(folder / "home", folder)
+    return folder / "home"
 
 
 def _write(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:

@@ -15,10 +15,12 @@ from typing import Any
 import httpx
 import psutil
 
+from api.connections import Connection
 from lucid.catalog import Catalog
 from lucid.keys import create_key
 
 SECRET = "a secret for callbacks"
+ROOT = Path(__file__).parent.parent
 
 
 def free_port() -> int:
@@ -90,11 +92,18 @@ class Service:
         return httpx.post(url, json=body, timeout=30, trust_env=False).raise_for_status().json()
 
 
+class Hasty(Connection):
+    """Gives clients up so soon that a test can wait for it."""
+
+    patience_seconds = 0.4
+
+
 class Api:
     """The API alone, without Prefect and flows, on a home of its own."""
 
-    def __init__(self, home: Path, **environment: str) -> None:
+    def __init__(self, home: Path, connections: type[Connection] = Connection, **environment: str) -> None:
         self.home = home
+        self._connections = f"{connections.__module__}:{connections.__name__}"
         self.log = home.with_suffix(".log")
         self.secret = create_key(Catalog(home))[1]
         self.base = f"http://127.0.0.1:{free_port()}"
@@ -108,11 +117,13 @@ class Api:
             "uvicorn",
             "api.app:create_service",
             "--factory",
+            "--http",
+            self._connections,
             "--port",
             self.base.split(":")[2],
         ]
         with self.log.open("wb") as output:
-            started = subprocess.Popen(command, env=self._environment, stdout=output, stderr=output)
+            started = subprocess.Popen(command, env=self._environment, cwd=ROOT, stdout=output, stderr=output)
         try:
             self.process = psutil.Process(started.pid)
             with self.client(self.secret) as self.own_client:
@@ -124,6 +135,20 @@ class Api:
 
     def client(self, key: str | None) -> httpx.Client:
         return httpx.Client(base_url=self.base, headers={"apikey": key} if key else {}, timeout=60, trust_env=False)
+
+    def connect(self, sent: bytes = b"", receive_bytes: int | None = None) -> socket.socket:
+        """A bare connection on which something was sent already; with a small buffer where the answer is to wait."""
+        connection = socket.socket()
+        if receive_bytes:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", int(self.base.split(":")[2])))
+        connection.sendall(sent)
+        return connection
+
+    def head(self, line: str, *headers: str) -> bytes:
+        """The head of a request with the key, up to its empty line."""
+        return "\r\n".join([f"{line} HTTP/1.1", "Host: test", f"apikey: {self.secret}", *headers, "", ""]).encode()
 
     def _healthy(self) -> bool:
         try:

@@ -256,6 +256,29 @@ def test_an_erased_entity_leaves_every_file(service: Service, client: httpx.Clie
     client.delete("/data_batch", params={"tags": "erasable"}).raise_for_status()
 
 
+def test_hostile_names_are_only_names(trained: dict[str, Any], service: Service, client: httpx.Client) -> None:
+    """Files, tags, models and entities may be called what they like: all stays in the home and works as ever."""
+    content = "id,type,name,metadata,media_url\nx1,extra,=1,,\n"
+    names = ["../../x.csv", "=1+1 'a' \"b\" *?[c] 🙂.csv", "%2e%2e%2f.csv"]
+    tags = ["../..", "=1+1", "'\"🙂", "%00"]
+
+    uploaded = client.post("/data_batch", files=[("files", (name, content)) for name in names], data={"tags": tags})
+
+    assert 200 == uploaded.status_code, uploaded.text
+    assert ["x.csv", "=1+1 'a' %22b%22 *?[c] 🙂.csv", "%2e%2e%2f.csv"] == [one["file_name"] for one in uploaded.json()]
+    assert uploaded.json() == client.get("/data_batch", params={"tags": tags}).json()
+    erased = client.delete("/entities", params={"id": ["../..", "\0", "x" * 10_000, "x1", "'", "🙂\n", "%"]})
+    assert 3 == erased.raise_for_status().json()["entities"]
+    body = {"model_id": "..", "data_tags": ["../..", "\0"], "metadata_rules": {"\0": "number"}}
+    condition = {"field": "metadata.\0", "op": "eq", "value": "\0'", "for_type": "../.."}
+    client.post("/train", json={**body, "data_filters": {"entities": [condition]}}).raise_for_status()
+    assert "no selected entity has the key \0" in wait_for_training(client, "..")["message"]
+    client.delete("/models/%2e%2e").raise_for_status()
+    assert 3 == len(client.delete("/data_batch", params={"tags": tags}).json())
+    assert {service.home, service.log} == set(service.home.parent.iterdir())
+    assert "Traceback" not in (service.home / "logs" / "api.log").read_text()
+
+
 @pytest.mark.parametrize(
     ("content", "status", "code"),
     [

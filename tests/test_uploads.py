@@ -80,12 +80,54 @@ def test_what_is_no_upload_is_refused_with_a_sentence(api: Api, body: bytes, con
     assert [] == left(api)
 
 
-def test_a_file_name_cannot_leave_its_folder(api: Api) -> None:
-    """Of a path only the last part is used; the file is refused for its header under that name."""
-    body = part("files", b"x,y\n1,2\n", "../../../etc/pass\\wd.csv") + b"--b--\r\n"
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (b"../../../etc/pass\\wd.csv", "wd.csv"),
+        (b"..", "upload.csv"),
+        (b"../", "upload.csv"),
+        (b"...csv", "csv"),
+        (b"..%2f..%2fx.csv", "%2f..%2fx.csv"),
+        (b"%00.csv", "%00.csv"),
+        (b"C:\\x.csv", "x.csv"),
+        (b"\xff\xfe.csv", "\ufffd\ufffd.csv"),
+        (b"\xed\xa0\x80.csv", "\ufffd\ufffd\ufffd.csv"),
+        ("🙂 'a' = *?[b].csv".encode(), "🙂 'a' = *?[b].csv"),
+        (b"a\tb.csv", "a_b.csv"),
+        ("\u202ecsv.exe\u2028".encode(), "_csv.exe_"),
+        (b"x" * 3000 + b".csv", "x" * 196 + ".csv"),
+    ],
+    ids=lambda name: ascii(name)[:30],
+)
+def test_a_file_name_cannot_leave_its_folder(api: Api, given: bytes, kept: str) -> None:
+    """Of a path only the last part is used, and of that what shows; under that name the file is refused."""
+    body = part("files", b"x,y\n1,2\n", "NAME").replace(b"NAME", given) + b"--b--\r\n"
 
     refused = send(api, body)
 
     assert (422, "missing_column") == (refused.status_code, refused.json()["code"])
-    assert refused.json()["detail"].startswith("wd.csv:")
+    assert f"{kept}: " == refused.json()["detail"][: len(kept) + 2]
+    assert [] == left(api)
+    assert {api.home, api.log} == set(api.home.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'Content-Disposition: form-data; name="files"; filename="a\0.csv"',
+        b'Content-Disposition: form-data; name="files"; filename="a\rX: y"',
+        b"Content-Disposition: form-data; name=\"files\"; filename*=UTF-8''..%2f..%2fx",
+        b'Content-Disposition: form-data; name="fi\xff"',
+        b"Content-Disposition: " + b"x" * 100_000,
+        b"X: y\r\n" * 10_000,
+        b"",
+    ],
+    ids=lambda header: ascii(header)[:70],
+)
+def test_a_strange_head_of_a_part_is_refused(api: Api, header: bytes) -> None:
+    """As a form that is none, or one without files; nothing of it stays."""
+    refused = send(api, b"--b\r\n" + header + b"\r\n\r\nx,y\n1,2\n\r\n--b--\r\n")
+
+    assert 422 == refused.status_code, refused.text
+    assert refused.json()["code"] in ("invalid_request", "missing_column")
     assert [] == left(api)

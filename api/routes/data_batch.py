@@ -161,7 +161,9 @@ def get_errors(
     """All rows of a batch that were set aside, as CSV: line, column, code, message, value."""
     state = request.app.state
     rows = rejected_rows(state.settings.home, state.catalog, batch_id)
-    return StreamingResponse(rejects_csv(rows), media_type="text/csv; charset=utf-8")
+    # The id is one of ours, for it was found.
+    headers = {"Content-Disposition": f'attachment; filename="rejected-{batch_id}.csv"'}
+    return StreamingResponse(rejects_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @router.delete("", responses=problems(404))
