@@ -8,7 +8,7 @@ FUZZ := $(BIN)/st --config-file tests/schemathesis.toml run $(URL)/openapi.json 
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test check fuzz-api bench-quality bench-speed bench-import clean
+.PHONY: help install demo test check fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
@@ -17,6 +17,8 @@ help:
 	@echo "make fuzz-api KEY=key [URL=http://127.0.0.1:8000]   generated requests to a running service, with the key and without"
 	@echo "make bench-quality DATA=folder   how well data sets are ranked, next to baselines"
 	@echo "make bench-speed [DATA=folder]   how long fits take as data grow; DATA: and precomputation, on gowalla"
+	@echo "make bench-api   how many look-ups a second, next to a bare route; needs wrk (apt install wrk)"
+	@echo "make bench-fresh DATA=folder   how well folded-in answers agree with a retrained model"
 	@echo "make bench-import   how fast files are imported, next to DuckDB alone"
 
 install: $(INSTALLED)
@@ -55,6 +57,12 @@ bench-speed: $(INSTALLED)
 bench-import: $(INSTALLED)
 	$(BIN)/python -m benchmarks.import_speed $(ARGS)
 	$(BIN)/python -m benchmarks.upload_memory
+
+bench-api: $(INSTALLED)
+	$(BIN)/python -m benchmarks.api_speed $(ARGS)
+
+bench-fresh: $(INSTALLED)
+	$(BIN)/python -m benchmarks.freshness $(DATA)
 
 clean:
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache
