@@ -265,7 +265,7 @@ def working(folder: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
     subprocess.run([*lucid, "import", *files], check=True, **quiet)  # type: ignore[call-overload]
     again = f"while {sys.executable} -m lucid import --tags other {files[1]}; do :; done"
     processes = {
-        "training": subprocess.Popen([*lucid, "train", "other"], **quiet),  # type: ignore[call-overload]
+        "training": subprocess.Popen([*lucid, "train", "--model-id", "other"], **quiet),  # type: ignore[call-overload]
         "imports": subprocess.Popen(["sh", "-c", again], start_new_session=True, **quiet),  # type: ignore[call-overload]
     }
     time.sleep(5)  # until both are at work

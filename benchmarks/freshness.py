@@ -10,7 +10,7 @@ answers before the upload, after it (folded in), and, for users who gained nothi
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +68,7 @@ def firsts(workspace: Workspace) -> dict[str, set[str]]:
     return {str(user): set(rows) for user, rows in table.groupby("source_id")["target_id"]}
 
 
-def overlap(first: dict[str, set[str]], second: dict[str, set[str]], users: Sequence[str]) -> float:
+def overlap(first: dict[str, set[str]], second: dict[str, set[str]], users: Iterable[str]) -> float:
     return float(np.mean([len(first[user] & second[user]) / CUTOFF for user in users]))
 
 

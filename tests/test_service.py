@@ -127,6 +127,23 @@ def test_recommendations_are_counted(trained: dict[str, Any], service: Service, 
     assert before + 6 == given()
 
 
+def test_an_upload_counts_with_the_next_question(trained: dict[str, Any], client: httpx.Client, tmp_path: Path) -> None:
+    """Without a training; once its batch is deleted it counts no more."""
+    question = {"model_id": "board", "source_id": "u06", "target_type": "item"}
+    before = client.get("/recommended_items", params=question).json()
+    target = before["recommendations"][0]["target_id"]
+    file = tmp_path / "late.csv"
+    file.write_text(f"type,source_id,target_id,timestamp,metadata\nlikes,u06,{target},2100-01-02,\n")
+
+    (batch,) = upload(client, file, tags="board").json()
+    after = client.get("/recommended_items", params=question).json()
+    client.delete("/data_batch", params={"batch_id": batch["batch_id"]})
+
+    assert ("cache", "folded-in") == (before["served_by"], after["served_by"])
+    assert target not in [row["target_id"] for row in after["recommendations"]]
+    assert before == client.get("/recommended_items", params=question).json()
+
+
 def test_the_callback_comes_signed(trained: dict[str, Any], receiver: Receiver) -> None:
     """The receiver, which verifies signatures, has got the final status."""
     event = receiver.events.get(timeout=30)

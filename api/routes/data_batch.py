@@ -174,7 +174,9 @@ def remove_batches(
 ) -> list[Batch]:
     """Delete batches; an earlier version of an entity that they held counts again from the next training on."""
     state = request.app.state
-    return delete_batches(state.settings.home, state.catalog, split(batch_id), split(tags))
+    deleted = delete_batches(state.settings.home, state.catalog, split(batch_id), split(tags))
+    state.shelf.keep_up()
+    return deleted
 
 
 def _store(settings: Settings, received: Sequence[Path], batches: Sequence[Batch]) -> list[Path]:
