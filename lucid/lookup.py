@@ -242,7 +242,8 @@ class Version:
         # Used places come first, and their scores fall.
         kept = np.count_nonzero((targets != UNUSED) & (scores >= query.threshold * MILLION))
         count = min(int(kept), query.max_recommendations)
-        columns = self._columns(source_id, targets[:count], scores[:count] / MILLION, _RANKS[:count], b'"cache"')
+        numbers = _numbers(scores[:count] / MILLION), _RANKS[:count]
+        columns = self._columns(source_id, targets[:count], *numbers, orjson.dumps(kinds[0]), b'"cache"')
         return Answer(self._model_id, self.number, [], iter([Block(columns, count, {"cache": 1})]))
 
     # Sources
@@ -302,7 +303,8 @@ class Version:
         if any(how != "cache" for how in sources.served_by):
             served_by = [b'"%b"' % sources.served_by[line].encode() for line in lines.tolist()]
         source_ids = [sources.ids[line] for line in lines.tolist()]
-        columns = self._columns(source_ids, targets, scores, _numbers(ranks), served_by)
+        numbers = _numbers(scores), _numbers(ranks)
+        columns = self._columns(source_ids, targets, *numbers, self._type_texts(targets), served_by)
         if query.explain:
             columns[EXPLANATION] = self._explained(sources, lines, targets, uploads)
         return Block(columns, len(lines), Counter(sources.served_by))
@@ -354,10 +356,10 @@ class Version:
                 for line, row in enumerate(sources.rows.tolist())
             ]
             allowed = self._allowed(kind, _as_text(query.target_filter or []))
-            mix = [(scorer, one, weight) for one, weight in zip(profiles, weights.values(), strict=True)]
+            weighted = [(scorer, one, weight) for one, weight in zip(profiles, weights.values(), strict=True)]
             parts.append(
                 best_of_mix(
-                    mix, query.max_recommendations, exclude_interacted=query.exclude_interacted, allowed=allowed
+                    weighted, query.max_recommendations, exclude_interacted=query.exclude_interacted, allowed=allowed
                 )
             )
         best = Best.join(parts)
@@ -366,13 +368,9 @@ class Version:
         order = order[best.scores[order] >= query.threshold]
         targets = best.target_rows[order]
         served_by = _together(sources.served_by)
-        columns = self._columns(
-            orjson.dumps(" + ".join(weights)),
-            targets,
-            best.scores[order],
-            _RANKS[: len(order)],
-            b'"%b"' % served_by.encode(),
-        )
+        numbers = _numbers(best.scores[order]), _RANKS[: len(order)]
+        mix, types = orjson.dumps(" + ".join(weights)), self._type_texts(targets)
+        columns = self._columns(mix, targets, *numbers, types, b'"%b"' % served_by.encode())
         if query.explain:
             columns[EXPLANATION] = explain_mix(
                 self._model, self._texts, sources.ids, source_type, profiles, list(weights.values()), targets
@@ -380,18 +378,11 @@ class Version:
         return Block(columns, len(order), {served_by: 1})
 
     def _columns(
-        self, source_ids: Column, targets: Rows, scores: NDArray[np.float64], ranks: Column, served_by: Column
+        self, source_ids: Column, targets: Rows, scores: Column, ranks: Column, kinds: Column, served_by: Column
     ) -> dict[str, Column]:
         target_ids, names = self._texts.of(targets)
-        return {
-            "source_id": source_ids,
-            "target_id": target_ids,
-            "score": _numbers(scores),
-            "rank": ranks,
-            "target_type": self._type_texts(targets),
-            "name": names,
-            "served_by": served_by,
-        }
+        values = (source_ids, target_ids, scores, ranks, kinds, names, served_by)
+        return dict(zip(Recommendation._fields, values, strict=True))
 
     def _type_texts(self, rows: Rows) -> Column:
         numbers = self._config.vocabulary.type_numbers(rows)
