@@ -215,8 +215,11 @@ class Catalog:
 
     def delete_batches(self, batch_ids: Sequence[str]) -> None:
         with self._transaction() as connection:
-            connection.execute("DELETE FROM batches WHERE list_contains(?, batch_id)", [list(batch_ids)])
-        self._batches_changed.touch()
+            deleted = connection.execute(
+                "DELETE FROM batches WHERE list_contains(?, batch_id) RETURNING status", [list(batch_ids)]
+            ).fetchall()
+        if ("completed",) in deleted:
+            self._batches_changed.touch()
 
     def select_batches(self, data_tags: Sequence[str] | None) -> list[SelectedBatch]:
         """Completed batches, not archived, that carry any of the tags (None: all), in upload order."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
 from lucid.catalog import SelectedBatch
 from lucid.errors import TrainingFailed
@@ -105,7 +105,7 @@ class Since:
     hold; these are `new` (id to type).
     """
 
-    edges: pd.DataFrame
+    edges: dict[str, NDArray[Any]]
     new: dict[str, str]
 
 
@@ -168,11 +168,12 @@ def select_since(
                 FROM interactions
                 UNION ALL SELECT target_id, source_id, $interaction || type, timestamp FROM interactions
                 UNION ALL SELECT source_id, target_id, relation, NULL FROM links)
-            SELECT ends.id, relation, row AS other, epoch(max(timestamp))::DOUBLE AS timestamp, count(*) AS repeats
+            SELECT ends.id, relation, row AS other, coalesce(epoch(max(timestamp)), 'nan'::DOUBLE) AS timestamp,
+                count(*) AS repeats
             FROM ends JOIN held ON held.id = other WHERE ends.id <> other GROUP BY ALL ORDER BY ALL""",
             {"interaction": INTERACTION},
-        ).fetch_df()
-    return Since(edges, new)
+        ).fetchnumpy()
+    return Since({name: np.asarray(column) for name, column in edges.items()}, new)
 
 
 def read_selection(folder: Path) -> Selection:

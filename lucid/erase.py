@@ -15,7 +15,6 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import pandas as pd
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from lucid import artifact, training
@@ -91,7 +90,10 @@ def _erase_rows(path: Path, ids: Sequence[str]) -> tuple[Erased, int]:
         counts = Erased(metadata_values=sum(count for _, _, count in changes))
         counts += Erased(entities=gone) if "id" in columns else Erased(interactions=gone)
         if counts != Erased():
-            connection.register("changes", pd.DataFrame(changes, columns=["row", "metadata", "count"]))
+            connection.execute(
+                "CREATE TABLE changes AS SELECT unnest($rows) AS row, unnest($metadata) AS metadata",
+                {"rows": [row for row, _, _ in changes], "metadata": [metadata for _, metadata, _ in changes]},
+            )
             _rewrite(
                 connection,
                 path,
@@ -163,7 +165,7 @@ def _erase_rejects(path: Path, names_one: Callable[[str], bool]) -> Erased:
         values = [value for (value,) in found.fetchall() if names_one(value)]
         if not values:
             return Erased()
-        connection.register("erased", pd.DataFrame({"value": values}))
+        connection.execute("CREATE TABLE erased AS SELECT unnest(?) AS value", [values])
         (count,) = connection.execute(
             "SELECT count(*) FROM read_parquet(?) SEMI JOIN erased USING (value)", [str(path)]
         ).fetchone() or (0,)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from lucid import artifact
@@ -95,15 +94,17 @@ def _select(
     )
 
 
-def _neighbours(edges: pd.DataFrame, config: Config, origin: Origin, relations: list[str]) -> dict[str, Neighbours]:
+def _neighbours(
+    edges: Mapping[str, NDArray[Any]], config: Config, origin: Origin, relations: list[str]
+) -> dict[str, Neighbours]:
     """Edges by id; names of relations that the version does not know are added to `relations`."""
-    if edges.empty:
+    if not len(edges["id"]):
         return {}
-    relations += sorted(set(edges["relation"]) - set(relations))
-    numbers = edges["relation"].map({name: number for number, name in enumerate(relations)}).to_numpy().astype(np.int16)
+    names, which = np.unique(edges["relation"].astype(str), return_inverse=True)
+    relations += sorted(set(names.tolist()) - set(relations))
+    numbers = np.array([relations.index(name) for name in names.tolist()], np.int16)[which]
     strengths = np.stack([_strengths(edges, weights, origin) for weights in config.chosen["weights"]])
-    others = edges["other"].to_numpy(np.int64)
-    ids = edges["id"].to_numpy(object)
+    others, ids = edges["other"].astype(np.int64), edges["id"]
     starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
     return {
         ids[begin]: Neighbours(others[begin:end], numbers[begin:end], strengths[:, begin:end])
@@ -111,12 +112,12 @@ def _neighbours(edges: pd.DataFrame, config: Config, origin: Origin, relations: 
     }
 
 
-def _strengths(edges: pd.DataFrame, weights: Mapping[str, Any], origin: Origin) -> Floats:
+def _strengths(edges: Mapping[str, NDArray[Any]], weights: Mapping[str, Any], origin: Origin) -> Floats:
     """What each edge counts in a view; see `lucid.spectrum.Weights`."""
-    strengths = edges["relation"].map(lambda name: weights["relations"].get(name, 1.0)).to_numpy(np.float64)
-    strengths = strengths * edges["repeats"].to_numpy(np.float64) ** weights["repeats"]
+    strengths = np.array([weights["relations"].get(name, 1.0) for name in edges["relation"].tolist()])
+    strengths = strengths * edges["repeats"].astype(np.float64) ** weights["repeats"]
     if weights["half_life"] is not None and origin.newest is not None:
-        ages = np.maximum(origin.newest - edges["timestamp"].to_numpy(np.float64, na_value=np.nan), 0)
+        ages = np.maximum(origin.newest - edges["timestamp"], 0)
         strengths = strengths * np.nan_to_num(0.5 ** (ages / weights["half_life"]), nan=1.0)
     return np.asarray(strengths, np.float32)
 

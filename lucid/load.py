@@ -18,7 +18,6 @@ from typing import Any, TextIO
 
 import duckdb
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from lucid.errors import UnusableFile
@@ -335,7 +334,7 @@ def _collect_rejects(connection: duckdb.DuckDBPyConnection, plain: Path, rows: i
     parsed, unparsed = (np.asarray(next(iter(found.values())), dtype=np.int64) for found in (bad, unread))
     lines = _find_lines(plain, parsed, unparsed, rows) if len(parsed) + len(unparsed) else (parsed, unparsed)
     for name, places, found in (("parsed", parsed, lines[0]), ("unparsed", unparsed, lines[1])):
-        connection.register(f"located_{name}", pd.DataFrame({"place": places, "line": found}))
+        connection.register(f"located_{name}", {"place": places, "line": found})
     connection.execute(_REJECTS_SQL)
     return len(parsed)
 

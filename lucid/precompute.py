@@ -10,7 +10,6 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-import pandas as pd
 
 from lucid.artifact import ENTITIES, RECOMMENDATIONS, TEXTS, read_model
 from lucid.cache import record_file, records, write_pairs
@@ -49,8 +48,8 @@ def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress
                     best = scorer.best(sources[kept], count)
                     best = replace(best, lines=kept[best.lines])
                     file.write(records(best.lines, best.target_rows, best.scores, len(sources), count).tobytes())
-                    rows = pd.DataFrame(
-                        {"source": sources[best.lines], "target": best.target_rows, "score": best.scores}
+                    connection.register(
+                        "rows", {"source": sources[best.lines], "target": best.target_rows, "score": best.scores}
                     )
                     connection.execute(
                         "INSERT INTO recommendations SELECT $pair, source, "
@@ -58,7 +57,7 @@ def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress
                         "FROM rows ORDER BY source, score DESC, target",
                         {"pair": number},
                     )
-                    written += len(rows)
+                    written += len(best.lines)
                     done += len(sources)
     take_place(new, folder / RECOMMENDATIONS)
     write_pairs(folder, list(zip(pairs, places, strict=True)))

@@ -36,13 +36,13 @@ def test_imports_point_one_way(package: str, forbidden: set[str]) -> None:
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("api.app", ("torch", "prefect", "torch_geometric")),
+        ("api.app", ("torch", "prefect", "torch_geometric", "pandas")),
         ("flows.import_data", ("torch", "torch_geometric")),
         ("lucid.client", ("torch", "prefect", "fastapi", "pandas", "duckdb")),
     ],
 )
 def test_what_a_process_does_not_need_is_not_loaded(module: str, forbidden: tuple[str, ...]) -> None:
-    """The API starts without torch and Prefect, an import without torch."""
+    """The API starts without torch, Prefect and pandas, an import without torch."""
     program = f"import sys, {module}; print([name for name in {forbidden!r} if name in sys.modules])"
 
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
