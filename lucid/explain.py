@@ -4,7 +4,7 @@ A score is a sum over the edges of the source, as a vector is one over those of 
 are those of the edges that speak for the target; the ones that speak against it are left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import orjson
@@ -19,12 +19,15 @@ from lucid.vocabulary import INTERACTION
 
 MOST, LEAST = 5, 0.01
 """How many edges are named at most, and the share below which none is."""
+CONSIDERED = 1000
+"""Edges of a source that are looked at; one with more is a blockbuster, of whose edges each carries next to nothing."""
 
 
 def explain(
     model: Model, texts: Texts, source_type: str, edges: Neighbours, relations: Sequence[str], targets: Rows
 ) -> list[bytes]:
     """For each target (row) the edges of a source that carried it, as a JSON list; empty where popularity did."""
+    edges = _strongest(model, edges)
     interactions = np.array([name.startswith(INTERACTION) for name in relations], bool)[edges.relations]
     carried = np.zeros((len(edges.rows), len(targets)))
     kinds = model.config.vocabulary.type_numbers(targets)
@@ -32,12 +35,12 @@ def explain(
         scorer = model.scorer(source_type, model.config.vocabulary.types[kind])
         carried[:, kinds == kind] = scorer.carried(edges, interactions, targets[kinds == kind])
     ids, names = texts.of(edges.rows)
-    named = [
-        (*_kind_and_relation(relations[number]), orjson.loads(entity_id), model.config.vocabulary.type_of(row), name)
-        for number, entity_id, row, name in zip(
-            edges.relations.tolist(), ids, edges.rows.tolist(), map(orjson.loads, names), strict=True
-        )
-    ]
+
+    def named(edge: int) -> tuple[str, str, str, str, str]:
+        kind, _, relation = relations[edges.relations[edge]].partition(":")
+        of_type = model.config.vocabulary.type_of(int(edges.rows[edge]))
+        return kind, relation, orjson.loads(ids[edge]), of_type, orjson.loads(names[edge])
+
     return [_listed(named, shares) for shares in _shares(carried).T]
 
 
@@ -54,19 +57,27 @@ def explain_mix(
     kind = model.config.vocabulary.types[source_type]
     rows = [profile.row for profile in profiles]
     names = [orjson.loads(texts.of(np.array([row]))[1][0]) if row is not None else "" for row in rows]
-    named = [("source", "", orjson.loads(one), kind, name) for one, name in zip(ids, names, strict=True)]
     carried = np.zeros((len(profiles), len(targets)))
     kinds = model.config.vocabulary.type_numbers(targets)
     for number in np.unique(kinds).tolist():
         scorer, chosen = model.scorer(kind, model.config.vocabulary.types[number]), kinds == number
         for line, (profile, weight) in enumerate(zip(profiles, weights, strict=True)):
             carried[line, chosen] = weight * scorer.mixed(profile)[targets[chosen] - scorer.targets.start]
+
+    def named(line: int) -> tuple[str, str, str, str, str]:
+        return "source", "", orjson.loads(ids[line]), kind, names[line]
+
     return [_listed(named, shares) for shares in _shares(carried).T]
 
 
-def _kind_and_relation(name: str) -> tuple[str, str]:
-    kind, _, relation = name.partition(":")
-    return kind, relation
+def _strongest(model: Model, edges: Neighbours) -> Neighbours:
+    """Of very many edges, those that say most."""
+    if len(edges.rows) <= CONSIDERED:
+        return edges
+    view = model.views[0]
+    weight = edges.strengths.max(axis=0) / np.sqrt(view.degrees[edges.rows] + view.damping)
+    chosen = np.argsort(-weight, kind="stable")[:CONSIDERED]
+    return Neighbours(edges.rows[chosen], edges.relations[chosen], edges.strengths[:, chosen])
 
 
 def _shares(carried: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -75,12 +86,12 @@ def _shares(carried: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(positive / np.maximum(positive.sum(axis=0), 1e-300))
 
 
-def _listed(named: Sequence[tuple[str, str, str, str, str]], shares: NDArray[np.float64]) -> bytes:
+def _listed(named: Callable[[int], tuple[str, str, str, str, str]], shares: NDArray[np.float64]) -> bytes:
     largest = np.argsort(-shares, kind="stable")[:MOST]
     fields = ("kind", "relation", "id", "type", "name")
     return orjson.dumps(
         [
-            {**dict(zip(fields, named[edge], strict=True)), "share": round(float(shares[edge]), 4)}
+            {**dict(zip(fields, named(edge), strict=True)), "share": round(float(shares[edge]), 4)}
             for edge in largest.tolist()
             if shares[edge] >= LEAST
         ]
