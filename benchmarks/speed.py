@@ -120,7 +120,7 @@ def report_precomputation(out: Console, data: Path) -> None:
         config = read_config(version)
         view = read_views(version, config)[config.pairs["user", "place"].view]
         blocks = [config.vocabulary.block(kind) for kind in ("user", "place")]
-        users, places = (torch.from_numpy(view.vectors[block.start : block.stop]) for block in blocks)
+        users, places = (torch.from_numpy(view.vectors[block.start : block.stop].copy()) for block in blocks)
         ratios = []
         for _ in range(2):
             began = time.perf_counter()
