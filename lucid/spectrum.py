@@ -10,7 +10,7 @@ sides.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,8 +28,9 @@ ROUNDS = 4
 WARM_ROUNDS = 2
 """Rounds from vectors of nearly the same graph."""
 OVERSAMPLING = 16
-PANEL = 64
-"""Columns multiplied at a time: so many stay in the processor's cache, which halves the time."""
+PANEL, PANEL_ROWS = 64, 65_536
+"""Columns multiplied at a time, as so many stay in the processor's cache, which halves the time; and rows of a tall
+matrix that are worked on at a time, as a second one of its size would not fit in memory."""
 MAX_RANK = 1024
 """Singular triplets at most; twice as many eigenpairs where the types have no two sides, which tell as much."""
 MAX_VALUES = 250_000_000
@@ -97,82 +98,107 @@ def decompose(graph: TypedGraph, weights: Weights, rank: int, solver: Solver, st
     Randomised subspace iteration (Halko, Martinsson, Tropp 2011, algorithm 4.4), exact where rank is nearly the graph's
     size; `start` are vectors of nearly the same graph, which save rounds.
     """
-    rows, values, degrees = _normalised(graph, weights)
     sides = _sides(graph, weights)
-    everyone = torch.zeros(graph.vocabulary.size, rank)
     generator = torch.Generator().manual_seed(solver.seed)
+    degrees, matrices, members = _matrices(graph, weights, sides, solver.device)
+    basis = _start(start, members[0], rank, generator).to(solver.device)
+    find = _eigenpairs if sides is None else _singular_triplets
+    found, turns = find(matrices, rank, basis, warm=start is not None)
+    everyone = torch.zeros(graph.vocabulary.size, len(found))
+    for rows, (vectors, turn) in zip(members, turns, strict=True):
+        for part in _panels(len(rows)):
+            everyone[rows[part]] = (vectors[part] @ turn).cpu()
+    return Vectors(found.cpu().numpy(), everyone.numpy(), degrees.numpy(), weights.damping, graph.linked())
+
+
+Turn = tuple[Tensor, Tensor]
+"""A basis (rows, columns) and what turns it into vectors (columns, q): multiplied only where they are needed."""
+
+
+def _matrices(
+    graph: TypedGraph, weights: Weights, sides: Tensor | None, device: str
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Weighted degrees (n), what the iteration multiplies with in turn, and the rows that its matrices are about.
+
+    Without sides that is the matrix twice; with them, the transposed block from the smaller side to the other and the
+    block back.
+    """
+    rows, values, degrees = _normalised(graph, weights)
     if sides is None:
         place, connected = _numbering(degrees > 0)
-        matrix = _sparse(place[rows], values, (len(connected), len(connected))).to(solver.device)
-        basis = _start(start, connected, rank, generator).to(solver.device)
-        found, vectors = _eigenpairs(matrix, rank, basis, warm=start is not None)
-        everyone[connected, : len(found)] = vectors.cpu()
-    else:
-        left, right = (_numbering((degrees > 0) & (sides == side)) for side in (0, 1))
-        if len(left[1]) > len(right[1]):
-            left, right = right, left
-        across = torch.isin(rows[0], left[1])
-        index = torch.stack([left[0][rows[0, across]], right[0][rows[1, across]]])
-        shape = len(left[1]), len(right[1])
-        block, transposed = (
-            _sparse(ends, values[across], sizes).to(solver.device)
-            for ends, sizes in ((index, shape), (index.flip(0), shape[::-1]))
-        )
-        basis = _start(start, left[1], rank, generator).to(solver.device)
-        found, first, second = _singular_triplets(block, transposed, rank, basis, warm=start is not None)
-        everyone[left[1], : len(found)], everyone[right[1], : len(found)] = first.cpu(), second.cpu()
-    vectors = everyone[:, : len(found)].contiguous()
-    return Vectors(found.cpu().numpy(), vectors.numpy(), degrees.numpy(), weights.damping, graph.linked())
+        matrix = _sparse(place[rows], values, (len(connected), len(connected))).to(device)
+        return degrees, [matrix, matrix], [connected]
+    left, right = (_numbering((degrees > 0) & (sides == side)) for side in (0, 1))
+    if len(left[1]) > len(right[1]):
+        left, right = right, left
+    across = torch.isin(rows[0], left[1])
+    index = torch.stack([left[0][rows[0, across]], right[0][rows[1, across]]])
+    shape = len(left[1]), len(right[1])
+    block, transposed = (
+        _sparse(ends, values[across], sizes).to(device)
+        for ends, sizes in ((index, shape), (index.flip(0), shape[::-1]))
+    )
+    return degrees, [transposed, block], [left[1], right[1]]
 
 
-def _eigenpairs(matrix: Tensor, rank: int, basis: Tensor, *, warm: bool) -> tuple[Tensor, Tensor]:
+def _eigenpairs(matrices: list[Tensor], rank: int, basis: Tensor, *, warm: bool) -> tuple[Tensor, list[Turn]]:
+    matrix, _ = matrices
     if rank + OVERSAMPLING >= matrix.shape[0]:
-        values, vectors = torch.linalg.eigh(matrix.to_dense())
+        basis = torch.eye(matrix.shape[0], device=basis.device)
+        values, small = torch.linalg.eigh(matrix.to_dense())
     else:
-        basis = _iterate(lambda vectors: _product(matrix, _product(matrix, vectors)), basis, warm=warm)
-        values, small = torch.linalg.eigh(basis.T @ _product(matrix, basis))
-        vectors = basis @ small
+        image = _iterate(matrices, basis, warm=warm)
+        values, small = torch.linalg.eigh(basis.T @ _product(matrix, basis, image))
     order = torch.argsort(values.abs(), descending=True)[:rank]
-    return values[order], vectors[:, order]
+    return values[order], [(basis, small[:, order])]
 
 
-def _singular_triplets(
-    block: Tensor, transposed: Tensor, rank: int, basis: Tensor, *, warm: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def _singular_triplets(matrices: list[Tensor], rank: int, basis: Tensor, *, warm: bool) -> tuple[Tensor, list[Turn]]:
+    transposed, block = matrices
     if rank + OVERSAMPLING >= block.shape[0]:
         basis = torch.eye(block.shape[0], device=basis.device)
+        image = torch.empty(transposed.shape[0], block.shape[0], device=basis.device)
     else:
-        basis = _iterate(lambda vectors: _product(block, _product(transposed, vectors)), basis, warm=warm)
-    image = _product(transposed, basis)
+        image = _iterate(matrices, basis, warm=warm)
+    _product(transposed, basis, image)
     squares, small = torch.linalg.eigh(image.T @ image)
     order = torch.argsort(squares, descending=True)[:rank]
     order = order[squares[order] > 1e-10]  # the others are zero but for rounding
     values = squares[order].sqrt()
-    return values, basis @ small[:, order], image @ small[:, order] / values
+    return values, [(basis, small[:, order]), (image, small[:, order] / values)]
 
 
-def _iterate(apply: Callable[[Tensor], Tensor], basis: Tensor, *, warm: bool) -> Tensor:
+def _iterate(matrices: list[Tensor], basis: Tensor, *, warm: bool) -> Tensor:
+    """Rounds of the iteration, in place; returns the memory that it needed beside the basis."""
+    first, second = matrices
+    image = torch.empty(first.shape[0], basis.shape[1], device=basis.device)
     for _ in range(WARM_ROUNDS if warm else ROUNDS):
-        basis = _orthonormal(apply(basis))
-    return _orthonormal(basis)  # once more: Cholesky leaves the square of what the basis was short of
+        _product(second, _product(first, basis, image), basis)
+        _make_orthonormal(basis)
+    _make_orthonormal(basis)  # once more: Cholesky leaves the square of what the basis was short of
+    return image
 
 
-def _product(matrix: Tensor, columns: Tensor) -> Tensor:
-    product = torch.empty(matrix.shape[0], columns.shape[1], device=columns.device)
+def _product(matrix: Tensor, columns: Tensor, product: Tensor) -> Tensor:
+    """Write a product into `product`, which is returned."""
     for start in range(0, columns.shape[1], PANEL):
         product[:, start : start + PANEL] = matrix @ columns[:, start : start + PANEL].contiguous()
     return product
 
 
-def _orthonormal(basis: Tensor) -> Tensor:
+def _make_orthonormal(basis: Tensor) -> None:
     """Orthonormal columns with the same span: by Cholesky, which costs a quarter of a QR, or by QR where that fails."""
     factor, failed = torch.linalg.cholesky_ex(basis.T @ basis)
-    orthonormal: Tensor
     if failed:
-        orthonormal = torch.linalg.qr(basis).Q
-    else:
-        orthonormal = torch.linalg.solve_triangular(factor.T, basis, upper=True, left=False)
-    return orthonormal
+        basis[:] = torch.linalg.qr(basis).Q
+        return
+    for part in _panels(len(basis)):
+        basis[part] = torch.linalg.solve_triangular(factor.T, basis[part], upper=True, left=False)
+
+
+def _panels(rows: int) -> Iterator[slice]:
+    """Parts of a tall matrix."""
+    return (slice(start, start + PANEL_ROWS) for start in range(0, rows, PANEL_ROWS))
 
 
 def _start(start: Vectors | None, rows: Tensor, rank: int, generator: torch.Generator) -> Tensor:
@@ -180,11 +206,17 @@ def _start(start: Vectors | None, rows: Tensor, rank: int, generator: torch.Gene
     columns = min(rank + OVERSAMPLING, len(rows))
     if start is None:
         return torch.randn(len(rows), columns, generator=generator)
-    known = torch.from_numpy(start.vectors)[rows][:, :columns]
-    scale = known.norm() / max(known.numel(), 1) ** 0.5
+    vectors = torch.from_numpy(start.vectors)
+    known = min(vectors.shape[1], columns)
+    squares = sum(float((vectors[rows[part], :known] ** 2).sum()) for part in _panels(len(rows)))
+    scale = (squares / max(len(rows) * known, 1)) ** 0.5
+    basis = torch.empty(len(rows), columns)
     # Entities that had no vector get a small random one, or the iteration would never find them.
-    known = known + 0.01 * scale * torch.randn(known.shape, generator=generator)
-    return torch.cat([known, scale * torch.randn(len(rows), columns - known.shape[1], generator=generator)], dim=1)
+    basis[:, :known] = torch.randn(len(rows), known, generator=generator).mul_(0.01 * scale)
+    for part in _panels(len(rows)):
+        basis[part, :known] += vectors[rows[part], :known]
+    basis[:, known:] = torch.randn(len(rows), columns - known, generator=generator).mul_(scale)
+    return basis
 
 
 def weighted_edges(graph: TypedGraph, views: Sequence[Weights]) -> tuple[Edges, list[str]]:
