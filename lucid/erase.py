@@ -91,7 +91,8 @@ def _erase_rows(path: Path, ids: Sequence[str]) -> tuple[Erased, int]:
         counts += Erased(entities=gone) if "id" in columns else Erased(interactions=gone)
         if counts != Erased():
             connection.execute(
-                "CREATE TABLE changes AS SELECT unnest($rows) AS row, unnest($metadata) AS metadata",
+                "CREATE TABLE changes AS "
+                "SELECT unnest($rows::BIGINT[]) AS row, unnest($metadata::VARCHAR[]) AS metadata",
                 {"rows": [row for row, _, _ in changes], "metadata": [metadata for _, metadata, _ in changes]},
             )
             _rewrite(
@@ -165,7 +166,7 @@ def _erase_rejects(path: Path, names_one: Callable[[str], bool]) -> Erased:
         values = [value for (value,) in found.fetchall() if names_one(value)]
         if not values:
             return Erased()
-        connection.execute("CREATE TABLE erased AS SELECT unnest(?) AS value", [values])
+        connection.execute("CREATE TABLE erased AS SELECT unnest(?::VARCHAR[]) AS value", [values])
         (count,) = connection.execute(
             "SELECT count(*) FROM read_parquet(?) SEMI JOIN erased USING (value)", [str(path)]
         ).fetchone() or (0,)

@@ -4,7 +4,7 @@ Choices and the report's figures come from different sources, so what is reporte
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +34,8 @@ MIN_IMPLIED_TARGETS, MAX_KNOWN_SHARE = 20, 0.5
 CALIBRATED = 100
 """Recommendations per source that calibration looks at."""
 MIN_IN_BIN = 100
+MAX_SCORES = 50_000_000
+"""Scores that are looked at together; a few copies of them are held, 200 to 400 MB each."""
 CUTOFF = 10
 """Metrics look at this many recommendations."""
 
@@ -64,6 +66,11 @@ class HeldOut:
         starts = np.concatenate([[0], np.cumsum([len(targets) for targets in lists])]).astype(np.int64)
         targets = np.concatenate(lists) if lists else np.empty(0, np.int64)
         return replace(self, sources=self.sources[places], starts=starts, targets=targets)
+
+    def parts(self, targets: range) -> list["HeldOut"]:
+        """The same for so many sources at a time that scores of all targets fit in memory."""
+        places, step = np.arange(len(self.sources)), max(1, MAX_SCORES // max(len(targets), 1))
+        return [self.part(places[start : start + step]) for start in range(0, len(places), step)]
 
     def masked(self, scores: AnyFloats, targets: range) -> AnyFloats:
         """The scores without, in place, what the sources have already and the sources themselves."""
@@ -262,13 +269,15 @@ def _found(scores: NDArray[Any] | Tensor, held: HeldOut, targets: range) -> tupl
 def best_raw(scorer: Scorer, held: HeldOut) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Raw scores of each source's best targets, flat, and whether each of them was withheld."""
     block = scorer.targets
-    best = torch.topk(
-        torch.from_numpy(held.masked(scorer.raw(held.sources), block)), min(CALIBRATED, len(block)), dim=1
-    )
-    lines = [np.isin(rows + block.start, held.of(line)) for line, rows in enumerate(best.indices.numpy())]
-    scores, hits = best.values.numpy().astype(np.float64).ravel(), np.concatenate(lines)
-    real = np.isfinite(scores)
-    return scores[real], hits[real]
+    scores, hits = [np.empty(0)], [np.empty(0, bool)]
+    for part in held.parts(block):
+        raw = torch.from_numpy(part.masked(scorer.raw(part.sources), block))
+        best = torch.topk(raw, min(CALIBRATED, len(block)), dim=1)
+        hits += [np.isin(rows + block.start, part.of(line)) for line, rows in enumerate(best.indices.numpy())]
+        scores.append(best.values.numpy().astype(np.float64).ravel())
+    every, hit = np.concatenate(scores), np.concatenate(hits)
+    real = np.isfinite(every)
+    return every[real], hit[real]
 
 
 def report_pairs(held_out: Split, views: Sequence[Vectors], pairs: Sequence[Pair]) -> list[PairQuality]:
@@ -295,17 +304,27 @@ def _report(scorer: Scorer, cold_vectors: Vectors, held: HeldOut, cold: HeldOut 
     pair, block = scorer.pair, scorer.targets
     best, hits = best_raw(scorer, held)
     baseline = CoOccurrence(held.known, scorer.vocabulary, held.pair)
-    popular = np.tile(baseline.popularity(), (len(held.sources), 1))
-    shared = baseline.scores(held.sources - scorer.sources.start)
+    popularity = baseline.popularity()
     return PairQuality(
         *held.pair,
         answered_by(pair),
-        measure(held.masked(scorer.raw(held.sources), block), held, block),
-        measure(held.masked(popular, block), held, block),
-        measure(held.masked(shared, block), held, block),
+        _measured(lambda part: scorer.raw(part.sources), held, block),
+        _measured(lambda part: np.tile(popularity, (len(part.sources), 1)), held, block),
+        _measured(lambda part: baseline.scores(part.sources - scorer.sources.start), held, block),
         measure(*cold_scores(cold_vectors, pair.cold, cold)) if cold else None,
         calibration_error(pair.calibration.score(best) / 100, hits),
     )
+
+
+def _measured(scores: Callable[[HeldOut], NDArray[Any]], held: HeldOut, targets: range) -> Quality:
+    """`measure` of scores that are made, and masked, for a part of the sources at a time."""
+    parts = [measure(part.masked(scores(part), targets), part, targets) for part in held.parts(targets)]
+    sizes = [part.sources for part in parts]
+
+    def mean(name: str) -> float:
+        return float(np.average([getattr(part, name) for part in parts], weights=sizes))
+
+    return Quality(mean("ndcg"), mean("recall"), mean("hit_rate"), sum(sizes))
 
 
 def answered_by(pair: Pair) -> str:

@@ -422,6 +422,11 @@ class _Judge:
     def _ndcg(self, vectors: Vectors, held: HeldOut, responses: list[Response]) -> list[NDArray[np.float64]]:
         """NDCG of every source of one pair's held-out interactions under each of some responses."""
         block = self._vocabulary.block(held.target_type)
+        found = [self._ndcg_of(vectors, part, responses, block) for part in held.parts(block)]
+        return [np.concatenate(figures) for figures in zip(*found, strict=True)]
+
+    @staticmethod
+    def _ndcg_of(vectors: Vectors, held: HeldOut, responses: list[Response], block: range) -> list[NDArray[np.float64]]:
         blank = np.zeros((len(held.sources), len(block)), dtype=np.float32)
         forbidden = torch.from_numpy(held.masked(blank, block))
         raw: dict[Response, torch.Tensor] = {}
