@@ -53,7 +53,7 @@ from lucid.scoring import Best, Profile, best_of_mix
 from lucid.texts import Texts
 
 _log = logging.getLogger("lucid")
-_SOURCES_AT_ONCE = 128
+_SOURCES_AT_ONCE = 32
 _RANKS = [b"%d" % rank for rank in range(1, 10_001)]
 
 
@@ -239,9 +239,10 @@ class Version:
         if not self._is_cached(*pair, query):
             return None
         ((targets, scores),) = self._cached[pair].read(row, 1)
-        # Used places come first, and their scores fall.
-        kept = np.count_nonzero((targets != UNUSED) & (scores >= query.threshold * MILLION))
-        count = min(int(kept), query.max_recommendations)
+        count = len(targets)
+        if query.threshold or targets[-1] == UNUSED:  # used places come first, and their scores fall
+            count = int(np.count_nonzero((targets != UNUSED) & (scores >= query.threshold * MILLION)))
+        count = min(count, query.max_recommendations)
         numbers = _numbers(scores[:count] / MILLION), _RANKS[:count]
         columns = self._columns(source_id, targets[:count], *numbers, orjson.dumps(kinds[0]), b'"cache"')
         return Answer(self._model_id, self.number, [], iter([Block(columns, count, {"cache": 1})]))
