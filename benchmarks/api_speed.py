@@ -171,6 +171,8 @@ def write_model(home: Path, sources: int) -> None:
             file.write(records(lines, targets.ravel(), scores.ravel(), count, COUNT).tobytes())
     asked = PrecomputePair(source_type="user", target_type="video", max_recommendations=COUNT)
     write_pairs(folder, [(asked, COUNT)])
+    Catalog(home).start_training(MODEL, {}, utc_now(), "finished")
+    Catalog(home).end_training(MODEL, VERSION, "completed", "", utc_now())
     complete(home, MODEL, VERSION, None, utc_now())
     go_live(home, MODEL, VERSION)
 
