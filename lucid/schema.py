@@ -402,8 +402,8 @@ class RecommendationQuery(BaseModel):
         None, description="Conditions that targets must fulfil, as in data_filters.", max_length=100
     )
     output_format: OutputFormat = Field("json", description="One JSON object, or CSV with a header.")
-    exclude_interacted: bool = Field(True, description="Leave out what the source already interacted with.")
-    explain: bool = Field(False, description="Say of each recommendation what carried it.")
+    exclude_interacted: StrictBool = Field(True, description="Leave out what the source already interacted with.")
+    explain: StrictBool = Field(False, description="Say of each recommendation what carried it.")
     version: int | None = Field(None, ge=1, le=2**31 - 1, description="Ask this version instead of the live one.")
 
     @field_validator("target_filter")

@@ -91,6 +91,8 @@ class RecommendationParameters(RecommendationQuery):
         None, description="Several entities of one type, asked for as one, as JSON.", examples=[_MIX]
     )
     target_type: Some | None = Field(None, description="What to recommend: one type or several.", examples=[["video"]])
+    exclude_interacted: bool = Field(True, description="Leave out what the source already interacted with.")
+    explain: bool = Field(False, description="Say of each recommendation what carried it.")
     target_filter: InJson[list[Condition]] | None = Field(
         None, description="Conditions that targets must fulfil, as in data_filters, as JSON.", examples=[_FILTER]
     )
