@@ -19,7 +19,7 @@ from lucid import artifact
 from lucid.artifact import Config, Model, Origin
 from lucid.catalog import Catalog, SelectedBatch
 from lucid.dataset import Since, select_since
-from lucid.edges import Floats, Neighbours, nothing
+from lucid.edges import Floats, Neighbours
 from lucid.filters import DataFilters
 from lucid.interacted import Rows
 from lucid.schema import TrainingRequest
@@ -43,9 +43,6 @@ class Uploads:
     new: Mapping[str, str]
     relations: Sequence[str]
 
-    def __bool__(self) -> bool:
-        return bool(self.by_row or self.new)
-
 
 NOTHING = Uploads({}, {}, {}, [])
 
@@ -58,20 +55,23 @@ def uploads_since(
     fresh = [batch for batch in batches if batch.batch_id not in origin.batch_ids]
     if not fresh:
         return NOTHING
-    relations, by_id, new = list(origin.relations), dict[str, Neighbours](), dict[str, str]()
-    by_row: dict[int, Neighbours] = {}
+    relations = list(origin.relations)
+
+    def read(batches: Sequence[SelectedBatch]) -> tuple[dict[str, Neighbours], dict[str, str]]:
+        found = _select(home, folder, batches, origin, request, now)
+        return _neighbours(found.edges, config, origin, relations), found.new
+
+    # A refresh has folded earlier batches into the entities that the version holds, but not into new ones.
     unfolded = [batch for batch in fresh if batch.batch_id not in origin.folded_ids]
-    for part in [unfolded] if unfolded == fresh else [fresh, unfolded]:
-        found = _select(home, folder, part, origin, request, now)
-        neighbours = _neighbours(found.edges, config, origin, relations)
-        rows = {entity_id: texts.row_of(entity_id) for entity_id in neighbours}
-        # A refresh has folded the earlier batches into the entities that the version holds, not into new ones.
-        if part is unfolded or unfolded == fresh:
-            by_row = {row: neighbours[entity_id] for entity_id, row in rows.items() if row is not None}
-        if part is fresh or unfolded == fresh:
-            by_id = {entity_id: neighbours[entity_id] for entity_id, row in rows.items() if row is None}
-            new = {entity_id: kind for entity_id, kind in found.new.items() if kind in config.vocabulary.types}
-    return Uploads(by_row, by_id, new, relations)
+    every, new = read(fresh)
+    later = every if unfolded == fresh else read(unfolded)[0]
+    rows = {entity_id: texts.row_of(entity_id) for entity_id in every}
+    return Uploads(
+        {row: edges for entity_id, edges in later.items() if (row := rows.get(entity_id)) is not None},
+        {entity_id: edges for entity_id, edges in every.items() if rows[entity_id] is None},
+        {entity_id: kind for entity_id, kind in new.items() if kind in config.vocabulary.types},
+        relations,
+    )
 
 
 def _select(
@@ -170,8 +170,3 @@ def folded_views(model: Model, uploads: Uploads) -> tuple[Vectors, ...]:
             vectors[row], degrees[row] = fold(view, row, added.rows, added.strengths[number])
         views.append(replace(view, vectors=vectors, degrees=degrees))
     return tuple(views)
-
-
-def no_edges(model: Model) -> Neighbours:
-    """What is known of a new entity without edges."""
-    return nothing(model.views)

@@ -34,10 +34,11 @@ from lucid.artifact import (
 )
 from lucid.cache import MILLION, UNUSED, open_pairs
 from lucid.catalog import Catalog
+from lucid.edges import nothing
 from lucid.errors import InvalidRequest, LucidError, UnknownModel, UnknownSource
 from lucid.explain import explain, explain_mix
 from lucid.filters import ENTITY_FIELDS, Binder, Condition, where
-from lucid.fresh import NOTHING, Uploads, no_edges, profile, uploads_since
+from lucid.fresh import NOTHING, Uploads, profile, uploads_since
 from lucid.interacted import Rows
 from lucid.rendering import Answer, Block, Column
 from lucid.schema import (
@@ -96,7 +97,7 @@ class Shelf:
         return live.version.recommend_quickly(query)
 
     def keep_up(self) -> None:
-        """Notice what was uploaded, changed or deleted since the last time; answers wait for none of it."""
+        """Notice what was uploaded, changed or deleted since the last time; open versions answer meanwhile."""
         if self._batches_stamp() == self._stamp:
             return
         with self._opening:
@@ -277,7 +278,7 @@ class Version:
             served_by[line] = "folded-in"
         for line, source in new.items():
             types[line] = self._config.vocabulary.types.index(uploads.new[source])
-            edges = uploads.by_id.get(source) or no_edges(self._model)
+            edges = uploads.by_id.get(source) or nothing(self._model.views)
             profiles[line], is_known = profile(self._model, uploads, None, edges)
             served_by[line] = "folded-in" if is_known else "popular"
         return _Sources(ids, rows, types, profiles, served_by)
@@ -292,8 +293,7 @@ class Version:
                 parts += self._best(sources, number, kind, query)
         best = Best.join(parts)
         if query.target_type and len(query.target_type) > 1:
-            ids = np.array([orjson.loads(target) for target in self._texts.of(best.target_rows)[0]], dtype=object)
-            order = np.lexsort((np.argsort(np.argsort(ids)), -best.scores, best.lines))
+            order = np.lexsort((self._places_of_ids(best.target_rows), -best.scores, best.lines))
         else:
             order = np.argsort(best.lines, kind="stable")
         lines, targets, scores = best.lines[order], best.target_rows[order], best.scores[order]
@@ -364,8 +364,7 @@ class Version:
                 )
             )
         best = Best.join(parts)
-        ids = np.array([orjson.loads(target) for target in self._texts.of(best.target_rows)[0]], dtype=object)
-        order = np.lexsort((np.argsort(np.argsort(ids)), -best.scores))[: query.max_recommendations]
+        order = np.lexsort((self._places_of_ids(best.target_rows), -best.scores))[: query.max_recommendations]
         order = order[best.scores[order] >= query.threshold]
         targets = best.target_rows[order]
         served_by = _together(sources.served_by)
@@ -385,6 +384,11 @@ class Version:
         values = (source_ids, target_ids, scores, ranks, kinds, names, served_by)
         return dict(zip(Recommendation._fields, values, strict=True))
 
+    def _places_of_ids(self, rows: Rows) -> Rows:
+        """Where the id of each row stands among them, as ties between types are broken by ids."""
+        ids = np.array([orjson.loads(target) for target in self._texts.of(rows)[0]], dtype=object)
+        return np.argsort(np.argsort(ids))
+
     def _type_texts(self, rows: Rows) -> Column:
         numbers = self._config.vocabulary.type_numbers(rows)
         if len(rows) and numbers.min() == numbers.max():
@@ -396,7 +400,7 @@ class Version:
         found: list[bytes] = []
         for line in dict.fromkeys(lines.tolist()):
             row, source_type = int(sources.rows[line]), self._config.vocabulary.types[int(sources.types[line])]
-            edges = self._model.edges.of(row) if row >= 0 else no_edges(self._model)
+            edges = self._model.edges.of(row) if row >= 0 else nothing(self._model.views)
             new = uploads.by_row.get(row) if row >= 0 else uploads.by_id.get(orjson.loads(sources.ids[line]))
             relations = uploads.relations or self._origin.relations
             if new is not None:
