@@ -10,6 +10,7 @@ is watched. Needs wrk (Debian and Ubuntu: apt install wrk).
 import argparse
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -52,6 +53,7 @@ from lucid.keys import create_key
 from lucid.schema import PrecomputePair, utc_now
 from lucid.scoring import Blend, Calibration, Pair, Vectors
 from lucid.scoring import Response as Spectral
+from lucid.settings import Settings
 from lucid.texts import write_texts
 from lucid.vocabulary import read_vocabulary
 
@@ -242,7 +244,7 @@ def show(console: Console, title: str, loads: Loads) -> None:
 
 @contextmanager
 def working(folder: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """A training and an import in processes of their own, on data of their own."""
+    """A training and an import in processes of their own, on data of their own, as nice as the flows of a service."""
     data, home = folder / "data", folder / "other"
     data.mkdir()
     with duckdb.connect() as connection:
@@ -261,11 +263,12 @@ def working(folder: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
         ):
             connection.execute(f"COPY ({query}) TO '{data / name}.csv' (HEADER)")
     environment = {**os.environ, "LUCID_HOME": str(home)}
-    lucid = [sys.executable, "-m", "lucid"]
+    nice = ["nice", f"-n{Settings().flow_niceness}"]
+    lucid = [*nice, sys.executable, "-m", "lucid"]
     files = [str(data / "entities.csv"), str(data / "interactions.csv")]
     quiet = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([*lucid, "import", *files], check=True, **quiet)  # type: ignore[call-overload]
-    again = f"while {sys.executable} -m lucid import --tags other {files[1]}; do :; done"
+    again = f"while {shlex.join(lucid)} import --tags other {files[1]}; do :; done"
     processes = {
         "training": subprocess.Popen([*lucid, "train", "--model-id", "other"], **quiet),  # type: ignore[call-overload]
         "imports": subprocess.Popen(["sh", "-c", again], start_new_session=True, **quiet),  # type: ignore[call-overload]

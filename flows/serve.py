@@ -10,6 +10,7 @@ from flows.erase_entity import erase_entity
 from flows.import_data import import_data
 from flows.refresh_recommendations import refresh_recommendations
 from flows.train_model import train_model
+from lucid.settings import load_settings
 
 REFRESH_CRON = "0 3 * * *"
 """When recommendations are refreshed, in UTC; the same stands in prefect.yaml."""
@@ -20,6 +21,7 @@ RUNS_AT_ONCE = max(4, os.cpu_count() or 1)
 
 def main() -> None:
     """Register the deployments and run what is scheduled on them until stopped."""
+    os.nice(load_settings().flow_niceness)  # every run inherits it
     deployments = [
         import_data.to_deployment("import-data", description="Import CSV files of entities or interactions."),
         train_model.to_deployment("train-model", description="Train a model and let it answer."),

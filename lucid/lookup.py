@@ -7,55 +7,17 @@ version's files are let go when the last answer from it is finished.
 import logging
 import os
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-import duckdb
-import numpy as np
-import orjson
-from numpy.typing import NDArray
-
-from lucid.artifact import (
-    ENTITIES,
-    LIVE,
-    TEXTS,
-    VALUES,
-    find_version,
-    live_version,
-    model_folder,
-    read_config,
-    read_model,
-    read_origin,
-    version_folder,
-)
-from lucid.cache import MILLION, UNUSED, open_pairs
-from lucid.catalog import Catalog
-from lucid.edges import nothing
-from lucid.errors import InvalidRequest, LucidError, UnknownModel, UnknownSource
-from lucid.explain import explain, explain_mix
-from lucid.filters import ENTITY_FIELDS, Binder, Condition, where
-from lucid.fresh import NOTHING, Uploads, profile, uploads_since
-from lucid.interacted import Rows
-from lucid.rendering import Answer, Block, Column
-from lucid.schema import (
-    EXPLANATION,
-    Recommendation,
-    RecommendationQuery,
-    ServedBy,
-    TrainingRequest,
-    WeightedSource,
-    utc_now,
-)
-from lucid.scoring import Best, Profile, best_of_mix
-from lucid.texts import Texts
+from lucid.answers import OpenVersion
+from lucid.artifact import LIVE, find_version, live_version, model_folder, version_folder
+from lucid.errors import LucidError, UnknownModel
+from lucid.rendering import Answer
+from lucid.schema import RecommendationQuery
 
 _log = logging.getLogger("lucid")
-_SOURCES_AT_ONCE = 32
-_RANKS = [b"%d" % rank for rank in range(1, 10_001)]
 
 
 class Shelf:
@@ -68,8 +30,7 @@ class Shelf:
     def __init__(self, home: Path, *, patient: bool = True) -> None:
         self._home, self._patient = home, patient
         self._live: dict[str, _Live] = {}
-        self._opening = threading.RLock()
-        self._stamp = self._batches_stamp()
+        self._opening = threading.Lock()
 
     def recommend(self, query: RecommendationQuery) -> Answer:
         """Answer a query from the live version or the one it names.
@@ -98,21 +59,12 @@ class Shelf:
 
     def keep_up(self) -> None:
         """Notice what was uploaded, changed or deleted since the last time; open versions answer meanwhile."""
-        if self._batches_stamp() == self._stamp:
-            return
-        with self._opening:
-            stamp = self._batches_stamp()
-            if stamp != self._stamp:
-                for live in list(self._live.values()):
-                    # What was removed meanwhile gives way to another, or to none, with the next query.
-                    with suppress(FileNotFoundError, UnknownModel):
-                        live.version.keep_up(self._home)
-                self._stamp = stamp
+        for live in list(self._live.values()):
+            # What was removed meanwhile gives way to another, or to none, with the next query.
+            with suppress(FileNotFoundError, UnknownModel):
+                live.version.keep_up(self._home)
 
-    def _batches_stamp(self) -> int:
-        return Catalog(self._home).batches_stamp()
-
-    def _version(self, query: RecommendationQuery) -> "Version":
+    def _version(self, query: RecommendationQuery) -> OpenVersion:
         if query.version is not None and query.version != live_version(self._home, query.model_id):
             return self._open(query.model_id, find_version(self._home, query.model_id, query.version))
         live = self._live.get(query.model_id)
@@ -132,11 +84,10 @@ class Shelf:
             version.keep_up(self._home)
         except LucidError as error:  # the catalog is busy: answers come from the version alone until the next time
             _log.warning("could not read what was uploaded since %s was trained: %s", model_id, error)
-            self._stamp = -1
         return _Live(str(pointer), stamp, version)
 
-    def _open(self, model_id: str, number: int) -> "Version":
-        return Version(version_folder(self._home, model_id, number), model_id, number)
+    def _open(self, model_id: str, number: int) -> OpenVersion:
+        return OpenVersion(version_folder(self._home, model_id, number), model_id, number)
 
 
 @dataclass(frozen=True)
@@ -145,7 +96,7 @@ class _Live:
 
     pointer: str
     stamp: tuple[int, int]
-    version: "Version"
+    version: OpenVersion
 
     def still(self) -> bool:
         """Whether the pointer is the same file."""
@@ -158,304 +109,3 @@ class _Live:
 def _stamp(path: str | Path) -> tuple[int, int]:
     found = os.stat(path)
     return found.st_ino, found.st_mtime_ns
-
-
-@dataclass(frozen=True)
-class _Sources:
-    """Sources that are answered together: ids as JSON, and rows, of which new entities have none (-1).
-
-    `types` holds the positions of their types in the vocabulary, `profiles` those that uploads have changed, by line.
-    """
-
-    ids: list[bytes]
-    rows: Rows
-    types: NDArray[np.int64]
-    profiles: Mapping[int, Profile]
-    served_by: list[ServedBy]
-
-
-class Version:
-    """One published version, open for reading, and what was uploaded since it was trained."""
-
-    def __init__(self, folder: Path, model_id: str, number: int) -> None:
-        self.number = number
-        self._model_id = model_id
-        self._folder = folder
-        self._config = read_config(folder)
-        self._texts = Texts(folder / TEXTS)
-        vocabulary = self._config.vocabulary
-        self._cached = open_pairs(folder, {kind: vocabulary.block(kind).start for kind in vocabulary.types})
-        self._types = [orjson.dumps(kind) for kind in vocabulary.types]
-        # Files are opened now, as the version may be removed while it answers; mapped, they are not read yet.
-        self._model = read_model(folder, self._config)
-        self._origin = read_origin(folder)
-        self._uploads = NOTHING
-        self._allowed = lru_cache(maxsize=64)(self._find_allowed)
-
-    def keep_up(self, home: Path) -> None:
-        """Read what was uploaded since the training."""
-        raw = Catalog(home).training(self._model_id, self.number).request
-        request = TrainingRequest.model_validate({**raw, "model_id": self._model_id})
-        self._uploads = uploads_since(
-            home, self._folder, self._config, self._origin, request, self._texts, now=utc_now()
-        )
-
-    def recommend(self, query: RecommendationQuery) -> Answer:
-        """Answer a query about this version; see `Shelf.recommend`."""
-        uploads = self._uploads  # the same for the whole answer
-        for kind in query.target_type or ():
-            self._config.vocabulary.block(kind)
-        columns = (*Recommendation._fields, EXPLANATION) if query.explain else Recommendation._fields
-        if query.sources:
-            block = self._mixed(query.sources, query, uploads)
-            return Answer(self._model_id, self.number, [], iter([block]), columns)
-        if query.source_type:
-            rows = np.concatenate([self._config.sources(kind) for kind in dict.fromkeys(query.source_type)])
-            blocks = (
-                self._block(self._sources(self._texts.of(part)[0], part, {}, uploads), query, uploads)
-                for part in np.split(rows, range(_SOURCES_AT_ONCE, len(rows), _SOURCES_AT_ONCE))
-            )
-            return Answer(self._model_id, self.number, [], blocks, columns)
-        asked = list(dict.fromkeys(query.source_id or ()))
-        found = [source for source in asked if self._is_known(source, uploads)]
-        unknown = [source for source in asked if not self._is_known(source, uploads)]
-        if unknown and len(asked) == 1:
-            raise self._unknown(asked[0])
-        blocks = (
-            self._block(self._named(found[start : start + _SOURCES_AT_ONCE], uploads), query, uploads)
-            for start in range(0, len(found), _SOURCES_AT_ONCE)
-        )
-        return Answer(self._model_id, self.number, unknown, blocks, columns)
-
-    def recommend_quickly(self, query: RecommendationQuery) -> Answer | None:
-        """See `Shelf.recommend_quickly`."""
-        asked, kinds = query.source_id, query.target_type
-        if not asked or not kinds or len(asked) > 1 or len(kinds) > 1 or not query.is_plain:
-            return None
-        source_id = orjson.dumps(asked[0])
-        row = self._texts.row(source_id)
-        if row is None or row in self._uploads.by_row:
-            return None
-        pair = self._config.vocabulary.type_of(row), kinds[0]
-        if not self._is_cached(*pair, query):
-            return None
-        ((targets, scores),) = self._cached[pair].read(row, 1)
-        count = len(targets)
-        if query.threshold or targets[-1] == UNUSED:  # used places come first, and their scores fall
-            count = int(np.count_nonzero((targets != UNUSED) & (scores >= query.threshold * MILLION)))
-        count = min(count, query.max_recommendations)
-        numbers = _numbers(scores[:count] / MILLION), _RANKS[:count]
-        columns = self._columns(source_id, targets[:count], *numbers, orjson.dumps(kinds[0]), b'"cache"')
-        return Answer(self._model_id, self.number, [], iter([Block(columns, count, {"cache": 1})]))
-
-    # Sources
-
-    def _is_known(self, source: str, uploads: Uploads) -> bool:
-        return self._texts.row_of(source) is not None or source in uploads.new
-
-    def _unknown(self, source: str) -> UnknownSource:
-        return UnknownSource(
-            f"entity {source[:100]!r} is not part of version {self.number} of model {self._model_id!r}, "
-            "nor was it uploaded since; upload it, and train again if its type is new"
-        )
-
-    def _named(self, found: Sequence[str], uploads: Uploads) -> _Sources:
-        """Known sources by their ids."""
-        ids = [orjson.dumps(source) for source in found]
-        rows = [self._texts.row(source) for source in ids]
-        new = {line: source for line, (source, row) in enumerate(zip(found, rows, strict=True)) if row is None}
-        known = np.array([-1 if row is None else row for row in rows], np.int64)
-        return self._sources(ids, known, new, uploads)
-
-    def _sources(self, ids: list[bytes], rows: Rows, new: Mapping[int, str], uploads: Uploads) -> _Sources:
-        types = self._config.vocabulary.type_numbers(rows)
-        profiles: dict[int, Profile] = {}
-        served_by: list[ServedBy] = ["cache"] * len(ids)
-        touched = [line for line, row in enumerate(rows.tolist()) if row in uploads.by_row] if uploads.by_row else []
-        for line in touched:
-            row = int(rows[line])
-            profiles[line], _ = profile(self._model, uploads, row, uploads.by_row[row])
-            served_by[line] = "folded-in"
-        for line, source in new.items():
-            types[line] = self._config.vocabulary.types.index(uploads.new[source])
-            edges = uploads.by_id.get(source) or nothing(self._model.views)
-            profiles[line], is_known = profile(self._model, uploads, None, edges)
-            served_by[line] = "folded-in" if is_known else "popular"
-        return _Sources(ids, rows, types, profiles, served_by)
-
-    # Answers
-
-    def _block(self, sources: _Sources, query: RecommendationQuery, uploads: Uploads) -> Block:
-        """The rows of some sources, in the order in which they were asked."""
-        parts: list[Best] = []
-        for number in np.unique(sources.types).tolist():
-            for kind in self._targets(number, query):
-                parts += self._best(sources, number, kind, query)
-        best = Best.join(parts)
-        if query.target_type and len(query.target_type) > 1:
-            order = np.lexsort((self._places_of_ids(best.target_rows), -best.scores, best.lines))
-        else:
-            order = np.argsort(best.lines, kind="stable")
-        lines, targets, scores = best.lines[order], best.target_rows[order], best.scores[order]
-        ranks = np.arange(1, len(lines) + 1) - np.searchsorted(lines, lines)
-        kept = (ranks <= query.max_recommendations) & (scores >= query.threshold)
-        lines, targets, scores, ranks = lines[kept], targets[kept], scores[kept], ranks[kept]
-        served_by: Column = b'"cache"'
-        if any(how != "cache" for how in sources.served_by):
-            served_by = [b'"%b"' % sources.served_by[line].encode() for line in lines.tolist()]
-        source_ids = [sources.ids[line] for line in lines.tolist()]
-        numbers = _numbers(scores), _numbers(ranks)
-        columns = self._columns(source_ids, targets, *numbers, self._type_texts(targets), served_by)
-        if query.explain:
-            columns[EXPLANATION] = self._explained(sources, lines, targets, uploads)
-        return Block(columns, len(lines), Counter(sources.served_by))
-
-    def _targets(self, source_type: int, query: RecommendationQuery) -> Sequence[str]:
-        """Types that are recommended to sources of a type."""
-        if query.use == "similar":
-            return [self._config.vocabulary.types[source_type]]
-        return list(dict.fromkeys(query.target_type or ()))
-
-    def _best(self, sources: _Sources, source_type: int, kind: str, query: RecommendationQuery) -> Iterator[Best]:
-        """The best targets of a type for the sources of a type: those that uploads have changed, then the others."""
-        lines = np.flatnonzero(sources.types == source_type)
-        is_changed = np.array([line in sources.profiles for line in lines.tolist()], bool)
-        changed, others = lines[is_changed], lines[~is_changed]
-        pair = self._config.vocabulary.types[source_type], kind
-        if len(others) and self._is_cached(*pair, query):
-            found = self._read(pair, sources.rows[others], query.max_recommendations)
-            yield Best(others[found.lines], found.target_rows, found.scores)
-            others = others[:0]
-        scored = np.concatenate([changed, others])
-        if len(scored):
-            scorer = self._model.scorer(*pair)
-            profiles = [sources.profiles[line] for line in changed.tolist()] + scorer.profiles(sources.rows[others])
-            allowed = self._allowed(kind, _as_text(query.target_filter)) if query.target_filter else None
-            exclude = query.exclude_interacted
-            found = scorer.best_for(profiles, query.max_recommendations, exclude_interacted=exclude, allowed=allowed)
-            yield Best(scored[found.lines], found.target_rows, found.scores)
-
-    def _mixed(self, asked: Sequence[WeightedSource], query: RecommendationQuery, uploads: Uploads) -> Block:
-        """The rows for several sources as one; their `source_id` is made of all ids."""
-        weights: Counter[str] = Counter()
-        for source in asked:
-            weights[source.id] += source.weight  # type: ignore[assignment]  # counters may hold any number
-        for source_id in weights:
-            if not self._is_known(source_id, uploads):
-                raise self._unknown(source_id)
-        sources = self._named(list(weights), uploads)
-        if len(set(sources.types.tolist())) > 1:
-            kinds = sorted({self._config.vocabulary.types[number] for number in sources.types.tolist()})
-            raise InvalidRequest(f"sources: all must be of one type; these are of {', '.join(kinds)}")
-        source_type = int(sources.types[0])
-        parts: list[Best] = []
-        profiles: list[Profile] = []
-        for kind in self._targets(source_type, query):
-            scorer = self._model.scorer(self._config.vocabulary.types[source_type], kind)
-            profiles = [
-                sources.profiles[line] if line in sources.profiles else scorer.profiles(np.array([row]))[0]
-                for line, row in enumerate(sources.rows.tolist())
-            ]
-            allowed = self._allowed(kind, _as_text(query.target_filter or []))
-            weighted = [(scorer, one, weight) for one, weight in zip(profiles, weights.values(), strict=True)]
-            parts.append(
-                best_of_mix(
-                    weighted, query.max_recommendations, exclude_interacted=query.exclude_interacted, allowed=allowed
-                )
-            )
-        best = Best.join(parts)
-        order = np.lexsort((self._places_of_ids(best.target_rows), -best.scores))[: query.max_recommendations]
-        order = order[best.scores[order] >= query.threshold]
-        targets = best.target_rows[order]
-        served_by = _together(sources.served_by)
-        numbers = _numbers(best.scores[order]), _RANKS[: len(order)]
-        mix, types = orjson.dumps(" + ".join(weights)), self._type_texts(targets)
-        columns = self._columns(mix, targets, *numbers, types, b'"%b"' % served_by.encode())
-        if query.explain:
-            columns[EXPLANATION] = explain_mix(
-                self._model, self._texts, sources.ids, source_type, profiles, list(weights.values()), targets
-            )
-        return Block(columns, len(order), {served_by: 1})
-
-    def _columns(
-        self, source_ids: Column, targets: Rows, scores: Column, ranks: Column, kinds: Column, served_by: Column
-    ) -> dict[str, Column]:
-        target_ids, names = self._texts.of(targets)
-        values = (source_ids, target_ids, scores, ranks, kinds, names, served_by)
-        return dict(zip(Recommendation._fields, values, strict=True))
-
-    def _places_of_ids(self, rows: Rows) -> Rows:
-        """Where the id of each row stands among them, as ties between types are broken by ids."""
-        ids = np.array([orjson.loads(target) for target in self._texts.of(rows)[0]], dtype=object)
-        return np.argsort(np.argsort(ids))
-
-    def _type_texts(self, rows: Rows) -> Column:
-        numbers = self._config.vocabulary.type_numbers(rows)
-        if len(rows) and numbers.min() == numbers.max():
-            return self._types[int(numbers[0])]
-        return [self._types[number] for number in numbers.tolist()]
-
-    def _explained(self, sources: _Sources, lines: Rows, targets: Rows, uploads: Uploads) -> list[bytes]:
-        """What carried each row, as JSON."""
-        found: list[bytes] = []
-        for line in dict.fromkeys(lines.tolist()):
-            row, source_type = int(sources.rows[line]), self._config.vocabulary.types[int(sources.types[line])]
-            edges = self._model.edges.of(row) if row >= 0 else nothing(self._model.views)
-            new = uploads.by_row.get(row) if row >= 0 else uploads.by_id.get(orjson.loads(sources.ids[line]))
-            relations = uploads.relations or self._origin.relations
-            if new is not None:
-                edges = edges.joined(new)
-            found += explain(self._model, self._texts, source_type, edges, relations, targets[lines == line])
-        return found
-
-    # What was computed ahead
-
-    def _is_cached(self, source_type: str, target_type: str, query: RecommendationQuery) -> bool:
-        pair = self._cached.get((source_type, target_type))
-        if pair is None or not query.exclude_interacted or query.target_filter:
-            return False
-        return pair.asked >= min(query.max_recommendations, len(self._config.vocabulary.block(target_type)))
-
-    def _read(self, kinds: tuple[str, str], rows: Rows, count: int) -> Best:
-        pair = self._cached[kinds]
-        if rows[-1] - rows[0] + 1 == len(rows):
-            found = pair.read(int(rows[0]), len(rows))
-        else:
-            found = np.concatenate([pair.read(row, 1) for row in rows.tolist()])
-        targets, scores = found[:, 0, :count], found[:, 1, :count]
-        used = targets != UNUSED
-        return Best(np.nonzero(used)[0], targets[used].astype(np.int64), scores[used] / MILLION)
-
-    # Filters
-
-    def _find_allowed(self, kind: str, filters: bytes) -> NDArray[np.bool_]:
-        """Which entities of a type fulfil conditions, given as JSON, by what the version was trained with."""
-        block = self._config.vocabulary.block(kind)
-        allowed = np.zeros(len(block), bool)
-        bind = Binder()
-        conditions = [Condition.model_validate(condition) for condition in orjson.loads(filters)]
-        with duckdb.connect(config={"threads": 2}) as connection:
-            connection.read_parquet(str(self._folder / ENTITIES)).create_view("entities")
-            connection.read_parquet(str(self._folder / VALUES)).create_view("entity_values")
-            held = where(conditions, {name: name for name in ENTITY_FIELDS}, "row", "entity_values", bind)
-            found = connection.execute(
-                f"SELECT row FROM entities WHERE row BETWEEN $first AND $last AND ({held})",
-                {**bind.values, "first": block.start, "last": block.stop - 1},
-            ).fetchnumpy()
-        allowed[np.asarray(found["row"]) - block.start] = True
-        return allowed
-
-
-def _as_text(conditions: Sequence[Condition]) -> bytes:
-    return orjson.dumps([condition.model_dump() for condition in conditions])
-
-
-def _together(served_by: Sequence[ServedBy]) -> ServedBy:
-    """What several sources as one are served by."""
-    if "folded-in" in served_by:
-        return "folded-in"
-    return "popular" if set(served_by) == {"popular"} else "cache"
-
-
-def _numbers(values: NDArray[np.int64] | NDArray[np.float64]) -> list[bytes]:
-    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",") if len(values) else []

@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     callback_allow_private: bool = Field(False, description="Allow callbacks to private and loopback addresses.")
     callback_timeout_seconds: float = Field(10.0, gt=0)
     keep_versions: int = Field(3, ge=1, description="Finished versions kept of each model.")
+    flow_niceness: int = Field(
+        10, ge=0, le=19, description="How far flows stand back behind look-ups where both want the processor."
+    )
     seed: int = Field(0, ge=0, description="Seed of everything random in a training.")
     device: Device = Field("auto", description="Where vectors are computed: a GPU if there is one, or as said.")
 

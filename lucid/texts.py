@@ -6,6 +6,7 @@ One file, mapped into memory: a million entities cost no time to open, and findi
 import mmap
 from bisect import bisect_left
 from collections.abc import Sequence
+from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,18 @@ def write_texts(path: Path, entities: Path) -> None:
         while rows := found.fetchmany(100_000):
             ids += [_NOTHING if entity_id is None else orjson.dumps(entity_id) for entity_id, _ in rows]
             names += [orjson.dumps(name or "") for _, name in rows]
-    by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int32)
-    tensors: dict[str, NDArray[Any]] = {"by_id": by_id}
+    hashes = np.fromiter(map(_hash, ids), np.int64, len(ids))
+    by_hash = np.argsort(hashes, kind="stable")
+    tensors: dict[str, NDArray[Any]] = {"hashes": hashes[by_hash], "by_hash": by_hash.astype(np.int32)}
     for name, texts in (("ids", ids), ("names", names)):
         tensors[name] = np.frombuffer(b"".join(texts), np.uint8)
         tensors[f"{name}.starts"] = np.fromiter(accumulate(map(len, texts), initial=0), np.int64)
         tensors[f"{name}.short"] = _fixed(texts)
     write_tensors(path, tensors)
+
+
+def _hash(text: bytes) -> int:
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little", signed=True)
 
 
 def _fixed(texts: Sequence[bytes]) -> NDArray[np.uint8]:
@@ -55,13 +61,17 @@ class Texts:
     def __init__(self, path: Path) -> None:
         tensors = MappedTensors(path)
         self._ids, self._names = _Column(tensors, "ids"), _Column(tensors, "names")
-        self._sorted = _Sorted(self._ids, tensors["by_id"].data)
+        self._hashes, self._by_hash = tensors["hashes"].data, tensors["by_hash"].data
 
     def row(self, entity_id: bytes) -> int | None:
         """The row of an entity whose id is given as JSON; None where there is none."""
-        place = bisect_left(self._sorted, entity_id)
-        if place < len(self._sorted) and self._sorted[place] == entity_id:
-            return self._sorted.rows[place]
+        wanted = _hash(entity_id)
+        place = bisect_left(self._hashes, wanted)
+        while place < len(self._hashes) and self._hashes[place] == wanted:  # mostly once; others may have the same hash
+            row = self._by_hash[place]
+            if self._ids[row] == entity_id:
+                return row
+            place += 1
         return None
 
     def row_of(self, entity_id: str) -> int | None:
@@ -90,16 +100,3 @@ class _Column:
         if b"" in found:  # longer, or erased
             found = [text or self[row] for text, row in zip(found, rows.tolist(), strict=True)]
         return found
-
-
-class _Sorted(Sequence[bytes]):
-    """Ids in their order."""
-
-    def __init__(self, ids: _Column, rows: memoryview) -> None:
-        self._ids, self.rows = ids, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, place):  # type: ignore[no-untyped-def]  # only ever one place
-        return self._ids[self.rows[place]]

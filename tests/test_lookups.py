@@ -85,6 +85,14 @@ def test_keys_are_asked_for_on_every_path(api: Api, path: str) -> None:
             assert status == client.get(path, params=asked("u05")).status_code
 
 
+def test_the_process_is_without_what_look_ups_do_not_need(api: Api) -> None:
+    """Also after it asked the catalog: DuckDB loads pandas with the first parameter of a query, where it finds it."""
+    loaded = {Path(part.path).parent.name for part in api.process.memory_maps()}
+
+    assert "orjson" in loaded
+    assert set() == {"pandas", "pyarrow", "torch", "_libs"} & loaded
+
+
 def test_look_ups_are_counted_like_all_calls(api: Api) -> None:
     """By route and status, with their rows and what they came from."""
 

@@ -454,6 +454,15 @@ def test_the_refresh_is_scheduled(service: Service) -> None:
     assert wait_until(planned, 30, "scheduled runs")
 
 
+def test_flows_stand_back_behind_look_ups(service: Service) -> None:
+    """What runs flows has a lower priority than the other parts, and its runs inherit it."""
+    parts = psutil.Process(service.process.pid).children()
+
+    priorities = {"flows.serve" in part.cmdline(): part.nice() for part in parts}
+
+    assert priorities[False] < priorities[True]
+
+
 def test_a_training_that_was_just_asked_for_survives_a_restart(
     trained: dict[str, Any], service: Service, key: str
 ) -> None:
