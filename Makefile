@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 URL ?= http://127.0.0.1:8000
-FUZZ := $(BIN)/st --config-file tests/schemathesis.toml run $(URL)/openapi.json --max-examples 50 $(ARGS)
+FUZZ := $(BIN)/st --config-file tests/schemathesis.toml run $(URL)/openapi.json $(ARGS)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
