@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import duckdb
 import httpx
@@ -79,13 +80,24 @@ end
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk measured; milliseconds."""
+    """What wrk measured; milliseconds. Of several rounds the sums, and the median of each percentile."""
 
     calls: int
     seconds: float
     p50: float
     p99: float
     errors: int
+
+    @classmethod
+    def of_rounds(cls, rounds: Sequence["Load"]) -> "Load":
+        """What several rounds say together."""
+        return cls(
+            sum(load.calls for load in rounds),
+            sum(load.seconds for load in rounds),
+            median(load.p50 for load in rounds),
+            median(load.p99 for load in rounds),
+            sum(load.errors for load in rounds),
+        )
 
     @property
     def rate(self) -> float:
@@ -107,7 +119,8 @@ def bare_app() -> FastAPI:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=8, help="of each measurement")
+    parser.add_argument("--seconds", type=int, default=4, help="of each round")
+    parser.add_argument("--rounds", type=int, default=5, help="of look-ups and the bare route in turn")
     parser.add_argument("--sources", type=int, default=SOURCES)
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
@@ -128,10 +141,10 @@ def main() -> None:
             with serving("benchmarks.api_speed:bare_app", {"BODY_BYTES": str(size)}) as (bare_url, _):
                 wait_for(httpx.Client(base_url=bare_url), "/bare", key)
                 asked = {"lookup": url + path, "bare": f"{bare_url}/bare"}
-                quiet = measured(asked, key, arguments.seconds, arguments.sources, CONNECTIONS)
+                quiet = measured(asked, key, arguments, CONNECTIONS)
                 show(console, f"Look-ups of {COUNT} rows ({size:,} bytes) next to a bare route", quiet)
                 with working(Path(folder)) as work:
-                    beside = measured(asked, key, arguments.seconds, arguments.sources, [16])
+                    beside = measured(asked, key, arguments, [16])
                     still = [name for name, process in work.items() if process.poll() is None]
                 show(console, f"The same beside: {', '.join(still) or 'nothing, it had ended'}", beside)
                 ratio = beside["lookup", 16].p99 / quiet["bare", 16].p99
@@ -210,24 +223,24 @@ def wait_for(client: httpx.Client, path: str, key: str) -> float:
 Loads = dict[tuple[str, int], Load]
 
 
-def measured(asked: dict[str, str], key: str, seconds: int, sources: int, connections: Sequence[int]) -> Loads:
-    """What each URL bears, by name and number of connections; measured in turns."""
-    loads = {}
+def measured(asked: dict[str, str], key: str, arguments: argparse.Namespace, connections: Sequence[int]) -> Loads:
+    """What each URL bears, by name and number of connections; measured in turns, as machines do not run evenly."""
+    rounds: dict[tuple[str, int], list[Load]] = {(name, count): [] for count in connections for name in asked}
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(_RANDOM_SOURCES)
         script.flush()
         for count in connections:
-            for name, url in asked.items():
+            for name, url in [*asked.items()] * arguments.rounds:
                 base, path = url[: url.index("/", 8)], url[url.index("/", 8) :]
                 output = subprocess.run(
-                    ["wrk", "-t1", f"-c{count}", f"-d{seconds}s", "-s", script.name, base],
-                    env={**os.environ, "ASKED": path, "APIKEY": key, "SOURCES": str(sources)},
+                    ["wrk", "-t1", f"-c{count}", f"-d{arguments.seconds}s", "-s", script.name, base],
+                    env={**os.environ, "ASKED": path, "APIKEY": key, "SOURCES": str(arguments.sources)},
                     capture_output=True,
                     text=True,
                     check=True,
                 ).stdout
-                loads[name, count] = Load(**json.loads(output.splitlines()[-1]))
-    return loads
+                rounds[name, count].append(Load(**json.loads(output.splitlines()[-1])))
+    return {which: Load.of_rounds(loads) for which, loads in rounds.items()}
 
 
 def show(console: Console, title: str, loads: Loads) -> None:

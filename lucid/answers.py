@@ -110,13 +110,15 @@ class OpenVersion:
         pair = self._config.vocabulary.type_of(row), kinds[0]
         if not self._is_cached(*pair, query):
             return None
-        ((targets, scores),) = self._cached[pair].read(row, 1)
+        targets, scores = self._cached[pair].read_one(row)
         count = len(targets)
         if query.threshold or targets[-1] == UNUSED:  # used places come first, and their scores fall
             count = int(np.count_nonzero((targets != UNUSED) & (scores >= query.threshold * MILLION)))
         count = min(count, query.max_recommendations)
         numbers = _numbers(scores[:count] / MILLION), _RANKS[:count]
-        columns = self._columns(source_id, targets[:count], *numbers, orjson.dumps(kinds[0]), b'"cache"')
+        columns = self._columns(
+            source_id, targets[:count].astype(np.int64), *numbers, orjson.dumps(kinds[0]), b'"cache"'
+        )
         return Answer(self._model_id, self.number, [], iter([Block(columns, count, {"cache": 1})]))
 
     # Sources

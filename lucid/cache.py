@@ -60,9 +60,16 @@ class CachedPair:
 
     def read(self, first: int, count: int) -> NDArray[np.int32]:
         """Records of `count` rows from the row `first`, (count, 2, places)."""
+        return np.frombuffer(self._raw(first, count), np.int32).reshape(-1, 2, self.places)
+
+    def read_one(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Targets and scores of one row, (places,) each."""
+        raw = self._raw(row, 1)
+        return np.frombuffer(raw, np.int32, self.places), np.frombuffer(raw, np.int32, self.places, 4 * self.places)
+
+    def _raw(self, first: int, count: int) -> bytes:
         size = 8 * self.places
-        raw = os.pread(self._file, size * count, size * (first - self._first_row))
-        return np.frombuffer(raw, np.int32).reshape(-1, 2, self.places)
+        return os.pread(self._file, size * count, size * (first - self._first_row))
 
     def __del__(self) -> None:
         os.close(self._file)

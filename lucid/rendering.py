@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -56,7 +57,7 @@ def csv_pieces(answer: Answer) -> Iterator[bytes]:
     for block in answer.blocks:
         cells = [_plain_cells(column) for column in block.columns.values()]
         if all(cell is not None for cell in cells):
-            yield _woven([b"", *[b","] * (len(cells) - 1), b"\n"], [cell or b"" for cell in cells], block.rows)
+            yield _woven([b"", *[b","] * (len(cells) - 1), b"\n"], [cell or b"" for cell in cells], block.rows, b"\n")
         else:
             yield _lines(_cells(block))
 
@@ -85,13 +86,18 @@ def json_pieces(answer: Answer) -> Iterator[bytes]:
 
 def _json_rows(block: Block) -> bytes:
     """The rows as JSON objects, separated by commas."""
-    names = [b'"%b":' % name.encode() for name in block.columns]
-    between = [b"{" + names[0], *(b"," + name for name in names[1:]), b"},"]
-    return _woven(between, list(block.columns.values()), block.rows)[:-1]
+    return _woven(_keys(tuple(block.columns)), block.columns.values(), block.rows, b"}")
 
 
-def _woven(between: Sequence[bytes], columns: Sequence[Column], rows: int) -> bytes:
-    """The columns row by row, with a text before each and one after the last."""
+@lru_cache(maxsize=8)
+def _keys(names: Sequence[str]) -> list[bytes]:
+    """What stands in JSON before each value of a row, and between two rows."""
+    first, *others = (b'"%b":' % name.encode() for name in names)
+    return [b"{" + first, *(b"," + name for name in others), b"},"]
+
+
+def _woven(between: Sequence[bytes], columns: Iterable[Column], rows: int, end: bytes) -> bytes:
+    """The columns row by row, with a text before each, one between the rows and one at the end."""
     row, lists = [between[0]], []
     for column, text in zip(columns, between[1:], strict=True):
         if isinstance(column, bytes):
@@ -103,6 +109,7 @@ def _woven(between: Sequence[bytes], columns: Sequence[Column], rows: int) -> by
     pieces = row * rows
     for place, column in enumerate(lists):
         pieces[2 * place + 1 :: len(row)] = column
+    pieces[-1] = pieces[-1].removesuffix(between[-1]) + end
     return b"".join(pieces)
 
 
