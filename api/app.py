@@ -12,11 +12,12 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.auth import BASE, NO_SNIFFING, check_routes, describe_keys
+from api.auth import NO_SNIFFING, check_routes, describe_keys
 from api.keyring import KeyRing
 from api.lookups import Lookups
 from api.metrics import Measured, Metrics
 from api.openapi import EVERYWHERE, complete_document, problems
+from api.paths import BASE, Aliases
 from api.problems import add_error_handlers
 from api.routes import data_batch, entities, health, models, recommended_items
 from api.runs import Runs
@@ -88,23 +89,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Aliases)
     app.add_middleware(NoSniffing)
     return app
-
-
-class Aliases:
-    """Serves every path also with a slash at its end, and the older names of the calls."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            path = scope["path"].rstrip("/") or "/"
-            if path == "/v1/recommend/train":
-                path = f"{BASE}/train"
-            elif path.startswith("/recommender/"):
-                path = f"/v1{path}"
-            scope = {**scope, "path": path}
-        await self._app(scope, receive, send)
 
 
 async def _keep_up_again_and_again(shelf: Shelf) -> None:

@@ -10,10 +10,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 
+from api.paths import BASE
 from lucid.errors import InvalidRequest
 from lucid.keys import Scope
-
-BASE = "/v1/recommender"
 
 SCOPES: dict[tuple[str, str], Scope] = {
     ("POST", "/data_batch"): "data:write",

@@ -15,9 +15,10 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from starlette.types import Message, Receive, Scope, Send
 
-from api.auth import ADMITTED, BASE, NO_SNIFFING, SCOPES
+from api.auth import ADMITTED, NO_SNIFFING, SCOPES
 from api.keyring import KeyRing
 from api.metrics import Metrics
+from api.paths import BASE, canonical
 from api.routes.recommended_items import LISTS, MEDIA_TYPES, RecommendationParameters, endpoints
 from lucid.errors import LucidError
 from lucid.lookup import Shelf
@@ -25,7 +26,7 @@ from lucid.rendering import Answer, render
 from lucid.schema import OutputFormat, RecommendationQuery
 
 _CALL = "/recommended_items"
-_PATHS = {prefix + _CALL + slash for prefix in (BASE, BASE.removeprefix("/v1")) for slash in ("", "/")}
+_PATH = BASE + _CALL
 _PLAIN = re.compile(rb"[A-Za-z0-9_.:-]+")
 """What stands in a query string as it is."""
 
@@ -46,7 +47,7 @@ class Lookups:
         self._metrics: Metrics = app.state.metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] in _PATHS and scope["method"] in ("GET", "POST"):
+        if scope["type"] == "http" and canonical(scope["path"]) == _PATH and scope["method"] in ("GET", "POST"):
             began = time.perf_counter()
             headers = dict(scope["headers"])
             if await self._admitted(headers, scope["method"]):

@@ -55,11 +55,8 @@ def csv_pieces(answer: Answer) -> Iterator[bytes]:
     """A header and one line for each recommendation."""
     yield _header(answer.columns)
     for block in answer.blocks:
-        cells = [_plain_cells(column) for column in block.columns.values()]
-        if all(cell is not None for cell in cells):
-            yield _woven([b"", *[b","] * (len(cells) - 1), b"\n"], [cell or b"" for cell in cells], block.rows, b"\n")
-        else:
-            yield _lines(_cells(block))
+        if block.rows:
+            yield _csv_rows(block)
 
 
 def rejects_csv(blocks: Iterable[list[RejectedRow]]) -> Iterator[bytes]:
@@ -84,6 +81,15 @@ def json_pieces(answer: Answer) -> Iterator[bytes]:
     yield b'],"unknown_source_ids":%b,"served_by":"%b"}' % (orjson.dumps(answer.unknown_source_ids), how.encode())
 
 
+def _csv_rows(block: Block) -> bytes:
+    """The rows as lines."""
+    cells = [_plain_cells(column) for column in block.columns.values()]
+    if any(cell is None for cell in cells):
+        return _lines(_cells(block))
+    between = [b"", *[b","] * (len(cells) - 1), b"\n"]
+    return _woven(between, [cell or b"" for cell in cells], block.rows, b"\n")
+
+
 def _json_rows(block: Block) -> bytes:
     """The rows as JSON objects, separated by commas."""
     return _woven(_keys(tuple(block.columns)), block.columns.values(), block.rows, b"}")
@@ -97,7 +103,7 @@ def _keys(names: Sequence[str]) -> list[bytes]:
 
 
 def _woven(between: Sequence[bytes], columns: Iterable[Column], rows: int, end: bytes) -> bytes:
-    """The columns row by row, with a text before each, one between the rows and one at the end."""
+    """At least one row of the columns, with a text before each value, one between the rows and one at the end."""
     row, lists = [between[0]], []
     for column, text in zip(columns, between[1:], strict=True):
         if isinstance(column, bytes):
@@ -133,7 +139,7 @@ def _plain_cells(column: Column) -> Column | None:
     if b"\\" in values or b"," in values or b"[" in values:
         return None
     cells = values.replace(b'"', b"")
-    return cells if isinstance(column, bytes) else cells.split(b"\n") if column else []
+    return cells if isinstance(column, bytes) else cells.split(b"\n")
 
 
 def _cells(block: Block) -> Iterator[tuple[object, ...]]:

@@ -16,7 +16,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from api.auth import BASE, MAX_BODY_BYTES, MAX_NAMES
+from api.auth import MAX_BODY_BYTES, MAX_NAMES
+from api.paths import BASE
 from lucid.workspace import Workspace
 from tests.hostile import IDS, LONG
 from tests.service import Api

@@ -11,8 +11,9 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from api.auth import BASE, OPEN, SCOPES, Guarded, check_routes
+from api.auth import OPEN, SCOPES, Guarded, check_routes
 from api.keyring import REFRESH_SECONDS
+from api.paths import BASE
 from lucid.catalog import Catalog
 from lucid.keys import SCOPES as ALL_SCOPES
 from lucid.keys import create_key

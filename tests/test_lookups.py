@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.auth import BASE
+from api.paths import BASE
 from lucid.catalog import Catalog
 from lucid.keys import create_key
 from tests.hostile import IDS

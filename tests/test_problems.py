@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.auth import BASE, MAX_BODY_BYTES
+from api.auth import MAX_BODY_BYTES
+from api.paths import BASE
 from api.problems import HTTP_CODES, INTERNAL_ERROR, STATUS, STATUS_OF_CODE
 from lucid.artifact import model_folder
 from lucid.errors import UnusableFile

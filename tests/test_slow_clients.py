@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from api.auth import BASE
+from api.paths import BASE
 from tests.hostile import GUESTS, LONG
 from tests.service import Api, Hasty, wait_until
 

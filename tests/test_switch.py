@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.auth import BASE
+from api.paths import BASE
 from lucid import training
 from lucid.settings import Settings
 from tests.hostile import IDS
