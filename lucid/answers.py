@@ -265,7 +265,7 @@ class OpenVersion:
 
     def _read(self, kinds: tuple[str, str], rows: Rows, count: int) -> Best:
         pair = self._cached[kinds]
-        if rows[-1] - rows[0] + 1 == len(rows):
+        if (np.diff(rows) == 1).all():  # one read for all of them
             found = pair.read(int(rows[0]), len(rows))
         else:
             found = np.concatenate([pair.read(row, 1) for row in rows.tolist()])

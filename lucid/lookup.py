@@ -59,9 +59,11 @@ class Shelf:
 
     def keep_up(self) -> None:
         """Notice what was uploaded, changed or deleted since the last time; open versions answer meanwhile."""
-        for live in list(self._live.values()):
-            # What was removed meanwhile gives way to another, or to none, with the next query.
-            with suppress(FileNotFoundError, UnknownModel):
+        for model_id, live in list(self._live.items()):
+            if not live.still():  # the next query opens what took its place; the files of this one are let go
+                self._live.pop(model_id, None)
+                continue
+            with suppress(FileNotFoundError, UnknownModel):  # removed a moment ago
                 live.version.keep_up(self._home)
 
     def _version(self, query: RecommendationQuery) -> OpenVersion:

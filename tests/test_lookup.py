@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from itertools import permutations
 from pathlib import Path
 
 import pandas as pd
@@ -65,6 +66,17 @@ def test_rows_are_grouped_by_source_with_ranks_from_one(board: Workspace) -> Non
     assert [1, 2, 3, 4] * 3 == table["rank"].tolist()
     for _, rows in table.groupby("source_id"):
         assert sorted(best_first(rows)) == best_first(rows)
+
+
+def test_sources_in_any_order_get_what_each_gets_alone(board: Workspace) -> None:
+    """Also where first and last are as far apart as there are sources, which is not yet a row of neighbours."""
+    wanted = ("u03", "u04", "u05", "u09")
+    alone = {source: board.recommend("board", source_id=source, target_type="item") for source in wanted}
+
+    for asked in (order for count in (3, 4) for order in permutations(wanted, count)):
+        together = board.recommend("board", source_id=list(asked), target_type="item")
+
+        pd.testing.assert_frame_equal(pd.concat([alone[source] for source in asked], ignore_index=True), together)
 
 
 def test_several_target_types_share_one_ranking(board: Workspace) -> None:
