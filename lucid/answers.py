@@ -25,7 +25,7 @@ from lucid.fresh import NOTHING, Uploads, uploads_since
 from lucid.interacted import Rows
 from lucid.rendering import Answer, Block, Column
 from lucid.schema import EXPLANATION, Recommendation, RecommendationQuery, TrainingRequest, WeightedSource, utc_now
-from lucid.scoring import Best, Profile, best_of_mix
+from lucid.scoring import Best, Profile
 from lucid.sources import Sources, find_named, find_rows, together
 from lucid.texts import Texts
 
@@ -177,9 +177,12 @@ class OpenVersion:
         if len(scored):
             scorer = self._model.scorer(*pair)
             profiles = [sources.profiles[line] for line in changed.tolist()] + scorer.profiles(sources.rows[others])
-            allowed = self._allowed(kind, _as_text(query.target_filter)) if query.target_filter else None
-            exclude = query.exclude_interacted
-            found = scorer.best_for(profiles, query.max_recommendations, exclude_interacted=exclude, allowed=allowed)
+            found = scorer.best_for(
+                profiles,
+                query.max_recommendations,
+                exclude_interacted=query.exclude_interacted,
+                allowed=self._may_be(kind, query),
+            )
             yield Best(scored[found.lines], found.target_rows, found.scores)
 
     def _mixed(self, asked: Sequence[WeightedSource], query: RecommendationQuery, uploads: Uploads) -> Block:
@@ -203,11 +206,13 @@ class OpenVersion:
                 sources.profiles[line] if line in sources.profiles else scorer.profiles(np.array([row]))[0]
                 for line, row in enumerate(sources.rows.tolist())
             ]
-            allowed = self._allowed(kind, _as_text(query.target_filter or []))
-            weighted = [(scorer, one, weight) for one, weight in zip(profiles, weights.values(), strict=True)]
             parts.append(
-                best_of_mix(
-                    weighted, query.max_recommendations, exclude_interacted=query.exclude_interacted, allowed=allowed
+                scorer.best_of_mix(
+                    profiles,
+                    list(weights.values()),
+                    query.max_recommendations,
+                    exclude_interacted=query.exclude_interacted,
+                    allowed=self._may_be(kind, query),
                 )
             )
         best = Best.join(parts)
@@ -275,6 +280,12 @@ class OpenVersion:
 
     # Filters
 
+    def _may_be(self, kind: str, query: RecommendationQuery) -> NDArray[np.bool_] | None:
+        """Which entities of a type may be recommended; None where no filter asks."""
+        if not query.target_filter:
+            return None
+        return self._allowed(kind, orjson.dumps([condition.model_dump() for condition in query.target_filter]))
+
     def _find_allowed(self, kind: str, filters: bytes) -> NDArray[np.bool_]:
         """Which entities of a type fulfil conditions, given as JSON, by what the version was trained with."""
         block = self._config.vocabulary.block(kind)
@@ -291,10 +302,6 @@ class OpenVersion:
             ).fetchnumpy()
         allowed[np.asarray(found["row"]) - block.start] = True
         return allowed
-
-
-def _as_text(conditions: Sequence[Condition]) -> bytes:
-    return orjson.dumps([condition.model_dump() for condition in conditions])
 
 
 def _numbers(values: NDArray[np.int64] | NDArray[np.float64]) -> list[bytes]:

@@ -61,8 +61,8 @@ def explain_mix(
     kinds = model.config.vocabulary.type_numbers(targets)
     for number in np.unique(kinds).tolist():
         scorer, chosen = model.scorer(kind, model.config.vocabulary.types[number]), kinds == number
-        for line, (profile, weight) in enumerate(zip(profiles, weights, strict=True)):
-            carried[line, chosen] = weight * scorer.mixed(profile)[targets[chosen] - scorer.targets.start]
+        raw = scorer.raw_of(profiles)[:, targets[chosen] - scorer.targets.start]
+        carried[:, chosen] = np.array(weights)[:, None] * raw
 
     def named(line: int) -> tuple[str, str, str, str, str]:
         return "source", "", orjson.loads(ids[line]), kind, names[line]

@@ -414,8 +414,11 @@ class RecommendationQuery(BaseModel):
     @field_validator("sources")
     @classmethod
     def _some_weight(cls, sources: list[WeightedSource] | None) -> list[WeightedSource] | None:
-        if sources and not any(source.weight for source in sources):
-            raise ValueError("at least one weight is not zero")
+        weights: dict[str, float] = {}
+        for source in sources or ():
+            weights[source.id] = weights.get(source.id, 0) + source.weight
+        if sources and not any(weights.values()):
+            raise ValueError("the weights of an id are added, and at least one id must keep a weight")
         return sources
 
     @model_validator(mode="after")

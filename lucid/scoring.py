@@ -378,10 +378,31 @@ class Scorer:
             parts.append(replace(part, lines=part.lines + start))
         return Best.join(parts)
 
-    def mixed(self, profile: Profile) -> NDArray[np.float64]:
-        """Raw scores of all targets for one source, as shares of what is usual for a first recommendation."""
-        raw, _ = self._raw_of([profile])
-        return np.asarray(raw[0].astype(np.float64) / self.pair.calibration.scale)
+    def best_of_mix(
+        self,
+        profiles: Sequence[Profile],
+        weights: Sequence[float],
+        count: int,
+        *,
+        exclude_interacted: bool = True,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> Best:
+        """The best targets for several sources as one: their raw scores are added with weights, not all of them zero.
+
+        Negative weights push away. What the sources with positive weights interacted with is left out, and all sources.
+        """
+        shares = np.array(weights) / np.abs(weights).sum()
+        raw = shares @ self.raw_of(profiles)
+        for profile, weight in zip(profiles, weights, strict=True):
+            self._leave_out(raw, profile, exclude_interacted=exclude_interacted and weight > 0, allowed=allowed)
+        candidates = np.flatnonzero(raw > -np.inf)
+        scores = self.pair.calibration.score(raw[candidates])
+        order = np.lexsort((candidates, -scores))[:count]
+        return Best(np.zeros(len(order), np.int64), candidates[order] + self.targets.start, scores[order])
+
+    def raw_of(self, profiles: Sequence[Profile]) -> NDArray[np.float64]:
+        """Scores before calibration of sources as the model sees them, (sources, targets)."""
+        return self._fast_raw(profiles)[0].astype(np.float64)
 
     def carried(self, edges: Neighbours, interactions: NDArray[np.bool_], targets: Rows) -> NDArray[np.float64]:
         """How much of the raw score of some targets (rows) goes through each edge of a source, (edges, targets).
@@ -415,7 +436,7 @@ class Scorer:
         left = vectors.vectors[edges.rows, :used] * gains * per_edge[:, None]
         return np.asarray(left @ vectors.vectors[targets, :used].T * vectors.target_factor(response, targets))
 
-    def _raw_of(self, profiles: Sequence[Profile]) -> tuple[Floats, NDArray[np.float64] | None]:
+    def _fast_raw(self, profiles: Sequence[Profile]) -> tuple[Floats, NDArray[np.float64] | None]:
         """Raw scores with the bonus for popularity, (sources, targets), and the part of co-occurrence in them."""
         pair, blend = self.pair, self.pair.blend
         warm, cold = (np.stack([profile.vectors[view] for profile in profiles]) for view in (pair.view, pair.cold_view))
@@ -429,6 +450,18 @@ class Scorer:
         raw += self._popularity
         return raw, shared
 
+    def _leave_out(
+        self, raw: AnyFloats, profile: Profile, *, exclude_interacted: bool, allowed: NDArray[np.bool_] | None
+    ) -> None:
+        """Take out of scores (targets), in place, what is not to be recommended to a source."""
+        if exclude_interacted:
+            raw[within(profile.interacted, self.targets)] = -np.inf
+        if profile.row is not None and profile.row in self.targets:
+            raw[profile.row - self.targets.start] = -np.inf
+        raw[within(self._vectors.erased, self.targets)] = -np.inf
+        if allowed is not None:
+            raw[~allowed] = -np.inf
+
     def _with(self, pair: Pair) -> "Scorer":
         other = Scorer(self._views, pair, self.vocabulary, self._interacted)
         other._co_occurrence = self._co_occurrence
@@ -439,15 +472,9 @@ class Scorer:
     ) -> Best:
         vectors, pair, targets = self._vectors, self.pair, self.targets
         spectral = 1 - pair.blend.share
-        raw, shared = self._raw_of(profiles)
+        raw, shared = self._fast_raw(profiles)
         for line, profile in enumerate(profiles):
-            if exclude_interacted:
-                raw[line, within(profile.interacted, targets)] = -np.inf
-            if profile.row is not None and profile.row in targets:
-                raw[line, profile.row - targets.start] = -np.inf
-        raw[:, within(vectors.erased, targets)] = -np.inf
-        if allowed is not None:
-            raw[:, ~allowed] = -np.inf
+            self._leave_out(raw[line], profile, exclude_interacted=exclude_interacted, allowed=allowed)
         # The fast pass only finds candidates: everything that may belong to the best, ties at the edge included. Their
         # scores are summed again in double precision, each by itself, so that a source gets the same digits and the
         # same order whatever it is asked with and however many are asked for.
@@ -475,36 +502,6 @@ class Scorer:
             scores.append(score[order])
         lines = np.repeat(np.arange(len(profiles)), [len(rows) for rows in chosen])
         return Best(lines, np.concatenate(chosen), np.concatenate(scores))
-
-
-def best_of_mix(
-    parts: Sequence[tuple[Scorer, Profile, float]], count: int, *, exclude_interacted: bool, allowed: NDArray[np.bool_]
-) -> Best:
-    """The best targets for several sources as one: their raw scores, each as a share of its usual best, are added.
-
-    Negative weights push away. What the sources with positive weights interacted with is left out, and all sources.
-    `allowed` (targets) bool says which targets compete.
-    """
-    whole = sum(abs(weight) for _, _, weight in parts)
-    shares = [weight / whole for _, _, weight in parts]
-    raw = np.sum([share * scorer.mixed(profile) for share, (scorer, profile, _) in zip(shares, parts, strict=True)], 0)
-    targets = parts[0][0].targets
-    raw[~allowed] = -np.inf
-    for _, profile, weight in parts:
-        if exclude_interacted and weight > 0:
-            raw[within(profile.interacted, targets)] = -np.inf
-        if profile.row is not None and profile.row in targets:
-            raw[profile.row - targets.start] = -np.inf
-    each = [scorer.pair.calibration for scorer, _, _ in parts]
-    calibration = Calibration(
-        1.0,
-        float(np.abs(shares) @ [part.slope for part in each]),
-        float(np.abs(shares) @ [part.intercept for part in each]),
-    )
-    candidates = np.flatnonzero(raw > -np.inf)
-    scores = calibration.score(raw[candidates])
-    order = np.lexsort((candidates, -scores))[:count]
-    return Best(np.zeros(len(order), np.int64), candidates[order] + targets.start, scores[order])
 
 
 def _usual_best(scores: NDArray[Any]) -> float:

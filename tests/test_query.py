@@ -109,14 +109,31 @@ def test_mixed_sources_add_up_and_negative_ones_push_away(board: Workspace) -> N
     assert not {"u00", "u01"} & set(users["target_id"])
 
 
+def test_erased_targets_are_in_no_answer(tmp_path: Path) -> None:
+    """Of a source alone, of a mix and with a filter, although their rows are still there."""
+    board = train_checkerboard(Workspace(tmp_path / "home"), tmp_path)
+    board.erase(["i01"])
+    others = {f"i{item:02}" for item in range(ITEMS)} - {"i01"}
+    unfiltered: dict[str, Any] = {"target_type": "item", "exclude_interacted": False}
+    filtered = {**unfiltered, "target_filter": [{"field": "name", "op": "ne", "value": "x"}]}
+
+    for wanted in (unfiltered, filtered):
+        for sources in ({"source_id": "u01"}, {"sources": [{"id": "u01"}, {"id": "u03"}, {"id": "u05", "weight": -1}]}):
+            found = board.recommend("board", **sources, **wanted, explain=True)
+
+            assert others == set(found["target_id"])
+
+
 def test_mixes_that_make_no_sense_are_refused(board: Workspace) -> None:
     """Sources of several types, unknown ones, and weights that are all zero."""
     with pytest.raises(InvalidRequest, match="these are of item, user"):
         board.recommend("board", sources=[{"id": "u00"}, {"id": "i00"}], target_type="item")
     with pytest.raises(UnknownSource, match="'nobody'"):
         board.recommend("board", sources=[{"id": "u00"}, {"id": "nobody"}], target_type="item")
-    with pytest.raises(InvalidRequest, match="not zero"):
-        board.recommend("board", sources=[{"id": "u00", "weight": 0}], target_type="item")
+    for weights in ([0], [1, -1], [0.5, 1, -1.5]):
+        sources = [{"id": "u00", "weight": weight} for weight in weights]
+        with pytest.raises(InvalidRequest, match="must keep a weight"):
+            board.recommend("board", sources=sources, target_type="item")
     with pytest.raises(InvalidRequest, match="exactly one"):
         board.recommend("board", sources=[{"id": "u00"}], source_id="u01", target_type="item")
 
