@@ -30,6 +30,9 @@ _PATH = BASE + _CALL
 _PLAIN = re.compile(rb"[A-Za-z0-9_.:-]+")
 """What stands in a query string as it is."""
 
+_Asked = tuple[RecommendationQuery, str]
+"""A query and the source that it is about; queries that differ in nothing else share the first."""
+
 _ANY = "x"
 """Stands for all of it."""
 
@@ -52,10 +55,10 @@ class Lookups:
             headers = dict(scope["headers"])
             if await self._admitted(headers, scope["method"]):
                 scope[ADMITTED] = True
-                query, receive = await _read(scope, headers, receive)
-                answer = self._shelf.recommend_quickly(query) if query is not None else None
-                if query is not None and answer is not None:
-                    await self._send(answer, query.output_format, send)
+                asked, receive = await _read(scope, headers, receive)
+                answer = self._shelf.recommend_quickly(*asked) if asked else None
+                if asked and answer:
+                    await self._send(answer, asked[0].output_format, send)
                     self._metrics.call(endpoints[scope["method"]], scope["method"], 200, time.perf_counter() - began)
                     return
         await self._app(scope, receive, send)
@@ -75,10 +78,8 @@ class Lookups:
         await send({"type": "http.response.body", "body": body})
 
 
-async def _read(
-    scope: Scope, headers: dict[bytes, bytes], receive: Receive
-) -> tuple[RecommendationQuery | None, Receive]:
-    """The query, unless something is wrong with it; and what the framework reads the body from."""
+async def _read(scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> tuple[_Asked | None, Receive]:
+    """What is asked, if that is right and about one source; and what the framework reads the body from."""
     if scope["method"] == "GET":
         return _checked(_parameters, scope["query_string"]), receive
     length = headers.get(b"content-length", b"")
@@ -93,18 +94,22 @@ async def _read(
         return messages.pop(0) if messages else await receive()
 
     body = b"".join(message.get("body", b"") for message in messages)
-    return _checked(RecommendationQuery.model_validate_json, body), again
+    return _checked(lambda text: _of_one(RecommendationQuery.model_validate_json(text)), body), again
 
 
-def _parameters(text: bytes) -> RecommendationQuery:
-    """The query of a query string; those that differ in a plain `source_id` only are read once."""
+def _of_one(query: RecommendationQuery) -> _Asked | None:
+    return (query, query.source_id[0]) if query.source_id and len(query.source_id) == 1 else None
+
+
+def _parameters(text: bytes) -> _Asked | None:
+    """What a query string asks; those that differ in a plain `source_id` only are read once."""
     before, found, after = text.partition(b"source_id=")
     source, _, rest = after.partition(b"&")
     if found and _PLAIN.fullmatch(source):
         template = _template(before, rest)
         if template.source_id == [_ANY]:  # the only one
-            return template.model_copy(update={"source_id": [source.decode()]})
-    return _read_parameters(text)
+            return template, source.decode()
+    return _of_one(_read_parameters(text))
 
 
 @lru_cache(maxsize=256)
@@ -122,7 +127,7 @@ def _read_parameters(text: bytes) -> RecommendationQuery:
     return RecommendationParameters.model_validate(values)
 
 
-def _checked(read: Callable[[bytes], RecommendationQuery], given: bytes) -> RecommendationQuery | None:
+def _checked(read: Callable[[bytes], _Asked | None], given: bytes) -> _Asked | None:
     try:
         return read(given)
     except (ValidationError, UnicodeError):

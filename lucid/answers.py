@@ -98,13 +98,13 @@ class OpenVersion:
         )
         return Answer(self._model_id, self.number, unknown, blocks, columns)
 
-    def recommend_quickly(self, query: RecommendationQuery) -> Answer | None:
+    def recommend_quickly(self, query: RecommendationQuery, source_id: str) -> Answer | None:
         """See `Shelf.recommend_quickly`."""
-        asked, kinds = query.source_id, query.target_type
-        if not asked or not kinds or len(asked) > 1 or len(kinds) > 1 or not query.is_plain:
+        kinds = query.target_type
+        if not kinds or len(kinds) > 1 or not query.is_plain:
             return None
-        source_id = orjson.dumps(asked[0])
-        row = self._texts.row(source_id)
+        source = orjson.dumps(source_id)
+        row = self._texts.row(source)
         if row is None or row in self._uploads.by_row:
             return None
         pair = self._config.vocabulary.type_of(row), kinds[0]
@@ -116,9 +116,7 @@ class OpenVersion:
             count = int(np.count_nonzero((targets != UNUSED) & (scores >= query.threshold * MILLION)))
         count = min(count, query.max_recommendations)
         numbers = _numbers(scores[:count] / MILLION), _RANKS[:count]
-        columns = self._columns(
-            source_id, targets[:count].astype(np.int64), *numbers, orjson.dumps(kinds[0]), b'"cache"'
-        )
+        columns = self._columns(source, targets[:count].astype(np.int64), *numbers, orjson.dumps(kinds[0]), b'"cache"')
         return Answer(self._model_id, self.number, [], iter([Block(columns, count, {"cache": 1})]))
 
     # Sources
@@ -253,7 +251,7 @@ class OpenVersion:
         for line in dict.fromkeys(lines.tolist()):
             row, source_type = int(sources.rows[line]), self._config.vocabulary.types[int(sources.types[line])]
             edges = self._model.edges.of(row) if row >= 0 else nothing(self._model.views)
-            new = uploads.by_row.get(row) if row >= 0 else uploads.by_id.get(orjson.loads(sources.ids[line]))
+            new = uploads.every.get(row) if row >= 0 else uploads.by_id.get(orjson.loads(sources.ids[line]))
             relations = uploads.relations or self._origin.relations
             if new is not None:
                 edges = edges.joined(new)

@@ -35,16 +35,18 @@ _SMALLEST = 1e-3
 class Uploads:
     """Edges uploaded since a version was trained: by row of the entities that it holds, by id of new ones.
 
-    `new` gives the type of each new entity. Relations beyond those of the version's edges come last in `relations`.
+    `by_row` lacks what a refresh has put into the vectors already, `every` does not. `new` gives the type of each new
+    entity. Relations beyond those of the version's edges come last in `relations`.
     """
 
     by_row: Mapping[int, Neighbours]
+    every: Mapping[int, Neighbours]
     by_id: Mapping[str, Neighbours]
     new: Mapping[str, str]
     relations: Sequence[str]
 
 
-NOTHING = Uploads({}, {}, {}, [])
+NOTHING = Uploads({}, {}, {}, {}, [])
 
 
 def uploads_since(
@@ -66,8 +68,13 @@ def uploads_since(
     every, new = read(fresh)
     later = every if unfolded == fresh else read(unfolded)[0]
     rows = {entity_id: texts.row_of(entity_id) for entity_id in every}
+
+    def by_row(found: Mapping[str, Neighbours]) -> dict[int, Neighbours]:
+        return {row: edges for entity_id, edges in found.items() if (row := rows.get(entity_id)) is not None}
+
     return Uploads(
-        {row: edges for entity_id, edges in later.items() if (row := rows.get(entity_id)) is not None},
+        by_row(later),
+        by_row(every),
         {entity_id: edges for entity_id, edges in every.items() if rows[entity_id] is None},
         {entity_id: kind for entity_id, kind in new.items() if kind in config.vocabulary.types},
         relations,

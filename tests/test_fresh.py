@@ -158,6 +158,7 @@ def test_a_refresh_keeps_what_was_folded_in(board: Workspace, upload: Upload) ->
     upload(ENTITIES, "new,user,,,")
     upload(INTERACTIONS, "likes,u00,i01,,", "likes,u00,i03,,", "likes,new,i01,,")
     known, new = answer(board, "u00"), answer(board, "new")
+    explained = board.recommend("board", source_id="u00", target_type="item", explain=True)["explanation"]
 
     with training.refreshing(board.settings, "board") as refresh:
         for step in (training.select_data, training.take_over, training.precompute, training.publish):
@@ -166,6 +167,9 @@ def test_a_refresh_keeps_what_was_folded_in(board: Workspace, upload: Upload) ->
     refreshed = answer(board, "u00")
     assert ({"folded-in"}, {"cache"}) == (set(known["served_by"]), set(refreshed["served_by"]))
     assert known.drop(columns="served_by").equals(refreshed.drop(columns="served_by"))
+    again = board.recommend("board", source_id="u00", target_type="item", explain=True)["explanation"]
+    assert {"i01", "i03"} & {carrier["id"] for carriers in again for carrier in carriers}
+    assert explained.tolist() == again.tolist()
     assert ([1] * 5, {"folded-in"}) == (parities(new), set(new["served_by"]))
     assert ([1] * 5, {"folded-in"}) == (parities(answer(board, "new")), set(answer(board, "new")["served_by"]))
     upload(INTERACTIONS, "likes,u00,i05,,")
