@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from lucid.errors import Unavailable
 from lucid.schema import utc_now
@@ -17,7 +17,8 @@ IMPORT_DATA, TRAIN_MODEL, ERASE_ENTITY = (
     "train_model/train-model",
     "erase_entity/erase-entity",
 )
-_PATIENCE_SECONDS = 15
+_AWAY_SECONDS, _BUSY_SECONDS = 15, 60
+"""How long a call waits for a Prefect server that is not there, and for one that has too much to do."""
 _PATIENCE, _FOREIGN_PATIENCE = timedelta(seconds=60), timedelta(minutes=30)  # a container may have to be fetched first
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
@@ -32,7 +33,7 @@ class Runs:
         self._ui = settings.prefect_ui
         self._own_server = settings.prefect_api_url is None
         self._started = utc_now()
-        # On SQLite, Prefect answers 503 to runs that are created at the same time.
+        # On SQLite, Prefect answers 503 to what is written at the same time; so we write one after the other.
         self._turn = asyncio.Lock()
 
     async def create(self, deployment: str, parameters: dict[str, Any]) -> tuple[str, str]:
@@ -42,9 +43,8 @@ class Runs:
         """
         # The key makes a repeated call return the run that an unanswered one has made.
         body = {"parameters": parameters, "idempotency_key": uuid4().hex, "state": {"type": "SCHEDULED"}}
-        async with self._turn:
-            found = await self._send("GET", f"/deployments/name/{deployment}")
-            run = await self._send("POST", f"/deployments/{found['id']}/create_flow_run", json=body)
+        found = await self._send("GET", f"/deployments/name/{deployment}")
+        run = await self._send("POST", f"/deployments/{found['id']}/create_flow_run", json=body)
         return run["id"], f"{self._ui}/runs/flow-run/{run['id']}"
 
     async def cancel(self, flow_run_id: str) -> None:
@@ -95,7 +95,7 @@ class Runs:
         attempts = AsyncRetrying(
             retry=retry_if_exception(_is_passing),
             wait=wait_random_exponential(multiplier=0.1, max=2),
-            stop=stop_after_delay(_PATIENCE_SECONDS),
+            stop=_is_enough,
             reraise=True,
         )
         try:
@@ -106,7 +106,17 @@ class Runs:
         return found
 
     async def _try(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        return (await self._client.request(method, path, **arguments)).raise_for_status()
+        async with self._turn:
+            return (await self._client.request(method, path, **arguments)).raise_for_status()
+
+
+def _is_enough(state: RetryCallState) -> bool:
+    """Whether a call has been tried for long enough, by what came of its last try."""
+    error = state.outcome.exception() if state.outcome else None
+    busy = isinstance(error, httpx.ReadTimeout) or (
+        isinstance(error, httpx.HTTPStatusError) and error.response.status_code == httpx.codes.SERVICE_UNAVAILABLE
+    )
+    return (state.seconds_since_start or 0) > (_BUSY_SECONDS if busy else _AWAY_SECONDS)
 
 
 def _is_passing(error: BaseException) -> bool:

@@ -1,7 +1,8 @@
-"""What several tests need: a workspace in an empty folder, and a way to write CSV files."""
+"""What several tests need: a workspace in an empty folder, ways to write CSV files, a server with prepared answers."""
 
 import csv
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS
 from lucid.settings import Settings
 from lucid.workspace import Workspace
 from tests.hostile import train_hostile
+from tests.says import Says
 
 WriteCsv = Callable[..., Path]
 
@@ -50,6 +52,18 @@ def trained_hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
     train_hostile(folder / "home", folder)
     return folder / "home"
+
+
+@pytest.fixture
+def says() -> Iterator[Says]:
+    """A server whose answers the test prepares."""
+    says = Says()
+    thread = threading.Thread(target=says.server.serve_forever, daemon=True)
+    thread.start()
+    yield says
+    says.server.shutdown()
+    says.server.server_close()
+    thread.join()
 
 
 def _write(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:

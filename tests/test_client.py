@@ -1,62 +1,16 @@
 """The client and a service that is busy, far away or broken: a small server says what such a service says."""
 
 import json
-import threading
-import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from lucid import Client
 from lucid.errors import InvalidRequest, ModelNotReady, Unavailable, UnusableFile, error_of
-
-Answer = tuple[int, dict[str, str], bytes]
+from tests.says import Says
 
 _BUSY = b'{"status":503,"code":"unavailable","detail":"busy; try again"}'
-
-
-class Says:
-    """A server that gives prepared answers, one to each request."""
-
-    def __init__(self) -> None:
-        self.answers: list[Answer] = []
-        self.asked: list[float] = []
-        says = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                says.asked.append(time.monotonic())
-                status, headers, body = says.answers.pop(0)
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.do_GET()
-
-            def do_DELETE(self) -> None:
-                self.do_GET()
-
-            def log_message(self, *_arguments: object) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-
-@pytest.fixture
-def says() -> Iterator[Says]:
-    says = Says()
-    thread = threading.Thread(target=says.server.serve_forever, daemon=True)
-    thread.start()
-    yield says
-    says.server.shutdown()
-    says.server.server_close()
-    thread.join()
 
 
 @pytest.fixture
