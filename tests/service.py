@@ -107,7 +107,8 @@ class Api:
         self.log = home.with_suffix(".log")
         self.secret = create_key(Catalog(home))[1]
         self.base = f"http://127.0.0.1:{free_port()}"
-        self._environment = {**os.environ, "LUCID_HOME": str(home), **environment}
+        own = {"LUCID_HOME": str(home), "LUCID_PREFECT_PORT": str(free_port())}  # where no Prefect listens
+        self._environment = {**os.environ, **own, **environment}
 
     @contextmanager
     def running(self) -> Iterator["Api"]:
