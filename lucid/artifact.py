@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from lucid.disk import fsync, write_text
 from lucid.edges import Edges
-from lucid.errors import ModelNotReady, UnknownModel, UnknownVersion
+from lucid.errors import ModelNotReady, OutdatedVersion, UnknownModel, UnknownVersion
 from lucid.interacted import Interacted, Rows
 from lucid.locks import file_name
 from lucid.schema import KeyKind, format_time
@@ -41,6 +41,8 @@ ENTITIES, VALUES, TEXTS, RECOMMENDATIONS = (
     "texts.safetensors",
     "recommendations.duckdb",
 )
+FORMAT = 1
+"""Counts up whenever what is written below, or what is read of it, changes."""
 CONFIG, ORIGIN, REPORT, MANIFEST, LIVE = "config.json", "origin.json", "report.json", "manifest.json", "live"
 
 
@@ -175,6 +177,7 @@ def read_origin(folder: Path) -> Origin:
 
 def write_config(folder: Path, config: Config) -> None:
     raw = {
+        "format": FORMAT,
         "vocabulary": config.vocabulary.to_json(),
         "pairs": [pair.to_json() for pair in config.pairs.values()],
         "common": config.common.to_json(),
@@ -187,7 +190,12 @@ def write_config(folder: Path, config: Config) -> None:
 
 
 def read_config(folder: Path) -> Config:
+    """The settings of a version; raises OutdatedVersion where another release of Lucid wrote it."""
     raw = json.loads((folder / CONFIG).read_text())
+    if raw.get("format") != FORMAT:
+        raise OutdatedVersion(
+            f"version {folder.name} of this model was written by another release of Lucid; train the model again"
+        )
     pairs = [Pair.from_json(pair) for pair in raw["pairs"]]
     return Config(
         Vocabulary.from_json(raw["vocabulary"]),

@@ -69,6 +69,12 @@ class ModelNotReady(LucidError):
         self.model_id = model_id
 
 
+class OutdatedVersion(LucidError):
+    """Another release of Lucid wrote the version, in a way that this one does not read."""
+
+    code = "outdated_version"
+
+
 class AlreadyTraining(LucidError):
     """A training of the same model is still running."""
 

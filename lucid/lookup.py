@@ -35,14 +35,13 @@ class Shelf:
     def recommend(self, query: RecommendationQuery) -> Answer:
         """Answer a query from the live version or the one it names.
 
-        Raises UnknownModel, ModelNotReady, UnknownVersion, UnknownType, InvalidRequest, and UnknownSource for a single
-        unknown source; unknown ones in a list are reported in the answer.
+        Raises UnknownModel, ModelNotReady, UnknownVersion, OutdatedVersion, UnknownType, InvalidRequest, and
+        UnknownSource for a single unknown source; unknown ones in a list are reported in the answer.
         """
         if self._patient:
             self.keep_up()
-        version = self._version(query)
         try:
-            return version.recommend(query)
+            return self._version(query).recommend(query)
         except FileNotFoundError:  # it was removed a moment ago, as another took its place
             self._live.pop(query.model_id, None)
             return self._version(query).recommend(query)

@@ -21,7 +21,14 @@ from filelock import Timeout
 from lucid import artifact
 from lucid.catalog import Catalog, TrainingRow
 from lucid.dataset import interactions_among, read_selection, select
-from lucid.errors import AlreadyTraining, InvalidRequest, LucidError, ModelNotReady, TrainingFailed
+from lucid.errors import (
+    AlreadyTraining,
+    InvalidRequest,
+    LucidError,
+    ModelNotReady,
+    OutdatedVersion,
+    TrainingFailed,
+)
 from lucid.fresh import folded_views, uploads_since
 from lucid.ingest import IsLost, Progress
 from lucid.interacted import Interacted
@@ -394,7 +401,7 @@ def _settings_before(training: Training) -> "Before | None":
     home, model_id = training.settings.home, training.model_id
     try:
         config = artifact.read_config(artifact.version_folder(home, model_id, artifact.live_version(home, model_id)))
-    except ModelNotReady:
+    except (ModelNotReady, OutdatedVersion):
         return None
     readings = {kinds: (pair.view, pair.response) for kinds, pair in config.pairs.items()}
     return Before([Weights(**weights) for weights in config.chosen["weights"]], readings)

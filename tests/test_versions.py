@@ -1,5 +1,6 @@
 """Models and their versions: what is shown of them, which one answers, and what deletion leaves."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from lucid import artifact, training
-from lucid.errors import AlreadyTraining, ModelNotReady, NotTraining, TrainingFailed, UnknownModel, UnknownVersion
+from lucid.errors import (
+    AlreadyTraining,
+    ModelNotReady,
+    NotTraining,
+    OutdatedVersion,
+    TrainingFailed,
+    UnknownModel,
+    UnknownVersion,
+)
 from lucid.schema import TrainingRequest
 from lucid.workspace import Workspace
 from tests.checkerboard import train_checkerboard
@@ -103,6 +112,21 @@ def test_a_deleted_model_is_gone_and_its_numbers_are_never_given_again(trained: 
             ask("board")
     assert trained.train("board").version > 2
     assert answering(trained) == trained.status("board").version
+
+
+def test_a_version_of_another_release_asks_for_a_training(trained: Workspace) -> None:
+    """It is shown, but neither answers nor is refreshed; a training takes its place."""
+    path = artifact.version_folder(trained.settings.home, "board", 2) / artifact.CONFIG
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 0}))
+
+    with pytest.raises(OutdatedVersion, match="train the model again"):
+        trained.recommend("board", source_id="u01", target_type="item")
+    with pytest.raises(OutdatedVersion):
+        refresh(trained)
+    assert 2 == answering(trained)
+
+    trained.train("board")
+    assert not trained.recommend("board", source_id="u01", target_type="item").empty
 
 
 def test_a_model_in_training_is_neither_deleted_nor_rolled_back(trained: Workspace) -> None:
