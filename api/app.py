@@ -34,7 +34,7 @@ _log = logging.getLogger("lucid.api")
 
 def create_service() -> ASGIApp:
     """What uvicorn calls: the application as the environment sets it up, with look-ups answered before it."""
-    # DuckDB would load it with the first parameter of a query, if it could: 90 MB and half a second for nothing.
+    # DuckDB would load it with the first parameter of a query, if it could: 70 MB and a third of a second for nothing.
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # which makes every import of it fail
     return Lookups(create_app())
 
