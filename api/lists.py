@@ -7,7 +7,7 @@ from pydantic import WithJsonSchema
 from pydantic.config import JsonDict
 
 
-def listed(**limits: str) -> JsonDict:
+def listed(**limits: str | int) -> JsonDict:
     """JSON schema of such a list; what stands in a query or a form is text, so one alone is a list of one."""
     text: JsonDict = {"type": "string", **limits}
     return {"anyOf": [text, {"type": "array", "items": text, "minItems": 1}]}

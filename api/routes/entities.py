@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from api.auth import Guarded
+from api.lists import listed
 from api.runs import ERASE_ENTITY
 from lucid import erasures
 from lucid.errors import Unavailable
@@ -28,10 +29,8 @@ async def erase_entities(
     response: Response,
     id: Annotated[  # noqa: A002 - the contract's name
         list[Annotated[str, Field(min_length=1)]],
-        Query(
-            description="Id of the entity; may be repeated. Commas do not separate, they may be part of an id.",
-            examples=[["user_1"]],
-        ),
+        WithJsonSchema({**listed(minLength=1), "examples": [["user_1"]]}),
+        Query(description="Id of the entity; may be repeated. Commas do not separate, they may be part of an id."),
     ],
     wait_seconds: Annotated[float, Query(ge=0, le=600, description="Answer after this time at the latest.")] = 30,
 ) -> Erased | None:
