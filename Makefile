@@ -15,10 +15,10 @@ help:
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy (strict) and the tests; warnings are errors in both"
 	@echo "make fuzz-api KEY=key [URL=http://127.0.0.1:8000]   generated requests to a running service, with the key and without"
-	@echo "make bench-quality DATA=folder   how well data sets are ranked, next to baselines"
-	@echo "make bench-speed [DATA=folder]   how long fits take as data grow; DATA: and precomputation, on gowalla"
+	@echo "make bench-quality DATA=folder   how well the data sets in it are ranked, next to baselines"
+	@echo "make bench-speed [DATA=folder]   how long fits take as data grow; DATA: and precomputation, on its gowalla"
 	@echo "make bench-api   how many look-ups a second, next to a bare route; needs wrk (apt install wrk)"
-	@echo "make bench-fresh DATA=folder   how well folded-in answers agree with a retrained model"
+	@echo "make bench-fresh DATA=folder   how well folded-in answers agree with a retrained model, on its ml-latest-small"
 	@echo "make bench-import   how fast files are imported, next to DuckDB alone"
 
 install: $(INSTALLED)
