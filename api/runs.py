@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from lucid.errors import Unavailable
 from lucid.schema import utc_now
@@ -33,7 +33,7 @@ class Runs:
         self._ui = settings.prefect_ui
         self._own_server = settings.prefect_api_url is None
         self._started = utc_now()
-        # On SQLite, Prefect answers 503 to what is written at the same time; so we write one after the other.
+        # On SQLite, Prefect answers 503 to what is written at the same time; so calls are sent one after the other.
         self._turn = asyncio.Lock()
 
     async def create(self, deployment: str, parameters: dict[str, Any]) -> tuple[str, str]:
@@ -93,9 +93,9 @@ class Runs:
 
     async def _send(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         attempts = AsyncRetrying(
-            retry=retry_if_exception(_is_passing),
+            retry=retry_if_exception_type(httpx.HTTPError),
             wait=wait_random_exponential(multiplier=0.1, max=2),
-            stop=_is_enough,
+            stop=_is_over,
             reraise=True,
         )
         try:
@@ -110,17 +110,18 @@ class Runs:
             return (await self._client.request(method, path, **arguments)).raise_for_status()
 
 
-def _is_enough(state: RetryCallState) -> bool:
-    """Whether a call has been tried for long enough, by what came of its last try."""
+def _is_over(state: RetryCallState) -> bool:
+    """Whether a call has been tried for as long as what came of its last try deserves."""
     error = state.outcome.exception() if state.outcome else None
-    busy = isinstance(error, httpx.ReadTimeout) or (
-        isinstance(error, httpx.HTTPStatusError) and error.response.status_code == httpx.codes.SERVICE_UNAVAILABLE
-    )
-    return (state.seconds_since_start or 0) > (_BUSY_SECONDS if busy else _AWAY_SECONDS)
+    return (state.seconds_since_start or 0) >= _patience_seconds(error)
 
 
-def _is_passing(error: BaseException) -> bool:
-    """Whether another try may help: no answer, 503, or a deployment that is still being registered."""
+def _patience_seconds(error: BaseException | None) -> float:
+    """How long a call is tried that ends so; zero where another try cannot help."""
     if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.NOT_FOUND)
-    return isinstance(error, httpx.TransportError)
+        # A deployment that is not there may still be registered.
+        codes: dict[int, float] = {httpx.codes.SERVICE_UNAVAILABLE: _BUSY_SECONDS, httpx.codes.NOT_FOUND: _AWAY_SECONDS}
+        return codes.get(error.response.status_code, 0)
+    if isinstance(error, httpx.ReadTimeout):
+        return _BUSY_SECONDS
+    return _AWAY_SECONDS if isinstance(error, httpx.TransportError) else 0

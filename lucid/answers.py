@@ -24,7 +24,15 @@ from lucid.filters import ENTITY_FIELDS, Binder, Condition, where
 from lucid.fresh import NOTHING, Uploads, uploads_since
 from lucid.interacted import Rows
 from lucid.rendering import Answer, Block, Column
-from lucid.schema import EXPLANATION, Recommendation, RecommendationQuery, TrainingRequest, WeightedSource, utc_now
+from lucid.schema import (
+    EXPLANATION,
+    Recommendation,
+    RecommendationQuery,
+    TrainingRequest,
+    WeightedSource,
+    utc_now,
+    weights_of,
+)
 from lucid.scoring import Best, Profile
 from lucid.sources import Sources, find_named, find_rows, together
 from lucid.texts import Texts
@@ -185,9 +193,7 @@ class OpenVersion:
 
     def _mixed(self, asked: Sequence[WeightedSource], query: RecommendationQuery, uploads: Uploads) -> Block:
         """The rows for several sources as one; their `source_id` is made of all ids."""
-        weights: Counter[str] = Counter()
-        for source in asked:
-            weights[source.id] += source.weight  # type: ignore[assignment]  # counters may hold any number
+        weights = weights_of(asked)
         for source_id in weights:
             if not self._is_known(source_id, uploads):
                 raise self._unknown(source_id)

@@ -42,7 +42,7 @@ ENTITIES, VALUES, TEXTS, RECOMMENDATIONS = (
     "recommendations.duckdb",
 )
 FORMAT = 1
-"""Counts up whenever what is written below, or what is read of it, changes."""
+"""Counts up whenever the layout of a version's files changes, those of other modules included."""
 CONFIG, ORIGIN, REPORT, MANIFEST, LIVE = "config.json", "origin.json", "report.json", "manifest.json", "live"
 
 

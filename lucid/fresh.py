@@ -72,9 +72,10 @@ def uploads_since(
     def by_row(found: Mapping[str, Neighbours]) -> dict[int, Neighbours]:
         return {row: edges for entity_id, edges in found.items() if (row := rows.get(entity_id)) is not None}
 
+    known = by_row(every)
     return Uploads(
-        by_row(later),
-        by_row(every),
+        known if later is every else by_row(later),
+        known,
         {entity_id: edges for entity_id, edges in every.items() if rows[entity_id] is None},
         {entity_id: kind for entity_id, kind in new.items() if kind in config.vocabulary.types},
         relations,

@@ -5,6 +5,7 @@ reading and checking values; all times are aware and in UTC.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -355,6 +356,14 @@ class WeightedSource(BaseModel):
     weight: float = Field(1, ge=-1000, le=1000, description="How much it counts; a negative one pushes away.")
 
 
+def weights_of(sources: Iterable[WeightedSource]) -> dict[str, float]:
+    """The weight of each id, summed where it stands several times."""
+    weights: dict[str, float] = {}
+    for source in sources:
+        weights[source.id] = weights.get(source.id, 0) + source.weight
+    return weights
+
+
 _WITH_TARGETS: JsonDict = {
     **_given("target_type"),
     "not": {"required": ["use"], "properties": {"use": {"const": "similar"}}},
@@ -414,10 +423,7 @@ class RecommendationQuery(BaseModel):
     @field_validator("sources")
     @classmethod
     def _some_weight(cls, sources: list[WeightedSource] | None) -> list[WeightedSource] | None:
-        weights: dict[str, float] = {}
-        for source in sources or ():
-            weights[source.id] = weights.get(source.id, 0) + source.weight
-        if sources and not any(weights.values()):
+        if sources and not any(weights_of(sources).values()):
             raise ValueError("the weights of an id are added, and at least one id must keep a weight")
         return sources
 

@@ -393,8 +393,9 @@ class Scorer:
         """
         shares = np.array(weights) / np.abs(weights).sum()
         raw = shares @ self.raw_of(profiles)
+        self._leave_out(raw, allowed)
         for profile, weight in zip(profiles, weights, strict=True):
-            self._leave_out(raw, profile, exclude_interacted=exclude_interacted and weight > 0, allowed=allowed)
+            self._leave_out_own(raw, profile, interacted=exclude_interacted and weight > 0)
         candidates = np.flatnonzero(raw > -np.inf)
         scores = self.pair.calibration.score(raw[candidates])
         order = np.lexsort((candidates, -scores))[:count]
@@ -450,17 +451,18 @@ class Scorer:
         raw += self._popularity
         return raw, shared
 
-    def _leave_out(
-        self, raw: AnyFloats, profile: Profile, *, exclude_interacted: bool, allowed: NDArray[np.bool_] | None
-    ) -> None:
-        """Take out of scores (targets), in place, what is not to be recommended to a source."""
-        if exclude_interacted:
+    def _leave_out(self, raw: AnyFloats, allowed: NDArray[np.bool_] | None) -> None:
+        """Take out of scores (..., targets), in place, what is recommended to nobody."""
+        raw[..., within(self._vectors.erased, self.targets)] = -np.inf
+        if allowed is not None:
+            raw[..., ~allowed] = -np.inf
+
+    def _leave_out_own(self, raw: AnyFloats, profile: Profile, *, interacted: bool) -> None:
+        """Take out of scores (targets), in place, a source itself and, if so asked, what it interacted with."""
+        if interacted:
             raw[within(profile.interacted, self.targets)] = -np.inf
         if profile.row is not None and profile.row in self.targets:
             raw[profile.row - self.targets.start] = -np.inf
-        raw[within(self._vectors.erased, self.targets)] = -np.inf
-        if allowed is not None:
-            raw[~allowed] = -np.inf
 
     def _with(self, pair: Pair) -> "Scorer":
         other = Scorer(self._views, pair, self.vocabulary, self._interacted)
@@ -473,8 +475,9 @@ class Scorer:
         vectors, pair, targets = self._vectors, self.pair, self.targets
         spectral = 1 - pair.blend.share
         raw, shared = self._fast_raw(profiles)
+        self._leave_out(raw, allowed)
         for line, profile in enumerate(profiles):
-            self._leave_out(raw[line], profile, exclude_interacted=exclude_interacted, allowed=allowed)
+            self._leave_out_own(raw[line], profile, interacted=exclude_interacted)
         # The fast pass only finds candidates: everything that may belong to the best, ties at the edge included. Their
         # scores are summed again in double precision, each by itself, so that a source gets the same digits and the
         # same order whatever it is asked with and however many are asked for.

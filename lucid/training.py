@@ -21,14 +21,7 @@ from filelock import Timeout
 from lucid import artifact
 from lucid.catalog import Catalog, TrainingRow
 from lucid.dataset import interactions_among, read_selection, select
-from lucid.errors import (
-    AlreadyTraining,
-    InvalidRequest,
-    LucidError,
-    ModelNotReady,
-    OutdatedVersion,
-    TrainingFailed,
-)
+from lucid.errors import AlreadyTraining, InvalidRequest, LucidError, ModelNotReady, OutdatedVersion, TrainingFailed
 from lucid.fresh import folded_views, uploads_since
 from lucid.ingest import IsLost, Progress
 from lucid.interacted import Interacted
