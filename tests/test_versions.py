@@ -20,7 +20,8 @@ from lucid.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from lucid.schema import TrainingRequest
+from lucid.lookup import Shelf
+from lucid.schema import RecommendationQuery, TrainingRequest
 from lucid.workspace import Workspace
 from tests.checkerboard import train_checkerboard
 
@@ -112,6 +113,21 @@ def test_a_deleted_model_is_gone_and_its_numbers_are_never_given_again(trained: 
             ask("board")
     assert trained.train("board").version > 2
     assert answering(trained) == trained.status("board").version
+
+
+def test_a_version_that_goes_while_it_is_opened_is_looked_for_again(
+    trained: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between reading which version answers and opening its files, another may take its place."""
+    home, said = trained.settings.home, [1, 1]
+    artifact.remove_version(home, "board", 1)
+    monkeypatch.setattr(
+        "lucid.lookup.live_version", lambda *which: said.pop() if said else artifact.live_version(*which)
+    )
+    query = RecommendationQuery(model_id="board", source_id=["u01"], target_type=["item"])
+
+    assert 2 == Shelf(home).recommend(query).version
+    assert not said
 
 
 def test_a_version_of_another_release_asks_for_a_training(trained: Workspace) -> None:
