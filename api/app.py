@@ -24,6 +24,7 @@ from api.runs import Runs
 from lucid import erasures, ingest, training
 from lucid.catalog import Catalog
 from lucid.errors import LucidError
+from lucid.health import HealthWarnings
 from lucid.lookup import Shelf
 from lucid.settings import Settings, load_settings
 
@@ -75,7 +76,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.keys = KeyRing(app.state.catalog, settings.rate_limit)
     app.state.shelf = Shelf(settings.home, patient=False)
     app.state.runs = Runs(settings)
-    app.state.readiness = health.Readiness(app.state.catalog, app.state.runs)
+    app.state.warnings = HealthWarnings()
+    app.state.readiness = health.Readiness(app.state.catalog, app.state.runs, app.state.warnings)
     app.state.metrics = Metrics()
     add_error_handlers(app)
     for routes in (recommended_items.router, data_batch.router, entities.router, models.router):

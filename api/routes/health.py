@@ -8,11 +8,12 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.problems import Problem, problem
 from api.runs import Runs
 from lucid.catalog import Catalog
+from lucid.health import HealthWarnings
 
 router = APIRouter(tags=["health"])
 
@@ -29,21 +30,24 @@ class Ready(BaseModel):
     home: Part
     catalog: Part
     prefect: Part
+    warnings: list[str] = Field([], description="What an operator should look at; answers go on meanwhile.")
 
 
 class Readiness:
     """Looks whether the parts that calls need are there; takes about two seconds at most."""
 
-    def __init__(self, catalog: Catalog, runs: Runs) -> None:
+    def __init__(self, catalog: Catalog, runs: Runs, warnings: HealthWarnings) -> None:
         self._catalog = catalog
         self._runs = runs
+        self._warnings = warnings
         self._reading: asyncio.Task[object] | None = None
         self._began = 0.0
 
     async def look(self) -> Ready:
         catalog, prefect = await asyncio.gather(self._reads_catalog(), self._runs.answer(PATIENCE_SECONDS))
         home = os.access(self._catalog.path.parent, os.W_OK)
-        return Ready(home=_part(home), catalog=_part(catalog), prefect=_part(prefect))
+        warnings = self._warnings.current()
+        return Ready(home=_part(home), catalog=_part(catalog), prefect=_part(prefect), warnings=warnings)
 
     async def _reads_catalog(self) -> bool:
         """Whether the catalog can be read; many who ask at once share one look, as readers keep writers out."""
