@@ -21,11 +21,13 @@ from api.paths import BASE, Aliases
 from api.problems import add_error_handlers
 from api.routes import data_batch, entities, health, models, recommended_items
 from api.runs import Runs
+from api.strangers import OwnRequests
 from lucid import erasures, ingest, training
 from lucid.catalog import Catalog
 from lucid.errors import LucidError
 from lucid.health import HealthWarnings
 from lucid.lookup import Shelf
+from lucid.origins import own_addresses
 from lucid.settings import Settings, load_settings
 
 SWEEP_SECONDS = 10
@@ -37,7 +39,8 @@ def create_service() -> ASGIApp:
     """What uvicorn calls: the application as the environment sets it up, with look-ups answered before it."""
     # DuckDB would load it with the first parameter of a query, if it could: 70 MB and a third of a second for nothing.
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # which makes every import of it fail
-    return Lookups(create_app())
+    settings = load_settings()
+    return OwnRequests(Lookups(create_app(settings)), own_addresses(settings, settings.api_port))
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

@@ -38,7 +38,7 @@ STATUS: dict[type[errors.LucidError], int] = {
 STATUS_OF_CODE = {"too_big": 413, "import_stopped": 500}
 """Codes whose status is another than that of their error."""
 
-NOT_HTTP, INTERNAL_ERROR = "not_http", "internal_error"
+NOT_HTTP, FOREIGN_ADDRESS, INTERNAL_ERROR = "not_http", "foreign_address", "internal_error"
 HTTP_CODES = {400: NOT_HTTP, 404: "not_found", 405: "method_not_allowed", 413: "too_big"}
 """Codes of what the web framework refuses."""
 

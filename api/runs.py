@@ -1,6 +1,8 @@
 """An API call becomes a flow run: the only place that talks to the Prefect server, over plain HTTP."""
 
 import asyncio
+import math
+import time
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -8,6 +10,7 @@ from uuid import uuid4
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
+from lucid import pulse
 from lucid.errors import Unavailable
 from lucid.schema import utc_now
 from lucid.settings import Settings
@@ -20,6 +23,8 @@ IMPORT_DATA, TRAIN_MODEL, ERASE_ENTITY = (
 _AWAY_SECONDS, _BUSY_SECONDS = 15, 60
 """How long a call waits for a Prefect server that is not there, and for one that has too much to do."""
 _PATIENCE, _FOREIGN_PATIENCE = timedelta(seconds=60), timedelta(minutes=30)  # a container may have to be fetched first
+_TOKEN_SECONDS = 600
+"""How long a CSRF token is used; Prefect's live for an hour."""
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
@@ -32,9 +37,11 @@ class Runs:
         self._client = httpx.AsyncClient(base_url=settings.prefect_api, auth=auth, timeout=10, trust_env=False)
         self._ui = settings.prefect_ui
         self._own_server = settings.prefect_api_url is None
-        self._started = utc_now()
+        self._home = settings.home
         # On SQLite, Prefect answers 503 to what is written at the same time; so calls are sent one after the other.
         self._turn = asyncio.Lock()
+        self._token: dict[str, str] = {}
+        self._token_at = -math.inf
 
     async def create(self, deployment: str, parameters: dict[str, Any]) -> tuple[str, str]:
         """Start a deployment; returns the flow run's id and where people see it.
@@ -68,7 +75,7 @@ class Runs:
             run = response.raise_for_status().json()
             if run["state_type"] in ("PENDING", "RUNNING") and self._is_dead(run["state"]["timestamp"]):
                 again = {"state": {"type": "SCHEDULED"}, "force": True}
-                (await self._client.post(f"/flow_runs/{flow_run_id}/set_state", json=again)).raise_for_status()
+                await self._try("POST", f"/flow_runs/{flow_run_id}/set_state", json=again)
         except httpx.HTTPError:
             return False
         return run["state_type"] in _ENDED
@@ -76,9 +83,10 @@ class Runs:
     def _is_dead(self, since: str) -> bool:
         """Whether a worker that took a run at this time should have begun it by now."""
         taken = datetime.fromisoformat(since)
-        if self._own_server:  # its workers start and stop with us
-            return taken < self._started or utc_now() - taken > _PATIENCE
-        return utc_now() - taken > _FOREIGN_PATIENCE
+        if not self._own_server:
+            return utc_now() - taken > _FOREIGN_PATIENCE
+        began = pulse.began(self._home)  # what an earlier process took ended with it
+        return (began is not None and taken < began) or utc_now() - taken > _PATIENCE
 
     async def answer(self, patience_seconds: float) -> bool:
         """Whether the Prefect server answers."""
@@ -107,7 +115,25 @@ class Runs:
 
     async def _try(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         async with self._turn:
-            return (await self._client.request(method, path, **arguments)).raise_for_status()
+            headers = await self._csrf() if method != "GET" else {}
+            response = await self._client.request(method, path, headers=headers, **arguments)
+            if response.status_code == httpx.codes.FORBIDDEN:  # the server may have forgotten our token
+                self._token_at = -math.inf
+                response = await self._client.request(method, path, headers=await self._csrf(), **arguments)
+            return response.raise_for_status()
+
+    async def _csrf(self) -> dict[str, str]:
+        """The headers by which a Prefect server with CSRF protection knows that a page does not send the call."""
+        if time.monotonic() - self._token_at > _TOKEN_SECONDS:
+            client = uuid4().hex
+            response = await self._client.get("/csrf-token", params={"client": client})
+            if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:  # it has no such protection
+                self._token = {}
+            else:
+                token: str = response.raise_for_status().json()["token"]
+                self._token = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": client}
+            self._token_at = time.monotonic()
+        return self._token
 
 
 def _is_over(state: RetryCallState) -> bool:

@@ -1,41 +1,56 @@
-"""Serve all deployments from one process: what `lucid up` starts next to the Prefect server."""
+"""Serve all deployments from one process: what `lucid up` starts next to the Prefect server.
 
+Every run is a process of its own that imports this module first, and ends with this process, however that ends.
+"""
+
+import asyncio
 import os
-from typing import cast
 
-from prefect import serve
-from prefect.deployments.runner import RunnerDeployment
+from lucid.attached import be_ended_first, end_with
 
-from flows.erase_entity import erase_entity
-from flows.import_data import import_data
-from flows.refresh_recommendations import refresh_recommendations
-from flows.train_model import train_model
-from lucid.settings import load_settings
+_SERVER = "_LUCID_RUNS_OF"
+"""Environment variable with the id of the process that serves the flows, for its runs."""
 
-REFRESH_CRON = "0 3 * * *"
-"""When recommendations are refreshed, in UTC; the same stands in prefect.yaml."""
+if __name__ == "__mp_main__" and _SERVER in os.environ:  # this is a run
+    end_with(int(os.environ[_SERVER]))
+    be_ended_first()
+
+from prefect.client.orchestration import get_client  # noqa: E402 - a run attaches itself first
+from prefect.runner import Runner  # noqa: E402
+
+from flows.deployments import register  # noqa: E402
+from lucid import pulse  # noqa: E402
+from lucid.settings import Settings, load_settings  # noqa: E402
 
 RUNS_AT_ONCE = max(4, os.cpu_count() or 1)
 """Further runs wait for their turn: each is a process of its own, and many at once would take all memory."""
 
 
 def main() -> None:
-    """Register the deployments and run what is scheduled on them until stopped."""
-    os.nice(load_settings().flow_niceness)  # every run inherits it
-    deployments = [
-        import_data.to_deployment("import-data", description="Import CSV files of entities or interactions."),
-        train_model.to_deployment("train-model", description="Train a model and let it answer."),
-        refresh_recommendations.to_deployment(
-            "refresh-recommendations", description="Precompute recommendations again.", cron=REFRESH_CRON
-        ),
-        erase_entity.to_deployment("erase-entity", description="Erase entities for good; started by the API."),
-    ]
-    serve(
-        *cast(list[RunnerDeployment], deployments),  # only inside an event loop would these be coroutines
-        limit=RUNS_AT_ONCE,
-        pause_on_shutdown=False,
-        print_starting_message=False,
-    )
+    """Register the deployments and run what is asked of them until stopped."""
+    settings = load_settings()
+    os.nice(settings.flow_niceness)  # every run inherits it
+    os.environ[_SERVER] = str(os.getpid())
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    runner = Runner(limit=RUNS_AT_ONCE, pause_on_shutdown=False)
+    async with get_client() as client:
+        await register(runner, client)
+    pulse.begin(settings.home)
+    beating = asyncio.create_task(_beat(settings))
+    try:
+        await runner.start()
+    finally:
+        beating.cancel()
+
+
+async def _beat(settings: Settings) -> None:
+    """Show that this process lives, and not only that it is there."""
+    while True:
+        pulse.beat(settings.home)
+        await asyncio.sleep(pulse.BEAT_SECONDS)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+import lucid
 from lucid.errors import LucidError
 from lucid.ingest import Progress as Report
 from lucid.schema import Batch, Model, OnError, OutputFormat, RecommendationQuery, Use, check, format_time
 from lucid.settings import load_settings
-from lucid.workspace import Workspace
 
 app = typer.Typer(
     help="Self-hosted recommendations: CSV in, recommendations out. Everything lives under LUCID_HOME (./.lucid).",
@@ -68,7 +68,7 @@ def import_command(
     ] = "set_aside",
 ) -> None:
     """Import CSV files, one batch each."""
-    workspace = Workspace()
+    workspace = lucid.Workspace()
     with progress_bar() as report:
         batches = workspace.import_files(files, _split(tags), on_error, report)
     _show_batches(batches)
@@ -86,7 +86,7 @@ def train(
     callback_url: Annotated[str | None, typer.Option(help="Call this address when the training has ended.")] = None,
 ) -> None:
     """Train a model; one of that name is replaced once the new version is ready."""
-    workspace = Workspace()
+    workspace = lucid.Workspace()
     with progress_bar() as report:
         status = workspace.train(
             model_id,
@@ -140,7 +140,7 @@ def recommend(
             "output_format": output_format,
         },
     )
-    answer = Workspace().answer(query)
+    answer = lucid.Workspace().answer(query)
     if answer.unknown_source_ids:
         log.print(f"unknown: {', '.join(answer.unknown_source_ids)}", markup=False, highlight=False)
     pieces = render(answer, output_format)
@@ -156,7 +156,7 @@ def recommend(
 @app.command()
 def status(model_id: ModelId) -> None:
     """Show the latest training of a model, as JSON."""
-    out.print_json(Workspace().status(model_id).model_dump_json())
+    out.print_json(lucid.Workspace().status(model_id).model_dump_json())
 
 
 @app.command()
@@ -179,8 +179,16 @@ def down() -> None:
     """Stop the service that runs on this LUCID_HOME."""
     from lucid.service import stop_service
 
-    stop_service(load_settings())
-    out.print("stopped")
+    left = stop_service(load_settings())
+    out.print(f"ended {left} processes that a lost service had left" if left else "stopped")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def prefect(context: typer.Context) -> None:
+    """Run the prefect command against the server of this LUCID_HOME, signed in: lucid prefect deployment ls."""
+    from lucid.service import environment
+
+    os.execve(sys.executable, [sys.executable, "-m", "prefect", *context.args], environment(load_settings()))
 
 
 @app.command()
@@ -197,7 +205,7 @@ def demo(
 @app.command("erase")
 def erase_command(ids: Ids) -> None:
     """Erase entities for good: from batches, set-aside rows, models and cached recommendations."""
-    workspace = Workspace()
+    workspace = lucid.Workspace()
     with progress_bar() as report:
         counts = workspace.erase(ids, report)
     table = Table("place", Column("erased", justify="right"))
@@ -209,25 +217,25 @@ def erase_command(ids: Ids) -> None:
 @batches_app.command("list")
 def list_batches(tags: Tags = "") -> None:
     """List batches in upload order; with --tags those that carry all of them."""
-    _show_batches(Workspace().batches(tags=_split(tags) or None))
+    _show_batches(lucid.Workspace().batches(tags=_split(tags) or None))
 
 
 @batches_app.command("tag")
 def tag_batches(ids: Ids, new_tags: Annotated[str, typer.Option("--tags", help="The new tags, by commas.")]) -> None:
     """Give batches other tags, in place of the old ones."""
-    _show_batches(Workspace().update_batches(ids, new_tags=_split(new_tags)))
+    _show_batches(lucid.Workspace().update_batches(ids, new_tags=_split(new_tags)))
 
 
 @batches_app.command("archive")
 def archive_batches(ids: Ids, undo: Annotated[bool, typer.Option("--undo", help="Take them back.")] = False) -> None:
     """Keep batches out of all trainings."""
-    _show_batches(Workspace().update_batches(ids, archived=not undo))
+    _show_batches(lucid.Workspace().update_batches(ids, archived=not undo))
 
 
 @batches_app.command("delete")
 def delete_batches(ids: Annotated[list[str] | None, typer.Argument(metavar="ID…")] = None, tags: Tags = "") -> None:
     """Delete batches by their ids, or those that carry all of the tags."""
-    _show_batches(Workspace().delete_batches(ids, _split(tags)))
+    _show_batches(lucid.Workspace().delete_batches(ids, _split(tags)))
 
 
 @batches_app.command("errors")
@@ -235,25 +243,25 @@ def show_errors(batch_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Print all rows of a batch that were set aside, as CSV."""
     from lucid.rendering import rejects_csv
 
-    sys.stdout.buffer.writelines(rejects_csv(Workspace().rejected_rows(batch_id)))
+    sys.stdout.buffer.writelines(rejects_csv(lucid.Workspace().rejected_rows(batch_id)))
 
 
 @models_app.command("list")
 def list_models() -> None:
     """List models and the versions that are kept."""
-    _show_models(Workspace().models())
+    _show_models(lucid.Workspace().models())
 
 
 @models_app.command("show")
 def show_model(model_id: Named) -> None:
     """Show a model with the training reports of its versions, as JSON."""
-    out.print_json(Workspace().model(model_id).model_dump_json())
+    out.print_json(lucid.Workspace().model(model_id).model_dump_json())
 
 
 @models_app.command("delete")
 def delete_model(model_id: Named) -> None:
     """Delete a model with all its versions."""
-    _show_models([Workspace().delete_model(model_id)])
+    _show_models([lucid.Workspace().delete_model(model_id)])
 
 
 @models_app.command("rollback")
@@ -262,13 +270,13 @@ def roll_back(
     version: Annotated[int | None, typer.Option(help="The version; by default the one before.")] = None,
 ) -> None:
     """Let a finished version answer again."""
-    _show_models([Workspace().roll_back(model_id, version)])
+    _show_models([lucid.Workspace().roll_back(model_id, version)])
 
 
 @models_app.command("cancel")
 def cancel_training(model_id: Named) -> None:
     """End the running training of a model; prints its final status as JSON."""
-    out.print_json(Workspace().cancel(model_id).model_dump_json())
+    out.print_json(lucid.Workspace().cancel(model_id).model_dump_json())
 
 
 @keys_app.command("create")

@@ -1,6 +1,7 @@
 """Files that survive a power cut, and that nobody finds half-written: written aside, then put in their place."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -32,3 +33,18 @@ def write_text(path: Path, text: str) -> None:
     new = aside(path)
     new.write_text(text)
     take_place(new, path)
+
+
+def write_once(path: Path, text: str) -> str:
+    """The whole content of a file that only its owner reads: the text, unless another was written there before."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f"{path.name}.{os.getpid()}.new")
+        new.touch(0o600)
+        new.write_text(text)
+        fsync(new)
+        with suppress(FileExistsError):
+            os.link(new, path)  # unlike a rename, it never takes the place of what another process has written
+        new.unlink()
+        fsync(path.parent)
+    return path.read_text()

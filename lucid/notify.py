@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import ipaddress
 import json
-import os
 import secrets
 import socket
 import time
@@ -20,6 +19,7 @@ import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from lucid.catalog import Catalog
+from lucid.disk import write_once
 from lucid.errors import CallbackFailed, CallbackRefused
 from lucid.schema import ModelStatus, format_time, utc_now
 from lucid.settings import Settings
@@ -57,15 +57,7 @@ def callback_secret(settings: Settings) -> str:
     """The secret that signs callbacks: from the settings, or made once and kept in LUCID_HOME/callback_secret."""
     if settings.callback_secret:
         return settings.callback_secret
-    path = settings.home / "callback_secret"
-    try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(handle, "w") as file:
-        secret = secrets.token_hex(32)
-        file.write(secret + "\n")
-    return secret
+    return write_once(settings.home / "callback_secret", secrets.token_hex(32) + "\n").strip()
 
 
 def sign(secret: str, body: bytes, at: int) -> str:

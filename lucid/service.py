@@ -1,139 +1,172 @@
 """The service on one machine: Prefect server, the process that serves the flows, and the API, started as one.
 
 Nothing here knows what the parts do; they are started by name as programs of their own, with their logs under
-`LUCID_HOME/logs`.
+`LUCID_HOME/logs`, and kept going by `lucid.supervisor`.
 """
 
 import json
 import os
+import secrets
 import signal
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 import httpx
 import psutil
 from filelock import Timeout
 
+from lucid import pulse
 from lucid.catalog import Catalog
+from lucid.disk import write_once, write_text
 from lucid.errors import InvalidRequest, Unavailable
 from lucid.keys import create_key
 from lucid.locks import is_worked_on, working
 from lucid.notify import callback_secret
+from lucid.origins import own_addresses
 from lucid.settings import Settings
+from lucid.supervisor import MARK, STOP_SECONDS, Part, Supervisor, end_leftovers
 
-START_SECONDS = 90
-STOP_SECONDS = 7
-"""Time for an orderly stop; what still runs then is ended at once, so that a stop takes less than ten seconds."""
 _LOCK = "service"
 _UVICORN = ("uvicorn", "api.app:create_service", "--factory", "--no-access-log", "--http", "api.connections:Connection")
-
-
-@dataclass(frozen=True)
-class _Part:
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
+_ASK_SECONDS = 5.0
+"""Patience with a part that is asked whether it answers."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Stop(Exception):
     """A signal asked the service to stop."""
 
 
-def run_service(settings: Settings, say: Callable[[str], None]) -> int:
-    """Run the service until a signal stops it (returns 0) or one of its parts ends (returns 1).
+@dataclass(frozen=True)
+class Running:
+    """A service on a home: its process, its addresses, and whether all parts have answered."""
 
-    Raises InvalidRequest where a service runs on this home already or a port is taken.
+    pid: int
+    api: str
+    prefect: str
+    ready: bool
+
+
+def run_service(settings: Settings, say: Callable[[str], None]) -> int:
+    """Run the service until a signal stops it (returns 0) or one of its parts dies again and again (returns 1).
+
+    Raises InvalidRequest where a service runs on this home already or a port is taken, Unavailable where a part does
+    not start.
     """
     try:
         with working(settings.home, _LOCK), _signals_raise():
-            return _run(settings, say)
+            return _run(settings, _undisturbed(say))
     except Timeout:
         running = read_service(settings)
-        where = f" at {running['api']} (process {running['pid']})" if running else ""
+        where = f" at {running.api} (process {running.pid})" if running else ""
         raise InvalidRequest(f"a service already runs on {settings.home}{where}", code="already_running") from None
 
 
-def read_service(settings: Settings) -> dict[str, str | int] | None:
-    """Process id and addresses of the service that runs on a home, None where none does."""
+def read_service(settings: Settings) -> Running | None:
+    """The service that runs on a home; None where none does."""
     if not is_worked_on(settings.home, _LOCK):
         return None
     try:
-        found: dict[str, str | int] = json.loads(_service_file(settings).read_text())
-    except FileNotFoundError:
+        return Running(**json.loads(_service_file(settings).read_text()))
+    except (OSError, ValueError, TypeError):  # it only begins, or another release wrote it
         return None
-    return found
 
 
-def stop_service(settings: Settings) -> None:
-    """Stop the service that runs on a home and wait until it has ended; raises InvalidRequest where none runs."""
+def stop_service(settings: Settings) -> int:
+    """Stop the service that runs on a home and wait until it has ended; what a lost one has left is ended too.
+
+    Returns how many processes were left of a service whose own process was gone. Raises InvalidRequest where nothing
+    runs, Unavailable where it does not end.
+    """
     running = read_service(settings)
-    if running is None:
+    if running:
+        process = psutil.Process(running.pid)
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS + 5)
+        except psutil.TimeoutExpired:
+            raise Unavailable(f"the service (process {process.pid}) does not stop; end it by hand") from None
+        return 0
+    left = 0 if is_worked_on(settings.home, _LOCK) else end_leftovers(settings.home)
+    if not left:
         raise InvalidRequest(f"no service runs on {settings.home}", code="not_running")
-    process = psutil.Process(int(running["pid"]))
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS + 5)
-    except psutil.TimeoutExpired:
-        raise Unavailable(f"the service (process {process.pid}) does not stop; end it by hand") from None
+    return left
 
 
 def _run(settings: Settings, say: Callable[[str], None]) -> int:
-    parts: list[_Part] = []
     try:
+        if left := end_leftovers(settings.home):
+            say(f"Ended {left} processes that were left of a service whose own process was gone.")
+        pulse.end(settings.home)
         _check_ports(settings)
         secret = None if Catalog(settings.home).keys() else create_key(Catalog(settings.home), "first key")[1]
         callback_secret(settings)
-        if settings.prefect_api_url is None:
-            say("Starting Prefect …")
-            port = str(settings.prefect_port)
-            parts.append(
-                _start(settings, "prefect", "prefect", "server", "start", "--host", settings.host, "--port", port)
-            )
-        _wait_for(f"{settings.prefect_api}/health", settings, parts)
-        say("Starting flows and API …")
-        parts.append(_start(settings, "flows", "flows.serve"))
-        parts.append(_start(settings, "api", *_UVICORN, "--host", settings.host, "--port", str(settings.api_port)))
-        api = f"http://{settings.reachable_host}:{settings.api_port}"
-        _wait_for(f"{api}/health", settings, parts)
-        _wait_for(f"{settings.prefect_api}/deployments/name/train_model/train-model", settings, parts)
-        _service_file(settings).write_text(json.dumps({"pid": os.getpid(), "api": api, "prefect": settings.prefect_ui}))
-        say("")
-        say(f"  API           {api}/v1/recommender")
-        say(f"  API docs      {api}/docs")
-        say(f"  Prefect UI    {settings.prefect_ui}")
-        say(f"  Data          {settings.home}")
-        if secret:
-            say(f"  API key       {secret}")
-            say("                shown only now; make more with: lucid keys create")
-        say("")
-        say("Ready. Ctrl-C stops all of it.")
-        return _watch(parts, say)
+        with Supervisor(
+            _parts(settings),
+            {**environment(settings), MARK: str(settings.home)},
+            settings.home / "logs",
+            say,
+        ) as parts:
+            _tell(settings, ready=False)
+            say("Starting the API …")  # first, as look-ups need nothing else
+            parts.start("api")
+            say("Starting Prefect and flows …")
+            if settings.prefect_api_url is None:
+                parts.start("prefect")
+            parts.start("flows")
+            _tell(settings, ready=True)
+            _say_ready(settings, secret, say)
+            say(parts.watch())
+            return 1
     except _Stop:
         say("Stopping …")
         return 0
     finally:
-        _stop(parts)
         _service_file(settings).unlink(missing_ok=True)
 
 
-def _watch(parts: list[_Part], say: Callable[[str], None]) -> int:
-    while True:
-        for part in parts:
-            if part.process.poll() is not None:
-                say(f"{part.name} has ended with code {part.process.returncode}; its log is {part.log}")
-                return 1
-        time.sleep(0.2)
+def _parts(settings: Settings) -> list[Part]:
+    """What the service is made of, in the order of its start; it is stopped in the opposite order."""
+    prefect, listen = (
+        _Answers(f"{settings.prefect_api}/health"),
+        ("--host", settings.host, "--port", str(settings.api_port)),
+    )
+    server = Part("prefect", ("flows.prefect_server",), prefect)
+    flows = Part("flows", ("flows.serve",), lambda: pulse.beats(settings.home), needs=prefect)
+    api = Part("api", (*_UVICORN, *listen), _Answers(f"{_api(settings)}/health"))
+    return [api, flows] if settings.prefect_api_url else [api, server, flows]
+
+
+def _say_ready(settings: Settings, secret: str | None, say: Callable[[str], None]) -> None:
+    say("")
+    say(f"  API           {_api(settings)}/v1/recommender")
+    say(f"  API docs      {_api(settings)}/docs")
+    say(f"  Prefect UI    {settings.prefect_ui}")
+    if settings.prefect_api_url is None:
+        say(f"                sign in with the text in {auth_file(settings)}")
+    say(f"  Data          {settings.home}")
+    if secret:
+        say(f"  API key       {secret}")
+        say("                shown only now; make more with: lucid keys create")
+    say("")
+    say("Ready. Ctrl-C stops all of it.")
+
+
+def _api(settings: Settings) -> str:
+    return f"http://{settings.reachable_host}:{settings.api_port}"
 
 
 def _service_file(settings: Settings) -> Path:
     return settings.home / "service.json"
+
+
+def _tell(settings: Settings, *, ready: bool) -> None:
+    """Leave for other commands what runs here."""
+    running = Running(os.getpid(), _api(settings), settings.prefect_ui, ready)
+    write_text(_service_file(settings), json.dumps(asdict(running)))
 
 
 def _check_ports(settings: Settings) -> None:
@@ -152,100 +185,98 @@ def _check_ports(settings: Settings) -> None:
                 ) from error
 
 
-def _start(settings: Settings, name: str, module: str, *arguments: str) -> _Part:
-    """Start a Python module as a part, in a session of its own so that Ctrl-C reaches only us."""
-    log = settings.home / "logs" / f"{name}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        process = _popen([sys.executable, "-m", module, *arguments], environment(settings), output)
-    return _Part(name, process, log)
+# Prefect
 
 
-def _popen(command: list[str], env: dict[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-    )
+def prefect_auth(settings: Settings) -> str | None:
+    """`user:password` for the Prefect server: kept in the home for our own, made once unless the settings have one.
+
+    None for a foreign server without one.
+    """
+    if settings.prefect_api_url:
+        return settings.prefect_auth_string
+    return write_once(auth_file(settings), settings.prefect_auth_string or f"lucid:{secrets.token_urlsafe(32)}")
+
+
+def auth_file(settings: Settings) -> Path:
+    """Where the text stands with which people sign in to the UI of our own Prefect server."""
+    return settings.home / "prefect_auth_string"
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """What the parts of the service find in their environment."""
+    """What the parts of the service, and every program that talks to its Prefect server, find in their environment."""
     ours = {
         f"LUCID_{name.upper()}": str(value)
         for name, value in settings.model_dump(mode="json").items()
         if value is not None
     }
-    prefect = {
+    usual = {
         "PREFECT_HOME": str(settings.home / "prefect"),
-        "PREFECT_API_URL": settings.prefect_api,
-        "PREFECT_UI_URL": settings.prefect_ui,
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         "PREFECT_CLI_PROMPT": "false",
         "DO_NOT_TRACK": "1",
     }
-    if settings.prefect_auth_string:
-        prefect["PREFECT_SERVER_API_AUTH_STRING"] = prefect["PREFECT_API_AUTH_STRING"] = settings.prefect_auth_string
-    return {**prefect, **os.environ, **ours, "PREFECT_API_URL": settings.prefect_api}
+    fixed = {"PREFECT_API_URL": settings.prefect_api, "PREFECT_UI_URL": settings.prefect_ui}
+    auth = prefect_auth(settings)
+    if auth:
+        fixed |= {"PREFECT_API_AUTH_STRING": auth, "LUCID_PREFECT_AUTH_STRING": auth}
+    if settings.prefect_api_url is None:
+        fixed |= _closed_to_strangers(settings)
+    # A key of Prefect's cloud would be sent instead of the auth string.
+    inherited = {name: value for name, value in os.environ.items() if not (auth and name == "PREFECT_API_KEY")}
+    return {**usual, **inherited, **ours, **fixed}
 
 
-def _wait_for(url: str, settings: Settings, parts: list[_Part]) -> None:
-    """Wait until a part answers with 200; raises Unavailable, with the end of its log, where one ends instead."""
-    deadline = time.monotonic() + START_SECONDS
-    user, _, password = (settings.prefect_auth_string or "").partition(":")
-    with httpx.Client(timeout=2, trust_env=False, auth=(user, password) if user else None) as client:
-        while time.monotonic() < deadline:
-            for part in parts:
-                if part.process.poll() is not None:
-                    end = "\n".join(part.log.read_text(errors="replace").splitlines()[-5:])
-                    raise Unavailable(f"{part.name} ended while starting; the end of {part.log}:\n{end}")
-            try:
-                if client.get(url).status_code == httpx.codes.OK:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.1)
-    raise Unavailable(f"{url} did not answer within {START_SECONDS} s; the logs are in {settings.home}/logs")
+def _closed_to_strangers(settings: Settings) -> dict[str, str]:
+    """Settings of our own Prefect server: who can change a deployment can run programs here."""
+    pages = own_addresses(settings, settings.prefect_port, settings.prefect_ui).pages
+    return {
+        "PREFECT_SERVER_API_AUTH_STRING": prefect_auth(settings) or "",
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(sorted(pages)),
+    }
 
 
-def _stop(parts: list[_Part]) -> None:
-    """Stop the parts, the server last, and whatever they started."""
-    family = [process for part in parts for process in _with_children(part.process.pid)]
-    deadline = time.monotonic() + STOP_SECONDS
-    for part in reversed(parts):
-        if part.process.poll() is None:
-            part.process.terminate()
-    for part in reversed(parts):
+class _Answers:
+    """Whether a page answers with 200; asked again and again over one connection, by several threads if need be."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client = httpx.Client(timeout=_ASK_SECONDS, trust_env=False)
+
+    def __call__(self) -> bool:
         try:
-            part.process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            continue
-    for process in family:
-        if process.is_running():
-            process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=max(0.1, deadline - time.monotonic()))
-    for process in alive:
-        process.kill()
-    psutil.wait_procs(alive, timeout=2)
+            return self._client.get(self._url).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
 
 
-def _with_children(pid: int) -> list[psutil.Process]:
-    try:
-        process = psutil.Process(pid)
-        return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
+# The terminal
+
+
+def _undisturbed(say: Callable[[str], None]) -> Callable[[str], None]:
+    """The same, where a terminal that is gone ends nothing."""
+
+    def said(line: str) -> None:
+        with suppress(OSError):
+            say(line)
+
+    return said
 
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into `_Stop` once; while stopping, further signals are ignored."""
+    """Turn Ctrl-C, SIGTERM and a closed terminal into `_Stop` once; while stopping, further signals are ignored."""
 
     def stop(_number: int, _frame: object) -> None:
         for name in before:
             signal.signal(name, signal.SIG_IGN)
         raise _Stop
 
-    before = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
+    asked = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]  # as nohup wants it
+    before = {number: signal.signal(number, stop) for number in asked}
     try:
         yield
     finally:

@@ -17,6 +17,9 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".lucid"), description="Folder that holds everything Lucid stores.")
     host: str = Field("127.0.0.1", description="Address that the API and the Prefect server listen on.")
+    allowed_hosts: str = Field(
+        "", description="Further names by which the API and the Prefect server may be asked, separated by commas."
+    )
     api_port: int = Field(8000, ge=1, le=65535)
     prefect_port: int = Field(4200, ge=1, le=65535)
     prefect_api_url: str | None = Field(
@@ -51,6 +54,11 @@ class Settings(BaseSettings):
         if set("*?[") & set(str(home.expanduser().absolute())):
             raise ValueError("must not hold * ? or [, which DuckDB reads as a pattern")
         return home.expanduser().absolute()
+
+    @property
+    def own_hosts(self) -> list[str]:
+        """The names of `allowed_hosts`, in lower case."""
+        return [name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip()]
 
     @property
     def prefect_api(self) -> str:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import psutil
 from api.connections import Connection
 from lucid.catalog import Catalog
 from lucid.keys import create_key
+from lucid.supervisor import MARK
 
 SECRET = "a secret for callbacks"
 ROOT = Path(__file__).parent.parent
@@ -47,9 +48,9 @@ class Service:
         self.log = home.with_suffix(".log")
         self.api_port, self.prefect_port = free_port(), free_port()
 
-    def start(self) -> None:
-        """Start and wait until it says that it is ready."""
-        environment = {
+        self.key = ""
+        """An API key, where a test has noted one."""
+        self.environment = {
             **os.environ,
             "LUCID_HOME": str(self.home),
             "LUCID_API_PORT": str(self.api_port),
@@ -57,11 +58,14 @@ class Service:
             "LUCID_CALLBACK_SECRET": SECRET,
             "LUCID_CALLBACK_ALLOW_PRIVATE": "true",
         }
+
+    def start(self) -> None:
+        """Start and wait until it says that it is ready."""
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "lucid", "up"], env=environment, stdout=output, stderr=output
+                [sys.executable, "-m", "lucid", "up"], env=self.environment, stdout=output, stderr=output
             )
-        wait_until(lambda: "Ready." in self.said() or self.process.poll() is not None, 90, "the service")
+        wait_until(lambda: "Ready." in self.said() or self.process.poll() is not None, 300, "the service")
         assert self.process.poll() is None, self.said()
 
     def stop(self) -> float:
@@ -70,6 +74,23 @@ class Service:
         self.process.send_signal(signal.SIGINT)
         self.process.wait(30)
         return time.monotonic() - began
+
+    def command(self, *arguments: str) -> str:
+        """What the `lucid` command says on this home."""
+        command = [sys.executable, "-m", "lucid", *arguments]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def left_behind(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A process of this service that nobody sees to."""
+        sleep = [sys.executable, "-c", "import time; time.sleep(120)"]
+        with subprocess.Popen(sleep, env={**self.environment, MARK: str(self.home)}) as left:
+            try:
+                wait_until(lambda: psutil.Process(left.pid).environ().get(MARK), 10, "the process")
+                yield left
+            finally:
+                left.kill()
 
     def said(self) -> str:
         return self.log.read_text()
@@ -87,9 +108,35 @@ class Service:
         )
 
     def prefect(self, path: str, body: dict[str, Any]) -> Any:
-        """Ask the Prefect server's API."""
-        url = f"http://127.0.0.1:{self.prefect_port}/api{path}"
-        return httpx.post(url, json=body, timeout=30, trust_env=False).raise_for_status().json()
+        """Ask the Prefect server's API, signed in."""
+        with self.prefect_client() as client:
+            return client.post(path, json=body).raise_for_status().json()
+
+    @contextmanager
+    def prefect_client(self) -> Iterator[httpx.Client]:
+        """A client that may do everything on the Prefect server."""
+        user, _, password = (self.home / "prefect_auth_string").read_text().partition(":")
+        with httpx.Client(base_url=self.prefect_url, auth=(user, password), timeout=30, trust_env=False) as client:
+            token = client.get("/csrf-token", params={"client": "test"}).raise_for_status().json()["token"]
+            client.headers.update({"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "test"})
+            yield client
+
+    @property
+    def prefect_url(self) -> str:
+        return f"http://127.0.0.1:{self.prefect_port}/api"
+
+    def part(self, module: str) -> psutil.Process:
+        """The process of the service that runs a module, waited for where it is being started again."""
+        found: psutil.Process = wait_until(lambda: self.find_part(module), 60, module)
+        return found
+
+    def find_part(self, module: str) -> psutil.Process | None:
+        """The same as it is now; None between the death of one and the start of the next."""
+        for part in psutil.Process(self.process.pid).children():
+            with suppress(psutil.Error):  # it has died
+                if module in part.cmdline():
+                    return part
+        return None
 
 
 class Hasty(Connection):

@@ -9,7 +9,7 @@ import pytest
 
 from api.auth import MAX_BODY_BYTES
 from api.paths import BASE
-from api.problems import HTTP_CODES, INTERNAL_ERROR, STATUS, STATUS_OF_CODE
+from api.problems import FOREIGN_ADDRESS, HTTP_CODES, INTERNAL_ERROR, STATUS, STATUS_OF_CODE
 from lucid.artifact import model_folder
 from lucid.errors import UnusableFile
 from tests.service import Api, wait_until
@@ -146,4 +146,4 @@ def test_the_documented_codes_are_those_of_the_api() -> None:
 
     ours = {error.code: status for error, status in STATUS.items()} | dict.fromkeys(UnusableFile.codes, 422)
     frameworks = {code: status for status, code in HTTP_CODES.items()}
-    assert ours | STATUS_OF_CODE | frameworks | {INTERNAL_ERROR: 500} == documented
+    assert ours | STATUS_OF_CODE | frameworks | {INTERNAL_ERROR: 500, FOREIGN_ADDRESS: 421} == documented

@@ -29,8 +29,9 @@ from lucid.demo.catalogue import Catalogue, favourites_found, generate, recommen
 from lucid.demo.receiver import Receiver
 from lucid.errors import LucidError, Unavailable
 from lucid.keys import create_key
-from lucid.service import START_SECONDS, STOP_SECONDS, environment, read_service
+from lucid.service import environment, read_service
 from lucid.settings import Settings, load_settings
+from lucid.supervisor import START_SECONDS, STOP_SECONDS
 
 MODEL = "demo"
 SHOWN = 5
@@ -174,7 +175,7 @@ def _start(settings: Settings) -> subprocess.Popen[bytes]:
             start_new_session=True,
         )
     deadline = time.monotonic() + START_SECONDS
-    while read_service(settings) is None:
+    while not ((running := read_service(settings)) and running.ready):
         if service.poll() is not None or time.monotonic() > deadline:
             _stop(service)
             raise Unavailable(f"the service did not start:\n{log.read_text(errors='replace')}")

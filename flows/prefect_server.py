@@ -1,0 +1,46 @@
+"""Our own Prefect server, closed to strangers: what `lucid up` starts first.
+
+Prefect asks for the auth string and for CSRF tokens, as the environment tells it. But it takes any name for its own and
+lets pages of any origin open a websocket; so the addresses of a request are looked at before it comes to Prefect.
+"""
+
+import json
+
+import uvicorn
+from prefect.server.api.server import create_app
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lucid.origins import OwnAddresses, own_addresses
+from lucid.settings import load_settings
+
+
+class OwnRequests:
+    """Lets requests pass that come from our own addresses; all others are refused unread."""
+
+    def __init__(self, app: ASGIApp, own: OwnAddresses) -> None:
+        self._app = app
+        self._own = own
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._own.foreign(scope["headers"]) if scope["type"] in ("http", "websocket") else None
+        if refusal is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": "foreign address"})
+        else:
+            body = json.dumps({"detail": refusal}).encode()
+            headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+            await send({"type": "http.response.start", "status": 403, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+
+
+def main() -> None:
+    """Serve the Prefect API and its UI until stopped."""
+    settings = load_settings()
+    own = own_addresses(settings, settings.prefect_port, settings.prefect_ui)
+    app = OwnRequests(create_app(final=True), own)
+    uvicorn.run(app, host=settings.host, port=settings.prefect_port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()
