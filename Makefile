@@ -8,7 +8,7 @@ FUZZ := $(BIN)/st --config-file tests/schemathesis.toml run $(URL)/openapi.json 
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test check fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh clean
+.PHONY: help install demo test check fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh chaos clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench-speed [DATA=folder]   how long fits take as data grow; DATA: and precomputation, on its gowalla"
 	@echo "make bench-api   how many look-ups a second, next to a bare route; needs wrk (apt install wrk)"
 	@echo "make bench-fresh DATA=folder   how well folded-in answers agree with a retrained model, on its ml-latest-small"
+	@echo "make chaos [ROUNDS=30]   kill parts of a running service at random moments, and see that nothing is lost"
 	@echo "make bench-import   how fast files are imported, next to DuckDB alone"
 
 install: $(INSTALLED)
@@ -63,6 +64,10 @@ bench-api: $(INSTALLED)
 
 bench-fresh: $(INSTALLED)
 	$(BIN)/python -m benchmarks.freshness $(DATA)
+
+ROUNDS ?= 30
+chaos: $(INSTALLED)
+	$(BIN)/python -m benchmarks.chaos --rounds $(ROUNDS) $(ARGS)
 
 clean:
 	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache
