@@ -6,7 +6,7 @@ from prefect import flow, runtime
 
 from flows import steps
 from lucid.filters import DataFilters
-from lucid.notify import check_callback_url
+from lucid.notify import check_callback
 from lucid.schema import KeyKind, PrecomputePair, TrainingRequest
 from lucid.settings import load_settings
 from lucid.training import Training, working_on
@@ -50,7 +50,7 @@ def train_model(
         metadata_rules=metadata_rules or None,
     )
     if request.callback_url:
-        check_callback_url(request.callback_url, allow_private=settings.callback_allow_private)
+        check_callback(settings, request.callback_url)
     ended: Training | None = None
     try:
         with working_on(settings, request, version, steps.progress_artifact(model_id or "new")) as training:

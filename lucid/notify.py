@@ -2,22 +2,29 @@
 
 The signature is `Lucid-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256 of "t.body">` with the callback secret, so the
 receiver can tell that the call is ours and when it was made.
+
+A receiver can neither hold nor fill us: a call has one deadline for all of it, and of the answer nothing but its status
+is read.
 """
 
 import hashlib
 import hmac
-import ipaddress
 import json
 import secrets
 import socket
+import threading
 import time
 import uuid
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import h11
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
+from lucid.addresses import is_public
 from lucid.catalog import Catalog
 from lucid.disk import write_once
 from lucid.errors import CallbackFailed, CallbackRefused
@@ -25,7 +32,10 @@ from lucid.schema import ModelStatus, format_time, utc_now
 from lucid.settings import Settings
 
 SIGNATURE_HEADER = "Lucid-Signature"
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_PORTS, _FIRST_FREE_PORT = (80, 443), 1024
+"""Ports where receivers listen: others below are those of mail, shells and the like."""
+_READ_BYTES, _MOST_READS = 1024, 16
+"""How much of an answer is read at most until its head is complete."""
 RETRY_SECONDS = [1, 2, 4, 8, 16]
 """Pauses between the attempts to deliver an event."""
 
@@ -75,11 +85,11 @@ def verify(secret: str, body: bytes, header: str, *, now: int, tolerance_seconds
     return hmac.compare_digest(sign(secret, body, int(stamp)).encode(), header.encode())
 
 
-def check_callback_url(url: str, *, allow_private: bool) -> str:
-    """Return the address to connect to for a callback URL.
+def check_callback_url(url: str, *, allow_private: bool, allow_ports: Collection[int] = (), seconds: float = 10) -> str:
+    """Return the address to connect to for a callback URL, found within some seconds.
 
-    Raises CallbackRefused where the URL is not http(s), its host is unknown, or an address of it is private,
-    loopback or otherwise not public and the settings do not allow that.
+    Raises CallbackRefused where the URL is not http(s), its host is unknown, its port is none that callbacks usually
+    have, or an address of it is private, loopback or otherwise not public, and the settings do not allow that.
     """
     try:
         httpx.URL(url)  # what will send it must understand it too
@@ -91,30 +101,45 @@ def check_callback_url(url: str, *, allow_private: bool) -> str:
         raise CallbackRefused(f"callback_url {url!r} must be an http(s) URL with a host")
     if parts.username or parts.password:
         raise CallbackRefused("callback_url must not hold a user name or password")
-    try:
-        found = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise CallbackRefused(f"callback_url names the host {host!r}, which cannot be found") from error
-    addresses = [str(entry[4][0]) for entry in found]
+    addresses = _look_up(host, seconds)
     for address in addresses:
-        if not allow_private and not _is_public(address):
+        if not allow_private and not is_public(address):
             raise CallbackRefused(
                 f"callback_url leads to {address}, which is not a public address; "
                 "set LUCID_CALLBACK_ALLOW_PRIVATE=true to allow it"
             )
+    if port is not None and port not in {*_PORTS, *allow_ports} and port < _FIRST_FREE_PORT:
+        raise CallbackRefused(
+            f"callback_url has the port {port}; allowed are 80, 443 and from {_FIRST_FREE_PORT} on, "
+            "and those in LUCID_CALLBACK_ALLOW_PORTS"
+        )
     return addresses[0]
 
 
-def _is_public(address: str) -> bool:
-    """Whether an address leads to the Internet, whatever it is wrapped in."""
-    parsed = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(parsed, ipaddress.IPv6Address):
-        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo and parsed.teredo[1])
-        if parsed in _NAT64 or int(parsed) < 1 << 32:  # the old form of an IPv4 address in IPv6
-            inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
-        if inner:
-            return _is_public(str(inner))
-    return parsed.is_global and not parsed.is_multicast
+def check_callback(settings: Settings, url: str) -> str:
+    """The same under the settings."""
+    return check_callback_url(
+        url,
+        allow_private=settings.callback_allow_private,
+        allow_ports=settings.callback_ports,
+        seconds=settings.callback_timeout_seconds,
+    )
+
+
+def _look_up(host: str, seconds: float) -> list[str]:
+    """All addresses of a host; the system's own patience with name servers may be longer than ours."""
+    found: list[str] = []
+
+    def ask() -> None:
+        with suppress(OSError, UnicodeError):
+            found.extend(str(entry[4][0]) for entry in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(seconds)
+    if not found:
+        raise CallbackRefused(f"callback_url names the host {host!r}, which cannot be found")
+    return found
 
 
 def deliver(settings: Settings, catalog: Catalog, event: Event) -> None:
@@ -146,23 +171,64 @@ def deliver_patiently(settings: Settings, catalog: Catalog, event: Event) -> boo
 
 
 def _post(settings: Settings, event: Event) -> None:
+    deadline, url = time.monotonic() + settings.callback_timeout_seconds, httpx.URL(event.url)
     # The address that was checked is the one connected to: a name could lead elsewhere a moment later.
-    address = check_callback_url(event.url, allow_private=settings.callback_allow_private)
-    url = httpx.URL(event.url)
-    headers = {
-        "Content-Type": "application/json",
-        "Host": url.netloc.decode(),
-        SIGNATURE_HEADER: sign(callback_secret(settings), event.body, int(time.time())),
-    }
+    address = check_callback(settings, event.url)
+    request = h11.Request(
+        method="POST",
+        target=url.raw_path,
+        headers=[
+            ("Host", url.netloc.decode()),
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(event.body))),
+            ("Connection", "close"),
+            (SIGNATURE_HEADER, sign(callback_secret(settings), event.body, int(time.time()))),
+        ],
+    )
     try:
-        with httpx.Client(timeout=settings.callback_timeout_seconds, trust_env=False) as client:
-            response = client.post(
-                url.copy_with(host=address),
-                content=event.body,
-                headers=headers,
-                extensions={"sni_hostname": url.host},
-            )
-    except httpx.HTTPError as error:
+        status = _exchange(url, address, request, event.body, deadline)
+    except TimeoutError:
+        raise CallbackFailed(
+            f"the callback receiver at {url.host} did not answer within {settings.callback_timeout_seconds:g} s"
+        ) from None
+    except (OSError, h11.RemoteProtocolError) as error:
         raise CallbackFailed(f"the callback receiver at {url.host} could not be reached: {error}") from error
-    if not response.is_success:
-        raise CallbackFailed(f"the callback receiver at {url.host} answered {response.status_code}, expected 2xx")
+    if not 200 <= status < 300:
+        raise CallbackFailed(f"the callback receiver at {url.host} answered {status}, expected 2xx")
+
+
+def _exchange(url: httpx.URL, address: str, request: h11.Request, body: bytes, deadline: float) -> int:
+    """Send a request to an address and return the status of the answer, of which nothing else is read.
+
+    Raises TimeoutError when all of it together takes too long, OSError and RemoteProtocolError where it goes wrong.
+    """
+    protocol = h11.Connection(h11.CLIENT)
+    unsent = b"".join(protocol.send(part) or b"" for part in (request, h11.Data(data=body), h11.EndOfMessage()))
+    port = url.port or (443 if url.scheme == "https" else 80)
+    with socket.create_connection((address, port), timeout=_left(deadline)) as plain:
+        connection = plain
+        if url.scheme == "https":
+            plain.settimeout(_left(deadline))
+            connection = httpx.create_ssl_context(trust_env=False).wrap_socket(
+                plain, server_hostname=url.raw_host.decode()
+            )
+        with connection:
+            while unsent:
+                connection.settimeout(_left(deadline))
+                unsent = unsent[connection.send(unsent) :]
+            for _ in range(_MOST_READS):
+                connection.settimeout(_left(deadline))
+                protocol.receive_data(connection.recv(_READ_BYTES))
+                while isinstance(event := protocol.next_event(), h11.InformationalResponse):
+                    continue
+                if isinstance(event, h11.Response):
+                    return event.status_code
+    raise h11.RemoteProtocolError(f"no answer within the first {_MOST_READS * _READ_BYTES:,} bytes")
+
+
+def _left(deadline: float) -> float:
+    """Seconds until a deadline; raises TimeoutError once it has passed."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left

@@ -40,6 +40,11 @@ class Settings(BaseSettings):
         None, description="Signs callbacks; default: made once and kept in LUCID_HOME/callback_secret."
     )
     callback_allow_private: bool = Field(False, description="Allow callbacks to private and loopback addresses.")
+    callback_allow_ports: str = Field(
+        "",
+        pattern=r"^\s*([0-9]{1,5}(\s*,\s*[0-9]{1,5})*)?\s*$",
+        description="Ports below 1024, separated by commas, that callbacks may have besides 80 and 443.",
+    )
     callback_timeout_seconds: float = Field(10.0, gt=0)
     keep_versions: int = Field(3, ge=1, description="Finished versions kept of each model.")
     flow_niceness: int = Field(
@@ -54,6 +59,11 @@ class Settings(BaseSettings):
         if set("*?[") & set(str(home.expanduser().absolute())):
             raise ValueError("must not hold * ? or [, which DuckDB reads as a pattern")
         return home.expanduser().absolute()
+
+    @property
+    def callback_ports(self) -> list[int]:
+        """The ports of `callback_allow_ports`."""
+        return [int(port) for port in self.callback_allow_ports.split(",") if port.strip()]
 
     @property
     def own_hosts(self) -> list[str]:

@@ -26,7 +26,7 @@ from lucid.fresh import folded_views, uploads_since
 from lucid.ingest import IsLost, Progress
 from lucid.interacted import Interacted
 from lucid.locks import is_worked_on, working
-from lucid.notify import check_callback_url, deliver_patiently, make_event
+from lucid.notify import check_callback, deliver_patiently, make_event
 from lucid.precompute import precompute as precompute_pairs
 from lucid.report import read_report, write_report
 from lucid.schema import ModelStatus, PrecomputePair, Stage, TrainingRequest, utc_now
@@ -304,7 +304,7 @@ def train(settings: Settings, request: TrainingRequest, watcher: Progress | None
     nothing; the catalog holds its outcome.
     """
     if request.callback_url:
-        check_callback_url(request.callback_url, allow_private=settings.callback_allow_private)
+        check_callback(settings, request.callback_url)
     ended: Training | None = None
     try:
         with working_on(settings, request, watcher=watcher) as training:

@@ -13,7 +13,7 @@ from api.runs import TRAIN_MODEL
 from lucid import training, versions
 from lucid.catalog import Catalog
 from lucid.errors import Unavailable
-from lucid.notify import check_callback_url
+from lucid.notify import check_callback
 from lucid.schema import Model, ModelId, ModelStatus, Rollback, TrainingRequest
 
 router = APIRouter(route_class=Guarded)
@@ -30,9 +30,7 @@ async def train(request: Request, wanted: Annotated[TrainingRequest | None, Body
     """
     state, wanted = request.app.state, wanted or TrainingRequest()
     if wanted.callback_url:
-        await run_in_threadpool(
-            check_callback_url, wanted.callback_url, allow_private=state.settings.callback_allow_private
-        )
+        await run_in_threadpool(check_callback, state.settings, wanted.callback_url)
     entered = await run_in_threadpool(training.enter, state.settings, wanted, "queued")
     named = wanted.model_copy(update={"model_id": entered.model_id})
     try:
