@@ -69,6 +69,7 @@ async def _find(client: PrefectClient, served: Served) -> DeploymentResponse | N
 def _added(known: DeploymentResponse) -> list[str]:
     """What a deployment has that none of ours has."""
     extra = {
+        "path": known.path,
         "pull_steps": known.pull_steps,
         "job_variables": known.job_variables,
         "parameters": known.parameters,
@@ -83,7 +84,6 @@ def _differences(served: Served, known: DeploymentResponse) -> list[str]:
     """In which fields a deployment is not as it was registered."""
     same = {
         "entrypoint": (known.entrypoint, f"{served.flow.fn.__module__}.{served.flow.fn.__name__}"),
-        "path": (known.path, None),
         "paused": (known.paused, False),
         "enforce_parameter_schema": (known.enforce_parameter_schema, True),
         "description": (known.description, served.description),

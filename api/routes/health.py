@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from api.problems import Problem, problem
 from api.runs import Runs
 from lucid.catalog import Catalog
+from lucid.errors import LucidError
 from lucid.health import HealthWarnings
 
 router = APIRouter(tags=["health"])
@@ -30,7 +31,8 @@ class Ready(BaseModel):
     home: Part
     catalog: Part
     prefect: Part
-    warnings: list[str] = Field([], description="What an operator should look at; answers go on meanwhile.")
+    warning_count: int = Field(description="How many things an operator should look at; answers go on meanwhile.")
+    warnings: list[str] = Field([], description="What they are; for a key with the scope admin only.")
 
 
 class Readiness:
@@ -47,7 +49,13 @@ class Readiness:
         catalog, prefect = await asyncio.gather(self._reads_catalog(), self._runs.answer(PATIENCE_SECONDS))
         home = os.access(self._catalog.path.parent, os.W_OK)
         warnings = self._warnings.current()
-        return Ready(home=_part(home), catalog=_part(catalog), prefect=_part(prefect), warnings=warnings)
+        return Ready(
+            home=_part(home),
+            catalog=_part(catalog),
+            prefect=_part(prefect),
+            warning_count=len(warnings),
+            warnings=warnings,
+        )
 
     async def _reads_catalog(self) -> bool:
         """Whether the catalog can be read; many who ask at once share one look, as readers keep writers out."""
@@ -80,6 +88,8 @@ async def live() -> dict[str, str]:
 async def ready(request: Request) -> Ready | JSONResponse:
     """Whether the API can work; Prefect is told apart, because look-ups need none."""
     found: Ready = await request.app.state.readiness.look()
+    if not await _is_administrator(request):  # the sentences name models and files
+        found = found.model_copy(update={"warnings": []})
     missing = [name for name in ("home", "catalog") if getattr(found, name) != "ok"]
     return problem(503, "unavailable", f"not ready: {' and '.join(missing)} unavailable") if missing else found
 
@@ -88,6 +98,14 @@ async def ready(request: Request) -> Ready | JSONResponse:
 def metrics(request: Request) -> Response:
     """Figures in the text format of Prometheus: counts and durations by route, never ids, keys or names."""
     return Response(request.app.state.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _is_administrator(request: Request) -> bool:
+    try:
+        await request.app.state.keys.admit(request.headers.get("apikey"), "admin")
+    except LucidError:
+        return False
+    return True
 
 
 def _part(found: bool) -> Part:
