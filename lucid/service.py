@@ -125,6 +125,7 @@ def _run(settings: Settings, say: Callable[[str], None]) -> int:
         say("Stopping …")
         return 0
     finally:
+        end_leftovers(settings.home)
         _service_file(settings).unlink(missing_ok=True)
 
 

@@ -29,6 +29,8 @@ _PAUSES = (0, 1, 2, 4)
 """Seconds before a part is started again, by how often it has died lately."""
 _ASK_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
+_LONGEST_SECONDS = 10.0
+"""No more of the time between two questions counts as silence."""
 
 MARK = "_LUCID_SERVICE"
 """Stands in the environment of every process of a service, with the home as its value."""
@@ -49,17 +51,14 @@ class Part:
 
 @dataclass
 class _Run:
-    """One process of a part; times are of `time.monotonic`."""
+    """One process of a part, whether it has ever answered, and for how many seconds it has not done so now."""
 
     process: subprocess.Popen[bytes]
-    began: float
-    answered: float | None = None
-    """When it answered last."""
+    has_answered: bool = False
+    silent_seconds: float = 0.0
 
-    def stands_still(self, now: float) -> bool:
-        if self.answered is None:
-            return now - self.began > START_SECONDS
-        return now - self.answered > STILL_SECONDS
+    def stands_still(self) -> bool:
+        return self.silent_seconds > (STILL_SECONDS if self.has_answered else START_SECONDS)
 
 
 @dataclass
@@ -78,9 +77,9 @@ class _Watched:
 
 
 class Supervisor:
-    """Runs parts in the order of a list until it is left, and starts them again where needed; used by one thread.
+    """Runs parts until it is left, and starts them again where needed; `say` is told what an operator should know.
 
-    `say` is told what an operator should know.
+    Used by one thread, with whose end Linux would end the parts too.
     """
 
     def __init__(
@@ -115,10 +114,10 @@ class Supervisor:
                 raise Unavailable(f"what {name} needs was not there within {START_SECONDS} s")
             time.sleep(_LOOK_SECONDS)
         run = self._spawn(watched)
-        while run.answered is None:
+        while not run.has_answered:
             if run.process.poll() is not None:
                 raise Unavailable(f"{name} ended while starting; the end of {watched.log}:\n{watched.end_of_log()}")
-            if run.stands_still(time.monotonic()):
+            if run.stands_still():
                 raise Unavailable(f"{name} did not answer within {START_SECONDS} s; its log is {watched.log}")
             time.sleep(_LOOK_SECONDS)
 
@@ -142,7 +141,7 @@ class Supervisor:
                 self._spawn(watched)
         elif run.process.poll() is not None:
             self._bury(watched, _how(run.process.returncode), now)
-        elif run.stands_still(now):
+        elif run.stands_still():
             _kill(family([run.process.pid]))
             run.process.wait()
             self._bury(watched, "did not answer any more", now)
@@ -167,18 +166,22 @@ class Supervisor:
                 stderr=output,
                 start_new_session=True,
             )
-        watched.run = _Run(process, time.monotonic())
+        watched.run = _Run(process)
         return watched.run
 
     def _ask(self, watched: _Watched) -> None:
         """Ask again and again whether a part answers, or may be started, until this process leaves it."""
+        asked = time.monotonic()
         while not self._leaving.is_set():
-            run, asked = watched.run, time.monotonic()
+            run = watched.run
             if run is None:
                 watched.may_start = watched.part.needs()
             elif watched.part.answers():
-                run.answered = asked
-            self._leaving.wait(_ASK_SECONDS if run and run.answered else _LOOK_SECONDS)
+                run.has_answered, run.silent_seconds = True, 0.0
+            else:  # a machine that slept for an hour is no reason to take its parts for dead
+                run.silent_seconds += min(time.monotonic() - asked, _LONGEST_SECONDS)
+            asked = time.monotonic()
+            self._leaving.wait(_ASK_SECONDS if run and run.has_answered else _LOOK_SECONDS)
 
     def _stop(self) -> None:
         """Stop the parts, the first one last, and whatever they started."""

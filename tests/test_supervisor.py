@@ -73,7 +73,7 @@ def wait_until_well(running: Supervisor, watched: supervisor._Watched) -> None:
 
     def is_well() -> bool:
         running._look(watched)
-        return watched.run is not None and watched.run.answered is not None
+        return watched.run is not None and watched.run.has_answered
 
     wait_until(is_well, 60, "the part to answer")
 
