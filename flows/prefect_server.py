@@ -8,23 +8,33 @@ import json
 
 import uvicorn
 from prefect.server.api.server import create_app
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lucid.origins import OwnAddresses, own_addresses
 from lucid.settings import load_settings
 
 
 class OwnRequests:
-    """Lets requests pass that come from our own addresses; all others are refused unread."""
+    """Lets requests pass that come from our own addresses; all others are refused unread.
+
+    The pages of the UI may load and call nothing but our own addresses either, and stand in no other page.
+    """
 
     def __init__(self, app: ASGIApp, own: OwnAddresses) -> None:
         self._app = app
         self._own = own
+        self._policy = (b"content-security-policy", _policy(own).encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._own.foreign(scope["headers"]) if scope["type"] in ("http", "websocket") else None
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], self._policy]
+            await send(message)
+
         if refusal is None:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, sent)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": "foreign address"})
         else:
@@ -32,6 +42,16 @@ class OwnRequests:
             headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
             await send({"type": "http.response.start", "status": 403, "headers": headers})
             await send({"type": "http.response.body", "body": body})
+
+
+def _policy(own: OwnAddresses) -> str:
+    """What a browser may do for a page of the UI; without it, the UI calls a service that counts its users."""
+    pages = " ".join(sorted(own.pages))
+    return (
+        f"default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+        f"style-src 'self' 'unsafe-inline'; connect-src 'self' {pages} {pages.replace('http', 'ws')}; "
+        "frame-ancestors 'none'"
+    )
 
 
 def main() -> None:

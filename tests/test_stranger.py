@@ -155,6 +155,18 @@ def test_a_preflight_allows_a_stranger_nothing(service: Service) -> None:
         assert "access-control-allow-origin" not in answer.headers
 
 
+def test_pages_of_the_ui_may_not_call_out_or_stand_in_others(service: Service) -> None:
+    """A browser takes what they load, and where they send to, from our own addresses only."""
+    page = httpx.get(service.prefect_url.removesuffix("api"), trust_env=False)
+
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
+
+    assert "'none'" == policy["frame-ancestors"]
+    allowed = {source for sources in policy.values() for source in sources.split() if ":/" in source}
+    assert {f"{scheme}://{name}:{service.prefect_port}" for scheme in ("http", "ws") for name in OWN_NAMES} == allowed
+
+
+OWN_NAMES = ("127.0.0.1", "localhost", "[::1]")
 SOCKETS = (
     "/events/out",
     "/events/in",
