@@ -26,6 +26,7 @@ STATUS: dict[type[errors.LucidError], int] = {
     errors.UnknownSource: 404,
     errors.ModelNotReady: 409,
     errors.OutdatedVersion: 409,
+    errors.DamagedVersion: 409,
     errors.AlreadyTraining: 409,
     errors.NotTraining: 409,
     errors.Unauthorized: 401,

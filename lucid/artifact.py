@@ -9,13 +9,18 @@
         recommendations.duckdb                   the same answers, for SQL
         manifest.json
 
-The manifest is written last and names every other file with its size; a folder without one is half-done.
+The manifest is written last and names every other file with its size and checksum; a folder without one is half-done.
+A version whose files are not as the manifest says is damaged and does not answer. Names, sizes and the checksums of
+JSON are compared whenever it is opened; the other checksums take a read of everything.
 """
 
+import errno
+import hashlib
 import json
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+import struct
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,9 +29,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.disk import fsync, write_text
+from lucid.disk import checksum, fsync, write_text
 from lucid.edges import Edges
-from lucid.errors import ModelNotReady, OutdatedVersion, UnknownModel, UnknownVersion
+from lucid.errors import DamagedVersion, ModelNotReady, OutdatedVersion, UnknownModel, UnknownVersion
 from lucid.interacted import Interacted, Rows
 from lucid.locks import file_name
 from lucid.schema import KeyKind, format_time
@@ -44,6 +49,12 @@ ENTITIES, VALUES, TEXTS, RECOMMENDATIONS = (
 FORMAT = 1
 """Counts up whenever the layout of a version's files changes, those of other modules included."""
 CONFIG, ORIGIN, REPORT, MANIFEST, LIVE = "config.json", "origin.json", "report.json", "manifest.json", "live"
+_PIECE_BYTES = 1 << 20
+"""Read at a time where checksums are compared: about a millisecond."""
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error, OSError)
+"""What reading a garbled file may raise."""
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN}
+"""What says something about this process or machine and nothing about a file."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +223,9 @@ def complete(home: Path, model_id: str, version: int, refresh_of: int | None, no
     """Make a version complete by its manifest; survives a power cut at any point."""
     folder = version_folder(home, model_id, version)
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+    checksums = {}
     for path in files:
+        checksums[path.name] = checksum(path)  # read from memory: it was written moments ago
         fsync(path)
     manifest = {
         "model_id": model_id,
@@ -220,17 +233,23 @@ def complete(home: Path, model_id: str, version: int, refresh_of: int | None, no
         "refresh_of": refresh_of,
         "created": format_time(now),
         "files": {path.name: path.stat().st_size for path in files},
+        "sha256": checksums,
     }
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
+    write_text(folder / MANIFEST, _sealed(manifest))
+
+
+def _sealed(manifest: dict[str, Any]) -> str:
+    """A manifest as text, with a checksum of itself: it vouches for everything else."""
+    seal = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+    return json.dumps({**manifest, "seal": seal}, indent=1)
 
 
 def go_live(home: Path, model_id: str, version: int) -> None:
     """Let a complete version answer, unless a newer one does."""
-    try:
-        if live_version(home, model_id) >= version:
+    with suppress(ModelNotReady, DamagedVersion):
+        live = live_version(home, model_id)
+        if live >= version and is_complete(home, model_id, live):
             return
-    except ModelNotReady:
-        pass
     switch(home, model_id, version)
 
 
@@ -241,42 +260,182 @@ def switch(home: Path, model_id: str, version: int) -> None:
 
 def is_complete(home: Path, model_id: str, version: int) -> bool:
     """Whether a version has its manifest and every file in it at the right size."""
-    folder = version_folder(home, model_id, version)
-    try:
-        files = read_manifest(folder)["files"]
-        return all((folder / name).stat().st_size == size for name, size in files.items())
-    except FileNotFoundError:
-        return False
+    return damage(version_folder(home, model_id, version)) is None
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a version is made of; raises FileNotFoundError where it is not complete."""
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    return manifest
+    """What a version is made of; raises FileNotFoundError where it is not complete, DamagedVersion where it is garbled.
+
+    Those of earlier releases have no checksums: `sha256` is empty then.
+    """
+    raw = (folder / MANIFEST).read_bytes()
+    try:
+        text = raw.decode()
+        manifest: dict[str, Any] = json.loads(text)
+        seal = manifest.pop("seal", None)
+        is_sound = {"created", "refresh_of"} <= manifest.keys() and dict(manifest["files"]) != {}
+        if seal or "sha256" in manifest:
+            is_sound = text == _sealed(manifest)
+    except _UNREADABLE:
+        is_sound = False
+    if not is_sound:
+        raise DamagedVersion(f"version {folder.name}", f"{MANIFEST}: garbled")
+    return {"sha256": {}, **manifest}
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a version's files as far as names and sizes tell; None where nothing is."""
+    if not folder.is_dir():
+        return "its folder is missing"
+    name = MANIFEST
+    try:
+        for name, size in read_manifest(folder)["files"].items():
+            found = (folder / name).stat().st_size
+            if found != size:
+                return f"{name}: {found:,} bytes instead of {size:,}"
+    except DamagedVersion as error:
+        return error.found
+    except OSError as error:
+        return f"{name}: {_told(error)}"
+    return None
+
+
+def comparing(folder: Path, only: str = "") -> Generator[int, None, str | None]:
+    """Compare a version with its manifest, checksums included; returns what is wrong, None where nothing is.
+
+    Says after each piece how many bytes it was, so that a reader can take its time. With `only`, it reads files whose
+    names end so. What it reads is what others have mapped: both come from the system's one copy in memory.
+    """
+    if found := damage(folder):
+        return found
+    name = MANIFEST
+    try:
+        for name, expected in read_manifest(folder)["sha256"].items():
+            if name.endswith(only):
+                digest = hashlib.sha256()
+                with (folder / name).open("rb", buffering=0) as file:
+                    while piece := file.read(_PIECE_BYTES):
+                        digest.update(piece)
+                        yield len(piece)
+                if digest.hexdigest() != expected:
+                    return f"{name}: other bytes than were published"
+    except OSError as error:
+        return f"{name}: {_told(error)}"
+    return None
+
+
+def compare(folder: Path, only: str = "") -> str | None:
+    """The same at once."""
+    steps = comparing(folder, only)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: str | None = end.value
+            return found
+
+
+def expect_sound(folder: Path, *, thoroughly: bool) -> None:
+    """Raises DamagedVersion where a version's files are not as they were published.
+
+    The checksums of JSON files are always compared, as a wrong digit there may go unnoticed; those of all others if it
+    is to be done `thoroughly`: a version that is made out of this one would vouch for what is wrong in it.
+    """
+    if found := compare(folder, "" if thoroughly else ".json"):
+        raise DamagedVersion(f"version {folder.name}", found)
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[Path]:
+    """Open files of a version inside; raises DamagedVersion where one is not as it was published or cannot be read."""
+    expect_sound(folder, thoroughly=False)
+    try:
+        yield folder
+    except _UNREADABLE as error:
+        raise DamagedVersion(f"version {folder.name}", f"it cannot be read: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """What an error says of a file, without its place on this machine; raised again where it says nothing of it."""
+    if not isinstance(error, OSError):
+        return f"{type(error).__name__}: {error}"
+    if error.errno in _PASSING:
+        raise error
+    return "missing" if isinstance(error, FileNotFoundError) else (error.strerror or type(error).__name__)
 
 
 def live_version(home: Path, model_id: str) -> int:
     """The version that answers for a model.
 
-    Raises ModelNotReady where no training has finished yet, UnknownModel where none was ever started.
+    Raises ModelNotReady where no training has finished yet, UnknownModel where none was ever started, DamagedVersion
+    where the file names no version. Whether the version is whole is not looked at.
     """
     folder = model_folder(home, model_id)
     try:
         return int((folder / LIVE).read_text())
+    except ValueError:
+        raise DamagedVersion("the file `live`", "it names no version") from None
     except FileNotFoundError:
         if folder.is_dir():
             raise ModelNotReady(model_id) from None
         raise UnknownModel(f"no model {model_id!r}; train it first") from None
 
 
-def find_version(home: Path, model_id: str, version: int | None) -> int:
-    """The live version, or the one asked for; raises UnknownVersion where that one is not complete."""
-    live = live_version(home, model_id)
-    if version is None or version == live:
-        return live
-    if not is_complete(home, model_id, version):
-        raise UnknownVersion(f"model {model_id!r} has no finished version {version}; version {live} answers")
+def is_live(home: Path, model_id: str, version: int) -> bool:
+    """Whether a version is the one that `live` names; raises ModelNotReady, UnknownModel."""
+    try:
+        return live_version(home, model_id) == version
+    except DamagedVersion:
+        return False
+
+
+def answering_version(home: Path, model_id: str) -> int:
+    """The live version or, where names and sizes of its files tell that it is damaged, the newest that is whole.
+
+    Raises ModelNotReady, UnknownModel, and DamagedVersion where none is whole.
+    """
+    try:
+        live = live_version(home, model_id)
+        if found := damage(version_folder(home, model_id, live)):
+            raise DamagedVersion(f"version {live}", found)
+    except DamagedVersion:
+        whole = versions(home, model_id)
+        if not whole:
+            raise
+        return whole[-1]
+    return live
+
+
+def find_version(home: Path, model_id: str, version: int) -> int:
+    """The version asked for; raises UnknownVersion where it was never finished, DamagedVersion where it is not whole.
+
+    Names and sizes of files tell that; see `expect_sound`.
+    """
+    folder = version_folder(home, model_id, version)
+    is_named = is_live(home, model_id, version)
+    found = damage(folder)
+    if found and (is_named or (folder / MANIFEST).exists()):
+        raise DamagedVersion(f"version {version}", found)
+    if found:
+        answering = answering_version(home, model_id)
+        raise UnknownVersion(f"model {model_id!r} has no finished version {version}; version {answering} answers")
     return version
+
+
+def set_aside(home: Path, model_id: str, version: int) -> Path:
+    """Rename a version's folder, so that nothing reads it any more, and return the new one."""
+    folder = version_folder(home, model_id, version)
+    names = (folder.with_name(f"damaged-{version}" + (f".{number}" if number else "")) for number in range(1000))
+    new = next(name for name in names if not name.exists())
+    folder.rename(new)
+    fsync(new.parent)
+    return new
+
+
+def remove_set_aside(home: Path, model_id: str) -> None:
+    """Remove the folders of versions that were set aside."""
+    for folder in model_folder(home, model_id).glob("damaged-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_version(home: Path, model_id: str, version: int) -> None:
@@ -299,8 +458,13 @@ def _remove(folder: Path) -> None:
 
 def versions(home: Path, model_id: str) -> list[int]:
     """Complete versions of a model, oldest first."""
-    numbers = [int(path.name) for path in model_folder(home, model_id).glob("[0-9]*") if path.is_dir()]
-    return [number for number in sorted(numbers) if is_complete(home, model_id, number)]
+    return [number for number in begun_versions(home, model_id) if is_complete(home, model_id, number)]
+
+
+def begun_versions(home: Path, model_id: str) -> list[int]:
+    """Versions of a model that have a folder, complete or not, oldest first."""
+    folders = model_folder(home, model_id).glob("[0-9]*")
+    return sorted(int(folder.name) for folder in folders if folder.name.isdecimal() and folder.is_dir())
 
 
 def prune(home: Path, model_id: str, keep: int) -> None:

@@ -75,6 +75,18 @@ class OutdatedVersion(LucidError):
     code = "outdated_version"
 
 
+class DamagedVersion(LucidError):
+    """Files of a version are not as they were published: `what` is damaged, `found` says which file and how."""
+
+    code = "damaged_version"
+
+    def __init__(
+        self, what: str, found: str, advice: str = "train the model again, or run: lucid check --repair"
+    ) -> None:
+        super().__init__(f"{what} of this model is damaged ({found}); {advice}")
+        self.what, self.found = what, found
+
+
 class AlreadyTraining(LucidError):
     """A training of the same model is still running."""
 

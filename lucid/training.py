@@ -21,7 +21,15 @@ from filelock import Timeout
 from lucid import artifact
 from lucid.catalog import Catalog, TrainingRow
 from lucid.dataset import interactions_among, read_selection, select
-from lucid.errors import AlreadyTraining, InvalidRequest, LucidError, ModelNotReady, OutdatedVersion, TrainingFailed
+from lucid.errors import (
+    AlreadyTraining,
+    DamagedVersion,
+    InvalidRequest,
+    LucidError,
+    ModelNotReady,
+    OutdatedVersion,
+    TrainingFailed,
+)
 from lucid.fresh import folded_views, uploads_since
 from lucid.ingest import IsLost, Progress
 from lucid.interacted import Interacted
@@ -331,8 +339,10 @@ def take_over(training: Training) -> Path:
     home = training.settings.home
     source = artifact.version_folder(home, training.model_id, training.refresh_of)
     with _stage(training, "build", "taking over the vectors"):
-        model, origin = artifact.read_model(source), artifact.read_origin(source)
-        texts = Texts(source / artifact.TEXTS)
+        artifact.expect_sound(source, thoroughly=True)
+        with artifact.reading(source):
+            model, origin = artifact.read_model(source), artifact.read_origin(source)
+            texts = Texts(source / artifact.TEXTS)
         uploads = uploads_since(home, source, model.config, origin, training.request, texts, now=training.started)
         artifact.write_views(training.folder, folded_views(model, uploads))
         selected = set(read_selection(training.work).batch_ids)
@@ -387,14 +397,16 @@ def _kept(request: TrainingRequest) -> dict[str, Any]:
 
 
 def _settings_before(training: Training) -> "Before | None":
-    """Settings of the version that answers now."""
+    """Settings of the live version; None where there is none to be read, as for a model that is new."""
     from lucid.model import Before
     from lucid.spectrum import Weights
 
     home, model_id = training.settings.home, training.model_id
     try:
-        config = artifact.read_config(artifact.version_folder(home, model_id, artifact.live_version(home, model_id)))
-    except (ModelNotReady, OutdatedVersion):
+        folder = artifact.version_folder(home, model_id, artifact.live_version(home, model_id))
+        with artifact.reading(folder):
+            config = artifact.read_config(folder)
+    except (ModelNotReady, OutdatedVersion, DamagedVersion):
         return None
     readings = {kinds: (pair.view, pair.response) for kinds, pair in config.pairs.items()}
     return Before([Weights(**weights) for weights in config.chosen["weights"]], readings)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from lucid import artifact
 from lucid.catalog import Catalog
-from lucid.errors import ModelNotReady, UnknownModel, UnknownVersion
+from lucid.errors import DamagedVersion, ModelNotReady, UnknownModel, UnknownVersion
 from lucid.report import read_report
 from lucid.schema import Model, Version, utc_now
 from lucid.settings import Settings
@@ -25,11 +25,12 @@ def list_models(settings: Settings) -> list[Model]:
 
 
 def show_model(settings: Settings, model_id: str) -> Model:
-    """A model with the report of each version; raises UnknownModel."""
+    """A model with the report of each version that can be read; raises UnknownModel."""
     model = _describe(settings, model_id)
     for version in model.versions:
-        with suppress(FileNotFoundError):
-            version.report = read_report(artifact.version_folder(settings.home, model_id, version.version))
+        folder = artifact.version_folder(settings.home, model_id, version.version)
+        with suppress(DamagedVersion), artifact.reading(folder):  # removed in this moment, or damaged
+            version.report = read_report(folder)
     return model
 
 
@@ -50,15 +51,18 @@ def delete_model(settings: Settings, model_id: str) -> Model:
 def roll_back(settings: Settings, model_id: str, version: int | None = None) -> Model:
     """Let a finished version answer: the one named, or the newest from before the training that answers now.
 
-    Raises UnknownModel, ModelNotReady, UnknownVersion, and AlreadyTraining while a process works on the model, since it
-    might remove that version.
+    Raises UnknownModel, ModelNotReady, UnknownVersion, DamagedVersion where its files are not as they were published,
+    and AlreadyTraining while a process works on the model, since it might remove that version.
     """
     home = settings.home
-    artifact.live_version(home, model_id)  # an unknown model gets no lock
+    with suppress(DamagedVersion):
+        artifact.live_version(home, model_id)  # an unknown model gets no lock
     with alone_with(settings, model_id):
         if version is None:
-            version = _before(settings, model_id, artifact.live_version(home, model_id))
-        artifact.switch(home, model_id, artifact.find_version(home, model_id, version))
+            version = _before(settings, model_id, artifact.answering_version(home, model_id))
+        folder = artifact.version_folder(home, model_id, artifact.find_version(home, model_id, version))
+        artifact.expect_sound(folder, thoroughly=True)
+        artifact.switch(home, model_id, version)
     return _describe(settings, model_id)
 
 
@@ -75,13 +79,13 @@ def _before(settings: Settings, model_id: str, live: int) -> int:
 
 def _describe(settings: Settings, model_id: str) -> Model:
     try:
-        live = artifact.live_version(settings.home, model_id)
-    except (ModelNotReady, UnknownModel):
+        live = artifact.answering_version(settings.home, model_id)
+    except (ModelNotReady, UnknownModel, DamagedVersion):
         live = None
     training = Catalog(settings.home).training(model_id).status
     versions = []
     for number in artifact.versions(settings.home, model_id):
-        with suppress(FileNotFoundError):  # removed in this moment, because newer ones took its place
+        with suppress(FileNotFoundError, DamagedVersion):  # removed in this moment, because newer ones took its place
             versions.append(_version(settings, model_id, number, live))
     return Model(model_id=model_id, live_version=live, training=training, versions=versions)
 

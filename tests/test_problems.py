@@ -101,12 +101,10 @@ def test_a_wrong_method_is_told_the_right_ones(api: Api) -> None:
 
 
 def test_an_unexpected_error_tells_nothing_and_is_logged(api: Api) -> None:
-    """Damage on disk is a 500 with a sentence; what happened stands in the log."""
-    folder = model_folder(api.home, "damaged")
-    folder.mkdir(parents=True)
-    (folder / "live").write_text("nonsense")
+    """What nobody thought of is a 500 with a sentence; what happened stands in the log."""
+    (model_folder(api.home, "nonsense") / "live").mkdir(parents=True)
 
-    asked = {"model_id": "damaged", "source_id": "a", "target_type": "b"}
+    asked = {"model_id": "nonsense", "source_id": "a", "target_type": "b"}
     problem = refused(api, "POST", f"{BASE}/recommended_items", json=asked)
 
     assert (500, "internal_error") == (problem["status"], problem["code"])

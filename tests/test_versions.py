@@ -21,7 +21,7 @@ from lucid.errors import (
     UnknownVersion,
 )
 from lucid.lookup import Shelf
-from lucid.schema import RecommendationQuery, TrainingRequest
+from lucid.schema import RecommendationQuery, TrainingRequest, utc_now
 from lucid.workspace import Workspace
 from tests.checkerboard import train_checkerboard
 
@@ -134,6 +134,7 @@ def test_a_version_of_another_release_asks_for_a_training(trained: Workspace) ->
     """It is shown, but neither answers nor is refreshed; a training takes its place."""
     path = artifact.version_folder(trained.settings.home, "board", 2) / artifact.CONFIG
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 0}))
+    artifact.complete(trained.settings.home, "board", 2, None, utc_now())
 
     with pytest.raises(OutdatedVersion, match="train the model again"):
         trained.recommend("board", source_id="u01", target_type="item")
