@@ -32,6 +32,8 @@ from lucid.settings import Settings, load_settings
 
 SWEEP_SECONDS = 10
 KEEP_UP_SECONDS = 1
+VERIFY_BYTES_PER_SECOND = 32_000_000
+"""A few hundredths of a processor, and no more than a slow disk has to spare beside look-ups."""
 _log = logging.getLogger("lucid.api")
 
 
@@ -54,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             asyncio.create_task(_sweep_again_and_again(settings, app.state.runs)),
             asyncio.create_task(keys.keep_up()),
             asyncio.create_task(_keep_up_again_and_again(app.state.shelf)),
+            asyncio.create_task(_verify_again_and_again(app.state.shelf)),
         )
         gc.freeze()  # what lives as long as the process is not looked at again while calls are answered
         yield
@@ -77,9 +80,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.catalog = Catalog(settings.home)
     app.state.keys = KeyRing(app.state.catalog, settings.rate_limit)
-    app.state.shelf = Shelf(settings.home, patient=False)
-    app.state.runs = Runs(settings)
     app.state.warnings = HealthWarnings()
+    app.state.shelf = Shelf(settings.home, patient=False, warnings=app.state.warnings)
+    app.state.runs = Runs(settings)
     app.state.readiness = health.Readiness(app.state.catalog, app.state.runs, app.state.warnings)
     app.state.metrics = Metrics()
     add_error_handlers(app)
@@ -103,6 +106,18 @@ async def _keep_up_again_and_again(shelf: Shelf) -> None:
             await asyncio.to_thread(shelf.keep_up)
         except Exception:  # whatever it was: if this ended, uploads would go unnoticed for ever
             _log.exception("could not read what was uploaded")
+        await asyncio.sleep(KEEP_UP_SECONDS)
+
+
+async def _verify_again_and_again(shelf: Shelf) -> None:
+    """Compare each version with its checksums once after it was opened, a piece at a time and without haste."""
+    while True:
+        try:
+            steps = shelf.verify()
+            while read := await asyncio.to_thread(next, steps, 0):
+                await asyncio.sleep(read / VERIFY_BYTES_PER_SECOND)
+        except Exception:  # whatever it was: if this ended, damage would go unnoticed for ever
+            _log.exception("could not compare the versions with their checksums")
         await asyncio.sleep(KEEP_UP_SECONDS)
 
 

@@ -6,6 +6,7 @@ Needs neither Prefect nor torch. A version that was removed goes on answering as
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,11 +15,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lucid.artifact import ENTITIES, TEXTS, VALUES, read_config, read_model, read_origin
+from lucid.artifact import ENTITIES, TEXTS, VALUES, read_config, read_manifest, read_model, read_origin
 from lucid.cache import MILLION, UNUSED, open_pairs
 from lucid.catalog import Catalog
 from lucid.edges import nothing
-from lucid.errors import InvalidRequest, UnknownSource
+from lucid.errors import DamagedVersion, InvalidRequest, UnknownSource
 from lucid.explain import explain, explain_mix
 from lucid.filters import ENTITY_FIELDS, Binder, Condition, where
 from lucid.fresh import NOTHING, Uploads, uploads_since
@@ -42,12 +43,16 @@ _RANKS = [b"%d" % rank for rank in range(1, 10_001)]
 
 
 class OpenVersion:
-    """One published version, open for reading, and what was uploaded since it was trained."""
+    """One published version, open for reading, and what was uploaded since it was trained.
+
+    Is opened within `artifact.reading`, which tells what was published from what is damaged.
+    """
 
     def __init__(self, folder: Path, model_id: str, number: int) -> None:
         self.number = number
         self._model_id = model_id
         self._folder = folder
+        self._sizes = {folder / name: size for name, size in read_manifest(folder)["files"].items()}
         self._config = read_config(folder)
         self._texts = Texts(folder / TEXTS)
         vocabulary = self._config.vocabulary
@@ -78,7 +83,8 @@ class OpenVersion:
             self._uploads_stamp = stamp
 
     def recommend(self, query: RecommendationQuery) -> Answer:
-        """Answer a query about this version; see `Shelf.recommend`."""
+        """Answer a query about this version; see `Shelf.recommend`. Raises DamagedVersion where a file was cut."""
+        self._expect_whole_files()
         uploads = self._uploads  # the same for the whole answer
         for kind in query.target_type or ():
             self._config.vocabulary.block(kind)
@@ -109,7 +115,7 @@ class OpenVersion:
     def recommend_quickly(self, query: RecommendationQuery, source_id: str) -> Answer | None:
         """See `Shelf.recommend_quickly`."""
         kinds = query.target_type
-        if not kinds or len(kinds) > 1 or not query.is_plain:
+        if not kinds or len(kinds) > 1 or not query.is_plain or not self._texts.is_whole():
             return None
         source = orjson.dumps(source_id)
         row = self._texts.row(source)
@@ -126,6 +132,13 @@ class OpenVersion:
         numbers = _numbers(scores[:count] / MILLION), _RANKS[:count]
         columns = self._columns(source, targets[:count].astype(np.int64), *numbers, orjson.dumps(kinds[0]), b'"cache"')
         return Answer(self._model_id, self.number, [], iter([Block(columns, count, {"cache": 1})]))
+
+    def _expect_whole_files(self) -> None:
+        """Touching what is missing of a mapped file would end the process; see `lucid.tensors`."""
+        for path, size in self._sizes.items():
+            with suppress(FileNotFoundError):  # a version that was removed is whole as long as it is open
+                if (found := path.stat().st_size) < size:
+                    raise DamagedVersion(f"version {self.number}", f"{path.name}: {found:,} bytes instead of {size:,}")
 
     # Sources
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid.errors import DamagedVersion
 from lucid.interacted import Rows
 from lucid.schema import PrecomputePair
 
@@ -69,7 +70,10 @@ class CachedPair:
 
     def _raw(self, first: int, count: int) -> bytes:
         size = 8 * self.places
-        return os.pread(self._file, size * count, size * (first - self._first_row))
+        raw = os.pread(self._file, size * count, size * (first - self._first_row))
+        if len(raw) < size * count:
+            raise DamagedVersion("a version", "a file of records ends before its last one")
+        return raw
 
     def __del__(self) -> None:
         os.close(self._file)

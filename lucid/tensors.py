@@ -1,4 +1,10 @@
-"""Arrays in files, mapped into memory: nothing is read before it is touched, and the system may let go of it again."""
+"""Arrays in files, mapped into memory: nothing is read before it is touched, and the system may let go of it again.
+
+A mapped file that somebody cuts short in its place is worse than a wrong answer: the rest of its last page reads as
+zeros, and touching a page beyond ends the process (SIGBUS), with no exception to catch. Lucid never writes to published
+files; it removes or renames them, which leaves a mapping whole. For files that others cut, `is_whole` asks for the size
+before an answer, which leaves the moment between asking and touching.
+"""
 
 import json
 import mmap
@@ -30,6 +36,10 @@ class MappedTensors(Mapping[str, NDArray[Any]]):
         self._layout: dict[str, Any] = json.loads(self.mapping[8 : 8 + length])
         self._layout.pop("__metadata__", None)
         self._start = 8 + length
+
+    def is_whole(self) -> bool:
+        """Whether the file still has the bytes that were mapped."""
+        return self.mapping.size() >= len(self.mapping)
 
     def offset(self, name: str) -> int:
         """Where an array begins in the mapping, in bytes."""

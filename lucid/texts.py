@@ -59,9 +59,13 @@ class Texts:
     """The texts of one version; see `write_texts`."""
 
     def __init__(self, path: Path) -> None:
-        tensors = MappedTensors(path)
+        tensors = self._tensors = MappedTensors(path)
         self._ids, self._names = _Column(tensors, "ids"), _Column(tensors, "names")
         self._hashes, self._by_hash = tensors["hashes"].data, tensors["by_hash"].data
+
+    def is_whole(self) -> bool:
+        """See `MappedTensors.is_whole`."""
+        return self._tensors.is_whole()
 
     def row(self, entity_id: bytes) -> int | None:
         """The row of an entity whose id is given as JSON; None where there is none."""
