@@ -159,6 +159,25 @@ def status(model_id: ModelId) -> None:
     out.print_json(lucid.Workspace().status(model_id).model_dump_json())
 
 
+@app.command("check")
+def check_command(
+    model_id: Annotated[str | None, typer.Option("--model-id", help="Only this model.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Let the newest sound version answer; set damaged ones aside.")
+    ] = False,
+) -> None:
+    """Compare all versions with their checksums and read the ends of batches; exit code 1 where one is damaged.
+
+    Changes nothing without --repair, and may be run while the service runs.
+    """
+    damaged = False
+    for finding in Workspace().check(model_id, repair=repair):
+        out.print(str(finding), markup=False, highlight=False, soft_wrap=True)
+        damaged |= finding.state == "damaged"
+    if damaged:
+        raise typer.Exit(1)
+
+
 @app.command()
 def up(
     api_port: Annotated[int | None, typer.Option(help="Port of the API; default LUCID_API_PORT or 8000.")] = None,

@@ -2,7 +2,8 @@
 
 Published files are never changed (nobody must find one half-written), so each is written anew without the entities and
 takes the old one's place: a batch's rows, the catalog, and of each model the version that answers. Older versions that
-hold one of the entities are removed. Every part can be done again, so an erasure that was cut off is simply repeated.
+hold one of the entities are removed. Nobody can tell what a damaged version holds, so those are removed too. Every part
+can be done again, so an erasure that was cut off is simply repeated.
 """
 
 import json
@@ -17,10 +18,10 @@ import duckdb
 import numpy as np
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
-from lucid import artifact, training
+from lucid import artifact, soundness, training
 from lucid.catalog import Catalog
 from lucid.disk import aside, take_place
-from lucid.errors import AlreadyTraining, InvalidRequest, ModelNotReady, UnknownModel
+from lucid.errors import AlreadyTraining, DamagedVersion, InvalidRequest, ModelNotReady, UnknownModel
 from lucid.ingest import Progress, batch_folder
 from lucid.interacted import Rows
 from lucid.load import REJECTS, ROWS
@@ -214,31 +215,48 @@ def erase_from_model(settings: Settings, model_id: str, ids: Sequence[str]) -> E
 
 
 def _erase_now(settings: Settings, model_id: str, ids: Sequence[str]) -> Erased:
-    home, names_one, counts = settings.home, _matcher(ids), Erased()
+    home, counts = settings.home, Erased()
     with training.alone_with(settings, model_id), suppress(ModelNotReady):
-        live = artifact.live_version(home, model_id)
-        holding = [
-            number
-            for number in artifact.versions(home, model_id)
-            if _names_one(artifact.version_folder(home, model_id, number), ids, names_one)
-        ]
-        if live in holding:
+        try:
+            counts = _erase_from_versions(settings, model_id, ids)
+        except DamagedVersion:
+            soundness.repair_model(home, Catalog(home), model_id)
+            counts = _erase_from_versions(settings, model_id, ids)
+        artifact.remove_set_aside(home, model_id)
+    return counts
+
+
+def _erase_from_versions(settings: Settings, model_id: str, ids: Sequence[str]) -> Erased:
+    """Erase entities from the versions of a model; raises DamagedVersion where one of them cannot be read."""
+    home, names_one, counts = settings.home, _matcher(ids), Erased()
+    holding = [
+        number
+        for number in artifact.begun_versions(home, model_id)
+        if _names_one(artifact.version_folder(home, model_id, number), ids, names_one)
+    ]
+    for live in holding:
+        if artifact.is_live(home, model_id, live):
             folder = artifact.version_folder(home, model_id, live)
+            artifact.expect_sound(folder, thoroughly=True)
             rows = _rows_of(folder, ids)
             counts = Erased(models=1, vectors=len(rows), recommendations=_recommendations(folder, rows))
             with training.succeeding(settings, model_id) as successor:
                 _take_over_without(successor, rows, ids, names_one)
                 training.precompute(successor)
                 training.publish(successor)
-        for number in holding:
-            artifact.remove_version(home, model_id, number)
+    for number in holding:
+        artifact.remove_version(home, model_id, number)
     return counts
 
 
 def _names_one(folder: Path, ids: Sequence[str], names_one: Callable[[str], bool]) -> bool:
-    """Whether a version holds one of the entities, or an example in its report names one."""
-    examples = (example for part in _with_examples(read_report(folder)) for example in part["examples"])
-    return len(_rows_of(folder, ids)) > 0 or any(names_one(example) for example in examples)
+    """Whether a version holds one of the entities, or an example in its report names one; raises DamagedVersion."""
+    with artifact.reading(folder):
+        examples = [example for part in _with_examples(read_report(folder)) for example in part["examples"]]
+    try:
+        return len(_rows_of(folder, ids)) > 0 or any(names_one(example) for example in examples)
+    except duckdb.Error as error:
+        raise DamagedVersion(f"version {folder.name}", f"{artifact.ENTITIES}: not a readable Parquet file") from error
 
 
 def _with_examples(report: dict[str, Any]) -> Iterator[dict[str, Any]]:

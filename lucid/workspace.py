@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from lucid import erase, ingest, training, versions
-from lucid.artifact import live_version, version_folder
+from lucid import erase, ingest, soundness, training, versions
+from lucid.artifact import answering_version, reading, version_folder
 from lucid.catalog import Catalog
 from lucid.ingest import Progress
 from lucid.lookup import Shelf
@@ -175,10 +175,15 @@ class Workspace:
         """Let an earlier version answer, by default the one before; see `lucid.versions.roll_back`."""
         return versions.roll_back(self.settings, model_id, version)
 
+    def check(self, model_id: str | None = None, *, repair: bool = False) -> Iterator[soundness.Finding]:
+        """Whether all that was published is as it was published; see `lucid.soundness.check`."""
+        return soundness.check(self.settings, model_id, repair=repair)
+
     def report(self, model_id: str) -> dict[str, Any]:
-        """The training report of the live version; raises UnknownModel, ModelNotReady."""
+        """The training report of the version that answers; raises UnknownModel, ModelNotReady, DamagedVersion."""
         home = self.settings.home
-        return read_report(version_folder(home, model_id, live_version(home, model_id)))
+        with reading(version_folder(home, model_id, answering_version(home, model_id))) as folder:
+            return read_report(folder)
 
     def recommend(
         self,

@@ -1,0 +1,176 @@
+"""Whether everything published is as it was published, and what can safely be done where it is not.
+
+Looks at the files of every version, checksums included, at which of them `live` names, and at the batches. Looking
+changes nothing and holds no lock, so it can be done while the service runs.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+
+from lucid import artifact
+from lucid.catalog import Catalog
+from lucid.errors import AlreadyTraining, DamagedVersion, ModelNotReady, UnknownBatch, UnknownModel
+from lucid.ingest import batch_folder
+from lucid.load import REJECTS, ROWS
+from lucid.settings import Settings
+from lucid.training import alone_with
+
+State = Literal["ok", "no checksums", "damaged", "repaired"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one thing; `no checksums`: an earlier release published it, and its files have their sizes."""
+
+    about: str
+    state: State
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.state}" + (f" ({self.detail})" if self.detail else "")
+
+
+def check(settings: Settings, model_id: str | None = None, *, repair: bool = False) -> Iterator[Finding]:
+    """Check all models and batches, or one model; raises UnknownModel.
+
+    To `repair` means: the newest sound version answers in place of a damaged one, and what is damaged is set aside,
+    never removed. A model that another process works on is left alone, and so are batches, which are there only once.
+    """
+    catalog = Catalog(settings.home)
+    for name in catalog.models() if model_id is None else [model_id]:
+        if model_id is not None:
+            catalog.training(name)  # raises where there is none
+        findings = list(_check_model(settings.home, catalog, name))
+        if repair and any(finding.state == "damaged" for finding in findings):
+            findings = _repaired(settings, name, findings)
+        yield from findings
+    if model_id is None:
+        yield from _check_batches(settings.home, catalog)
+
+
+def repair_model(home: Path, catalog: Catalog, model_id: str) -> list[Finding]:
+    """Let the newest sound version answer if a damaged one should, and set damaged ones aside; says what there is now.
+
+    The caller holds the model's lock.
+    """
+    states = _states(home, catalog, model_id)
+    sound = [number for number, found in states.items() if found.state != "damaged"]
+    findings = [states[number] for number in sound]
+    if not _is_sound(home, model_id, sound):
+        if sound:
+            artifact.switch(home, model_id, sound[-1])
+            findings.append(Finding(f"{model_id} live", "repaired", f"version {sound[-1]} answers"))
+        elif states or _is_pointed(home, model_id):
+            advice = f"no sound version is left; run: lucid train --model-id {model_id}"
+            findings.append(Finding(f"{model_id} live", "damaged", advice))
+    for number, found in states.items():
+        if number not in sound:
+            with suppress(FileNotFoundError):  # there is no folder of it
+                new = artifact.set_aside(home, model_id, number)
+                detail = f"{found.detail}; set aside as {new.relative_to(home)}"
+                findings.append(Finding(found.about, "repaired", detail))
+    return findings
+
+
+def _repaired(settings: Settings, model_id: str, findings: list[Finding]) -> list[Finding]:
+    try:
+        with alone_with(settings, model_id):
+            return repair_model(settings.home, Catalog(settings.home), model_id)
+    except AlreadyTraining:
+        return [*findings, Finding(f"{model_id} repair", "damaged", "a process works on the model; repeat it later")]
+
+
+def _check_model(home: Path, catalog: Catalog, model_id: str) -> Iterator[Finding]:
+    states = _states(home, catalog, model_id)
+    yield from states.values()
+    sound = [number for number, found in states.items() if found.state != "damaged"]
+    about, instead = f"{model_id} live", f"; version {sound[-1]} answers" if sound else "; no sound version is left"
+    try:
+        live = artifact.live_version(home, model_id)
+        if _is_sound(home, model_id, sound):
+            yield Finding(about, "ok", f"version {live}")
+        else:
+            yield Finding(about, "damaged", f"names version {live}, which is damaged or missing{instead}")
+    except DamagedVersion as error:
+        yield Finding(about, "damaged", f"{error.found}{instead}")
+    except ModelNotReady:
+        # A version is complete for an instant before `live` names it.
+        yield Finding(about, "damaged", f"missing{instead}") if sound else Finding(about, "ok", "no finished version")
+    except UnknownModel:
+        with suppress(UnknownModel):  # deleted in this moment
+            if catalog.training(model_id).status.status == "completed":
+                yield Finding(about, "damaged", f"no folder of the model; run: lucid train --model-id {model_id}")
+
+
+def _is_sound(home: Path, model_id: str, sound: list[int]) -> bool:
+    """Whether `live` names one of the sound versions, or one that was published since they were looked at."""
+    try:
+        live = artifact.live_version(home, model_id)
+    except (DamagedVersion, ModelNotReady, UnknownModel):
+        return False
+    return live in sound or (live > max(sound, default=0) and _compared(home, model_id, live).state != "damaged")
+
+
+def _is_pointed(home: Path, model_id: str) -> bool:
+    return (artifact.model_folder(home, model_id) / artifact.LIVE).exists()
+
+
+def _states(home: Path, catalog: Catalog, model_id: str) -> dict[int, Finding]:
+    """What is to be said of each version that was finished once, oldest first."""
+    numbers = (
+        number for number in artifact.begun_versions(home, model_id) if _was_finished(home, catalog, model_id, number)
+    )
+    states = {number: _compared(home, model_id, number) for number in numbers}
+    # Those whose folder is gone were removed meanwhile, because newer ones took their place.
+    return {
+        number: found for number, found in states.items() if artifact.version_folder(home, model_id, number).exists()
+    }
+
+
+def _was_finished(home: Path, catalog: Catalog, model_id: str, number: int) -> bool:
+    """What a training has only begun, or left when it died, is no version."""
+    if (artifact.version_folder(home, model_id, number) / artifact.MANIFEST).exists():
+        return True
+    with suppress(UnknownModel):
+        return catalog.training(model_id, number).status.status == "completed"
+    return False
+
+
+def _compared(home: Path, model_id: str, number: int) -> Finding:
+    folder, about = artifact.version_folder(home, model_id, number), f"{model_id} version {number}"
+    if found := artifact.compare(folder):
+        return Finding(about, "damaged", found)
+    with suppress(FileNotFoundError):  # removed in this moment
+        if not artifact.read_manifest(folder)["sha256"]:
+            return Finding(about, "no checksums")
+    return Finding(about, "ok")
+
+
+def _check_batches(home: Path, catalog: Catalog) -> Iterator[Finding]:
+    """One line for each batch that cannot be read, and one for all others."""
+    sound = 0
+    for batch in catalog.batches():
+        if batch.status == "completed":
+            found = _unreadable(batch_folder(home, batch.batch_id))
+            with suppress(UnknownBatch):  # deleted meanwhile
+                if found and catalog.batches([batch.batch_id]):
+                    advice = f"upload {batch.file_name!r} again, then run: lucid batches delete {batch.batch_id}"
+                    yield Finding(f"batch {batch.batch_id}", "damaged", f"{found}; {advice}")
+            sound += not found
+    yield Finding("batches", "ok", f"{sound:,} can be read")
+
+
+def _unreadable(folder: Path) -> str | None:
+    """What is wrong with the files of a batch, as far as their ends tell, where Parquet keeps what is in them."""
+    for name in (ROWS, REJECTS):
+        try:
+            with duckdb.connect() as connection:
+                connection.execute("SELECT num_rows FROM parquet_file_metadata(?)", [str(folder / name)]).fetchall()
+        except duckdb.Error:
+            return f"{name}: not a readable Parquet file" if (folder / name).exists() else f"{name}: missing"
+    return None
