@@ -171,7 +171,7 @@ def check_command(
     Changes nothing without --repair, and may be run while the service runs.
     """
     damaged = False
-    for finding in Workspace().check(model_id, repair=repair):
+    for finding in lucid.Workspace().check(model_id, repair=repair):
         out.print(str(finding), markup=False, highlight=False, soft_wrap=True)
         damaged |= finding.state == "damaged"
     if damaged:
