@@ -55,6 +55,9 @@ NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 ADMITTED = "lucid.admitted"
 """Stands in the scope of a request whose key was checked already."""
 
+KEY_ID = "lucid.key_id"
+"""Where the scope of a request names the key that it was admitted with."""
+
 MAX_BODY_BYTES = 10_000_000
 """Largest body of a call; uploads have limits of their own."""
 
@@ -77,7 +80,7 @@ class Guarded(APIRoute):
 
         async def guarded(request: Request) -> Response:
             if ADMITTED not in request.scope:
-                await request.app.state.keys.admit(request.headers.get("apikey"), scope)
+                request.scope[KEY_ID] = await request.app.state.keys.admit(request.headers.get("apikey"), scope)
             bounded = _Bounded(request.scope, request.receive)
             if len(bounded.query_params) > MAX_PARAMETERS:  # the same as for names in a body
                 raise InvalidRequest(f"the query has more than {MAX_PARAMETERS} names of parameters")

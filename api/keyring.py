@@ -33,8 +33,8 @@ class KeyRing:
         self._used: dict[str, datetime] = {}
         self._recorded_at = time.monotonic()
 
-    async def admit(self, secret: str | None, scope: Scope) -> None:
-        """Let a call pass if its key has the scope.
+    async def admit(self, secret: str | None, scope: Scope) -> str:
+        """Let a call pass if its key has the scope; returns the key's id.
 
         Raises Unauthorized for a missing or wrong key, TooManyRequests for one over the limit, Forbidden for one
         without the scope.
@@ -47,6 +47,7 @@ class KeyRing:
             self._limit.count(key.key_id)
         if scope not in key.scopes:
             raise Forbidden(f"this key lacks the scope {scope!r}; it has {', '.join(key.scopes)}")
+        return key.key_id
 
     async def keep_up(self) -> None:
         """Notice changed keys and record the last uses, every few seconds until cancelled."""

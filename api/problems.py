@@ -20,6 +20,7 @@ STATUS: dict[type[errors.LucidError], int] = {
     errors.UnusableFile: 422,
     errors.UnknownType: 422,
     errors.CallbackRefused: 422,
+    errors.IdempotencyKeyReused: 422,
     errors.UnknownModel: 404,
     errors.UnknownVersion: 404,
     errors.UnknownBatch: 404,

@@ -43,13 +43,14 @@ class Runs:
         self._token: dict[str, str] = {}
         self._token_at = -math.inf
 
-    async def create(self, deployment: str, parameters: dict[str, Any]) -> tuple[str, str]:
+    async def create(self, deployment: str, parameters: dict[str, Any], work: str | None = None) -> tuple[str, str]:
         """Start a deployment; returns the flow run's id and where people see it.
 
-        Raises Unavailable where Prefect does not answer or does not know the deployment.
+        Whoever starts the same `work`, a name that is never used again, gets the same run. Raises Unavailable where
+        Prefect does not answer or does not know the deployment.
         """
         # The key makes a repeated call return the run that an unanswered one has made.
-        body = {"parameters": parameters, "idempotency_key": uuid4().hex, "state": {"type": "SCHEDULED"}}
+        body = {"parameters": parameters, "idempotency_key": work or uuid4().hex, "state": {"type": "SCHEDULED"}}
         found = await self._send("GET", f"/deployments/name/{deployment}")
         run = await self._send("POST", f"/deployments/{found['id']}/create_flow_run", json=body)
         return run["id"], f"{self._ui}/runs/flow-run/{run['id']}"

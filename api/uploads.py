@@ -6,6 +6,7 @@ Starlette's own form knows no limit and writes to the system's temporary folder,
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -25,15 +26,19 @@ MAX_FIELD_BYTES = 100_000
 
 @dataclass
 class Upload:
-    """What came in: the names that the client gave its files, where they lie now, and the other fields."""
+    """What came in: the names that the client gave its files, where they lie now, and the other fields.
+
+    `digests` are hashes of what the files hold, where they were asked for.
+    """
 
     names: list[str] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
     fields: dict[str, list[str]] = field(default_factory=dict)
+    digests: list[str] = field(default_factory=list)
 
 
-async def receive(request: Request, folder: Path, max_file_bytes: int) -> Upload:
-    """Write the files of the form field `files` into a folder while they come in.
+async def receive(request: Request, folder: Path, max_file_bytes: int, *, digesting: bool = False) -> Upload:
+    """Write the files of the form field `files` into a folder while they come in, and hash them if that is wanted.
 
     Raises InvalidRequest for what is no such form, UnusableFile for a file over the limit; parts may then lie in the
     folder, for the caller to remove.
@@ -41,7 +46,7 @@ async def receive(request: Request, folder: Path, max_file_bytes: int) -> Upload
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise _not_a_form("the content type is not multipart/form-data with a boundary")
-    with _Receiver(folder, max_file_bytes).receiving() as receiver:
+    with _Receiver(folder, max_file_bytes, digesting).receiving() as receiver:
         chunks = request.stream()
         try:
             parser = MultipartParser(options[b"boundary"], receiver.callbacks())
@@ -70,11 +75,13 @@ async def _drain(chunks: AsyncIterator[bytes], most: int) -> None:
 class _Receiver:
     """What the parser calls while it reads: one part after the other, each a file or a field."""
 
-    def __init__(self, folder: Path, max_file_bytes: int) -> None:
+    def __init__(self, folder: Path, max_file_bytes: int, digesting: bool) -> None:
         self.upload = Upload()
         self.ended = False
         self._folder = folder
         self._max_file_bytes = max_file_bytes
+        self._digesting = digesting
+        self._digest = sha256()
         self._file: BinaryIO | None = None
         self._name = self._value = b""
         self._header, self._headers = (b"", b""), {b"": b""}
@@ -126,7 +133,7 @@ class _Receiver:
             raise InvalidRequest(f"files: more than {MAX_FILES} in one call; send several calls")
         name = _base_name(options[b"filename"].decode(errors="replace"))
         path = self._folder / str(len(self.upload.paths))
-        self._file = path.open("wb")
+        self._file, self._digest = path.open("wb"), sha256()
         self.upload.names.append(name)
         self.upload.paths.append(path)
 
@@ -139,6 +146,8 @@ class _Receiver:
                     f"{self.upload.names[-1]}: larger than the limit of {limit}; split it", code="too_big"
                 )
             self._file.write(data[start:end])
+            if self._digesting:
+                self._digest.update(data[start:end])
         elif self._size > MAX_FIELD_BYTES:
             raise InvalidRequest(f"{_text(self._name)}: longer than {MAX_FIELD_BYTES:,} bytes")
         else:
@@ -148,6 +157,8 @@ class _Receiver:
         if self._file:
             self._file.close()
             self._file = None
+            if self._digesting:
+                self.upload.digests.append(self._digest.hexdigest())
         else:
             self.upload.fields.setdefault(_text(self._name), []).append(_text(self._value))
 

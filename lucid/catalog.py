@@ -1,4 +1,4 @@
-"""The catalog: batches, trainings, API keys and callback deliveries in one small DuckDB file.
+"""The catalog: batches, trainings, API keys, keys of requests and callback deliveries in one small DuckDB file.
 
 DuckDB lets one process write or many read, never both, so every function here opens the file for one
 short transaction and closes it again; a file that another process holds is tried again until a deadline.
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from lucid.disk import aside, take_place
 from lucid.errors import (
     AlreadyTraining,
+    IdempotencyKeyReused,
     InvalidRequest,
     NotTraining,
     Unavailable,
@@ -30,6 +31,12 @@ from lucid.errors import (
 from lucid.schema import Batch, LoadedFile, ModelStatus, RunStatus, Stage
 
 LOCK_DEADLINE_SECONDS = 30.0
+
+REQUEST_KEYS_LAST = timedelta(hours=24)
+"""So long a repeated request is known to be one."""
+
+MAX_FAILURE_LETTERS = 10_000
+"""So much of an error's message is kept for repeats of the request."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
@@ -47,6 +54,9 @@ ALTER TABLE api_keys ADD COLUMN IF NOT EXISTS last_used TIMESTAMPTZ;
 CREATE TABLE IF NOT EXISTS deliveries (
     event_id VARCHAR, model_id VARCHAR, version INTEGER, event VARCHAR, url VARCHAR,
     attempts INTEGER, delivered BOOLEAN, message VARCHAR, updated TIMESTAMPTZ);
+CREATE TABLE IF NOT EXISTS request_keys (
+    digest VARCHAR, fingerprint VARCHAR, entered TIMESTAMPTZ, batch_ids VARCHAR[], model_id VARCHAR, version INTEGER,
+    message VARCHAR, code VARCHAR);
 """
 
 _BATCH_COLUMNS = (
@@ -75,6 +85,35 @@ class ApiKey:
     scopes: tuple[str, ...]
     created: datetime
     last_used: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RequestKey:
+    """What tells a request that came `at` a time from all others and from itself, repeated.
+
+    `digest` stands for the key that its client gave it, `fingerprint` for all that it asks; both are of fixed size.
+    """
+
+    digest: str
+    fingerprint: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Entered:
+    """The batches of an upload, and whether a flow run has been made for them."""
+
+    batch_ids: list[str]
+    begun: bool
+
+
+@dataclass(frozen=True)
+class _First:
+    """What the first request with a key has entered: batches or a training."""
+
+    batch_ids: list[str] | None
+    model_id: str
+    version: int
 
 
 @dataclass(frozen=True)
@@ -115,12 +154,18 @@ class Catalog:
 
     # Batches
 
-    def enter_batches(self, batches: Sequence[Batch], flow_run_id: str | None = None) -> None:
+    def enter_batches(
+        self, batches: Sequence[Batch], flow_run_id: str | None = None, key: RequestKey | None = None
+    ) -> Entered:
         """Enter batches that are not known yet, in this order; later ones win over earlier ones.
 
-        Raises InvalidRequest for a known batch that has ended: its import cannot be done again.
+        Where the key came before nothing is entered, and what was then is returned. Raises InvalidRequest for a known
+        batch that has ended: its import cannot be done again; IdempotencyKeyReused.
         """
         with self._transaction() as connection:
+            first = _first(connection, key)
+            if first and first.batch_ids:
+                return Entered(first.batch_ids, _begun(connection, first.batch_ids))
             (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM batches").fetchone() or (0,)
             for seq, batch in enumerate(batches, start=last + 1):
                 known = connection.execute("SELECT status FROM batches WHERE batch_id = ?", [batch.batch_id]).fetchone()
@@ -134,6 +179,14 @@ class Catalog:
                         "VALUES (?, ?, ?, ?, NULL, 0, 0, 0, 'running', '', NULL, '[]', false, ?, ?)",
                         [seq, batch.batch_id, batch.timestamp, batch.tags, batch.file_name, flow_run_id],
                     )
+            ids = [batch.batch_id for batch in batches]
+            _keep(connection, key, batch_ids=ids)
+        return Entered(ids, begun=flow_run_id is not None)
+
+    def knows(self, key: RequestKey) -> bool:
+        """Whether a request with this key has entered anything; raises IdempotencyKeyReused where it asked for else."""
+        with self._reading() as connection:
+            return _first(connection, key) is not None
 
     def batches_stamp(self) -> int:
         """Changes when batches were loaded, changed or deleted; costs no reading of the catalog."""
@@ -161,22 +214,35 @@ class Catalog:
         self._batches_changed.touch()
 
     def fail_batches(self, batch_ids: Sequence[str], message: str, code: str) -> list[str]:
-        """Mark batches that still run as failed, with an error's message and code; returns their ids."""
+        """Mark batches that still run as failed, with an error's message and code; returns their ids.
+
+        A repeat of their request gets the same error, for as long as its key lasts; but where the import only stopped,
+        the key is forgotten and a repeat is done.
+        """
         with self._transaction() as connection:
             failed = connection.execute(
                 "UPDATE batches SET status = 'error', message = ?, code = ? "
                 "WHERE list_contains(?, batch_id) AND status = 'running' RETURNING batch_id",
                 [message, code, list(batch_ids)],
             ).fetchall()
+            if failed and code == "import_stopped":
+                connection.execute("DELETE FROM request_keys WHERE list_has_any(batch_ids, ?)", [list(batch_ids)])
+            elif failed:
+                connection.execute(
+                    "UPDATE request_keys SET message = ?, code = ? WHERE list_has_any(batch_ids, ?)",
+                    [message[:MAX_FAILURE_LETTERS], code, list(batch_ids)],
+                )
         return [row[0] for row in failed]
 
     def failure(self, batch_ids: Sequence[str]) -> tuple[str, str] | None:
-        """Message and code of the first of these batches that failed."""
+        """Message and code of the first of these batches that failed, which may have been deleted since."""
         with self._reading() as connection:
             return connection.execute(
-                "SELECT message, code FROM batches WHERE list_contains(?, batch_id) AND status = 'error' "
-                "ORDER BY seq LIMIT 1",
-                [list(batch_ids)],
+                "SELECT message, code FROM (SELECT seq, message, code FROM batches "
+                "WHERE list_contains($ids, batch_id) AND status = 'error' UNION ALL "
+                "SELECT NULL, message, code FROM request_keys WHERE batch_ids = $ids AND code IS NOT NULL) "
+                "ORDER BY seq NULLS LAST LIMIT 1",
+                {"ids": list(batch_ids)},
             ).fetchone()
 
     def set_batch_flow_run(self, batch_ids: Sequence[str], flow_run_id: str) -> None:
@@ -212,6 +278,17 @@ class Catalog:
                 [_list_or_none(tags), archived, list(batch_ids)],
             )
         self._batches_changed.touch()
+
+    def withdraw_batches(self, batch_ids: Sequence[str]) -> bool:
+        """Delete batches for which no flow run has been made, and their request's key; tells whether it did."""
+        with self._transaction() as connection:
+            withdrawn = connection.execute(
+                "DELETE FROM batches WHERE list_contains(?, batch_id) AND flow_run_id IS NULL RETURNING batch_id",
+                [list(batch_ids)],
+            ).fetchall()
+            if withdrawn:
+                connection.execute("DELETE FROM request_keys WHERE batch_ids = ?", [list(batch_ids)])
+        return bool(withdrawn)
 
     def delete_batches(self, batch_ids: Sequence[str]) -> None:
         with self._transaction() as connection:
@@ -258,12 +335,18 @@ class Catalog:
         started: datetime,
         stage: Stage,
         refresh_of: int | None = None,
+        key: RequestKey | None = None,
     ) -> ModelStatus:
         """Enter a training (or, with `refresh_of`, a refresh) under the model's next version number.
 
-        Raises AlreadyTraining while another one of the same model runs.
+        Where the key came before nothing is entered, and the training of then is returned as it is now. Raises
+        AlreadyTraining while another one of the same model runs; IdempotencyKeyReused; UnknownModel where the training
+        of the key was deleted.
         """
         with self._transaction() as connection:
+            first = _first(connection, key)
+            if first:
+                return _status_of(connection, first)
             running = connection.execute(
                 "SELECT version FROM trainings WHERE model_id = ? AND status = 'running'", [model_id]
             ).fetchone()
@@ -278,6 +361,7 @@ class Catalog:
                 "INSERT INTO trainings VALUES (?, ?, ?, 'running', ?, 0, '', ?, NULL, [], ?, NULL, NULL)",
                 [model_id, version, refresh_of, stage, started, json.dumps(request)],
             )
+            _keep(connection, key, model_id=model_id, version=version)
         return ModelStatus(
             model_id=model_id,
             version=version,
@@ -286,6 +370,11 @@ class Catalog:
             progress=0,
             start_timestamp=started,
         )
+
+    def forget_training_key(self, model_id: str, version: int) -> None:
+        """Let a repeat of the request that entered this training enter another."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM request_keys WHERE model_id = ? AND version = ?", [model_id, version])
 
     def set_training_flow_run(self, model_id: str, version: int, flow_run_id: str, flow_run_url: str) -> None:
         self._update_training(model_id, version, "flow_run_id = ?, flow_run_url = ?", [flow_run_id, flow_run_url])
@@ -439,6 +528,7 @@ class Catalog:
                     ("batches", "file_name"),
                     ("trainings", "request"),
                     ("trainings", "message"),
+                    ("request_keys", "message"),
                 )
             ]
         if any(changed):
@@ -557,6 +647,63 @@ def _blank_values(text: str, names_one: Callable[[str], bool]) -> str:
         return raw
 
     return json.dumps(json.loads(text, object_hook=blank))
+
+
+def _first(connection: duckdb.DuckDBPyConnection, key: RequestKey | None) -> _First | None:
+    """What the first request with a key has entered; raises IdempotencyKeyReused where that asked for else."""
+    if key is None:
+        return None
+    row = connection.execute(
+        "SELECT fingerprint, batch_ids, model_id, version FROM request_keys WHERE digest = ? AND entered > ?",
+        [key.digest, key.at - REQUEST_KEYS_LAST],
+    ).fetchone()
+    if row is None:
+        return None
+    fingerprint, *entered = row
+    if fingerprint != key.fingerprint:
+        raise IdempotencyKeyReused(
+            "this Idempotency-Key came with another request before; send a new key with every new request"
+        )
+    return _First(*entered)
+
+
+def _keep(
+    connection: duckdb.DuckDBPyConnection,
+    key: RequestKey | None,
+    *,
+    batch_ids: Sequence[str] | None = None,
+    model_id: str | None = None,
+    version: int | None = None,
+) -> None:
+    """Keep what a request with a key has entered, and forget the keys whose time is over."""
+    if key is not None:
+        connection.execute("DELETE FROM request_keys WHERE entered <= ?", [key.at - REQUEST_KEYS_LAST])
+        connection.execute(
+            "INSERT INTO request_keys VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)",
+            [key.digest, key.fingerprint, key.at, _list_or_none(batch_ids), model_id, version],
+        )
+
+
+def _begun(connection: duckdb.DuckDBPyConnection, batch_ids: Sequence[str]) -> bool:
+    """Whether no batch of these waits for a flow run."""
+    waiting = connection.execute(
+        f"SELECT 1 FROM batches WHERE list_contains(?, batch_id) AND {_RUNNING} AND flow_run_id IS NULL LIMIT 1",
+        [list(batch_ids)],
+    ).fetchone()
+    return waiting is None
+
+
+def _status_of(connection: duckdb.DuckDBPyConnection, first: _First) -> ModelStatus:
+    row = connection.execute(
+        f"SELECT {_TRAINING_COLUMNS} FROM trainings WHERE model_id = ? AND version = ? AND {_KNOWN}",
+        [first.model_id, first.version],
+    ).fetchone()
+    if row is None:
+        raise UnknownModel(
+            f"the training of this Idempotency-Key was deleted with its model {first.model_id!r}; "
+            "to train it again, send a new key"
+        )
+    return _training(row).status
 
 
 def _list_or_none(values: Sequence[str] | None) -> list[str] | None:

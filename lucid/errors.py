@@ -35,6 +35,12 @@ class UnusableFile(LucidError):
     )
 
 
+class IdempotencyKeyReused(LucidError):
+    """The key of a request that may be repeated came with another request before."""
+
+    code = "idempotency_key_reused"
+
+
 class UnknownModel(LucidError):
     code = "unknown_model"
 

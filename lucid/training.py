@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import Timeout
 
 from lucid import artifact
-from lucid.catalog import Catalog, TrainingRow
+from lucid.catalog import Catalog, RequestKey, TrainingRow
 from lucid.dataset import interactions_among, read_selection, select
 from lucid.errors import (
     AlreadyTraining,
@@ -93,14 +93,17 @@ def new_model_id() -> str:
     return f"model-{secrets.token_hex(4)}"
 
 
-def enter(settings: Settings, request: TrainingRequest, stage: Stage = "select") -> ModelStatus:
+def enter(
+    settings: Settings, request: TrainingRequest, stage: Stage = "select", key: RequestKey | None = None
+) -> ModelStatus:
     """Enter a training in the catalog, which gives it its version; age counts from this moment.
 
-    Raises AlreadyTraining while the model is being trained.
+    Where a request with the key has entered one before, that one as it is now. Raises AlreadyTraining while the model
+    is being trained, IdempotencyKeyReused.
     """
     model_id = request.model_id or new_model_id()
-    status = Catalog(settings.home).start_training(model_id, _kept(request), utc_now(), stage)
-    artifact.model_folder(settings.home, model_id).mkdir(parents=True, exist_ok=True)
+    status = Catalog(settings.home).start_training(model_id, _kept(request), utc_now(), stage, key=key)
+    artifact.model_folder(settings.home, status.model_id).mkdir(parents=True, exist_ok=True)
     return status
 
 
@@ -356,8 +359,16 @@ def take_over(training: Training) -> Path:
 
 
 def end_unbegun(settings: Settings, status: ModelStatus, error: LucidError) -> ModelStatus:
-    """End a training that was entered but that no process will begin."""
-    return fail(_training(settings, Catalog(settings.home).training(status.model_id, status.version)), error)
+    """End a training that was entered but that no process will begin; a repeat of its request enters another.
+
+    One for which a repeat has made a flow run meanwhile goes on.
+    """
+    catalog = Catalog(settings.home)
+    row = catalog.training(status.model_id, status.version)
+    if row.flow_run_id is not None:
+        return row.status
+    catalog.forget_training_key(status.model_id, status.version)
+    return fail(_training(settings, row), error)
 
 
 def cancel(settings: Settings, model_id: str) -> TrainingRow:
@@ -384,6 +395,8 @@ def sweep(settings: Settings, *, is_lost: IsLost) -> None:
 
 def _end_dead(settings: Settings, row: TrainingRow) -> None:
     training = _training(settings, row)
+    if row.flow_run_id is None:  # the call that entered it was cut short before it answered
+        training.catalog.forget_training_key(training.model_id, training.version)
     fail(training, LucidError("the training process ended before it was done; train again"))
     call_back(training)
 

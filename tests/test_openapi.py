@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 
 from api.app import create_app
+from api.idempotency import read
 from api.openapi import EVERYWHERE
 from lucid.settings import Settings
 
@@ -92,3 +93,20 @@ def examples_of(content: Document, document: Document) -> Iterator[Any]:
     else:
         for choice in schema.get("anyOf", ()):
             yield from examples_of({"schema": choice}, document)
+
+
+def test_the_calls_that_may_be_repeated_say_how(document: Document) -> None:
+    """Uploads and trainings describe their key, which may be left out, with an example that is one."""
+    with_key = {
+        name: parameter
+        for name, operation in operations(document)
+        for parameter in operation.get("parameters", ())
+        if (parameter["in"], parameter["name"]) == ("header", "Idempotency-Key")
+    }
+
+    assert {"POST /v1/recommender/data_batch", "POST /v1/recommender/train"} == set(with_key)
+    for parameter in with_key.values():
+        assert not parameter["required"]
+        (example,) = parameter["schema"]["examples"]
+        jsonschema.validate(example, parameter["schema"])
+        assert example.strip('"') == read([example])

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Query, Request, Response
@@ -13,14 +13,16 @@ from fastapi import Path as InPath
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import State
 
 from api.auth import Guarded
+from api.idempotency import Given
 from api.lists import Listed, split
 from api.openapi import problems
 from api.runs import IMPORT_DATA
 from api.uploads import MAX_FILES, Upload, receive
-from lucid.catalog import Catalog
-from lucid.errors import InvalidRequest, UnusableFile
+from lucid.catalog import Catalog, Entered, RequestKey
+from lucid.errors import InvalidRequest, LucidError, Unavailable, UnknownBatch, UnusableFile
 from lucid.ingest import (
     delete_batches,
     new_batches,
@@ -78,34 +80,30 @@ Tags = Annotated[
 
 @router.post(
     "",
-    responses={202: {"model": list[Batch], "description": "The import still runs."}, **problems(413)},
+    responses={202: {"model": list[Batch], "description": "The import still runs."}, **problems(404, 413)},
     openapi_extra={"requestBody": _BODY},
 )
-async def upload(request: Request, response: Response) -> list[Batch]:
-    """Upload files of entities or interactions, .csv or .csv.gz; all of them are imported, or none."""
+async def upload(request: Request, response: Response, given: Given) -> list[Batch]:
+    """Upload files of entities or interactions, .csv or .csv.gz; all of them are imported, or none.
+
+    A repeat with the same `Idempotency-Key` answers the batches of the first call as they are now.
+    """
     state = request.app.state
     # Read here and not as parameters, which FastAPI would read before it asks for the key.
     receiving = upload_folder(state.settings.home, uuid4().hex)
     receiving.mkdir(parents=True)
     try:
-        form = await receive(request, receiving, state.settings.max_file_bytes)
+        form = await receive(request, receiving, state.settings.max_file_bytes, digesting=given is not None)
         options = _options(form)
         batches = new_batches(form.names, split(options.tags) or [])
-        ids = [batch.batch_id for batch in batches]
-        try:
-            paths = await run_in_threadpool(_store, state.settings, form.paths, batches)
-            await run_in_threadpool(state.catalog.enter_batches, batches)
-            run_id, _ = await state.runs.create(
-                IMPORT_DATA,
-                {"files": [str(path) for path in paths], "on_error": options.on_error, "batch_ids": ids},
-            )
-            await run_in_threadpool(state.catalog.set_batch_flow_run, ids, run_id)
-        except BaseException:  # also where the client went away: nothing of a broken upload stays
-            await run_in_threadpool(_forget, state.settings, state.catalog, ids)
-            raise
+        key = given.of("POST /data_batch", _asked(form, options, batches)) if given else None
+        ids = await _begin(state, form.paths, batches, options.on_error, key)
     finally:
         await run_in_threadpool(shutil.rmtree, receiving, ignore_errors=True)
-    finished = await _wait(state.settings, state.catalog, ids, options.wait_seconds)
+    try:
+        finished = await _wait(state.settings, state.catalog, ids, options.wait_seconds)
+    except UnknownBatch as error:
+        raise await run_in_threadpool(_why_gone, state.catalog, key, error) from None
     await run_in_threadpool(state.shelf.keep_up)
     response.status_code = 202 if any(batch.status == "running" for batch in finished) else 200
     return finished
@@ -117,6 +115,38 @@ def _options(form: Upload) -> UploadForm:
         raise InvalidRequest("files: send one or more CSV files in the form field 'files' (multipart/form-data)")
     single = {name: values[-1] for name, values in form.fields.items() if name != "tags"}
     return check(UploadForm, {**single, "tags": form.fields.get("tags", [])})
+
+
+def _asked(form: Upload, options: UploadForm, batches: Sequence[Batch]) -> dict[str, Any]:
+    """All that an upload asks for, the same however it is sent; how long its client waits is not part of it."""
+    files = [[batch.file_name, digest] for batch, digest in zip(batches, form.digests, strict=True)]
+    return {"files": files, "tags": sorted(batches[0].tags), "on_error": options.on_error}
+
+
+async def _begin(
+    state: State, received: Sequence[Path], batches: Sequence[Batch], on_error: OnError, key: RequestKey | None
+) -> list[str]:
+    """Enter an import and start it; returns the ids of its batches, for a repeat those of the first call.
+
+    Whoever finds that no flow run was made for them makes it, so that a call that was cut short is brought to its end.
+    """
+    ids = [batch.batch_id for batch in batches]
+    try:
+        entered = await run_in_threadpool(_enter, state.settings, state.catalog, received, batches, key)
+        ids = entered.batch_ids
+        if not entered.begun:
+            # The files of a repeat have the names of the first ones, or it would be another request.
+            files = [_path(state.settings, batch_id, batch) for batch_id, batch in zip(ids, batches, strict=True)]
+            run_id, _ = await state.runs.create(
+                IMPORT_DATA,
+                {"files": [str(file) for file in files], "on_error": on_error, "batch_ids": ids},
+                work=ids[0],
+            )
+            await run_in_threadpool(state.catalog.set_batch_flow_run, ids, run_id)
+    except BaseException:  # also where the client went away: nothing of a broken upload stays
+        await run_in_threadpool(_withdraw, state.settings, state.catalog, ids)
+        raise
+    return ids
 
 
 @router.get("", responses=problems(404))
@@ -179,15 +209,42 @@ def remove_batches(
     return deleted
 
 
-def _store(settings: Settings, received: Sequence[Path], batches: Sequence[Batch]) -> list[Path]:
+def _enter(
+    settings: Settings, catalog: Catalog, received: Sequence[Path], batches: Sequence[Batch], key: RequestKey | None
+) -> Entered:
+    """Store what came in and enter it; what a first call with the key has stored and entered takes its place."""
+    entered = None
+    try:
+        _store(settings, received, batches)
+        entered = catalog.enter_batches(batches, key=key)
+    except UnusableFile:
+        if key:
+            catalog.knows(key)  # raises where another file came with it
+        raise
+    finally:
+        for batch in batches:
+            if entered is None or batch.batch_id not in entered.batch_ids:
+                remove_batch_files(settings.home, batch.batch_id)
+    return entered
+
+
+def _store(settings: Settings, received: Sequence[Path], batches: Sequence[Batch]) -> None:
     """Move uploads to where their imports find them, and refuse at once what a header shows to be unusable."""
-    paths = []
     for source, batch in zip(received, batches, strict=True):
-        path = upload_folder(settings.home, batch.batch_id) / batch.file_name
+        path = _path(settings, batch.batch_id, batch)
         path.parent.mkdir(parents=True)
-        paths.append(source.rename(path))
-        read_kind(path)
-    return paths
+        read_kind(source.rename(path))
+
+
+def _path(settings: Settings, batch_id: str, batch: Batch) -> Path:
+    return upload_folder(settings.home, batch_id) / batch.file_name
+
+
+def _withdraw(settings: Settings, catalog: Catalog, batch_ids: Sequence[str]) -> None:
+    """Forget an upload that could not be started, unless a repeat of it has started it."""
+    if catalog.withdraw_batches(batch_ids):
+        for batch_id in batch_ids:
+            remove_batch_files(settings.home, batch_id)
 
 
 def _forget(settings: Settings, catalog: Catalog, batch_ids: Sequence[str]) -> None:
@@ -196,16 +253,38 @@ def _forget(settings: Settings, catalog: Catalog, batch_ids: Sequence[str]) -> N
         remove_batch_files(settings.home, batch_id)
 
 
+def _why_gone(catalog: Catalog, key: RequestKey | None, error: UnknownBatch) -> LucidError:
+    """What to say of batches that a call waits for and that are there no more."""
+    if key is None:
+        return error
+    if not catalog.knows(key):
+        return Unavailable("the first call with this key could not start the import, or the import stopped; try again")
+    deleted = "deleted since the first call with this Idempotency-Key; to import the files again, send a new key"
+    return UnknownBatch(f"{error.message}: {deleted}")
+
+
 async def _wait(settings: Settings, catalog: Catalog, batch_ids: Sequence[str], seconds: float) -> list[Batch]:
-    """The batches once they are imported, or as they are when the time is over; raises UnusableFile."""
+    """The batches once they are imported, or as they are when the time is over.
+
+    Raises UnusableFile; UnknownBatch where one was deleted meanwhile.
+    """
     deadline = time.monotonic() + seconds
     while True:
-        batches = await run_in_threadpool(catalog.batches, batch_ids)
+        try:
+            batches = await run_in_threadpool(catalog.batches, batch_ids)
+        except UnknownBatch:  # a call with the same key may have told why and removed them
+            await _raise_failure(settings, catalog, batch_ids)
+            raise
         if any(batch.status == "error" for batch in batches):
-            failure = await run_in_threadpool(catalog.failure, batch_ids)
-            assert failure is not None
-            await run_in_threadpool(_forget, settings, catalog, batch_ids)
-            raise UnusableFile(failure[0], code=failure[1])
-        if all(batch.status == "completed" for batch in batches) or time.monotonic() >= deadline:
+            await _raise_failure(settings, catalog, batch_ids)
+        elif all(batch.status == "completed" for batch in batches) or time.monotonic() >= deadline:
             return batches
         await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _raise_failure(settings: Settings, catalog: Catalog, batch_ids: Sequence[str]) -> None:
+    """Raise UnusableFile for batches of which one failed, and forget them."""
+    failure = await run_in_threadpool(catalog.failure, batch_ids)
+    if failure is not None:
+        await run_in_threadpool(_forget, settings, catalog, batch_ids)
+        raise UnusableFile(failure[0], code=failure[1])

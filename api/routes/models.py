@@ -2,17 +2,19 @@
 
 import asyncio
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from starlette.datastructures import State
 
 from api.auth import Guarded
+from api.idempotency import Given
 from api.openapi import problems
 from api.runs import TRAIN_MODEL
 from lucid import training, versions
-from lucid.catalog import Catalog
-from lucid.errors import Unavailable
+from lucid.catalog import Catalog, RequestKey
+from lucid.errors import CallbackRefused, Unavailable
 from lucid.notify import check_callback
 from lucid.schema import Model, ModelId, ModelStatus, Rollback, TrainingRequest
 
@@ -22,26 +24,50 @@ _POLL_SECONDS = 0.25
 Named = Annotated[ModelId, Path(description="Name of the model.", examples=["videos"])]
 
 
-@router.post("/train", status_code=202, tags=["training"], responses=problems(409))
-async def train(request: Request, wanted: Annotated[TrainingRequest | None, Body()] = None) -> ModelStatus:
+@router.post("/train", status_code=202, tags=["training"], responses=problems(404, 409))
+async def train(
+    request: Request, given: Given, wanted: Annotated[TrainingRequest | None, Body()] = None
+) -> ModelStatus:
     """Start a training; follow it with `status`. A model of that name answers as before until it is done.
 
-    Without a body, a new model is trained on everything.
+    Without a body, a new model is trained on everything. A repeat with the same `Idempotency-Key` answers the status of
+    the training that the first call started.
     """
     state, wanted = request.app.state, wanted or TrainingRequest()
-    if wanted.callback_url:
-        await run_in_threadpool(check_callback, state.settings, wanted.callback_url)
-    entered = await run_in_threadpool(training.enter, state.settings, wanted, "queued")
+    key = given.of("POST /train", _asked(wanted)) if given else None
+    await run_in_threadpool(_check_callback, state, wanted, key)
+    entered = await run_in_threadpool(training.enter, state.settings, wanted, "queued", key)
+    if entered.status != "running" or entered.flow_run_url:
+        return entered  # a repeat, and nothing is left to do
     named = wanted.model_copy(update={"model_id": entered.model_id})
     try:
         run_id, url = await state.runs.create(
-            TRAIN_MODEL, {**named.model_dump(mode="json", exclude_none=True), "version": entered.version}
+            TRAIN_MODEL,
+            {**named.model_dump(mode="json", exclude_none=True), "version": entered.version},
+            # The time, because after a new start from an empty home a version may come again.
+            work=f"{entered.model_id} {entered.version} {entered.start_timestamp.isoformat()}",
         )
     except Unavailable as error:
         await run_in_threadpool(training.end_unbegun, state.settings, entered, error)
         raise
     await run_in_threadpool(state.catalog.set_training_flow_run, entered.model_id, entered.version, run_id, url)
     return entered.model_copy(update={"flow_run_url": url})
+
+
+def _asked(wanted: TrainingRequest) -> dict[str, Any]:
+    """All that a request asks for, the same however it is written."""
+    asked = wanted.model_dump(mode="json", exclude_defaults=True)
+    return {**asked, "data_tags": sorted(set(wanted.data_tags))} if wanted.data_tags else asked
+
+
+def _check_callback(state: State, wanted: TrainingRequest, key: RequestKey | None) -> None:
+    """Raise CallbackRefused, but not for a repeat: its training has begun, whatever became of the receiver."""
+    try:
+        if wanted.callback_url:
+            check_callback(state.settings, wanted.callback_url)
+    except CallbackRefused:
+        if key is None or not state.catalog.knows(key):
+            raise
 
 
 @router.get("/status", tags=["training"], responses=problems(404))

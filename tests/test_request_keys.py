@@ -1,0 +1,142 @@
+"""What the catalog knows of requests that may be repeated: for how long, after which errors, and how much of it."""
+
+from datetime import timedelta
+
+import pytest
+
+from lucid import training
+from lucid.catalog import MAX_FAILURE_LETTERS, REQUEST_KEYS_LAST, Catalog, RequestKey
+from lucid.errors import IdempotencyKeyReused, LucidError
+from lucid.ingest import new_batches
+from lucid.schema import Batch, TrainingRequest, utc_now
+from lucid.workspace import Workspace
+
+NOW = utc_now()
+KEY = RequestKey("digest", "fingerprint", NOW)
+
+
+@pytest.fixture
+def catalog(workspace: Workspace) -> Catalog:
+    return Catalog(workspace.settings.home)
+
+
+def batches() -> list[Batch]:
+    return new_batches(["a.csv", "b.csv"], [])
+
+
+def enter(catalog: Catalog, key: RequestKey) -> list[str]:
+    return catalog.enter_batches(batches(), key=key).batch_ids
+
+
+def later(hours: float) -> RequestKey:
+    return RequestKey(KEY.digest, KEY.fingerprint, NOW + timedelta(hours=hours))
+
+
+def test_a_key_is_known_for_a_day(catalog: Catalog) -> None:
+    """Just before it is the same request, after that a new one, which begins a day of its own."""
+    first = enter(catalog, KEY)
+
+    assert timedelta(hours=24) == REQUEST_KEYS_LAST
+    assert first == enter(catalog, later(23.99))
+    assert catalog.knows(later(23.99))
+    assert not catalog.knows(later(24))
+    second = enter(catalog, later(24))
+    assert first != second
+    assert second == enter(catalog, later(47.9))
+
+
+def test_old_keys_are_forgotten_when_new_ones_come(catalog: Catalog) -> None:
+    """Asked as of its own time a forgotten key is unknown: its row is gone, not only passed over."""
+    enter(catalog, KEY)
+
+    enter(catalog, RequestKey("another", "fingerprint", NOW + REQUEST_KEYS_LAST))
+
+    assert not catalog.knows(KEY)
+
+
+def test_another_request_is_refused_and_enters_nothing(catalog: Catalog) -> None:
+    """Of the same kind or not."""
+    enter(catalog, KEY)
+    other = RequestKey(KEY.digest, "other", NOW)
+
+    with pytest.raises(IdempotencyKeyReused):
+        enter(catalog, other)
+    with pytest.raises(IdempotencyKeyReused):
+        catalog.start_training("m", {}, NOW, "queued", key=other)
+    with pytest.raises(IdempotencyKeyReused):
+        catalog.knows(other)
+    assert 2 == len(catalog.batches())
+    assert [] == catalog.models()
+
+
+def test_a_failure_outlives_its_batches(catalog: Catalog) -> None:
+    """What one call told and removed, another can tell; a very long message is kept in part."""
+    ids = enter(catalog, KEY)
+
+    catalog.fail_batches(ids, "x" * 1_000_000, "bad_row")
+    assert ("x" * 1_000_000, "bad_row") == catalog.failure(ids)
+    catalog.delete_batches(ids)
+
+    assert ("x" * MAX_FAILURE_LETTERS, "bad_row") == catalog.failure(ids)
+    assert ids == enter(catalog, KEY)
+    assert catalog.failure([batch.batch_id for batch in batches()]) is None
+
+
+def test_a_stopped_import_is_done_again(catalog: Catalog) -> None:
+    """Nothing of it was stored, so the same key may do it; one batch that was stopped is enough."""
+    ids = enter(catalog, KEY)
+
+    catalog.fail_batches(ids[1:], "stopped", "import_stopped")
+
+    assert not catalog.knows(KEY)
+    assert set(ids).isdisjoint(enter(catalog, KEY))
+
+
+def test_only_what_has_no_flow_run_can_be_withdrawn(catalog: Catalog) -> None:
+    """With it goes its key; what a repeat has started meanwhile stays."""
+    ids = enter(catalog, KEY)
+    assert not catalog.enter_batches(batches(), key=KEY).begun
+
+    assert catalog.withdraw_batches(ids)
+    assert not catalog.withdraw_batches(ids)
+    assert not catalog.knows(KEY)
+
+    started = enter(catalog, KEY)
+    catalog.set_batch_flow_run(started, "run")
+    assert not catalog.withdraw_batches(started)
+    assert catalog.enter_batches(batches(), key=KEY).begun
+    assert started == enter(catalog, KEY)
+
+
+def test_a_training_that_never_had_a_flow_run_is_done_again(workspace: Workspace) -> None:
+    """No client was told of it; one that had a flow run, and died, is answered as what it is."""
+    for number, flow_run in enumerate((None, "run"), start=1):
+        entered = training.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
+        assert number == entered.version
+        if flow_run:
+            Catalog(workspace.settings.home).set_training_flow_run("m", number, flow_run, "url")
+        training.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
+
+    repeated = training.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
+    assert ("error", 2) == (repeated.status, repeated.version)
+
+
+def test_a_training_that_a_repeat_has_started_goes_on(workspace: Workspace) -> None:
+    """Also where the first call could not start it."""
+    entered = training.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
+    catalog = Catalog(workspace.settings.home)
+    catalog.set_training_flow_run("m", 1, "run", "url")
+
+    assert "running" == training.end_unbegun(workspace.settings, entered, LucidError("away")).status
+    assert catalog.knows(KEY)
+
+
+def test_an_erased_entity_is_not_in_a_failure(catalog: Catalog) -> None:
+    """Messages that are kept for repeats are blanked like all others."""
+    ids = enter(catalog, KEY)
+    catalog.fail_batches(ids, "a.csv, line 2: u1 is no type", "bad_row")
+    catalog.delete_batches(ids)
+
+    catalog.blank(lambda text: "u1" in text)
+
+    assert ("erased", "bad_row") == catalog.failure(ids)
