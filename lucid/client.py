@@ -13,10 +13,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
 from pydantic import TypeAdapter
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from lucid.errors import InvalidRequest, LucidError, ModelNotReady, TrainingFailed, Unavailable, UnusableFile, error_of
 from lucid.schema import (
@@ -42,11 +43,17 @@ if TYPE_CHECKING:
     from lucid.ingest import Progress
 
 PATIENCE_SECONDS = 120.0
-"""How long a call is repeated that the service puts off with 429 or 503."""
+"""How long a call is repeated that the service puts off with 429 or 503, or whose connection breaks."""
+AWAY_SECONDS = 30.0
+"""How long a service is waited for that cannot be connected to: it may start again, or its address is wrong."""
 _TIMEOUT_SECONDS = 60.0
 _WAIT_SECONDS = 30.0
 """How long the service may wait for a piece of work before it answers that it still runs; less than the timeout."""
 _POLL_SECONDS = 0.5
+_REPEAT_SECONDS = 1.0
+_KEY = "Idempotency-Key"
+_BROKEN = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
+_UNCONNECTED = (httpx.ConnectError, httpx.ConnectTimeout)
 _BLOCK_ROWS = 1000
 _BATCHES, _MODELS = TypeAdapter(list[Batch]), TypeAdapter(list[Model])
 
@@ -69,7 +76,9 @@ class Client:
     >>> client.recommend("videos", source_id="user_1", target_type="video", max_recommendations=5)
 
     Every call raises the errors that `Workspace` raises, and Unauthorized, Forbidden, or Unavailable where the service
-    cannot be reached. Calls that are put off (429, 503) are repeated for two minutes. Safe to share between threads.
+    cannot be reached. Calls that are put off (429, 503) are repeated for two minutes; where the connection breaks, so
+    are those that change nothing, imports and trainings, which the service does once all the same. Safe to share
+    between threads.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", *, apikey: str) -> None:
@@ -103,7 +112,9 @@ class Client:
         fields = {"tags": _list(tags), "on_error": on_error, "wait_seconds": str(_WAIT_SECONDS)}
         paths = _existing(_list(files))
         tell(0, "uploading")
-        batches = _BATCHES.validate_json(self._patiently(lambda: self._upload(paths, fields)).content)
+        key = _new_key()
+        answer = self._patiently(lambda: self._upload(paths, fields, key), repeatable=True)
+        batches = _BATCHES.validate_json(answer.content)
         ids = [batch.batch_id for batch in batches]
         while any(batch.status == "running" for batch in batches):
             tell(50, "importing")
@@ -185,7 +196,7 @@ class Client:
             "metadata_rules": metadata_rules,
         }
         body = {name: value for name, value in wanted.items() if value is not None}
-        status = _status(self._send("POST", "/train", json=body))
+        status = _status(self._send("POST", "/train", json=body, headers=_new_key()))
         while status.status == "running":
             (progress or _silent)(status.progress, status.message or status.stage)
             time.sleep(_POLL_SECONDS)
@@ -294,13 +305,15 @@ class Client:
 
     # HTTP
 
-    def _upload(self, paths: Sequence[Path], fields: Mapping[str, Any]) -> httpx.Response:
+    def _upload(self, paths: Sequence[Path], fields: Mapping[str, Any], key: Mapping[str, str]) -> httpx.Response:
+        """Send files from their beginning, each time it is called."""
         with ExitStack() as stack:
             files = [("files", (path.name, stack.enter_context(path.open("rb")), "text/csv")) for path in paths]
-            return self._http.post("/data_batch", files=files, data=dict(fields))
+            return self._http.post("/data_batch", files=files, data=dict(fields), headers=key)
 
     def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        return self._patiently(lambda: self._http.request(method, path, **arguments))
+        repeatable = method == "GET" or _KEY in arguments.get("headers", ())
+        return self._patiently(lambda: self._http.request(method, path, **arguments), repeatable=repeatable)
 
     @contextmanager
     def _stream(self, method: str, path: str, **arguments: Any) -> Iterator[Iterator[bytes]]:
@@ -309,7 +322,7 @@ class Client:
         def open_answer() -> httpx.Response:
             return self._http.send(self._http.build_request(method, path, **arguments), stream=True)
 
-        response = self._patiently(open_answer)
+        response = self._patiently(open_answer, repeatable=method == "GET")
         try:
             yield response.iter_bytes()
         except httpx.TransportError as error:
@@ -317,12 +330,15 @@ class Client:
         finally:
             response.close()
 
-    def _patiently(self, call: Callable[[], httpx.Response]) -> httpx.Response:
-        """The answer to a call, repeated while the service puts it off; raises what the service's problem means."""
+    def _patiently(self, call: Callable[[], httpx.Response], *, repeatable: bool) -> httpx.Response:
+        """The answer to a call, repeated while the service puts it off; raises what the service's problem means.
+
+        A repeatable call is also repeated where its connection broke, so that nobody knows whether it arrived.
+        """
         attempts = Retrying(
-            retry=retry_if_exception_type(_PutOff),
+            retry=retry_if_exception_type((_PutOff, *_BROKEN) if repeatable else _PutOff),
             wait=_as_asked,
-            stop=stop_after_delay(PATIENCE_SECONDS),
+            stop=_Patience(),
             reraise=True,
         )
         try:
@@ -398,16 +414,35 @@ def _problem(response: httpx.Response) -> LucidError:
     )
 
 
+class _Patience:
+    """Ends with a call that has failed for too long; what counts is its first failure, for an upload may take hours."""
+
+    def __init__(self) -> None:
+        self._failed: float | None = None
+
+    def __call__(self, state: RetryCallState) -> bool:
+        now = time.monotonic()
+        self._failed = now if self._failed is None else self._failed
+        return now - self._failed >= (AWAY_SECONDS if isinstance(_error(state), _UNCONNECTED) else PATIENCE_SECONDS)
+
+
 def _as_asked(state: RetryCallState) -> float:
-    assert state.outcome is not None
-    put_off = state.outcome.exception()
-    assert isinstance(put_off, _PutOff)
-    return put_off.seconds
+    error = _error(state)
+    return error.seconds if isinstance(error, _PutOff) else _REPEAT_SECONDS
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _new_key() -> dict[str, str]:
+    """The header that makes a call safe to repeat."""
+    return {_KEY: f'"{uuid4()}"'}
 
 
 def _seconds(retry_after: str) -> float:
     """A Retry-After in seconds; one second where it is missing or a date."""
-    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 1.0
+    return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else _REPEAT_SECONDS
 
 
 def _status(response: httpx.Response) -> ModelStatus:

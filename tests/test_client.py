@@ -1,6 +1,8 @@
 """The client and a service that is busy, far away or broken: a small server says what such a service says."""
 
 import json
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from lucid import Client
 from lucid.errors import InvalidRequest, ModelNotReady, Unavailable, UnusableFile, error_of
+from tests.relay import Relay
 from tests.says import Says
 
 _BUSY = b'{"status":503,"code":"unavailable","detail":"busy; try again"}'
@@ -100,3 +103,63 @@ def test_codes_of_files_and_unknown_codes_become_errors_too() -> None:
     """A code keeps its meaning and its name; one from a newer service is a LucidError all the same."""
     assert (UnusableFile, "no_rows") == (type(error_of("no_rows", "x")), error_of("no_rows", "x").code)
     assert "from_the_future" == error_of("from_the_future", "x").code
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_broken_connection_is_tried_again_where_nothing_can_happen_twice(says: Says, lost: int) -> None:
+    """A call that reads is repeated until its answer arrives."""
+    says.answers = [(200, {}, b"[]")] * (lost + 1)
+
+    with Relay(says.server.server_port, lost).running() as relay, client_of(relay.port) as client:
+        assert [] == client.models()
+
+    assert lost + 1 == len(says.asked)
+
+
+def test_a_broken_connection_is_an_error_where_something_could_happen_twice(says: Says) -> None:
+    """A call that deletes or changes is sent once, and so is a question that is sent as POST."""
+    says.answers = [(200, {}, b"[]")] * 4
+    with Relay(says.server.server_port, lost=4).running() as relay, client_of(relay.port) as client:
+        for call in (
+            lambda: client.delete_batches(tags=["a"]),
+            lambda: client.delete_model("m"),
+            lambda: client.roll_back("m"),
+            lambda: client.recommend("m", source_type="user", target_type="item"),
+        ):
+            with pytest.raises(Unavailable, match="does not answer"):
+                call()
+
+    assert 4 == len(says.asked)
+
+
+def test_a_service_that_never_answers_is_given_up(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience with broken connections ends too."""
+    monkeypatch.setattr("lucid.client.PATIENCE_SECONDS", 0.5)
+    says.answers = [(200, {}, b"[]")] * 9
+
+    with (
+        Relay(says.server.server_port, lost=9).running() as relay,
+        client_of(relay.port) as client,
+        pytest.raises(Unavailable, match="does not answer"),
+    ):
+        client.models()
+    assert 2 == len(says.asked)
+
+
+def test_a_service_that_starts_again_is_waited_for(says: Says) -> None:
+    """A refused connection is tried again."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    relay = Relay(says.server.server_port, lost=0, port=port)
+    starting = threading.Timer(0.5, relay.start)
+    says.answers = [(200, {}, b"[]")]
+
+    starting.start()
+    with client_of(port) as client:
+        assert [] == client.models()
+    starting.join()
+    relay.stop()
+
+
+def client_of(port: int) -> Client:
+    return Client(f"http://127.0.0.1:{port}", apikey="key")

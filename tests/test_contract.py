@@ -189,8 +189,11 @@ def test_both_have_the_same_verbs() -> None:
         assert [one.default for one in here.values()] == [one.default for one in there.values()], verb
 
 
-def test_a_client_needs_its_key_and_its_service(service: Service, by_client: Scenario) -> None:
+def test_a_client_needs_its_key_and_its_service(
+    service: Service, by_client: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A wrong key and an address where nothing listens are errors that say so."""
+    monkeypatch.setattr("lucid.client.AWAY_SECONDS", 0)
     with Client(f"http://127.0.0.1:{service.api_port}", apikey="wrong") as stranger, pytest.raises(Unauthorized):
         stranger.models()
     with (

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,9 +16,11 @@ import pytest
 from api.connections import Connection
 from api.idempotency import HEADER, read
 from api.paths import BASE
+from lucid import Client
 from lucid.catalog import Catalog
 from lucid.errors import InvalidRequest
 from lucid.keys import create_key
+from tests.relay import Relay
 from tests.service import Api, Service, free_port, wait_for_training, wait_until
 
 ENTITIES = b"id,type,name,metadata,media_url\nu1,user,Ann,,\n"
@@ -372,3 +375,26 @@ def test_a_training_that_was_cut_short_is_brought_to_its_end(service: Service, k
 
         assert (202, 1, "running") == (status, training["version"], training["status"])
         assert "no interactions" in wait_for_training(client, tag)["message"]
+
+
+# The client
+
+
+def test_a_lost_answer_does_no_work_twice(service: Service, key: str, tag: str, tmp_path: Path) -> None:
+    """The client repeats an import and a training whose answers never came, and each is there once."""
+    file = tmp_path / "a.csv"
+    file.write_bytes(ENTITIES)
+    with Relay(service.api_port).running() as relay, by_way_of(relay, key) as client:
+        (batch,) = client.import_files(file, tags=tag)
+        assert [batch] == client.batches(tags=[tag])
+        assert relay.connections >= 2
+
+    with Relay(service.api_port).running() as relay, by_way_of(relay, key) as client:
+        with pytest.raises(Exception, match="no interactions"):
+            client.train(tag, data_tags=tag)
+        assert 1 == client.status(tag).version
+        assert relay.connections >= 2
+
+
+def by_way_of(relay: Relay, key: str) -> Client:
+    return Client(f"http://127.0.0.1:{relay.port}", apikey=key)
