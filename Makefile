@@ -3,12 +3,14 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TOOLS ?= .venv-tools
+EQUIPPED := $(TOOLS)/.installed
 URL ?= http://127.0.0.1:8000
 FUZZ := $(BIN)/st --config-file tests/schemathesis.toml run $(URL)/openapi.json $(ARGS)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test check fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh chaos clean
+.PHONY: help install demo test check fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh chaos audit lock clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
@@ -20,6 +22,8 @@ help:
 	@echo "make bench-api   how many look-ups a second, next to a bare route; needs wrk (apt install wrk)"
 	@echo "make bench-fresh DATA=folder   how well folded-in answers agree with a retrained model, on its ml-latest-small"
 	@echo "make chaos [ROUNDS=30]   kill parts of a running service at random moments, and see that nothing is lost"
+	@echo "make audit   known vulnerabilities in what is installed (exit code 1; 2 where not all could be checked) and licences"
+	@echo "make lock    write deploy/*.lock anew from constraints.txt, with the hashes of the package index"
 	@echo "make bench-import   how fast files are imported, next to DuckDB alone"
 
 install: $(INSTALLED)
@@ -69,5 +73,18 @@ ROUNDS ?= 30
 chaos: $(INSTALLED)
 	$(BIN)/python -m benchmarks.chaos --rounds $(ROUNDS) $(ARGS)
 
+# Programs of their own environment: what they need is not among what they look at.
+$(EQUIPPED): constraints.txt
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/pip install --quiet pip-audit pip-licenses uv
+	@touch $@
+
+# `make` itself ends with 2 for any failure; the last line says which code it was.
+audit: $(INSTALLED) $(EQUIPPED)
+	@$(BIN)/python -m deploy.audit $(TOOLS)/bin
+
+lock: $(EQUIPPED)
+	$(TOOLS)/bin/python -m deploy.lock $(TOOLS)/bin/uv
+
 clean:
-	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(TOOLS) *.egg-info .pytest_cache .mypy_cache .ruff_cache

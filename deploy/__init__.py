@@ -1,0 +1,1 @@
+"""What a release is made with: locks with hashes, and a look at what is installed."""
