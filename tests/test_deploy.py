@@ -5,12 +5,14 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from packaging.requirements import Requirement
 
 from deploy import audit
 from deploy.lock import CONSTRAINTS, LOCK, ROOT, TORCH_LOCK, normal, pins
+from lucid.keys import Scope
 
 _PLATFORM = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
 _PYTHON = {"python_version": "3.11", "python_full_version": "3.11.0", "implementation_name": "cpython"}
@@ -143,3 +145,11 @@ def test_all_that_is_installed_is_audited() -> None:
 def test_licences_that_ask_for_more_are_told_apart(text: str, permissive: bool) -> None:
     """Of alternatives one is enough, of parts each counts; what is unknown is not permissive."""
     assert permissive == audit.is_permissive(text)
+
+
+def test_the_threat_model_names_every_scope() -> None:
+    """SECURITY.md says of each what its holder can do, and the README links to it."""
+    threats = (ROOT / "SECURITY.md").read_text()
+
+    assert [] == [scope for scope in get_args(Scope) if f"`{scope}`" not in threats]
+    assert "(SECURITY.md)" in (ROOT / "README.md").read_text()
