@@ -2,25 +2,17 @@
 
 The signature is `Lucid-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256 of "t.body">` with the callback secret, so the
 receiver can tell that the call is ours and when it was made.
-
-A receiver can neither hold nor fill us: a call has one deadline for all of it, and of the answer nothing but its status
-is read.
 """
 
 import hashlib
 import hmac
 import json
 import secrets
-import socket
-import threading
 import time
 import uuid
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-import h11
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
@@ -28,14 +20,13 @@ from lucid.addresses import is_public
 from lucid.catalog import Catalog
 from lucid.disk import write_once
 from lucid.errors import CallbackFailed, CallbackRefused
+from lucid.posting import Deadline, look_up, not_reached, port_of, post
 from lucid.schema import ModelStatus, format_time, utc_now
 from lucid.settings import Settings
 
 SIGNATURE_HEADER = "Lucid-Signature"
-_PORTS, _FIRST_FREE_PORT = (80, 443), 1024
-"""Ports where receivers listen: others below are those of mail, shells and the like."""
-_READ_BYTES, _MOST_READS = 1024, 16
-"""How much of an answer is read at most until its head is complete."""
+_WEB_PORTS = (80, 443)
+_FREE_PORTS = range(1024, 65536)
 RETRY_SECONDS = [1, 2, 4, 8, 16]
 """Pauses between the attempts to deliver an event."""
 
@@ -85,61 +76,67 @@ def verify(secret: str, body: bytes, header: str, *, now: int, tolerance_seconds
     return hmac.compare_digest(sign(secret, body, int(stamp)).encode(), header.encode())
 
 
-def check_callback_url(url: str, *, allow_private: bool, allow_ports: Collection[int] = (), seconds: float = 10) -> str:
-    """Return the address to connect to for a callback URL, found within some seconds.
+def check_callback(settings: Settings, url: str) -> None:
+    """Raises CallbackRefused where the settings do not allow a callback to a URL, see `check_callback_url`."""
+    check_callback_url(
+        url,
+        allow_private=settings.callback_allow_private,
+        allow_ports=settings.callback_allow_ports,
+        seconds=settings.callback_timeout_seconds,
+    )
 
-    Raises CallbackRefused where the URL is not http(s), its host is unknown, its port is none that callbacks usually
-    have, or an address of it is private, loopback or otherwise not public, and the settings do not allow that.
+
+def check_callback_url(
+    url: str, *, allow_private: bool, allow_ports: Collection[int] = (), seconds: float = 10.0
+) -> str:
+    """Return the address to connect to for a callback URL.
+
+    Raises CallbackRefused where the URL is not http(s), its host is unknown or not found within so many seconds, an
+    address of it is private, loopback or otherwise not public and that is not allowed, or its port is neither a web
+    server's, nor from 1024 on, nor among the allowed ones.
     """
+    parsed = _parse(url)
     try:
-        httpx.URL(url)  # what will send it must understand it too
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        return _find(parsed, allow_private, allow_ports, Deadline.within(seconds))
+    except OSError as error:
+        raise CallbackRefused(f"callback_url names the host {parsed.host!r}, which cannot be found") from error
+
+
+def _parse(url: str) -> httpx.URL:
+    """Read a URL once for all: what is checked and what is called cannot differ then."""
+    try:
+        parsed = httpx.URL(url)
     except (ValueError, httpx.InvalidURL) as error:
         raise CallbackRefused(f"callback_url {url!r} is not a URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not host:
+    if parsed.scheme not in ("http", "https") or not parsed.host:
         raise CallbackRefused(f"callback_url {url!r} must be an http(s) URL with a host")
-    if parts.username or parts.password:
+    if parsed.userinfo:
         raise CallbackRefused("callback_url must not hold a user name or password")
-    addresses = _look_up(host, seconds)
+    if "%" in parsed.host:  # the scope of an address, such as fe80::1%eth0, which only one machine understands
+        raise CallbackRefused(f"callback_url names the host {parsed.host!r}, in which no % may stand")
+    return parsed
+
+
+def _find(url: httpx.URL, allow_private: bool, allow_ports: Collection[int], deadline: Deadline) -> str:
+    """The address behind a URL; raises CallbackRefused where it may not be called, OSError where it is not found."""
+    addresses = look_up(url.raw_host.decode(), deadline)
     for address in addresses:
         if not allow_private and not is_public(address):
             raise CallbackRefused(
                 f"callback_url leads to {address}, which is not a public address; "
                 "set LUCID_CALLBACK_ALLOW_PRIVATE=true to allow it"
             )
-    if port is not None and port not in {*_PORTS, *allow_ports} and port < _FIRST_FREE_PORT:
-        raise CallbackRefused(
-            f"callback_url has the port {port}; allowed are 80, 443 and from {_FIRST_FREE_PORT} on, "
-            "and those in LUCID_CALLBACK_ALLOW_PORTS"
-        )
+    _check_port(port_of(url), allow_ports)
     return addresses[0]
 
 
-def check_callback(settings: Settings, url: str) -> str:
-    """The same under the settings."""
-    return check_callback_url(
-        url,
-        allow_private=settings.callback_allow_private,
-        allow_ports=settings.callback_ports,
-        seconds=settings.callback_timeout_seconds,
+def _check_port(port: int, allowed: Collection[int]) -> None:
+    if port in _WEB_PORTS or port in _FREE_PORTS or (port > 0 and port in allowed):
+        return
+    raise CallbackRefused(
+        f"callback_url names port {port}; allowed are 80, 443 and 1024 to 65535, "
+        "and from 1 to 1023 what LUCID_CALLBACK_ALLOW_PORTS lists"
     )
-
-
-def _look_up(host: str, seconds: float) -> list[str]:
-    """All addresses of a host; the system's own patience with name servers may be longer than ours."""
-    found: list[str] = []
-
-    def ask() -> None:
-        with suppress(OSError, UnicodeError):
-            found.extend(str(entry[4][0]) for entry in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM))
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(seconds)
-    if not found:
-        raise CallbackRefused(f"callback_url names the host {host!r}, which cannot be found")
-    return found
 
 
 def deliver(settings: Settings, catalog: Catalog, event: Event) -> None:
@@ -171,64 +168,17 @@ def deliver_patiently(settings: Settings, catalog: Catalog, event: Event) -> boo
 
 
 def _post(settings: Settings, event: Event) -> None:
-    deadline, url = time.monotonic() + settings.callback_timeout_seconds, httpx.URL(event.url)
-    # The address that was checked is the one connected to: a name could lead elsewhere a moment later.
-    address = check_callback(settings, event.url)
-    request = h11.Request(
-        method="POST",
-        target=url.raw_path,
-        headers=[
-            ("Host", url.netloc.decode()),
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(event.body))),
-            ("Connection", "close"),
-            (SIGNATURE_HEADER, sign(callback_secret(settings), event.body, int(time.time()))),
-        ],
-    )
+    url, deadline = _parse(event.url), Deadline.within(settings.callback_timeout_seconds)
     try:
-        status = _exchange(url, address, request, event.body, deadline)
-    except TimeoutError:
-        raise CallbackFailed(
-            f"the callback receiver at {url.host} did not answer within {settings.callback_timeout_seconds:g} s"
-        ) from None
-    except (OSError, h11.RemoteProtocolError) as error:
-        raise CallbackFailed(f"the callback receiver at {url.host} could not be reached: {error}") from error
+        # The address that was checked is the one connected to: a name could lead elsewhere a moment later.
+        address = _find(url, settings.callback_allow_private, settings.callback_allow_ports, deadline)
+    except OSError as error:
+        raise not_reached(url.host, error, deadline) from error
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "lucid",
+        SIGNATURE_HEADER: sign(callback_secret(settings), event.body, int(time.time())),
+    }
+    status = post(url, address, headers, event.body, deadline)
     if not 200 <= status < 300:
         raise CallbackFailed(f"the callback receiver at {url.host} answered {status}, expected 2xx")
-
-
-def _exchange(url: httpx.URL, address: str, request: h11.Request, body: bytes, deadline: float) -> int:
-    """Send a request to an address and return the status of the answer, of which nothing else is read.
-
-    Raises TimeoutError when all of it together takes too long, OSError and RemoteProtocolError where it goes wrong.
-    """
-    protocol = h11.Connection(h11.CLIENT)
-    unsent = b"".join(protocol.send(part) or b"" for part in (request, h11.Data(data=body), h11.EndOfMessage()))
-    port = url.port or (443 if url.scheme == "https" else 80)
-    with socket.create_connection((address, port), timeout=_left(deadline)) as plain:
-        connection = plain
-        if url.scheme == "https":
-            plain.settimeout(_left(deadline))
-            connection = httpx.create_ssl_context(trust_env=False).wrap_socket(
-                plain, server_hostname=url.raw_host.decode()
-            )
-        with connection:
-            while unsent:
-                connection.settimeout(_left(deadline))
-                unsent = unsent[connection.send(unsent) :]
-            for _ in range(_MOST_READS):
-                connection.settimeout(_left(deadline))
-                protocol.receive_data(connection.recv(_READ_BYTES))
-                while isinstance(event := protocol.next_event(), h11.InformationalResponse):
-                    continue
-                if isinstance(event, h11.Response):
-                    return event.status_code
-    raise h11.RemoteProtocolError(f"no answer within the first {_MOST_READS * _READ_BYTES:,} bytes")
-
-
-def _left(deadline: float) -> float:
-    """Seconds until a deadline; raises TimeoutError once it has passed."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left

@@ -1,10 +1,12 @@
 """Settings: read once from the environment (`LUCID_…`) at the edge, then passed down."""
 
+import json
 import os
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lucid.errors import InvalidRequest
 from lucid.schema import Device, describe
@@ -40,12 +42,12 @@ class Settings(BaseSettings):
         None, description="Signs callbacks; default: made once and kept in LUCID_HOME/callback_secret."
     )
     callback_allow_private: bool = Field(False, description="Allow callbacks to private and loopback addresses.")
-    callback_allow_ports: str = Field(
-        "",
-        pattern=r"^\s*([0-9]{1,5}(\s*,\s*[0-9]{1,5})*)?\s*$",
-        description="Ports below 1024, separated by commas, that callbacks may have besides 80 and 443.",
+    callback_allow_ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], NoDecode] = Field(
+        (), description="Ports below 1024, besides 80 and 443, to which callbacks may go: 81,591 or as JSON."
     )
-    callback_timeout_seconds: float = Field(10.0, gt=0)
+    callback_timeout_seconds: float = Field(
+        10.0, gt=0, le=3600, description="Time for one call of a receiver, all in all."
+    )
     keep_versions: int = Field(3, ge=1, description="Finished versions kept of each model.")
     flow_niceness: int = Field(
         10, ge=0, le=19, description="How far flows stand back behind look-ups where both want the processor."
@@ -60,10 +62,15 @@ class Settings(BaseSettings):
             raise ValueError("must not hold * ? or [, which DuckDB reads as a pattern")
         return home.expanduser().absolute()
 
-    @property
-    def callback_ports(self) -> list[int]:
-        """The ports of `callback_allow_ports`."""
-        return [int(port) for port in self.callback_allow_ports.split(",") if port.strip()]
+    @field_validator("callback_allow_ports", mode="before")
+    @classmethod
+    def _listed(cls, ports: object) -> object:
+        """A list as people write it, or as `service.environment` passes it on."""
+        if not isinstance(ports, str):
+            return ports
+        if ports.strip().startswith("["):
+            return json.loads(ports)
+        return [part for part in ports.split(",") if part.strip()]
 
     @property
     def own_hosts(self) -> list[str]:

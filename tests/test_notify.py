@@ -1,14 +1,8 @@
 """Callbacks: signed, retried, and never sent where the settings forbid it."""
 
-import gzip
 import http.server
-import socket
 import threading
-import time
-import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -17,9 +11,11 @@ import pytest
 from lucid import notify
 from lucid.catalog import Catalog
 from lucid.demo.receiver import Receiver
-from lucid.errors import CallbackFailed, CallbackRefused
+from lucid.errors import CallbackRefused, InvalidRequest
 from lucid.schema import ModelStatus, utc_now
-from lucid.settings import Settings
+from lucid.service import environment
+from lucid.settings import Settings, load_settings
+from tests.names import names
 
 STATUS = ModelStatus(
     model_id="m", version=3, status="completed", stage="finished", progress=100, start_timestamp=utc_now()
@@ -107,6 +103,90 @@ def test_what_is_no_http_url_is_refused(url: str) -> None:
         notify.check_callback_url(url, allow_private=True)
 
 
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ["127.0.0.1"],
+        ["8.8.8.8", "10.0.0.1"],
+        ["2a00:1450:4001:800::200e", "fe80::1%eth0"],
+        ["8.8.8.8", "::ffff:7f00:1"],
+    ],
+)
+def test_a_name_with_one_private_address_is_refused(addresses: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All its addresses are checked; with only public ones it is taken, and the first of them is called."""
+    names(monkeypatch, {"receiver.test": addresses, "public.test": ["8.8.8.8", "2a00:1450:4001:800::200e"]})
+
+    with pytest.raises(CallbackRefused, match="not a public address"):
+        notify.check_callback_url("https://receiver.test/", allow_private=False)
+    assert addresses[0] == notify.check_callback_url("https://receiver.test/", allow_private=True)
+    assert "8.8.8.8" == notify.check_callback_url("https://public.test/", allow_private=False)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[fe80::1%25eth0]/", "http://[fe80::1%eth0]/", "http://[::1%251]/", "http://a%2eb/"]
+)
+def test_an_address_with_a_scope_is_refused(url: str) -> None:
+    """Even where private ones are allowed: it means something on one machine only."""
+    with pytest.raises(CallbackRefused, match="no % may stand"):
+        notify.check_callback_url(url, allow_private=True)
+
+
+@pytest.mark.parametrize("port", [1, 22, 25, 79, 81, 442, 444, 1023])
+def test_ports_of_other_services_are_refused_unless_listed(port: int) -> None:
+    """The sentence names the port, what is allowed and the setting."""
+    url = f"http://8.8.8.8:{port}/"
+
+    with pytest.raises(CallbackRefused, match=rf"port {port};.*80, 443 and 1024 to 65535.*LUCID_CALLBACK_ALLOW_PORTS"):
+        notify.check_callback_url(url, allow_private=False)
+    assert "8.8.8.8" == notify.check_callback_url(url, allow_private=False, allow_ports=[7, port])
+
+
+@pytest.mark.parametrize("port", ["", ":80", ":443", ":1024", ":8080", ":65535"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_ports_of_web_servers_are_allowed(scheme: str, port: str) -> None:
+    """80, 443 and what needs no special rights, with either scheme."""
+    assert "8.8.8.8" == notify.check_callback_url(f"{scheme}://8.8.8.8{port}/", allow_private=False)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 65536 + 80])
+def test_what_is_no_port_is_always_refused(port: int) -> None:
+    """Whatever is listed, and wherever private addresses are allowed."""
+    with pytest.raises(CallbackRefused, match=f"port {port};"):
+        notify.check_callback_url(f"http://127.0.0.1:{port}/", allow_private=True, allow_ports=[0, -1])
+
+
+def test_a_port_is_checked_again_when_the_training_has_ended(open_settings: Settings) -> None:
+    """The settings at that time decide, and nothing is tried again."""
+    event = notify.make_event(STATUS, "http://127.0.0.1:25/")
+
+    assert not notify.deliver_patiently(open_settings, Catalog(open_settings.home), event)
+    assert [("training.completed", 1, False)] == deliveries(open_settings)
+
+
+@pytest.mark.parametrize(
+    ("written", "ports"), [("", ()), ("25", (25,)), ("81, 591,", (81, 591)), ("[81, 591]", (81, 591)), (" [] ", ())]
+)
+def test_listed_ports_reach_every_part_of_the_service(
+    written: str, ports: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However they are written, what is passed on in the environment is read as the same."""
+    monkeypatch.setenv("LUCID_CALLBACK_ALLOW_PORTS", written)
+    settings = load_settings()
+    monkeypatch.setenv("LUCID_CALLBACK_ALLOW_PORTS", environment(settings)["LUCID_CALLBACK_ALLOW_PORTS"])
+
+    assert ports == settings.callback_allow_ports
+    assert settings == load_settings()
+
+
+@pytest.mark.parametrize("written", ["0", "65536", "ssh", "[25", "[[25]]", '{"25": 1}', "25-30", "-1"])
+def test_what_is_no_list_of_ports_is_a_bad_setting(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the setting."""
+    monkeypatch.setenv("LUCID_CALLBACK_ALLOW_PORTS", written)
+
+    with pytest.raises(InvalidRequest, match=r"bad setting \(LUCID_…\) callback_allow_ports"):
+        load_settings()
+
+
 def test_a_failing_receiver_is_tried_again(open_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """After two 500s the third attempt arrives; the catalog counts all three."""
     monkeypatch.setattr(notify, "RETRY_SECONDS", [0.01, 0.01, 0.01])
@@ -145,150 +225,3 @@ def test_the_secret_is_made_once_and_only_its_owner_reads_it(settings: Settings)
     assert first == second
     assert 64 == len(first)
     assert 0o600 == Path(settings.home / "callback_secret").stat().st_mode & 0o777
-
-
-@pytest.mark.parametrize("port", [0, 1, 22, 25, 79, 81, 442, 444, 993, 1023])
-def test_ports_of_other_services_are_refused_unless_allowed(port: int) -> None:
-    """What is named in the settings passes."""
-    url = f"http://8.8.8.8:{port}/"
-
-    with pytest.raises(CallbackRefused, match=f"the port {port}; allowed are 80, 443 and from 1024 on"):
-        notify.check_callback_url(url, allow_private=False)
-    assert "8.8.8.8" == notify.check_callback_url(url, allow_private=False, allow_ports=[port])
-
-
-@pytest.mark.parametrize("port", ["", ":80", ":443", ":1024", ":8000", ":65535"])
-def test_ports_of_receivers_are_allowed(port: str) -> None:
-    """Those of web servers, and all that any user may open."""
-    assert "8.8.8.8" == notify.check_callback_url(f"http://8.8.8.8{port}/", allow_private=False)
-
-
-def test_allowed_ports_are_read_from_a_list() -> None:
-    """And reach the parts of the service as they were given."""
-    settings = Settings(callback_allow_ports="25, 26")
-
-    assert [25, 26] == settings.callback_ports
-    assert settings == Settings.model_validate(settings.model_dump(mode="json"))
-
-
-def test_every_address_of_a_name_must_be_public(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that leads to a public address and to a private one is refused."""
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("8.8.8.8", "10.0.0.1")]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-
-    with pytest.raises(CallbackRefused, match=r"leads to 10\.0\.0\.1"):
-        notify.check_callback_url("http://two.example/", allow_private=False)
-
-
-def test_a_name_server_that_is_silent_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The look-up is given up when the time is over."""
-    done = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: done.wait(30) and [])
-
-    with pytest.raises(CallbackRefused, match="cannot be found"):
-        notify.check_callback_url("http://slow.example/", allow_private=False, seconds=0.2)
-    done.set()
-
-
-HEAD = b"HTTP/1.1 200 OK\r\n"
-BOMB = gzip.compress(bytes(50_000_000))
-
-
-@dataclass(frozen=True)
-class Hostile:
-    """A receiver that sends a piece, then another one again and again with a pause, and at last stands still."""
-
-    first: bytes = b""
-    again: bytes = b""
-    pause: float = 0.0
-    times: int = 1_000_000_000
-    still_seconds: float = 5.0
-    reads: bool = True
-
-    def meet(self, connection: socket.socket) -> None:
-        if self.reads:
-            connection.recv(100)
-        connection.sendall(self.first)
-        for _ in range(self.times if self.again else 0):
-            connection.sendall(self.again)
-            time.sleep(self.pause)
-        time.sleep(self.still_seconds)
-
-
-CONTINUE = b"HTTP/1.1 102 Processing\r\n\r\n"
-FAILING = {
-    "silent": Hostile(),
-    "head letter by letter": Hostile(b"HTTP/1.1 200 OK\r\nx: ", b"y", 0.05),
-    "endless 1xx answers": Hostile(again=CONTINUE),
-    "slow 1xx answers": Hostile(again=CONTINUE, pause=0.05),
-    "endless headers": Hostile(HEAD, b"x: y\r\n"),
-    "a line without end": Hostile(again=b"x" * 1000),
-    "not HTTP": Hostile(b"SSH-2.0-OpenSSH_9.2\r\n"),
-    "hangs up": Hostile(still_seconds=0),
-    "reads nothing": Hostile(reads=False),
-    "error": Hostile(b"HTTP/1.1 500 No\r\n\r\n"),
-    "redirect": Hostile(b"HTTP/1.1 307 There\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"),
-}
-SUCCEEDING = {
-    "endless body": Hostile(HEAD + b"\r\n", b"x" * 65536),
-    "slow body": Hostile(HEAD + b"\r\n", b"x", 0.05),
-    "gzip bomb": Hostile(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB),
-    "body that never comes": Hostile(HEAD + b"Content-Length: 1000\r\n\r\n"),
-    "one 1xx answer": Hostile(CONTINUE + HEAD + b"\r\n"),
-}
-"""Those whose status says that they have got the event."""
-
-
-@contextmanager
-def running(receiver: Hostile) -> Iterator[str]:
-    """The URL of a receiver."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    connection, _ = server.accept()
-                    threading.Thread(target=meet, args=(connection,), daemon=True).start()
-
-        def meet(connection: socket.socket) -> None:
-            with connection, suppress(OSError):
-                receiver.meet(connection)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
-        with suppress(OSError):
-            server.shutdown(socket.SHUT_RDWR)
-
-
-def call(settings: Settings, url: str, status: ModelStatus = STATUS) -> None:
-    notify.deliver(settings, Catalog(settings.home), notify.make_event(status, url))
-
-
-@pytest.mark.parametrize("behaviour", FAILING)
-def test_a_hostile_receiver_is_given_up_in_time(open_settings: Settings, behaviour: str) -> None:
-    """One deadline for all of a call, and no more than some kilobytes of the answer; the outcome is recorded."""
-    hasty = open_settings.model_copy(update={"callback_timeout_seconds": 0.5})
-    large = STATUS.model_copy(update={"message": "x" * 20_000_000}) if behaviour == "reads nothing" else STATUS
-    with (
-        running(FAILING[behaviour]) as url,
-        pytest.raises(CallbackFailed, match=r"the callback receiver at 127\.0\.0\.1"),
-    ):
-        call(hasty, url, large)
-
-    assert [("training.completed", 1, False)] == deliveries(open_settings)
-
-
-@pytest.mark.parametrize("behaviour", SUCCEEDING)
-def test_the_rest_of_an_answer_is_not_read(open_settings: Settings, behaviour: str) -> None:
-    """What counts is the status; the body is neither waited for, kept nor unpacked."""
-    patient = open_settings.model_copy(update={"callback_timeout_seconds": 60})
-    tracemalloc.start()
-    try:
-        with running(SUCCEEDING[behaviour]) as url:
-            call(patient, url)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-
-    assert peak < 10_000_000
-    assert [("training.completed", 1, True)] == deliveries(open_settings)
