@@ -27,7 +27,7 @@ def test_sentences_are_told_to_administrators_only(settings: Settings) -> None:
             return [(body["warning_count"], body["warnings"]) for body in found]
 
     async def use() -> None:
-        hidden = (1, [])
+        hidden: tuple[int, list[str]] = (1, [])
         told = await warnings(administrator, reader, "wrong", None)
         assert [(1, ["model 'x' has no readable version"]), hidden, hidden, hidden] == told
 
