@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -24,6 +25,7 @@ from api.runs import Runs
 from api.strangers import OwnRequests
 from lucid import erasures, ingest, training
 from lucid.catalog import Catalog
+from lucid.disk import OTHERS, close_home
 from lucid.errors import LucidError
 from lucid.health import HealthWarnings
 from lucid.lookup import Shelf
@@ -39,6 +41,8 @@ _log = logging.getLogger("lucid.api")
 
 def create_service() -> ASGIApp:
     """What uvicorn calls: the application as the environment sets it up, with look-ups answered before it."""
+    os.umask(OTHERS)  # whatever whoever started us lets others read: this is customers' data
+    close_home(load_settings().home)
     # DuckDB would load it with the first parameter of a query, if it could: 70 MB and a third of a second for nothing.
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # which makes every import of it fail
     settings = load_settings()

@@ -15,6 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from lucid.disk import open_new
 from lucid.errors import InvalidRequest, LucidError, UnusableFile
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class _Receiver:
             raise InvalidRequest(f"files: more than {MAX_FILES} in one call; send several calls")
         name = _base_name(options[b"filename"].decode(errors="replace"))
         path = self._folder / str(len(self.upload.paths))
-        self._file, self._digest = path.open("wb"), sha256()
+        self._file, self._digest = open_new(path), sha256()
         self.upload.names.append(name)
         self.upload.paths.append(path)
 

@@ -20,6 +20,7 @@ from prefect.runner import Runner  # noqa: E402
 
 from flows.deployments import register  # noqa: E402
 from lucid import pulse  # noqa: E402
+from lucid.disk import OTHERS, close_home  # noqa: E402
 from lucid.settings import Settings, load_settings  # noqa: E402
 
 RUNS_AT_ONCE = max(4, os.cpu_count() or 1)
@@ -29,7 +30,9 @@ RUNS_AT_ONCE = max(4, os.cpu_count() or 1)
 def main() -> None:
     """Register the deployments and run what is asked of them until stopped."""
     settings = load_settings()
-    os.nice(settings.flow_niceness)  # every run inherits it
+    os.umask(OTHERS)  # every run inherits it, as it does the niceness
+    close_home(settings.home)
+    os.nice(settings.flow_niceness)
     os.environ[_SERVER] = str(os.getpid())
     asyncio.run(_serve(settings))
 

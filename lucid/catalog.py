@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import duckdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from lucid.disk import aside, take_place
+from lucid.disk import aside, keep_private, make_folder, take_place
 from lucid.errors import (
     AlreadyTraining,
     IdempotencyKeyReused,
@@ -147,8 +147,9 @@ class Catalog:
         self.path = home / "catalog.duckdb"
         self._batches_changed = home / "batches.changed"
         if self.path not in self._ready or not self.path.exists():
-            home.mkdir(parents=True, exist_ok=True)
+            make_folder(home)
             with self._transaction() as connection:
+                keep_private(self.path)  # before anything stands in it
                 connection.execute(_SCHEMA)
             self._ready.add(self.path)
 
@@ -195,6 +196,9 @@ class Catalog:
         except FileNotFoundError:
             return 0
 
+    def _mark_change(self) -> None:
+        self._batches_changed.touch(0o600)
+
     def complete_batches(self, loaded: Sequence[tuple[str, LoadedFile]]) -> None:
         """Make loaded batches visible to trainings, all at once."""
         with self._transaction() as connection:
@@ -211,7 +215,7 @@ class Catalog:
                         batch_id,
                     ],
                 )
-        self._batches_changed.touch()
+        self._mark_change()
 
     def fail_batches(self, batch_ids: Sequence[str], message: str, code: str) -> list[str]:
         """Mark batches that still run as failed, with an error's message and code; returns their ids.
@@ -277,7 +281,7 @@ class Catalog:
                 "WHERE list_contains(?, batch_id)",
                 [_list_or_none(tags), archived, list(batch_ids)],
             )
-        self._batches_changed.touch()
+        self._mark_change()
 
     def withdraw_batches(self, batch_ids: Sequence[str]) -> bool:
         """Delete batches for which no flow run has been made, and their request's key; tells whether it did."""
@@ -296,7 +300,7 @@ class Catalog:
                 "DELETE FROM batches WHERE list_contains(?, batch_id) RETURNING status", [list(batch_ids)]
             ).fetchall()
         if ("completed",) in deleted:
-            self._batches_changed.touch()
+            self._mark_change()
 
     def select_batches(self, data_tags: Sequence[str] | None) -> list[SelectedBatch]:
         """Completed batches, not archived, that carry any of the tags (None: all), in upload order."""
@@ -317,7 +321,7 @@ class Catalog:
                 "interaction_count = CASE kind WHEN 'interactions' THEN $rows ELSE 0 END WHERE batch_id = $batch_id",
                 {"rows": rows, "batch_id": batch_id},
             )
-        self._batches_changed.touch()
+        self._mark_change()
 
     def running_batches(self) -> list[tuple[str, str | None, datetime]]:
         """(batch_id, flow_run_id, entered) of every batch that is not finished."""

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column, Table
 
 import lucid
+from lucid.disk import OTHERS, close_home
 from lucid.errors import LucidError
 from lucid.ingest import Progress as Report
 from lucid.schema import Batch, Model, OnError, OutputFormat, RecommendationQuery, Use, check, format_time
@@ -44,8 +45,11 @@ ModelId = Annotated[str, typer.Option("--model-id", help="Name of the model.")]
 
 def main() -> None:
     """Run the command; an expected error is one line on standard error and exit code 1."""
+    umask = os.umask(OTHERS)
+    with suppress(LucidError):  # a bad setting is for the command to tell
+        close_home(load_settings().home)
     try:
-        app()
+        app(obj=umask)
     except LucidError as error:
         log.print(f"lucid: {error.message}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
@@ -103,6 +107,7 @@ def train(
 
 @app.command()
 def recommend(
+    context: typer.Context,
     model_id: ModelId,
     target_type: Annotated[list[str] | None, typer.Option(help="Type to recommend; repeat for several.")] = None,
     source_type: Annotated[list[str] | None, typer.Option(help="All entities of this type; may be repeated.")] = None,
@@ -149,6 +154,8 @@ def recommend(
         return
     aside = output.with_name(output.name + ".part")
     with aside.open("wb") as file:
+        if context.obj is not None:  # the file is the user's own, so it follows the umask of whoever called
+            os.fchmod(file.fileno(), 0o666 & ~context.obj)
         file.writelines(pieces)
     aside.replace(output)
 

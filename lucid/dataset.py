@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.catalog import SelectedBatch
+from lucid.disk import make_folder
 from lucid.errors import TrainingFailed
 from lucid.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Binder, Condition, DataFilters, where
 from lucid.ingest import batch_folder
@@ -78,7 +79,7 @@ def select(
     Raises TrainingFailed, with the step that emptied the data, where no interaction is left, and InvalidRequest for a
     metadata rule about an unknown key.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with duckdb.connect(config={"temp_directory": str(folder / "spill")}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         filters = data_filters or DataFilters()

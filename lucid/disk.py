@@ -1,13 +1,53 @@
-"""Files that survive a power cut, and that nobody finds half-written: written aside, then put in their place."""
+"""Files that survive a power cut, that nobody finds half-written, and that are nobody else's business.
+
+What stands in a home is for the user it belongs to alone. Our own programs say so once, by their umask; where Lucid
+runs as a library the umask belongs to somebody else's program, so files and folders also get their mode from here.
+"""
 
 import hashlib
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
+
+OTHERS = 0o077
+"""The bits of a mode that let a group and everybody in; as a umask, it keeps both out."""
+_FILE, _FOLDER = 0o600, 0o700
+
+
+def close_home(home: Path) -> None:
+    """Keep others out of a home that exists already; one that is another user's, or a place for all, stays as it is."""
+    with suppress(FileNotFoundError):
+        found = home.stat()
+        if found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
+            keep_private(home)
+
+
+def keep_private(path: Path) -> None:
+    """Take a file or folder away from everybody but its owner."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & OTHERS:
+        with suppress(PermissionError):  # another user's, or on a file system that keeps no modes
+            path.chmod(mode & ~OTHERS)
+
+
+def make_folder(path: Path, *, exist_ok: bool = True) -> None:
+    """Make a folder and those above it that are missing, for nobody else; one that exists stays as it is."""
+    if not path.parent.is_dir():
+        make_folder(path.parent)
+    path.mkdir(_FOLDER, exist_ok=exist_ok)
+
+
+def open_new(path: Path) -> BinaryIO:
+    """Open a file for writing, empty and for nobody else."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE), "wb")
 
 
 def fsync(path: Path) -> None:
-    """Make a file's bytes, or a folder's entries, survive a power cut."""
+    """Make a file's bytes, or a folder's entries, survive a power cut; such a file is for nobody else from now on."""
+    if path.is_file():
+        keep_private(path)
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -42,17 +82,18 @@ def take_place(new: Path, path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a whole file at once."""
     new = aside(path)
-    new.write_text(text)
+    with open_new(new) as file:
+        file.write(text.encode())
     take_place(new, path)
 
 
 def write_once(path: Path, text: str) -> str:
     """The whole content of a file that only its owner reads: the text, unless another was written there before."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         new = path.with_name(f"{path.name}.{os.getpid()}.new")
-        new.touch(0o600)
-        new.write_text(text)
+        with open_new(new) as file:
+            file.write(text.encode())
         fsync(new)
         with suppress(FileExistsError):
             os.link(new, path)  # unlike a rename, it never takes the place of what another process has written

@@ -20,7 +20,7 @@ from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_af
 
 from lucid import artifact, soundness, training
 from lucid.catalog import Catalog
-from lucid.disk import aside, take_place
+from lucid.disk import aside, make_folder, take_place
 from lucid.errors import AlreadyTraining, DamagedVersion, InvalidRequest, ModelNotReady, UnknownModel
 from lucid.ingest import Progress, batch_folder
 from lucid.interacted import Rows
@@ -294,7 +294,7 @@ def _take_over_without(
     source = artifact.version_folder(successor.settings.home, successor.model_id, successor.refresh_of)
     folder = successor.folder
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    make_folder(folder)
     config = artifact.read_config(source).without(rows)
     artifact.write_config(folder, config)
     artifact.write_views(folder, [view.without(rows) for view in artifact.read_views(source, config)])

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lucid.disk import write_text
+from lucid.disk import make_folder, write_text
 from lucid.ingest import IsLost
 from lucid.locks import forget, is_worked_on, working
 from lucid.schema import Erased, utc_now
@@ -101,5 +101,5 @@ def _read(home: Path, request: str) -> dict[str, Any]:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_text(path, json.dumps(content))

@@ -20,6 +20,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid.disk import make_folder
 from lucid.errors import UnusableFile
 from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS, Kind, LoadedFile, OnError, RejectedRow
 from lucid.settings import Settings
@@ -109,7 +110,7 @@ def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError) -
     that is null throughout. Raises UnusableFile; the folder may then hold parts, for the caller to remove.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    make_folder(folder)
     kind, columns = _read_header(path)
     plain = _plain_file(path, folder / "plain.csv", settings.max_file_bytes)
     with _connect(folder) as connection:

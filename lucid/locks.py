@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
+from lucid.disk import make_folder
+
 PATIENCE_SECONDS = 1.0
 """Another process may hold a lock for an instant, only to see whether it is free."""
 
@@ -51,5 +53,5 @@ def was_worked_on(home: Path, name: str) -> bool:
 
 def _lock(home: Path, name: str) -> FileLock:
     folder = home / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{file_name(name)}.lock", thread_local=False)
+    make_folder(folder)
+    return FileLock(folder / f"{file_name(name)}.lock", mode=0o600, thread_local=False)

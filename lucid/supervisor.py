@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from lucid.disk import make_folder
 from lucid.errors import Unavailable
 
 START_SECONDS = 90
@@ -89,7 +90,7 @@ class Supervisor:
         logs: Path,
         say: Callable[[str], None],
     ) -> None:
-        logs.mkdir(parents=True, exist_ok=True)
+        make_folder(logs)
         self._parts = {part.name: _Watched(part, logs / f"{part.name}.log") for part in parts}
         self._environment, self._say = environment, say
         self._leaving = threading.Event()

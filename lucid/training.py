@@ -21,6 +21,7 @@ from filelock import Timeout
 from lucid import artifact
 from lucid.catalog import Catalog, RequestKey, TrainingRow
 from lucid.dataset import interactions_among, read_selection, select
+from lucid.disk import make_folder
 from lucid.errors import (
     AlreadyTraining,
     DamagedVersion,
@@ -103,7 +104,7 @@ def enter(
     """
     model_id = request.model_id or new_model_id()
     status = Catalog(settings.home).start_training(model_id, _kept(request), utc_now(), stage, key=key)
-    artifact.model_folder(settings.home, status.model_id).mkdir(parents=True, exist_ok=True)
+    make_folder(artifact.model_folder(settings.home, status.model_id))
     return status
 
 

@@ -22,6 +22,7 @@ from api.openapi import problems
 from api.runs import IMPORT_DATA
 from api.uploads import MAX_FILES, Upload, receive
 from lucid.catalog import Catalog, Entered, RequestKey
+from lucid.disk import make_folder
 from lucid.errors import InvalidRequest, LucidError, Unavailable, UnknownBatch, UnusableFile
 from lucid.ingest import (
     delete_batches,
@@ -91,7 +92,7 @@ async def upload(request: Request, response: Response, given: Given) -> list[Bat
     state = request.app.state
     # Read here and not as parameters, which FastAPI would read before it asks for the key.
     receiving = upload_folder(state.settings.home, uuid4().hex)
-    receiving.mkdir(parents=True)
+    make_folder(receiving)
     try:
         form = await receive(request, receiving, state.settings.max_file_bytes, digesting=given is not None)
         options = _options(form)
@@ -232,7 +233,7 @@ def _store(settings: Settings, received: Sequence[Path], batches: Sequence[Batch
     """Move uploads to where their imports find them, and refuse at once what a header shows to be unusable."""
     for source, batch in zip(received, batches, strict=True):
         path = _path(settings, batch.batch_id, batch)
-        path.parent.mkdir(parents=True)
+        make_folder(path.parent)
         read_kind(source.rename(path))
 
 

@@ -27,6 +27,7 @@ from rich.table import Table
 from lucid.catalog import Catalog
 from lucid.demo.catalogue import Catalogue, favourites_found, generate, recommend_popular
 from lucid.demo.receiver import Receiver
+from lucid.disk import make_folder
 from lucid.errors import LucidError, Unavailable
 from lucid.keys import create_key
 from lucid.service import environment, read_service
@@ -74,7 +75,7 @@ def run_demo(out: Console, data: Path | None, *, keep: bool) -> int:
             "callback_allow_private": True,
         }
     )
-    settings.home.mkdir()
+    make_folder(settings.home)
     secret = create_key(Catalog(settings.home), "demo")[1]
     clock = _Clock()
     out.print(f"[bold]Lucid demo[/] on {data or 'a generated video catalogue with planted tastes'}")
@@ -164,7 +165,7 @@ def _free_port() -> int:
 
 def _start(settings: Settings) -> subprocess.Popen[bytes]:
     log = settings.home / "logs" / "service.log"
-    log.parent.mkdir()
+    make_folder(log.parent)
     with log.open("wb") as output:
         service = subprocess.Popen(
             [sys.executable, "-m", "lucid", "up"],
