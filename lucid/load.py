@@ -6,15 +6,12 @@ records where a person looks for lines.
 """
 
 import csv
-import gzip
-import mmap
 import shutil
-import sys
-import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -24,6 +21,17 @@ from lucid.disk import make_folder
 from lucid.errors import UnusableFile
 from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS, Kind, LoadedFile, OnError, RejectedRow
 from lucid.settings import Settings
+from lucid.unpack import (
+    MAX_COLUMNS,
+    MAX_MISFITS,
+    Plain,
+    check_misfits,
+    check_records,
+    first_undecodable_line,
+    read_head,
+    records,
+    unpack,
+)
 
 Places = NDArray[np.int64]
 
@@ -32,8 +40,6 @@ SHOWN_ERRORS = 20
 SHOWN_VALUE = 100
 _COLUMNS: dict[Kind, tuple[str, ...]] = {"entities": ENTITY_COLUMNS, "interactions": INTERACTION_COLUMNS}
 _MAX_RECORD_BYTES = 4_000_000
-_HEADER_BYTES = 65_536
-_CHUNK = 1 << 20
 _REJECTS_AT_ONCE = 10_000
 
 
@@ -112,9 +118,10 @@ def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError) -
     shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
     kind, columns = _read_header(path)
-    plain = _plain_file(path, folder / "plain.csv", settings.max_file_bytes)
+    plain = unpack(path, folder / "plain.csv", settings)
+    check_records(path, plain, settings)
     with _connect(folder) as connection:
-        _parse(connection, _parse_sql(kind, columns, has_nul=_has_nul(plain)), folder, plain, path)
+        _parse(connection, kind, columns, folder, plain, path)
         connection.execute("CREATE VIEW parsed AS FROM read_parquet('rows.parquet', file_row_number = true)")
         _refuse_other_encodings(connection, path)
         connection.execute(_UNPARSED_SQL)
@@ -130,7 +137,7 @@ def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError) -
             _copy(connection, good, folder / "good.parquet", {})
             (folder / "good.parquet").replace(folder / ROWS)
         _copy(connection, "FROM rejects ORDER BY line", folder / REJECTS, {})
-    plain.unlink()
+    plain.path.unlink()
     shutil.rmtree(folder / "spill", ignore_errors=True)
     return LoadedFile(kind, rows - rejected, rejected, errors)
 
@@ -157,23 +164,22 @@ def _read_header(path: Path) -> tuple[Kind, list[str]]:
 
 
 def _header_names(path: Path) -> list[str]:
-    opener = gzip.open if _is_gzip(path) else open
-    try:
-        with opener(path, "rb") as file:
-            head = file.read(_HEADER_BYTES)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UnusableFile(f"{path.name}: not a readable gzip file ({error})") from error
+    head = read_head(path)
     if not head:
         raise UnusableFile(f"{path.name}: the file is empty", code="no_rows")
-    if b"\x00" in head.split(b"\n", 1)[0]:
+    line = head.partition(b"\n")[0]
+    if b"\x00" in line:
         raise UnusableFile(f"{path.name}: not a CSV file in UTF-8; export it as CSV with a comma as separator")
     try:
-        text = head.split(b"\n", 1)[0].decode("utf-8-sig") if head.count(b"\n") else head.decode("utf-8-sig")
-        return [name.strip() for name in next(csv.reader([text]), [])]
+        names = [name.strip() for name in next(csv.reader([line.decode("utf-8-sig")]), [])]
     except UnicodeDecodeError as error:
         raise UnusableFile(f"{path.name}: the header is not UTF-8; save the file as UTF-8", code="not_utf8") from error
     except csv.Error as error:
         raise UnusableFile(f"{path.name}: the header is not CSV ({error})") from error
+    if len(names) > MAX_COLUMNS:
+        found = f"{len(names):,} columns are more than the limit of {MAX_COLUMNS:,}"
+        raise UnusableFile(f"{path.name}: {found}; leave out those that Lucid does not read", code="too_big")
+    return names
 
 
 def _missing_columns(path: Path, names: list[str]) -> str:
@@ -184,38 +190,6 @@ def _missing_columns(path: Path, names: list[str]) -> str:
         f"{path.name}: column {', '.join(missing)} is missing; found the header {shown!r}, expected "
         f"{','.join(ENTITY_COLUMNS)} or {','.join(INTERACTION_COLUMNS)}"
     )
-
-
-def _is_gzip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
-
-
-def _plain_file(path: Path, plain: Path, limit: int) -> Path:
-    """Make `plain` the unpacked copy of the file, or a link to it; raises UnusableFile over the limit."""
-    too_big = UnusableFile(f"{path.name}: larger than the limit of {limit:,} bytes; split it", code="too_big")
-    if not _is_gzip(path):
-        if path.stat().st_size > limit:
-            raise too_big
-        plain.symlink_to(path.absolute())
-        return plain
-    size = 0
-    try:
-        with gzip.open(path, "rb") as source, plain.open("wb") as target:
-            while chunk := source.read(_CHUNK):
-                size += len(chunk)
-                if size > limit:
-                    raise too_big
-                target.write(chunk)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UnusableFile(f"{path.name}: not a readable gzip file ({error})") from error
-    return plain
-
-
-def _has_nul(path: Path) -> bool:
-    """Whether a byte of the file is zero."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(b"\0") >= 0
 
 
 # What DuckDB does
@@ -243,8 +217,11 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     return int(count)
 
 
-def _parse_sql(kind: Kind, columns: Sequence[str], *, has_nul: bool) -> str:
-    """Read, convert and check: the stored columns and, where a cell is bad, the `reason`."""
+def _parse_sql(kind: Kind, columns: Sequence[str], *, has_nul: bool, unread: str) -> str:
+    """Read, convert and check: the stored columns and, where a cell is bad, the `reason`.
+
+    `unread` says what happens to rows that cannot be read.
+    """
     checks, stored = list(_CHECKS[kind]), _STORED[kind]
     if has_nul:
         message = "must not hold NUL characters"
@@ -262,33 +239,44 @@ def _parse_sql(kind: Kind, columns: Sequence[str], *, has_nul: bool) -> str:
     return (
         f"SELECT {stored}, CASE {reasons} END AS reason FROM read_csv($path, columns = {{{struct}}}, "
         "header = true, delim = ',', quote = '\"', escape = '\"', auto_detect = false, strict_mode = true, "
-        f"store_rejects = true, rejects_limit = 0, compression = 'none', max_line_size = {_MAX_RECORD_BYTES})"
+        f"{unread}, compression = 'none', max_line_size = {_MAX_RECORD_BYTES})"
     )
 
 
-def _parse(connection: duckdb.DuckDBPyConnection, query: str, folder: Path, plain: Path, path: Path) -> None:
+def _parse(
+    connection: duckdb.DuckDBPyConnection,
+    kind: Kind,
+    columns: Sequence[str],
+    folder: Path,
+    plain: Plain,
+    path: Path,
+) -> None:
     """Write `rows.parquet`; raises UnusableFile where DuckDB's reader gives up on the file as a whole."""
+
+    def write_rows(unread: str) -> None:
+        query = _parse_sql(kind, columns, has_nul=plain.has_nul, unread=unread)
+        _copy(connection, query, folder / ROWS, {"path": str(plain.path)})
+
     try:
-        _copy(connection, query, folder / ROWS, {"path": str(plain)})
+        if plain.breaks * len(columns) > MAX_MISFITS:
+            with suppress(duckdb.Error):  # what cannot be read, and how much of it, is found out below
+                write_rows("store_rejects = false")
+                connection.execute(_NO_REJECTS_SQL)
+                return
+            _refuse_undecodable(plain, path)
+            check_misfits(path, plain, len(columns))
+        write_rows("store_rejects = true, rejects_limit = 0")
     except (duckdb.InvalidInputException, duckdb.InternalException) as error:
-        line = _undecodable_line(plain)
-        if line:
-            raise UnusableFile(
-                f"{path.name}: line {line} is not UTF-8; save the file as UTF-8", code="not_utf8"
-            ) from error
+        _refuse_undecodable(plain, path)
         raise UnusableFile(
             f"{path.name}: not readable as CSV; cells with line breaks or quotes must be quoted"
         ) from error
 
 
-def _undecodable_line(plain: Path) -> int | None:
-    with plain.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    return None
+def _refuse_undecodable(plain: Plain, path: Path) -> None:
+    line = first_undecodable_line(plain.path)
+    if line:
+        raise UnusableFile(f"{path.name}: line {line} is not UTF-8; save the file as UTF-8", code="not_utf8")
 
 
 def _refuse_other_encodings(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -309,6 +297,7 @@ def _bad_row(path: Path, error: RejectedRow) -> UnusableFile:
     return UnusableFile(f"{path.name}: {where}: {error.message}, found {error.value!r}", code="bad_row")
 
 
+_NO_REJECTS_SQL = "CREATE TABLE reject_errors (line BIGINT, column_idx BIGINT, error_type VARCHAR, csv_line VARCHAR)"
 # A bad line can give several entries, one for each missing column; `record` counts the header and blank lines too.
 _UNPARSED_SQL = """
 CREATE TABLE unparsed AS
@@ -328,7 +317,7 @@ FROM unparsed JOIN located_unparsed ON record = place
 """
 
 
-def _collect_rejects(connection: duckdb.DuckDBPyConnection, plain: Path, rows: int) -> int:
+def _collect_rejects(connection: duckdb.DuckDBPyConnection, plain: Plain, rows: int) -> int:
     """Create the table `rejects`; returns how many rows were read but have a bad cell."""
     bad = connection.execute("SELECT file_row_number FROM parsed WHERE reason IS NOT NULL ORDER BY 1").fetchnumpy()
     unread = connection.execute("SELECT record FROM unparsed ORDER BY 1").fetchnumpy()
@@ -340,18 +329,17 @@ def _collect_rejects(connection: duckdb.DuckDBPyConnection, plain: Path, rows: i
     return len(parsed)
 
 
-def _find_lines(plain: Path, parsed: Places, unparsed: Places, rows: int) -> tuple[Places, Places]:
+def _find_lines(plain: Plain, parsed: Places, unparsed: Places, rows: int) -> tuple[Places, Places]:
     """The lines on which bad records start, the header being line 1.
 
     `parsed` are places among the records that were read, from 0; `unparsed` are numbers of those that were not, the
     header being 1. Both rise.
     """
-    with plain.open("rb") as file:
-        breaks = sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(_CHUNK), b""))
+    with plain.path.open("rb") as file:
         file.seek(-1, 2)
         ended = file.read(1) == b"\n"
-    if breaks + (not ended) != rows + 1:
-        return _scan_lines(plain, parsed, unparsed)
+    if plain.breaks + (not ended) != rows + 1:
+        return _scan_lines(plain.path, parsed, unparsed)
     # One line for each record: neither blank lines nor line breaks in quotes.
     read_before = unparsed - 2 - np.arange(len(unparsed))
     return parsed + 2 + np.searchsorted(read_before, parsed, side="right"), unparsed
@@ -359,31 +347,21 @@ def _find_lines(plain: Path, parsed: Places, unparsed: Places, rows: int) -> tup
 
 def _scan_lines(plain: Path, parsed: Places, unparsed: Places) -> tuple[Places, Places]:
     """The same for any file, by reading it once more, record by record."""
-    csv.field_size_limit(sys.maxsize)  # the file as a whole is limited already
     wanted, unread = iter([*parsed.tolist(), -1]), set(unparsed.tolist())
     found: tuple[list[int], list[int]] = ([], [])
     place, next_wanted = 0, next(wanted)
-    with plain.open(encoding="utf-8", errors="replace", newline="") as file:
-        for record, (line, cells) in enumerate(_records(file), start=1):
-            if record in unread:
-                found[1].append(line)
-            elif cells and record > 1:
-                if place == next_wanted:
-                    found[0].append(line)
-                    next_wanted = next(wanted)
-                place += 1
+    for record, (line, is_row) in enumerate(records(plain), start=1):
+        if record in unread:
+            found[1].append(line)
+        elif is_row and record > 1:
+            if place == next_wanted:
+                found[0].append(line)
+                next_wanted = next(wanted)
+            place += 1
     # Where quotes are broken the two readers may see different records; the last line known is then the nearest.
     missing = (len(parsed) - len(found[0]), len(unparsed) - len(found[1]))
     last = max([1, *found[0], *found[1]])
     return np.array(found[0] + [last] * missing[0], np.int64), np.array(found[1] + [last] * missing[1], np.int64)
-
-
-def _records(file: TextIO) -> Iterator[tuple[int, list[str]]]:
-    """Every record of a CSV file with the line on which it starts."""
-    reader, line = csv.reader(file), 1
-    for cells in reader:
-        yield line, cells
-        line = reader.line_num + 1
 
 
 def _first_errors(connection: duckdb.DuckDBPyConnection) -> list[RejectedRow]:
