@@ -6,6 +6,7 @@ from typing import Any
 from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.names import run_name
 from lucid.catalog import Catalog
 from lucid.ingest import batches_of, import_files
 from lucid.schema import Batch, OnError
@@ -13,7 +14,9 @@ from lucid.settings import Settings, load_settings
 
 
 @flow(
-    name="import_data", flow_run_name=lambda: f"import {_names(runtime.flow_run.parameters['files'])}", log_prints=True
+    name="import_data",
+    flow_run_name=lambda: run_name("import", *(Path(file).name for file in runtime.flow_run.parameters["files"])),
+    log_prints=True,
 )
 def import_data(
     files: list[str],
@@ -45,7 +48,3 @@ def load_files(
     catalog = Catalog(settings.home)
     batches = catalog.batches(batch_ids) if batch_ids else batches_of(paths, tags)
     return import_files(settings, catalog, paths, batches, on_error)
-
-
-def _names(files: list[str]) -> str:
-    return ", ".join(Path(file).name for file in files)

@@ -3,6 +3,7 @@
 from prefect import flow, runtime
 
 from flows import steps
+from flows.names import run_name
 from lucid.catalog import Catalog
 from lucid.errors import AlreadyTraining, LucidError, ModelNotReady
 from lucid.settings import Settings, load_settings
@@ -11,7 +12,7 @@ from lucid.training import refreshing
 
 @flow(
     name="refresh_recommendations",
-    flow_run_name=lambda: f"refresh {runtime.flow_run.parameters.get('model_id') or 'all models'}",
+    flow_run_name=lambda: run_name("refresh", runtime.flow_run.parameters.get("model_id") or "all models"),
     log_prints=True,
 )
 def refresh_recommendations(model_id: str | None = None) -> list[str]:

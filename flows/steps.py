@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from lucid import training as steps
 from lucid.catalog import Catalog
+from lucid.markdown import escaped
 from lucid.notify import RETRY_SECONDS, Event, deliver, make_event
 from lucid.report import as_markdown, read_report
 from lucid.schema import ModelStatus
@@ -19,6 +20,7 @@ from lucid.settings import Settings
 from lucid.training import Training
 
 _log = logging.getLogger(__name__)
+_KEY_LENGTH = 150
 
 # No task is run again on its own: a training step fails for reasons that stay. Only the callback depends on others.
 
@@ -92,7 +94,8 @@ def progress_artifact(label: str) -> Callable[[float, str], None]:
 
     def move(percent: float, doing: str) -> None:
         try:
-            update_progress_artifact(artifact_id=artifact, progress=round(percent, 1), description=doing)
+            # Prefect shows descriptions as Markdown, and this one may name types and models of customers.
+            update_progress_artifact(artifact_id=artifact, progress=round(percent, 1), description=escaped(doing))
         except httpx.HTTPError as error:  # Prefect only shows the work; the work goes on without it
             _log.warning("the progress bar could not be moved: %s", error)
 
@@ -114,4 +117,4 @@ def link_flow_run(training: Training) -> None:
 
 def _key(kind: str, label: str) -> str:
     """An artifact key: lower-case letters, digits and dashes."""
-    return f"{kind}-{re.sub('[^a-z0-9]+', '-', label.lower()).strip('-') or 'model'}"
+    return f"{kind}-{re.sub('[^a-z0-9]+', '-', label.lower()).strip('-')[:_KEY_LENGTH] or 'model'}"

@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow, runtime
 
 from flows import steps
+from flows.names import run_name
 from lucid.filters import DataFilters
 from lucid.notify import check_callback
 from lucid.schema import KeyKind, PrecomputePair, TrainingRequest
@@ -14,7 +15,7 @@ from lucid.training import Training, working_on
 
 @flow(
     name="train_model",
-    flow_run_name=lambda: f"train {runtime.flow_run.parameters.get('model_id') or 'a new model'}",
+    flow_run_name=lambda: run_name("train", runtime.flow_run.parameters.get("model_id") or "a new model"),
     log_prints=True,
 )
 def train_model(

@@ -10,19 +10,20 @@ from jinja2 import Environment, StrictUndefined
 
 from lucid.artifact import REPORT
 from lucid.dataset import Selection
+from lucid.markdown import escaped
 
 if TYPE_CHECKING:  # the report is also read where torch is not wanted
     from lucid.evaluate import PairQuality
 
 _TEMPLATE = """\
-# Model `{{ model_id }}`, version {{ version }}
+# Model {{ model_id }}, version {{ version }}
 
 ## Data
 
 | step | kept | removed |
 |---|---:|---:|
 {% for step in steps -%}
-| {{ step.step }} | {{ "{:,}".format(step.kept) }} | {{ "{:,}".format(step.removed) }} |
+| {{ step.step }} | {{ step.kept | count }} | {{ step.removed | count }} |
 {% endfor %}
 {%- if keys %}
 ## Metadata keys
@@ -30,18 +31,18 @@ _TEMPLATE = """\
 | key | used as | because | values | distinct |
 |---|---|---|---:|---:|
 {% for key in keys -%}
-| {{ key.key | cell }} | {{ key.kind }} | {{ key.reason }} | {{ "{:,}".format(key["values"]) }} | {{ "{:,}".format(key.distinct) }} |
+| {{ key.key }} | {{ key.kind }} | {{ key.reason }} | {{ key["values"] | count }} | {{ key.distinct | count }} |
 {% endfor %}
 Of text, telling words become entities of the type `word`.
 {% endif %}
 ## Graph
 
-{{ "{:,}".format(graph.entities) }} entities of {{ graph.entity_types | length }} types: {{ graph.entity_types | join(", ") | cell }}.
+{{ graph.entities | count }} entities of {{ graph.entity_types | length }} types: {{ graph.entity_types | join(", ") }}.
 
 | from | relation | to | edges |
 |---|---|---|---:|
 {% for edge in graph.edges -%}
-| {{ edge.source_type | cell }} | {{ edge.relation | cell }} | {{ edge.target_type | cell }} | {{ "{:,}".format(edge.count) }} |
+| {{ edge.source_type }} | {{ edge.relation }} | {{ edge.target_type }} | {{ edge.count | count }} |
 {% endfor %}
 ## Quality on held-out interactions
 
@@ -51,10 +52,10 @@ Cold: among targets without interactions only, where metadata or other relations
 | pair | answered by | NDCG@10 | popularity | co-occurrence | Recall@10 | popularity | co-occurrence | cold NDCG@10 | calibration error | sources |
 |---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 {% for pair in pairs -%}
-| {{ pair.source_type | cell }} → {{ pair.target_type | cell }} | {{ pair.answered_by }}
+| {{ pair.source_type }} → {{ pair.target_type }} | {{ pair.answered_by }}
 {%- for figure in ("ndcg", "recall") -%}
-{%- for who in ("model", "popularity", "co_occurrence") %} | {{ "%.4f" % pair[who][figure] }}{% endfor -%}
-{%- endfor %} | {{ "%.4f" % pair.cold.ndcg if pair.cold else "" }} | {{ "%.4f" % pair.calibration_error }} | {{ pair.model.sources }} |
+{%- for who in ("model", "popularity", "co_occurrence") %} | {{ pair[who][figure] | figure }}{% endfor -%}
+{%- endfor %} | {{ pair.cold.ndcg | figure if pair.cold else "" }} | {{ pair.calibration_error | figure }} | {{ pair.model.sources }} |
 {% endfor %}
 {% if choice.filters -%}
 ## Learned filters
@@ -65,7 +66,7 @@ surely rank better, it is left out.
 | pair | chosen response | with learned filter | |
 |---|---:|---:|---|
 {% for filter in choice.filters -%}
-| {{ filter.source_type | cell }} → {{ filter.target_type | cell }} | {{ "%.4f" % filter.plain }} | {{ "%.4f" % filter.learned }} | {{ "kept" if filter.kept else "left out" }} |
+| {{ filter.source_type }} → {{ filter.target_type }} | {{ filter.plain | figure }} | {{ filter.learned | figure }} | {{ "kept" if filter.kept else "left out" }} |
 {% endfor %}
 {% endif -%}
 ## Choices
@@ -80,18 +81,30 @@ What relations weigh, and how much degrees are damped, in each view of the graph
 | {{ loop.index0 }} | (exponent of repeats) | {{ view.repeats }} |
 {% endif -%}
 {% if view.half_life -%}
-| {{ loop.index0 }} | (half-life in days) | {{ "%.1f" % (view.half_life / 86400) }} |
+| {{ loop.index0 }} | (half-life in days) | {{ (view.half_life / 86400) | figure(1) }} |
 {% endif -%}
 {% set number = loop.index0 -%}
 {% for name, weight in view.relations.items() -%}
-| {{ number }} | {{ name | cell }} | {{ weight }} |
+| {{ number }} | {{ name }} | {{ weight }} |
 {% endfor %}
 {%- endfor %}"""
 
 
-def _cell(text: object) -> str:
-    """Text that cannot end a table cell or start markup."""
-    return str(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+class _Ours(str):
+    """Markdown that needs no escaping, for nobody but us wrote it."""
+
+
+def _shown(value: object) -> object:
+    """What a place of the template shows: customers name nearly everything, so all text is escaped but `_Ours`."""
+    return escaped(value) if isinstance(value, str) and not isinstance(value, _Ours) else value
+
+
+def _count(number: int) -> str:
+    return _Ours(f"{number:,}")
+
+
+def _figure(number: float, digits: int = 4) -> str:
+    return _Ours(f"{number:.{digits}f}")
 
 
 def write_report(
@@ -124,7 +137,7 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 def as_markdown(report: Mapping[str, Any]) -> str:
     """The report as Markdown, without examples of values: it is kept where erasure does not reach."""
-    # Markdown, not HTML: cells are escaped for what can break a table.
-    environment = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701
-    environment.filters["cell"] = _cell
+    # Markdown, not HTML: what would escape HTML is the wrong kind here.
+    environment = Environment(undefined=StrictUndefined, autoescape=False, finalize=_shown)  # noqa: S701
+    environment.filters |= {"count": _count, "figure": _figure}
     return environment.from_string(_TEMPLATE).render(report)
