@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem details: the tables of statuses and codes, and what turns errors into answers."""
 
 import logging
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -28,6 +29,7 @@ STATUS: dict[type[errors.LucidError], int] = {
     errors.ModelNotReady: 409,
     errors.OutdatedVersion: 409,
     errors.DamagedVersion: 409,
+    errors.Damaged: 409,
     errors.AlreadyTraining: 409,
     errors.NotTraining: 409,
     errors.Unauthorized: 401,
@@ -89,7 +91,8 @@ def _lucid_error(request: Request, error: Exception) -> JSONResponse:
         return problem(503, error.code, "a part of the service that this call needs does not answer now; try again")
     training = None
     if isinstance(error, errors.ModelNotReady):
-        training = request.app.state.catalog.training(error.model_id).status
+        with suppress(errors.LucidError):  # deleted in this moment, or the catalog is busy
+            training = request.app.state.catalog.training(error.model_id).status
     status = STATUS_OF_CODE.get(error.code, STATUS[type(error)])
     answer = problem(status, error.code, error.message, training=training)
     if isinstance(error, errors.TooManyRequests):

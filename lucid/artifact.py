@@ -29,11 +29,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid.catalog import Catalog
 from lucid.disk import checksum, fsync, write_text
 from lucid.edges import Edges
-from lucid.errors import DamagedVersion, ModelNotReady, OutdatedVersion, UnknownModel, UnknownVersion
+from lucid.errors import (
+    Damaged,
+    DamagedVersion,
+    LucidError,
+    ModelNotReady,
+    OutdatedVersion,
+    Unavailable,
+    UnknownModel,
+    UnknownVersion,
+)
 from lucid.interacted import Interacted, Rows
 from lucid.locks import file_name
+from lucid.reading import read_json, read_text
+from lucid.reading import set_aside as set_file_aside
 from lucid.schema import KeyKind, format_time
 from lucid.scoring import Pair, Scorer, Vectors
 from lucid.tensors import MappedTensors, write_tensors
@@ -49,6 +61,10 @@ ENTITIES, VALUES, TEXTS, RECOMMENDATIONS = (
 FORMAT = 1
 """Counts up whenever the layout of a version's files changes, those of other modules included."""
 CONFIG, ORIGIN, REPORT, MANIFEST, LIVE = "config.json", "origin.json", "report.json", "manifest.json", "live"
+REMEDY = "roll back to another version or train the model again"
+"""What mends a model of which a file is damaged."""
+REMOVED = ".removed-"
+"""Begins the name of what is being removed."""
 _PIECE_BYTES = 1 << 20
 """Read at a time where checksums are compared: about a millisecond."""
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error, OSError)
@@ -183,7 +199,16 @@ def write_origin(folder: Path, origin: Origin) -> None:
 
 
 def read_origin(folder: Path) -> Origin:
-    return Origin(**json.loads((folder / ORIGIN).read_text()))
+    """What a version was trained on; raises Damaged."""
+    return read_json(folder / ORIGIN, _origin, REMEDY)
+
+
+def _origin(raw: Any) -> Origin:
+    origin = Origin(**raw)
+    lists = origin.batch_ids, origin.folded_ids, origin.relations
+    if not (isinstance(origin.keys, dict) and all(isinstance(found, list) for found in lists)):
+        raise TypeError("keys and lists expected")
+    return origin
 
 
 def write_config(folder: Path, config: Config) -> None:
@@ -201,11 +226,14 @@ def write_config(folder: Path, config: Config) -> None:
 
 
 def read_config(folder: Path) -> Config:
-    """The settings of a version; raises OutdatedVersion where another release of Lucid wrote it."""
-    raw = json.loads((folder / CONFIG).read_text())
+    """The settings of a version; raises OutdatedVersion where another release of Lucid wrote it, Damaged."""
+    return read_json(folder / CONFIG, lambda raw: _config(raw, folder.name), REMEDY)
+
+
+def _config(raw: Any, version: str) -> Config:
     if raw.get("format") != FORMAT:
         raise OutdatedVersion(
-            f"version {folder.name} of this model was written by another release of Lucid; train the model again"
+            f"version {version} of this model was written by another release of Lucid; train the model again"
         )
     pairs = [Pair.from_json(pair) for pair in raw["pairs"]]
     return Config(
@@ -255,7 +283,10 @@ def go_live(home: Path, model_id: str, version: int) -> None:
 
 def switch(home: Path, model_id: str, version: int) -> None:
     """Let a complete version answer, older or newer."""
-    write_text(model_folder(home, model_id) / LIVE, str(version))
+    pointer = model_folder(home, model_id) / LIVE
+    if pointer.is_dir():  # no file can take the place of a folder
+        set_file_aside(pointer)
+    write_text(pointer, str(version))
 
 
 def is_complete(home: Path, model_id: str, version: int) -> bool:
@@ -351,12 +382,16 @@ def reading(folder: Path) -> Iterator[Path]:
     expect_sound(folder, thoroughly=False)
     try:
         yield folder
-    except _UNREADABLE as error:
+    except DamagedVersion:
+        raise
+    except (*_UNREADABLE, Damaged) as error:
         raise DamagedVersion(f"version {folder.name}", f"it cannot be read: {_told(error)}") from error
 
 
 def _told(error: Exception) -> str:
     """What an error says of a file, without its place on this machine; raised again where it says nothing of it."""
+    if isinstance(error, Damaged):
+        return error.message
     if not isinstance(error, OSError):
         return f"{type(error).__name__}: {error}"
     if error.errno in _PASSING:
@@ -370,15 +405,42 @@ def live_version(home: Path, model_id: str) -> int:
     Raises ModelNotReady where no training has finished yet, UnknownModel where none was ever started, DamagedVersion
     where the file names no version. Whether the version is whole is not looked at.
     """
-    folder = model_folder(home, model_id)
     try:
-        return int((folder / LIVE).read_text())
-    except ValueError:
-        raise DamagedVersion("the file `live`", "it names no version") from None
+        return live_number(home, model_id)
     except FileNotFoundError:
-        if folder.is_dir():
-            raise ModelNotReady(model_id) from None
-        raise UnknownModel(f"no model {model_id!r}; train it first") from None
+        raise _without_version(home, model_id) from None
+
+
+def live_number(home: Path, model_id: str) -> int:
+    """The version that the file `live` names, without a look at the catalog where there is none.
+
+    Raises FileNotFoundError then, DamagedVersion where it cannot be read or names no version.
+    """
+    try:
+        return read_text(model_folder(home, model_id) / LIVE, _version_number, "")
+    except Damaged:
+        raise DamagedVersion("the file `live`", "it names no version") from None
+
+
+def _version_number(text: str) -> int:
+    if not (text.strip().isascii() and text.strip().isdecimal()):
+        raise ValueError("a number expected")
+    return int(text)
+
+
+def _without_version(home: Path, model_id: str) -> LucidError:
+    """What to say of a model for which no version answers; only the catalog knows whether it was ever trained.
+
+    Where that does not answer, a folder tells that a training has begun.
+    """
+    try:
+        Catalog(home).training(model_id)
+    except UnknownModel as unknown:
+        return unknown
+    except Unavailable:
+        if not model_folder(home, model_id).is_dir():
+            return UnknownModel(f"no model {model_id!r}; train it first")
+    return ModelNotReady(model_id)
 
 
 def is_live(home: Path, model_id: str, version: int) -> bool:
@@ -448,8 +510,14 @@ def remove_model(home: Path, model_id: str) -> None:
     _remove(model_folder(home, model_id))
 
 
+def remove_empty(home: Path, model_id: str) -> None:
+    """Remove the folder of a model that has nothing in it; nobody else may work on the model meanwhile."""
+    with suppress(OSError):  # mostly it is not there, or not empty
+        model_folder(home, model_id).rmdir()
+
+
 def _remove(folder: Path) -> None:
-    aside = folder.with_name(f".removed-{folder.name}")
+    aside = folder.with_name(REMOVED + folder.name)
     shutil.rmtree(aside, ignore_errors=True)
     with suppress(FileNotFoundError):
         folder.rename(aside)

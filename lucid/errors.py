@@ -81,7 +81,13 @@ class OutdatedVersion(LucidError):
     code = "outdated_version"
 
 
-class DamagedVersion(LucidError):
+class Damaged(LucidError):
+    """A file that Lucid has written cannot be read any more; the message names it, below `LUCID_HOME`."""
+
+    code = "damaged"
+
+
+class DamagedVersion(Damaged):
     """Files of a version are not as they were published: `what` is damaged, `found` says which file and how."""
 
     code = "damaged_version"
@@ -149,7 +155,8 @@ class Unavailable(LucidError):
 
 def error_of(code: str, message: str, **attributes: object) -> LucidError:
     """The error that a code stands for, as it was before it became an answer over HTTP."""
-    kinds = {kind.code: kind for kind in LucidError.__subclasses__()} | dict.fromkeys(UnusableFile.codes, UnusableFile)
+    known = {kind.code: kind for kind in (*LucidError.__subclasses__(), *Damaged.__subclasses__())}
+    kinds: dict[str, type[LucidError]] = known | dict.fromkeys(UnusableFile.codes, UnusableFile)
     kind = kinds.get(code, LucidError)
     error = kind.__new__(kind)  # its own constructor may make a message that is here already
     LucidError.__init__(error, message, code=code)

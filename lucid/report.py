@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from lucid.artifact import REPORT
+from lucid.artifact import REMEDY, REPORT
 from lucid.dataset import Selection
 from lucid.markdown import escaped
+from lucid.reading import read_json
 
 if TYPE_CHECKING:  # the report is also read where torch is not wanted
     from lucid.evaluate import PairQuality
@@ -130,8 +131,15 @@ def write_report(
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """Read a version's report."""
-    report: dict[str, Any] = json.loads((folder / REPORT).read_text())
+    """Read a version's report; raises Damaged."""
+    return read_json(folder / REPORT, _report, REMEDY)
+
+
+def _report(raw: Any) -> dict[str, Any]:
+    report: dict[str, Any] = raw
+    parts = *report["steps"], *report["keys"], *report["pairs"], report["graph"], report["choice"]
+    if not all(isinstance(part, dict) for part in parts):
+        raise TypeError("objects expected")
     return report
 
 

@@ -1,6 +1,7 @@
 """Errors over real HTTP: every one is a problem of RFC 9457 with a code that the documentation lists."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,14 +103,31 @@ def test_a_wrong_method_is_told_the_right_ones(api: Api) -> None:
 
 def test_an_unexpected_error_tells_nothing_and_is_logged(api: Api) -> None:
     """What nobody thought of is a 500 with a sentence; what happened stands in the log."""
-    (model_folder(api.home, "nonsense") / "live").mkdir(parents=True)
+    shutil.rmtree(api.home / "uploads", ignore_errors=True)
+    (api.home / "uploads").touch()  # no upload finds its folder
 
-    asked = {"model_id": "nonsense", "source_id": "a", "target_type": "b"}
+    problem = refused(api, "POST", f"{BASE}/data_batch", files={"files": ("a.csv", b"id,type,name,metadata,media_url")})
+
+    (api.home / "uploads").unlink()
+    assert (500, "internal_error") == (problem["status"], problem["code"])
+    wait_until(lambda: f"'{api.home}/uploads" in api.log.read_text(), 5, "the log")
+
+
+@pytest.mark.parametrize("what", ["nonsense", "folder"])
+def test_damage_on_disk_is_named_without_the_place_of_the_home(api: Api, what: str) -> None:
+    """A pointer that makes no sense is no fault of the program: 409, with the file and what to do."""
+    folder = model_folder(api.home, what)
+    folder.mkdir(parents=True)
+    if what == "folder":
+        (folder / "live").mkdir()
+    else:
+        (folder / "live").write_text(what)
+
+    asked = {"model_id": what, "source_id": "a", "target_type": "b"}
     problem = refused(api, "POST", f"{BASE}/recommended_items", json=asked)
 
-    assert (500, "internal_error") == (problem["status"], problem["code"])
-    assert "nonsense" not in problem["detail"]
-    wait_until(lambda: "nonsense" in api.log.read_text(), 5, "the log")
+    assert (409, "damaged_version") == (problem["status"], problem["code"])
+    assert problem["detail"].startswith("the file `live` of this model is damaged (it names no version)")
 
 
 def test_without_prefect_the_api_is_ready_but_cannot_start_work(api: Api) -> None:
