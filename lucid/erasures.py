@@ -5,6 +5,7 @@ whose name the flow gets; when the work is done, the counts take its place until
 """
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -13,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from lucid.disk import make_folder, write_text
+from lucid.errors import Damaged
+from lucid.health import HealthWarnings
 from lucid.ingest import IsLost
-from lucid.locks import forget, is_worked_on, working
+from lucid.locks import begun, forget, is_worked_on, working
+from lucid.reading import read_json, read_text, set_aside
 from lucid.schema import Erased, utc_now
 from lucid.settings import Settings
 
 _RESULT_SECONDS = 3600
 """A result that nobody asked for is removed after this time."""
+_REQUEST, _DONE, _LOCK = ".request", ".done", "erase-"
 
 
 def enter(settings: Settings, ids: Sequence[str]) -> str:
@@ -46,58 +51,107 @@ def working_on(settings: Settings, request: str) -> Iterator[list[str]]:
 
     Raises FileNotFoundError where it is done already.
     """
-    with working(settings.home, _lock_name(request)):
-        yield _read(settings.home, request)["ids"]
+    try:
+        with working(settings.home, _lock_name(request)):
+            yield _read(settings.home, request)["ids"]
+    finally:
+        forget(settings.home, _lock_name(request))
 
 
 def finish(settings: Settings, request: str, counts: Erased) -> None:
     """Leave the counts for whoever asked, in place of the request."""
     _write(_done(settings.home, request), counts.model_dump())
     withdraw(settings, request)
-    forget(settings.home, _lock_name(request))
 
 
 def take_result(settings: Settings, request: str) -> Erased | None:
-    """What a request has erased, given out once; None while it is not done."""
+    """What a request has erased, given out once; None while it is not done.
+
+    Raises Damaged where it is done but what it has erased cannot be read.
+    """
     path = _done(settings.home, request)
-    if not path.exists():
+    try:
+        counts = read_text(path, Erased.model_validate_json, "the erasure is done; repeat the call, which counts zero")
+    except FileNotFoundError:
         return None
-    counts = Erased.model_validate_json(path.read_text())
     path.unlink()
     return counts
 
 
-def sweep(settings: Settings, *, is_lost: IsLost) -> None:
+def sweep(settings: Settings, *, is_lost: IsLost, warnings: HealthWarnings | None = None) -> None:
     """See that requests whose worker died are taken up again, and remove results that nobody asked for.
 
     `is_lost` schedules the flow run of such a request once more. One that has failed keeps its request, so that its
-    flow run can be repeated.
+    flow run can be repeated. One that cannot be read is renamed, never removed: a person has to see that what it asks
+    for is done. What goes wrong with one request is a warning, and the others are swept all the same.
     """
-    for path in (settings.home / "erasures").glob("*"):
-        with suppress(FileNotFoundError):
-            if path.suffix == ".request":
-                flow_run_id = _read(settings.home, path.stem)["flow_run_id"]
-                if flow_run_id and not is_worked_on(settings.home, _lock_name(path.stem)):
-                    is_lost(flow_run_id, utc_now())
-            elif path.stat().st_mtime < time.time() - _RESULT_SECONDS:
-                path.unlink()
+    home, warnings = settings.home, warnings or HealthWarnings()
+    with warnings.round("erasures") as each:
+        for request in _named(home, _REQUEST):
+            with each.apart(request, f"erasures/{request}{_REQUEST} could not be taken up"):
+                _take_up(home, request, is_lost)
+        for request in _named(home, _DONE):
+            with each.apart(request, f"erasures/{request}{_DONE} could not be removed"):
+                _remove_old(_done(home, request))
+        for path in (home / "erasures").glob(f"*{_REQUEST}.unreadable*"):
+            each.warn(
+                path.name,
+                f"erasures/{path.name} is a request for erasure that could not be read, so it is not done: ask for the "
+                f"erasure again and remove the file, or mend it and let its name end in {_REQUEST} again",
+            )
+    for request in begun(home, _LOCK):
+        forget(home, _lock_name(request))
+
+
+def _named(home: Path, suffix: str) -> list[str]:
+    """The requests of which there is a file that ends so; whatever else is there is not ours."""
+    paths = (home / "erasures").glob(f"*{suffix}")
+    return [path.stem for path in paths if re.fullmatch("[0-9a-f]{32}", path.stem)]
+
+
+def _take_up(home: Path, request: str, is_lost: IsLost) -> None:
+    try:
+        flow_run_id = _read(home, request)["flow_run_id"]
+    except FileNotFoundError:  # done in this moment
+        return
+    except Damaged as error:
+        if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, IsADirectoryError):
+            raise  # closed to us now, but perhaps not for ever
+        set_aside(_path(home, request))
+        return
+    if flow_run_id and not is_worked_on(home, _lock_name(request)):
+        is_lost(flow_run_id, utc_now())
+
+
+def _remove_old(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        if path.stat().st_mtime < time.time() - _RESULT_SECONDS:
+            path.unlink()
 
 
 def _lock_name(request: str) -> str:
-    return f"erase-{request}"
+    return f"{_LOCK}{request}"
 
 
 def _path(home: Path, request: str) -> Path:
-    return home / "erasures" / f"{request}.request"
+    return home / "erasures" / f"{request}{_REQUEST}"
 
 
 def _done(home: Path, request: str) -> Path:
-    return home / "erasures" / f"{request}.done"
+    return home / "erasures" / f"{request}{_DONE}"
 
 
 def _read(home: Path, request: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(_path(home, request).read_text())
-    return found
+    return read_json(_path(home, request), _request, "ask for the erasure again")
+
+
+def _request(raw: Any) -> dict[str, Any]:
+    if not (isinstance(raw["ids"], list) and all(isinstance(name, str) for name in raw["ids"])):
+        raise TypeError("a list of ids expected")
+    if not isinstance(raw["flow_run_id"], str | None):
+        raise TypeError("the id of a flow run expected")
+    request: dict[str, Any] = raw
+    return request
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

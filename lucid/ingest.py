@@ -5,6 +5,7 @@ are renamed into place and made visible in one catalog transaction. Which rows a
 later, in `lucid.dataset`.
 """
 
+import re
 import shutil
 import time
 import uuid
@@ -16,8 +17,9 @@ from pathlib import Path
 from lucid.catalog import Catalog
 from lucid.disk import fsync
 from lucid.errors import InvalidRequest, LucidError
+from lucid.health import HealthWarnings
 from lucid.load import REJECTS, load_file, read_rejects
-from lucid.locks import forget, is_worked_on, was_worked_on, working
+from lucid.locks import begun, forget, is_worked_on, was_worked_on, working
 from lucid.schema import Batch, BatchChange, LoadedFile, OnError, RejectedRow, utc_now
 from lucid.settings import Settings
 
@@ -29,6 +31,7 @@ IsLost = Callable[[str | None, datetime], bool]
 
 UPLOAD_SECONDS = 3600
 """Uploads that no batch waits for any more are removed after this time."""
+_LOCK, _BATCH_ID = "import-", re.compile("[0-9a-f]{32}")
 
 
 def batches_of(files: Sequence[Path], tags: Sequence[str]) -> list[Batch]:
@@ -72,7 +75,9 @@ def import_files(
     then marked as failed and nothing of them is stored. Raises InvalidRequest for batches that have ended already.
     """
     ids = [batch.batch_id for batch in batches]
+    ended: list[str] = []  # what stands in the catalog as ended needs no lock any more, whatever comes after
     with ExitStack() as stack:
+        stack.callback(_forget, settings.home, ended)
         for batch_id in ids:
             stack.enter_context(working(settings.home, _lock_name(batch_id)))
         catalog.enter_batches(batches)
@@ -87,35 +92,60 @@ def import_files(
                 catalog.fail_batches(ids, error.message, error.code)
             else:
                 catalog.fail_batches(ids, "the import stopped unexpectedly; upload again", "import_stopped")
+            ended += ids
             for batch_id in ids:
                 remove_batch_files(settings.home, batch_id)
             raise
+        ended += ids
         progress(100, "done")
     for batch_id in ids:
-        forget(settings.home, _lock_name(batch_id))
         shutil.rmtree(upload_folder(settings.home, batch_id), ignore_errors=True)
     return catalog.batches(ids)
 
 
-def sweep(settings: Settings, catalog: Catalog, *, is_lost: IsLost) -> None:
+def sweep(settings: Settings, catalog: Catalog, *, is_lost: IsLost, warnings: HealthWarnings | None = None) -> None:
     """End imports whose process is gone, and remove what they and broken uploads left.
 
-    An import that no process has begun is ended if `is_lost` says that its flow run never will begin it.
+    An import that no process has begun is ended if `is_lost` says that its flow run never will begin it. What goes
+    wrong with one import or upload is a warning, and the others are swept all the same.
     """
+    home, warnings = settings.home, warnings or HealthWarnings()
+    begun_before = begun(home, _LOCK)
     waiting = catalog.running_batches()
-    for batch_id, flow_run_id, entered in waiting:
-        if is_worked_on(settings.home, _lock_name(batch_id)):
-            continue
-        if was_worked_on(settings.home, _lock_name(batch_id)) or is_lost(flow_run_id, entered):
-            message = "the import process ended before it was done; upload again"
-            for failed in catalog.fail_batches([batch_id], message, "import_stopped"):
-                remove_batch_files(settings.home, failed)
-    known, old = {batch_id for batch_id, _, _ in waiting}, time.time() - UPLOAD_SECONDS
-    for folder in (settings.home / "uploads").glob("*"):
-        with suppress(FileNotFoundError):
-            last_written = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-            if folder.name not in known and last_written < old:
-                shutil.rmtree(folder, ignore_errors=True)
+    with warnings.round("imports") as each:
+        for batch_id, flow_run_id, entered in waiting:
+            with each.apart(batch_id, f"the dead import of batch {batch_id} could not be ended"):
+                if not is_worked_on(home, _lock_name(batch_id)) and (
+                    was_worked_on(home, _lock_name(batch_id)) or is_lost(flow_run_id, entered)
+                ):
+                    _end_dead(home, catalog, batch_id)
+    waited_for = {batch_id for batch_id, _, _ in waiting}
+    with warnings.round("uploads") as each:
+        for folder in (home / "uploads").glob("*"):
+            if not (_BATCH_ID.fullmatch(folder.name) and folder.is_dir()):  # not ours
+                continue
+            if folder.name not in waited_for:
+                with each.apart(folder.name, f"the old upload uploads/{folder.name} could not be removed"):
+                    _remove_old(folder)
+    _forget(home, [batch_id for batch_id in begun_before if batch_id not in waited_for])
+
+
+def _forget(home: Path, batch_ids: Sequence[str]) -> None:
+    for batch_id in batch_ids:
+        forget(home, _lock_name(batch_id))
+
+
+def _end_dead(home: Path, catalog: Catalog, batch_id: str) -> None:
+    message = "the import process ended before it was done; upload again"
+    for failed in catalog.fail_batches([batch_id], message, "import_stopped"):
+        remove_batch_files(home, failed)
+
+
+def _remove_old(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        last_written = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+        if last_written < time.time() - UPLOAD_SECONDS:
+            shutil.rmtree(folder)
 
 
 def batch_folder(home: Path, batch_id: str) -> Path:
@@ -172,7 +202,7 @@ def upload_folder(home: Path, batch_id: str) -> Path:
 
 
 def _lock_name(batch_id: str) -> str:
-    return f"import-{batch_id}"
+    return f"{_LOCK}{batch_id}"
 
 
 def _staging(home: Path, batch_id: str) -> Path:

@@ -2,12 +2,15 @@
 
 A lock is held by the operating system for a process, so it is free as soon as the process is gone, however
 it ended. What the catalog calls running while its lock is free is therefore dead.
+
+The file of a lock is removed by nobody but its holder. A process that opened it before and gets the lock after sees
+that the file has no name any more and opens the one that has (filelock from 4.2 looks), so two never hold one lock.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 
@@ -23,16 +26,32 @@ def file_name(text: str) -> str:
     return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
 
 
+def text_of(name: str) -> str | None:
+    """The text that a file name encodes; None for a name that is not ours."""
+    text = unquote(name) if name.isascii() else ""
+    return text if text and file_name(text) == name else None
+
+
 @contextmanager
-def working(home: Path, name: str) -> Iterator[None]:
+def working(home: Path, name: str, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
     """Hold the lock of a piece of work; raises Timeout if another process or thread works on it."""
-    with _lock(home, name).acquire(timeout=PATIENCE_SECONDS):
+    with _lock(home, name).acquire(timeout=patience_seconds):
         yield
 
 
 def forget(home: Path, name: str) -> None:
-    """Remove the file of a lock whose name will never be used again."""
-    Path(_lock(home, name).lock_file).unlink(missing_ok=True)
+    """Remove the file of a lock that nobody holds and that says nothing any more; one that is held stays."""
+    lock = _lock(home, name)
+    file = Path(lock.lock_file)
+    if file.exists():
+        with suppress(Timeout, OSError), lock.acquire(timeout=0):  # what is closed to us stays too
+            file.unlink(missing_ok=True)
+
+
+def begun(home: Path, prefix: str) -> list[str]:
+    """What follows the prefix in the name of every piece of work that was begun and whose lock was not forgotten."""
+    names = [text_of(file.stem) for file in (home / "locks").glob("*.lock") if file.is_file()]
+    return sorted(name.removeprefix(prefix) for name in names if name and name.startswith(prefix))
 
 
 def is_worked_on(home: Path, name: str) -> bool:
