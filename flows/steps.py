@@ -11,9 +11,9 @@ from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
 from lucid import training as steps
-from lucid.catalog import Catalog
+from lucid.catalog import Catalog, Event
 from lucid.markdown import escaped
-from lucid.notify import RETRY_SECONDS, Event, deliver, make_event
+from lucid.notify import RETRY_SECONDS, deliver, make_event
 from lucid.report import as_markdown, read_report
 from lucid.schema import ModelStatus
 from lucid.settings import Settings

@@ -31,6 +31,7 @@ from lucid.errors import (
 from lucid.schema import Batch, LoadedFile, ModelStatus, RunStatus, Stage
 
 LOCK_DEADLINE_SECONDS = 30.0
+_CLOSING_SECONDS = 2.0
 
 REQUEST_KEYS_LAST = timedelta(hours=24)
 """So long a repeated request is known to be one."""
@@ -57,6 +58,8 @@ CREATE TABLE IF NOT EXISTS deliveries (
 CREATE TABLE IF NOT EXISTS request_keys (
     digest VARCHAR, fingerprint VARCHAR, entered TIMESTAMPTZ, batch_ids VARCHAR[], model_id VARCHAR, version INTEGER,
     message VARCHAR, code VARCHAR);
+ALTER TABLE deliveries ADD COLUMN IF NOT EXISTS body VARCHAR;
+ALTER TABLE deliveries ADD COLUMN IF NOT EXISTS due TIMESTAMPTZ;
 """
 
 _BATCH_COLUMNS = (
@@ -67,6 +70,8 @@ _TRAINING_COLUMNS = (
     "model_id, version, status, stage, progress, message, started, ended, batch_ids, flow_run_url, "
     "flow_run_id, request, refresh_of"
 )
+
+_DELIVERY_COLUMNS = "event_id, model_id, version, event, url, attempts, delivered, message, updated, body, due"
 
 _RUNNING, _KNOWN = "status = 'running'", "status <> 'deleted'"
 
@@ -116,6 +121,16 @@ class _First:
     version: int
 
 
+class Event:
+    """One message to one receiver; every attempt to deliver it carries the same id and body."""
+
+    event_id: str
+    name: str
+    url: str
+    status: ModelStatus
+    body: bytes
+
+
 @dataclass(frozen=True)
 class SelectedBatch:
     """A batch that takes part in a training, in upload order."""
@@ -152,6 +167,11 @@ class Catalog:
                 keep_private(self.path)  # before anything stands in it
                 connection.execute(_SCHEMA)
             self._ready.add(self.path)
+
+    @classmethod
+    def close(cls) -> None:
+        """Let no thread of this process open a catalog any more; waits a moment for one that has."""
+        cls._turn.acquire(timeout=_CLOSING_SECONDS)
 
     # Batches
 
@@ -407,16 +427,34 @@ class Catalog:
             raise NotTraining(f"no training of model {model_id!r} runs; its latest one is {status.status}")
         return self.training(model_id, status.version)
 
-    def end_training(self, model_id: str, version: int, status: RunStatus, message: str, ended: datetime) -> None:
-        """Record how a running training ended; one that ended before keeps its record."""
-        progress = ", progress = 100, stage = 'finished'" if status == "completed" else ""
-        self._update_training(
-            model_id,
-            version,
-            f"status = ?, message = ?, ended = ?{progress}",
-            [status, message, ended],
-            only=_RUNNING,
-        )
+    def end_training(
+        self,
+        model_id: str,
+        version: int,
+        status: RunStatus,
+        message: str,
+        ended: datetime,
+        owes: Callable[[ModelStatus], Event] | None = None,
+    ) -> None:
+        """Record how a running training ended; one that ended before keeps its record.
+
+        `owes` makes an event of the final status that is owed from now on, see `claim_deliveries`: both are recorded or
+        neither. A training that failed keeps the stage in which it did.
+        """
+        with self._transaction() as connection:
+            row = connection.execute(
+                "UPDATE trainings SET status = $status, message = $message, ended = $ended, "
+                "progress = CASE $status WHEN 'completed' THEN 100 ELSE progress END, "
+                "stage = CASE WHEN $status = 'completed' OR stage = 'cancelling' THEN 'finished' ELSE stage END "
+                f"WHERE model_id = $model_id AND version = $version AND {_RUNNING} RETURNING {_TRAINING_COLUMNS}",
+                {"status": status, "message": message, "ended": ended, "model_id": model_id, "version": version},
+            ).fetchone()
+            if row and owes:
+                event = owes(_training(row).status)
+                connection.execute(
+                    f"INSERT INTO deliveries ({_DELIVERY_COLUMNS}) VALUES (?, ?, ?, ?, ?, 0, false, '', ?, ?, ?)",
+                    [event.event_id, model_id, version, event.name, event.url, ended, event.body.decode(), ended],
+                )
 
     def training(self, model_id: str, version: int | None = None) -> TrainingRow:
         """One version of a model, or its latest training (refreshes do not count).
@@ -448,7 +486,7 @@ class Catalog:
     def forget_model(self, model_id: str) -> None:
         """Forget all of a model but its highest version number, so that no number ever means two versions."""
         with self._transaction() as connection:
-            connection.execute("DELETE FROM deliveries WHERE model_id = ?", [model_id])
+            connection.execute("DELETE FROM deliveries WHERE model_id = ? AND due IS NULL", [model_id])
             connection.execute("DELETE FROM trainings WHERE model_id = ? AND status <> 'running'", [model_id])
             connection.execute("UPDATE trainings SET status = 'deleted' WHERE model_id = ?", [model_id])
 
@@ -505,15 +543,51 @@ class Catalog:
         message: str,
         at: datetime,
     ) -> None:
-        """Count one attempt to deliver an event and keep its outcome."""
+        """Count one attempt to deliver an event and keep its outcome; one that has arrived is owed no more."""
         with self._transaction() as connection:
-            (attempts,) = connection.execute(
-                "SELECT coalesce(max(attempts), 0) FROM deliveries WHERE event_id = ?", [event_id]
-            ).fetchone() or (0,)
-            connection.execute("DELETE FROM deliveries WHERE event_id = ?", [event_id])
+            known = connection.execute(
+                "UPDATE deliveries SET attempts = attempts + 1, delivered = $delivered, message = $message, "
+                "updated = $at, body = CASE WHEN NOT $delivered THEN body END, "
+                "due = CASE WHEN NOT $delivered THEN due END WHERE event_id = $event_id RETURNING event_id",
+                {"delivered": delivered, "message": message, "at": at, "event_id": event_id},
+            ).fetchall()
+            if not known:
+                connection.execute(
+                    f"INSERT INTO deliveries ({_DELIVERY_COLUMNS}) VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, NULL, NULL)",
+                    [event_id, status.model_id, status.version, event, url, delivered, message, at],
+                )
+
+    def next_delivery(self) -> datetime | None:
+        """When the next attempt to deliver an owed event is due; None where none is owed."""
+        with self._reading() as connection:
+            found = connection.execute("SELECT min(due) FROM deliveries").fetchone()
+        due: datetime | None = found[0] if found else None
+        return due
+
+    def claim_deliveries(self, now: datetime, until: datetime, count: int) -> list[tuple[Event, int]]:
+        """Some owed events that are due now, with the attempts so far; nobody else gets them before `until`.
+
+        So an event that its sender did not get rid of, because it was killed, is due again then.
+        """
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "UPDATE deliveries SET due = $until WHERE event_id IN "
+                "(SELECT event_id FROM deliveries WHERE due <= $now ORDER BY due LIMIT $count) "
+                "RETURNING event_id, event, url, body, attempts",
+                {"now": now, "until": until, "count": count},
+            ).fetchall()
+        return [
+            (Event(event_id, name, url, ModelStatus.model_validate_json(body), body.encode()), attempts)
+            for event_id, name, url, body, attempts in rows
+        ]
+
+    def put_off_delivery(self, event_id: str, due: datetime | None) -> None:
+        """Say when an owed event is tried again; None gives it up."""
+        with self._transaction() as connection:
             connection.execute(
-                "INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [event_id, status.model_id, status.version, event, url, attempts + 1, delivered, message, at],
+                "UPDATE deliveries SET due = $due, body = CASE WHEN $due IS NOT NULL THEN body END "
+                "WHERE event_id = $event_id AND NOT delivered",
+                {"due": due, "event_id": event_id},
             )
 
     # Erasure
@@ -521,7 +595,8 @@ class Catalog:
     def blank(self, names_one: Callable[[str], bool]) -> None:
         """Empty the texts that name an erased entity, and write the file anew if there were any.
 
-        Such texts are values of rows that were set aside, of filters, and messages about them.
+        Such texts are values of rows that were set aside, of filters, and messages about them, those that are still
+        to be delivered included.
         """
         with self._transaction() as connection:
             changed = [
@@ -533,6 +608,8 @@ class Catalog:
                     ("trainings", "request"),
                     ("trainings", "message"),
                     ("request_keys", "message"),
+                    ("deliveries", "message"),
+                    ("deliveries", "body"),
                 )
             ]
         if any(changed):
@@ -627,8 +704,8 @@ def _blank_column(
     found = connection.execute(f"SELECT rowid, {column}::VARCHAR FROM {table} WHERE {column} IS NOT NULL").fetchall()
     changes = []
     for row, text in found:
-        if column in ("errors", "request"):
-            blank = _blank_values(text, names_one)
+        if column in ("errors", "request", "body"):
+            blank = _blank_event(text, names_one) if column == "body" else _blank_values(text, names_one)
             changed = json.loads(blank) != json.loads(text)
         else:
             blank, changed = "erased", names_one(text)
@@ -710,6 +787,12 @@ def _status_of(connection: duckdb.DuckDBPyConnection, first: _First) -> ModelSta
     return _training(row).status
 
 
+def _blank_event(text: str, names_one: Callable[[str], bool]) -> str:
+    """The body of an event, whose message tells nothing if it names an erased entity."""
+    body = json.loads(text)
+    return json.dumps({**body, "message": "erased"}) if names_one(body["message"]) else text
+
+
 def _list_or_none(values: Sequence[str] | None) -> list[str] | None:
     return list(values) if values is not None else None
 
@@ -764,7 +847,8 @@ def _training(row: Sequence[Any]) -> TrainingRow:
             model_id=model_id,
             version=version,
             status=status,
-            stage=stage,
+            # Cancelled trainings of earlier releases kept saying that they were being cancelled.
+            stage="finished" if stage == "cancelling" and status != "running" else stage,
             progress=progress,
             message=message,
             start_timestamp=started,

@@ -5,7 +5,6 @@ version's files are let go when the last answer from it is finished. Where the l
 one of the model answers, and a warning says so until another is published or the files are as they were.
 """
 
-import logging
 import os
 import threading
 from collections.abc import Generator, Iterator
@@ -34,7 +33,7 @@ from lucid.health import HealthWarnings
 from lucid.rendering import Answer
 from lucid.schema import RecommendationQuery
 
-_log = logging.getLogger("lucid")
+_UNSEEN = "what was uploaded since model {!r} was trained could not be read, and does not count yet"
 
 
 class Shelf:
@@ -83,16 +82,20 @@ class Shelf:
 
     def keep_up(self) -> None:
         """Notice what was uploaded, changed, deleted or damaged since the last time; open versions answer meanwhile."""
-        for model_id, live in list(self._live.items()):
-            if not live.still():  # the next query opens what took its place; the files of this one are let go
-                self._live.pop(model_id, None)
-            elif self._is_out_of_place(model_id, live):
-                self._reopen(model_id)
-            else:
-                with suppress(FileNotFoundError, UnknownModel):  # removed a moment ago
-                    self._keep_up(model_id, live.version)
+        with self._warnings.round("uploads since") as each:
+            for model_id, live in list(self._live.items()):
+                with each.apart(model_id, _UNSEEN.format(model_id)):
+                    self._look_after(model_id, live)
         for model_id in self._unwell - self._live.keys():
             self._reopen(model_id)
+
+    def _look_after(self, model_id: str, live: "_Live") -> None:
+        if not live.still():  # the next query opens what took its place; the files of this one are let go
+            self._live.pop(model_id, None)
+        elif self._is_out_of_place(model_id, live):
+            self._reopen(model_id)
+        else:
+            self._keep_up(model_id, live.version)
 
     def verify(self) -> Iterator[int]:
         """Compare the versions that answer with their checksums, each once; what is damaged does not answer any more.
@@ -178,10 +181,9 @@ class Shelf:
             if _stamp(pointer) != stamp:  # it was removed a moment ago, as another took its place
                 return self._open_live(model_id)
             version = self._open_instead(model_id, error)
-        try:
+        # The catalog may be busy: answers come from the version alone until the next time.
+        with self._warnings.apart(f"uploads since/{model_id}", _UNSEEN.format(model_id)):
             self._keep_up(model_id, version)
-        except LucidError as error:  # the catalog is busy: answers come from the version alone until the next time
-            _log.warning("could not read what was uploaded since %s was trained: %s", model_id, error)
         return _Live(str(pointer), stamp, version, number if number != version.number else None)
 
     def _open_instead(self, model_id: str, error: DamagedVersion) -> OpenVersion:
@@ -209,7 +211,8 @@ class Shelf:
     def _keep_up(self, model_id: str, version: OpenVersion) -> None:
         about = f"uploads for model {model_id}"
         try:
-            version.keep_up(self._home)
+            with suppress(FileNotFoundError, UnknownModel):  # removed a moment ago
+                version.keep_up(self._home)
             self._warnings.settle(about)
         except duckdb.Error as error:  # a batch, or the version's own table of entities: answers go on without
             what = f"what was uploaded since version {version.number} was trained cannot be read"

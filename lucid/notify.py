@@ -11,13 +11,12 @@ import secrets
 import time
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from lucid.addresses import is_public
-from lucid.catalog import Catalog
+from lucid.catalog import Catalog, Event
 from lucid.disk import write_once
 from lucid.errors import CallbackFailed, CallbackRefused
 from lucid.posting import Deadline, look_up, not_reached, port_of, post
@@ -29,17 +28,6 @@ _WEB_PORTS = (80, 443)
 _FREE_PORTS = range(1024, 65536)
 RETRY_SECONDS = [1, 2, 4, 8, 16]
 """Pauses between the attempts to deliver an event."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """One message to one receiver; every attempt to deliver it carries the same id and body."""
-
-    event_id: str
-    name: str
-    url: str
-    status: ModelStatus
-    body: bytes
 
 
 def make_event(status: ModelStatus, url: str) -> Event:

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,6 @@ from filelock import Timeout
 from lucid import artifact
 from lucid.catalog import Catalog, RequestKey, TrainingRow
 from lucid.dataset import interactions_among, read_selection, select
-from lucid.disk import make_folder
 from lucid.errors import (
     AlreadyTraining,
     DamagedVersion,
@@ -30,15 +29,17 @@ from lucid.errors import (
     ModelNotReady,
     OutdatedVersion,
     TrainingFailed,
+    UnknownModel,
 )
 from lucid.fresh import folded_views, uploads_since
+from lucid.health import HealthWarnings
 from lucid.ingest import IsLost, Progress
 from lucid.interacted import Interacted
-from lucid.locks import is_worked_on, working
+from lucid.locks import PATIENCE_SECONDS, begun, forget, is_worked_on, text_of, working
 from lucid.notify import check_callback, deliver_patiently, make_event
 from lucid.precompute import precompute as precompute_pairs
 from lucid.report import read_report, write_report
-from lucid.schema import ModelStatus, PrecomputePair, Stage, TrainingRequest, utc_now
+from lucid.schema import ModelStatus, PrecomputePair, RunStatus, Stage, TrainingRequest, utc_now
 from lucid.settings import Settings
 from lucid.texts import Texts
 
@@ -59,6 +60,7 @@ _SHARE: dict[Stage, tuple[float, float]] = {
 """Part of the whole, in percent, that each stage takes up."""
 _REPORT_SECONDS = 0.5
 _CANCELLED = "cancelled"
+_LOCK = "train-"
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,7 @@ def enter(
     is being trained, IdempotencyKeyReused.
     """
     model_id = request.model_id or new_model_id()
-    status = Catalog(settings.home).start_training(model_id, _kept(request), utc_now(), stage, key=key)
-    make_folder(artifact.model_folder(settings.home, status.model_id))
-    return status
+    return Catalog(settings.home).start_training(model_id, _kept(request), utc_now(), stage, key=key)
 
 
 @contextmanager
@@ -139,13 +139,29 @@ def alone_with(settings: Settings, model_id: str) -> Iterator[None]:
     Raises AlreadyTraining where another process works on the model.
     """
     try:
-        with working(settings.home, _lock_name(model_id)):
+        with _holding(settings.home, model_id, PATIENCE_SECONDS):
             for row in Catalog(settings.home).running_trainings():
                 if row.status.model_id == model_id and row.status.stage != "queued":
                     _end_dead(settings, row)
             yield
     except Timeout:
         raise AlreadyTraining(f"another process works on model {model_id!r}; wait until it ends") from None
+
+
+@contextmanager
+def _holding(home: Path, model_id: str, patience_seconds: float = 0) -> Iterator[None]:
+    """Hold the model's lock; afterwards neither the lock's file stays, nor a folder of the model with nothing in it.
+
+    Raises Timeout where another process or thread holds it.
+    """
+    try:
+        with working(home, _lock_name(model_id), patience_seconds):
+            try:
+                yield
+            finally:
+                artifact.remove_empty(home, model_id)
+    finally:
+        forget(home, _lock_name(model_id))
 
 
 @contextmanager
@@ -288,16 +304,22 @@ def fail(training: Training, error: BaseException) -> ModelStatus:
 
     A training that is complete all the same ends well: its version answers from now on.
     """
-    catalog, home = training.catalog, training.settings.home
-    if artifact.is_complete(home, training.model_id, training.version):
-        artifact.go_live(home, training.model_id, training.version)
-        catalog.end_training(training.model_id, training.version, "completed", "", utc_now())
+    return _end(training.settings.home, training.model_id, training.version, error)
+
+
+def _end(home: Path, model_id: str, version: int, error: BaseException, callback_url: str | None = None) -> ModelStatus:
+    """See `fail`; the event for a callback URL is entered in the catalog together with the end."""
+    catalog = Catalog(home)
+    outcome: tuple[RunStatus, str] = "completed", ""
+    if artifact.is_complete(home, model_id, version):
+        artifact.go_live(home, model_id, version)
     else:
-        artifact.remove_version(home, training.model_id, training.version)
-        cancelled = catalog.training(training.model_id, training.version).status.stage == "cancelling"
-        message = _CANCELLED if cancelled else _customer_message(error)
-        catalog.end_training(training.model_id, training.version, "error", message, utc_now())
-    return catalog.training(training.model_id, training.version).status
+        artifact.remove_version(home, model_id, version)
+        cancelled = catalog.training(model_id, version).status.stage == "cancelling"
+        outcome = "error", _CANCELLED if cancelled else _customer_message(error)
+    owes = (lambda status: make_event(status, callback_url)) if callback_url else None
+    catalog.end_training(model_id, version, *outcome, utc_now(), owes)
+    return catalog.training(model_id, version).status
 
 
 STEPS: tuple[Callable[[Training], Any], ...] = (
@@ -369,7 +391,7 @@ def end_unbegun(settings: Settings, status: ModelStatus, error: LucidError) -> M
     if row.flow_run_id is not None:
         return row.status
     catalog.forget_training_key(status.model_id, status.version)
-    return fail(_training(settings, row), error)
+    return _end(settings.home, status.model_id, status.version, error)
 
 
 def cancel(settings: Settings, model_id: str) -> TrainingRow:
@@ -381,29 +403,60 @@ def cancel(settings: Settings, model_id: str) -> TrainingRow:
     return Catalog(settings.home).cancel_training(model_id)
 
 
-def sweep(settings: Settings, *, is_lost: IsLost) -> None:
-    """End trainings whose process is gone, tell their customers, and remove what they left.
+def sweep(settings: Settings, *, is_lost: IsLost, warnings: HealthWarnings | None = None) -> None:
+    """End trainings whose process is gone, and remove what they left; what is owed to their customers is entered.
 
-    A training that no process has begun is ended if `is_lost` says that its flow run never will begin it.
+    A training that no process has begun is ended if `is_lost` says that its flow run never will begin it. What goes
+    wrong with one model is a warning, and the others are swept all the same.
     """
-    for row in Catalog(settings.home).running_trainings():
-        status = row.status
-        if is_worked_on(settings.home, _lock_name(status.model_id)):
-            continue
-        if status.stage != "queued" or is_lost(row.flow_run_id, status.start_timestamp):
-            _end_dead(settings, row)
+    home, warnings = settings.home, warnings or HealthWarnings()
+    with warnings.round("trainings") as each:
+        for row in Catalog(home).running_trainings():
+            with each.apart(row.status.model_id, f"the dead training of model {row.status.model_id!r} is not ended"):
+                _end_if_dead(settings, row, is_lost)
+    with warnings.round("leftovers") as each:
+        for folder in (home / "models").glob("*"):
+            failing = f"what is left in models/{folder.name} could not be removed"
+            with each.apart(folder.name, failing), suppress(FileNotFoundError):  # deleted in this moment
+                _clear(home, folder)
+    for model_id in begun(home, _LOCK):
+        forget(home, _lock_name(model_id))
+
+
+def _end_if_dead(settings: Settings, row: TrainingRow, is_lost: IsLost) -> None:
+    status = row.status
+    if is_worked_on(settings.home, _lock_name(status.model_id)):
+        return
+    if status.stage != "queued" or is_lost(row.flow_run_id, status.start_timestamp):
+        # By now a worker may have begun it, or another sweep ended it; or the model is deleted.
+        with suppress(Timeout, UnknownModel), _holding(settings.home, status.model_id):
+            if Catalog(settings.home).training(status.model_id, status.version).status.status == "running":
+                _end_dead(settings, row)
 
 
 def _end_dead(settings: Settings, row: TrainingRow) -> None:
-    training = _training(settings, row)
+    status = row.status
     if row.flow_run_id is None:  # the call that entered it was cut short before it answered
-        training.catalog.forget_training_key(training.model_id, training.version)
-    fail(training, LucidError("the training process ended before it was done; train again"))
-    call_back(training)
+        Catalog(settings.home).forget_training_key(status.model_id, status.version)
+    error = LucidError("the training process ended before it was done; train again")
+    _end(settings.home, status.model_id, status.version, error, row.request.get("callback_url"))
+
+
+def _clear(home: Path, folder: Path) -> None:
+    """Remove what was being removed when its process died, and the folder of a model that has nothing in it."""
+    if not folder.is_dir():
+        return
+    for removed in (folder, *folder.iterdir()):
+        if removed.name.startswith(artifact.REMOVED):
+            shutil.rmtree(removed, ignore_errors=True)
+    model_id = text_of(folder.name)
+    if model_id and folder.is_dir() and not any(folder.iterdir()):
+        with suppress(Timeout), _holding(home, model_id):
+            pass  # the folder goes with the lock
 
 
 def _lock_name(model_id: str) -> str:
-    return f"train-{model_id}"
+    return f"{_LOCK}{model_id}"
 
 
 def _kept(request: TrainingRequest) -> dict[str, Any]:
@@ -420,7 +473,7 @@ def _settings_before(training: Training) -> "Before | None":
         folder = artifact.version_folder(home, model_id, artifact.live_version(home, model_id))
         with artifact.reading(folder):
             config = artifact.read_config(folder)
-    except (ModelNotReady, OutdatedVersion, DamagedVersion):
+    except (ModelNotReady, UnknownModel, OutdatedVersion, DamagedVersion):
         return None
     readings = {kinds: (pair.view, pair.response) for kinds, pair in config.pairs.items()}
     return Before([Weights(**weights) for weights in config.chosen["weights"]], readings)

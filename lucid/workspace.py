@@ -11,6 +11,8 @@ import pandas as pd
 from lucid import erase, ingest, soundness, training, versions
 from lucid.artifact import answering_version, reading, version_folder
 from lucid.catalog import Catalog
+from lucid.deliveries import Sender
+from lucid.health import HealthWarnings
 from lucid.ingest import Progress
 from lucid.lookup import Shelf
 from lucid.rendering import Answer
@@ -51,7 +53,9 @@ class Workspace:
             settings = Settings.model_validate({**settings.model_dump(), "home": Path(home)})
         self.settings = settings
         self._catalog = Catalog(settings.home)
-        self._shelf = Shelf(settings.home)
+        self._warnings = HealthWarnings()
+        self._shelf = Shelf(settings.home, warnings=self._warnings)
+        self._sender = Sender(settings, self._warnings)
 
     def import_files(
         self,
@@ -238,8 +242,9 @@ class Workspace:
 
     def _sweep(self) -> None:
         """End what died; what waits for a flow run is the service's concern."""
-        training.sweep(self.settings, is_lost=_never)
-        ingest.sweep(self.settings, self._catalog, is_lost=_never)
+        training.sweep(self.settings, is_lost=_never, warnings=self._warnings)
+        ingest.sweep(self.settings, self._catalog, is_lost=_never, warnings=self._warnings)
+        self._sender.send()
 
 
 def _never(_flow_run_id: str | None, _entered: datetime) -> bool:
