@@ -2,10 +2,9 @@
 
 import asyncio
 import gc
-import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
@@ -25,9 +24,10 @@ from api.runs import Runs
 from api.strangers import OwnRequests
 from lucid import erasures, ingest, training
 from lucid.catalog import Catalog
+from lucid.deliveries import Sender
 from lucid.disk import OTHERS, close_home
-from lucid.errors import LucidError
 from lucid.health import HealthWarnings
+from lucid.inspection import Inspection
 from lucid.lookup import Shelf
 from lucid.origins import own_addresses
 from lucid.settings import Settings, load_settings
@@ -36,7 +36,6 @@ SWEEP_SECONDS = 10
 KEEP_UP_SECONDS = 1
 VERIFY_BYTES_PER_SECOND = 32_000_000
 """A few hundredths of a processor, and no more than a slow disk has to spare beside look-ups."""
-_log = logging.getLogger("lucid.api")
 
 
 def create_service() -> ASGIApp:
@@ -57,10 +56,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         keys: KeyRing = app.state.keys
         background = (
-            asyncio.create_task(_sweep_again_and_again(settings, app.state.runs)),
+            asyncio.create_task(_sweep_again_and_again(settings, app.state.runs, app.state.warnings)),
             asyncio.create_task(keys.keep_up()),
-            asyncio.create_task(_keep_up_again_and_again(app.state.shelf)),
-            asyncio.create_task(_verify_again_and_again(app.state.shelf)),
+            asyncio.create_task(_keep_up_again_and_again(app.state.shelf, app.state.warnings)),
+            asyncio.create_task(_verify_again_and_again(app.state.shelf, app.state.warnings)),
         )
         gc.freeze()  # what lives as long as the process is not looked at again while calls are answered
         yield
@@ -83,8 +82,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.catalog = Catalog(settings.home)
-    app.state.keys = KeyRing(app.state.catalog, settings.rate_limit)
     app.state.warnings = HealthWarnings()
+    app.state.keys = KeyRing(app.state.catalog, settings.rate_limit, app.state.warnings)
     app.state.shelf = Shelf(settings.home, patient=False, warnings=app.state.warnings)
     app.state.runs = Runs(settings)
     app.state.readiness = health.Readiness(app.state.catalog, app.state.runs, app.state.warnings)
@@ -103,25 +102,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-async def _keep_up_again_and_again(shelf: Shelf) -> None:
+async def _keep_up_again_and_again(shelf: Shelf, warnings: HealthWarnings) -> None:
     """Notice what others than this process have uploaded, within a second."""
     while True:
-        try:
+        with warnings.apart("uploads", "what was uploaded could not be read"):
             await asyncio.to_thread(shelf.keep_up)
-        except Exception:  # whatever it was: if this ended, uploads would go unnoticed for ever
-            _log.exception("could not read what was uploaded")
         await asyncio.sleep(KEEP_UP_SECONDS)
 
 
-async def _verify_again_and_again(shelf: Shelf) -> None:
+async def _verify_again_and_again(shelf: Shelf, warnings: HealthWarnings) -> None:
     """Compare each version with its checksums once after it was opened, a piece at a time and without haste."""
     while True:
-        try:
+        with warnings.apart("checksums", "versions could not be compared with their checksums"):
             steps = shelf.verify()
             while read := await asyncio.to_thread(next, steps, 0):
                 await asyncio.sleep(read / VERIFY_BYTES_PER_SECOND)
-        except Exception:  # whatever it was: if this ended, damage would go unnoticed for ever
-            _log.exception("could not compare the versions with their checksums")
         await asyncio.sleep(KEEP_UP_SECONDS)
 
 
@@ -140,18 +135,23 @@ class NoSniffing:
         await self._app(scope, receive, sent)
 
 
-async def _sweep_again_and_again(settings: Settings, runs: Runs) -> None:
-    """End what died without saying so, now and every few seconds."""
+async def _sweep_again_and_again(settings: Settings, runs: Runs, warnings: HealthWarnings) -> None:
+    """End what died without saying so, and look what is wrong in the home, now and every few seconds."""
     loop = asyncio.get_running_loop()
+    inspection, sender = Inspection(settings.home, warnings), Sender(settings, warnings)
 
     def is_lost(flow_run_id: str | None, entered: datetime) -> bool:
         return asyncio.run_coroutine_threadsafe(runs.is_lost(flow_run_id, entered), loop).result()
 
+    sweeps: dict[str, Callable[[], None]] = {
+        "trainings": lambda: training.sweep(settings, is_lost=is_lost, warnings=warnings),
+        "callbacks": sender.send,
+        "imports": lambda: ingest.sweep(settings, Catalog(settings.home), is_lost=is_lost, warnings=warnings),
+        "erasures": lambda: erasures.sweep(settings, is_lost=is_lost, warnings=warnings),
+        "models": inspection.look,
+    }
     while True:
-        try:
-            await asyncio.to_thread(training.sweep, settings, is_lost=is_lost)
-            await asyncio.to_thread(ingest.sweep, settings, Catalog(settings.home), is_lost=is_lost)
-            await asyncio.to_thread(erasures.sweep, settings, is_lost=is_lost)
-        except (LucidError, OSError) as error:
-            _log.warning("could not look for dead work: %s", error)
+        for kind, sweep in sweeps.items():
+            with warnings.apart(f"sweep of {kind}", f"could not look after {kind}"):
+                await asyncio.to_thread(sweep)
         await asyncio.sleep(SWEEP_SECONDS)

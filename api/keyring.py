@@ -2,13 +2,13 @@
 
 import asyncio
 import hmac
-import logging
 import math
 import time
 from datetime import datetime
 
 from lucid.catalog import ApiKey, Catalog
 from lucid.errors import Forbidden, LucidError, TooManyRequests, Unauthorized
+from lucid.health import HealthWarnings
 from lucid.keys import Scope, hash_secret
 from lucid.schema import utc_now
 
@@ -18,14 +18,13 @@ REFRESH_SECONDS = 5
 RECORD_SECONDS = 60
 """How far behind the last use of a key in the catalog may be."""
 
-_log = logging.getLogger("lucid.api")
-
 
 class KeyRing:
     """The keys of the catalog, kept in memory: a call with a known key never waits for the catalog."""
 
-    def __init__(self, catalog: Catalog, rate_limit: str | None = None) -> None:
+    def __init__(self, catalog: Catalog, rate_limit: str | None = None, warnings: HealthWarnings | None = None) -> None:
         self._catalog = catalog
+        self._warnings = warnings or HealthWarnings()
         self._limit = RateLimit(rate_limit) if rate_limit else None
         self._keys: list[ApiKey] = []
         self._seen = 0
@@ -52,12 +51,10 @@ class KeyRing:
     async def keep_up(self) -> None:
         """Notice changed keys and record the last uses, every few seconds until cancelled."""
         while True:
-            try:
+            with self._warnings.apart("keys", "the API keys could not be read; those known so far go on"):
                 await self.refresh()
-                if time.monotonic() - self._recorded_at > RECORD_SECONDS:
-                    await self.record_uses()
-            except Exception:  # whatever it was: if this ended, revoked keys would go on for ever
-                _log.exception("could not read or update the API keys")
+            if time.monotonic() - self._recorded_at > RECORD_SECONDS:
+                await self.record_uses()
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def refresh(self) -> None:
@@ -75,15 +72,12 @@ class KeyRing:
                 self._seen = changed
 
     async def record_uses(self) -> None:
-        """Write the last uses into the catalog."""
-        used, self._used, self._recorded_at = self._used, {}, time.monotonic()
-        if not used:
-            return
-        try:
-            await asyncio.to_thread(self._catalog.record_key_uses, used)
-        except LucidError as error:  # busy: next time
-            self._used = used | self._used
-            _log.warning("could not record the last use of API keys: %s", error)
+        """Write the last uses into the catalog; where that goes wrong, it is a warning, and they are kept."""
+        used, self._recorded_at = dict(self._used), time.monotonic()
+        if used:
+            with self._warnings.apart("uses of keys", "the last uses of API keys could not be recorded"):
+                await asyncio.to_thread(self._catalog.record_key_uses, used)
+                self._used = {key: moment for key, moment in self._used.items() if moment != used.get(key)}
 
     async def _find(self, secret: str) -> ApiKey:
         found = self._matching(secret)

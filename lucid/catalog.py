@@ -121,6 +121,7 @@ class _First:
     version: int
 
 
+@dataclass(frozen=True)
 class Event:
     """One message to one receiver; every attempt to deliver it carries the same id and body."""
 

@@ -46,7 +46,9 @@ class Readiness:
         self._began = 0.0
 
     async def look(self) -> Ready:
-        catalog, prefect = await asyncio.gather(self._reads_catalog(), self._runs.answer(PATIENCE_SECONDS))
+        looks = self._reads_catalog(), self._runs.answer(PATIENCE_SECONDS)
+        # Whatever goes wrong with a part, it is not there.
+        catalog, prefect = (found is True for found in await asyncio.gather(*looks, return_exceptions=True))
         home = os.access(self._catalog.path.parent, os.W_OK)
         warnings = self._warnings.current()
         return Ready(
