@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from api.auth import SCOPES
 from lucid import errors
+from lucid.machine import RAW, machine_error
 from lucid.schema import ModelStatus
 
 STATUS: dict[type[errors.LucidError], int] = {
@@ -36,10 +37,11 @@ STATUS: dict[type[errors.LucidError], int] = {
     errors.Forbidden: 403,
     errors.TooManyRequests: 429,
     errors.Unavailable: 503,
+    errors.MachineError: 503,
 }
 """What each error answers; one that is not here was not expected by the API, and answers 500."""
 
-STATUS_OF_CODE = {"too_big": 413, "import_stopped": 500}
+STATUS_OF_CODE = {"too_big": 413, "import_stopped": 500, "storage_full": 507}
 """Codes whose status is another than that of their error."""
 
 NOT_HTTP, FOREIGN_ADDRESS, INTERNAL_ERROR = "not_http", "foreign_address", "internal_error"
@@ -78,6 +80,8 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(errors.LucidError, _lucid_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
+    for kind in RAW:
+        app.add_exception_handler(kind, _raw_error)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -86,18 +90,25 @@ def _lucid_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.LucidError)
     if type(error) not in STATUS:
         raise error
-    if isinstance(error, errors.Unavailable):  # its message names files and addresses, which are for the operator
+    if error.for_customers != error.message:
         _log.warning("%s %s: %s", request.method, request.url.path, error.message)
-        return problem(503, error.code, "a part of the service that this call needs does not answer now; try again")
     training = None
     if isinstance(error, errors.ModelNotReady):
         with suppress(errors.LucidError):  # deleted in this moment, or the catalog is busy
             training = request.app.state.catalog.training(error.model_id).status
     status = STATUS_OF_CODE.get(error.code, STATUS[type(error)])
-    answer = problem(status, error.code, error.message, training=training)
+    answer = problem(status, error.code, error.for_customers, training=training)
     if isinstance(error, errors.TooManyRequests):
         answer.headers["Retry-After"] = str(error.retry_after)
     return answer
+
+
+def _raw_error(request: Request, error: Exception) -> JSONResponse:
+    """What the machine does not give is a problem of its own; all else was not expected."""
+    told = machine_error(error, request.app.state.settings.home)
+    if told is None:
+        raise error
+    return _lucid_error(request, told)
 
 
 def _invalid_request(_request: Request, error: Exception) -> JSONResponse:

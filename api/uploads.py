@@ -4,7 +4,7 @@ Starlette's own form knows no limit and writes to the system's temporary folder,
 """
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -17,6 +17,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from lucid.disk import open_new
 from lucid.errors import InvalidRequest, LucidError, UnusableFile
+from lucid.machine import telling
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -52,7 +53,8 @@ async def receive(request: Request, folder: Path, max_file_bytes: int, *, digest
         try:
             parser = MultipartParser(options[b"boundary"], receiver.callbacks())
             async for chunk in chunks:
-                await run_in_threadpool(parser.write, chunk)
+                with telling(folder):
+                    await run_in_threadpool(parser.write, chunk)
             parser.finalize()
         except FormParserError as error:
             raise _not_a_form(str(error)) from error
@@ -107,7 +109,8 @@ class _Receiver:
             yield self
         finally:
             if self._file:
-                self._file.close()
+                with suppress(OSError):  # what could not be written before cannot be written now
+                    self._file.close()
 
     def _begin(self) -> None:
         self._headers = {}

@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from lucid import training as steps
 from lucid.catalog import Catalog, Event
 from lucid.markdown import escaped
-from lucid.notify import RETRY_SECONDS, deliver, make_event
+from lucid.notify import RETRY_SECONDS, deliver
 from lucid.report import as_markdown, read_report
 from lucid.schema import ModelStatus
 from lucid.settings import Settings
@@ -81,10 +81,8 @@ def send_callback(settings: Settings, event: Event) -> None:
 
 def tell_customer(training: Training) -> None:
     """Send the callback; one that cannot be delivered fails its task but not the training."""
-    url = training.request.callback_url
-    if url:
-        status = training.catalog.training(training.model_id, training.version).status
-        send_callback(training.settings, make_event(status, url), return_state=True)
+    if event := steps.ended_event(training):
+        send_callback(training.settings, event, return_state=True)
 
 
 def progress_artifact(label: str) -> Callable[[float, str], None]:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from lucid.explain import explain, explain_mix
 from lucid.filters import ENTITY_FIELDS, Binder, Condition, where
 from lucid.fresh import NOTHING, Uploads, uploads_since
 from lucid.interacted import Rows
+from lucid.machine import connect
 from lucid.rendering import Answer, Block, Column
 from lucid.schema import (
     EXPLANATION,
@@ -309,7 +309,7 @@ class OpenVersion:
         allowed = np.zeros(len(block), bool)
         bind = Binder()
         conditions = [Condition.model_validate(condition) for condition in orjson.loads(filters)]
-        with duckdb.connect(config={"threads": 2}) as connection:
+        with connect(config={"threads": 2}) as connection:
             connection.read_parquet(str(self._folder / ENTITIES)).create_view("entities")
             connection.read_parquet(str(self._folder / VALUES)).create_view("entity_values")
             held = where(conditions, {name: name for name in ENTITY_FIELDS}, "row", "entity_values", bind)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import duckdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from lucid.disk import aside, keep_private, make_folder, take_place
+from lucid.disk import keep_private, make_folder, replacing
 from lucid.errors import (
     AlreadyTraining,
     IdempotencyKeyReused,
@@ -28,6 +28,7 @@ from lucid.errors import (
     UnknownKey,
     UnknownModel,
 )
+from lucid.machine import connect, machine_error, telling
 from lucid.schema import Batch, LoadedFile, ModelStatus, RunStatus, Stage
 
 LOCK_DEADLINE_SECONDS = 30.0
@@ -61,6 +62,9 @@ CREATE TABLE IF NOT EXISTS request_keys (
 ALTER TABLE deliveries ADD COLUMN IF NOT EXISTS body VARCHAR;
 ALTER TABLE deliveries ADD COLUMN IF NOT EXISTS due TIMESTAMPTZ;
 """
+
+_LATEST = (("api_keys", "last_used"), ("deliveries", "due"), ("request_keys", "code"))
+"""What a catalog of an earlier release lacks."""
 
 _BATCH_COLUMNS = (
     "batch_id, created, tags, entity_count, interaction_count, rejected_count, status, message, errors, archived, "
@@ -160,14 +164,32 @@ class Catalog:
     _ready: ClassVar[set[Path]] = set()
 
     def __init__(self, home: Path) -> None:
+        """Make the catalog of a home, or the home itself, where there is none; one that is there is only read.
+
+        Raises MachineError, as all calls do, where the machine does not give what that takes.
+        """
         self.path = home / "catalog.duckdb"
         self._batches_changed = home / "batches.changed"
-        if self.path not in self._ready or not self.path.exists():
-            make_folder(home)
-            with self._transaction() as connection:
-                keep_private(self.path)  # before anything stands in it
-                connection.execute(_SCHEMA)
-            self._ready.add(self.path)
+        with telling(home):
+            if not self.path.exists():
+                make_folder(home)
+            elif self.path in self._ready or self._is_current():
+                return
+        with self._transaction() as connection:
+            keep_private(self.path)  # before anything stands in it
+            connection.execute(_SCHEMA)
+        self._ready.add(self.path)
+
+    def _is_current(self) -> bool:
+        """Whether the file has all tables, and what they have got last."""
+        try:
+            with self._reading() as connection:
+                for table, column in _LATEST:
+                    connection.execute(f"SELECT {column} FROM {table} LIMIT 0")
+        except (duckdb.CatalogException, duckdb.BinderException):
+            return False
+        self._ready.add(self.path)
+        return True
 
     @classmethod
     def close(cls) -> None:
@@ -218,6 +240,7 @@ class Catalog:
             return 0
 
     def _mark_change(self) -> None:
+        """Before the end of the transaction: whoever sees it waits for us, and if it fails, nothing has changed."""
         self._batches_changed.touch(0o600)
 
     def complete_batches(self, loaded: Sequence[tuple[str, LoadedFile]]) -> None:
@@ -236,7 +259,7 @@ class Catalog:
                         batch_id,
                     ],
                 )
-        self._mark_change()
+            self._mark_change()
 
     def fail_batches(self, batch_ids: Sequence[str], message: str, code: str) -> list[str]:
         """Mark batches that still run as failed, with an error's message and code; returns their ids.
@@ -302,7 +325,7 @@ class Catalog:
                 "WHERE list_contains(?, batch_id)",
                 [_list_or_none(tags), archived, list(batch_ids)],
             )
-        self._mark_change()
+            self._mark_change()
 
     def withdraw_batches(self, batch_ids: Sequence[str]) -> bool:
         """Delete batches for which no flow run has been made, and their request's key; tells whether it did."""
@@ -320,8 +343,8 @@ class Catalog:
             deleted = connection.execute(
                 "DELETE FROM batches WHERE list_contains(?, batch_id) RETURNING status", [list(batch_ids)]
             ).fetchall()
-        if ("completed",) in deleted:
-            self._mark_change()
+            if ("completed",) in deleted:
+                self._mark_change()
 
     def select_batches(self, data_tags: Sequence[str] | None) -> list[SelectedBatch]:
         """Completed batches, not archived, that carry any of the tags (None: all), in upload order."""
@@ -342,7 +365,7 @@ class Catalog:
                 "interaction_count = CASE kind WHEN 'interactions' THEN $rows ELSE 0 END WHERE batch_id = $batch_id",
                 {"rows": rows, "batch_id": batch_id},
             )
-        self._mark_change()
+            self._mark_change()
 
     def running_batches(self) -> list[tuple[str, str | None, datetime]]:
         """(batch_id, flow_run_id, entered) of every batch that is not finished."""
@@ -618,16 +641,15 @@ class Catalog:
 
     def _rewrite(self) -> None:
         """Copy the catalog to a new file that takes its place: DuckDB leaves old values in free blocks."""
-        new = aside(self.path)
-        with self._turn, self._patiently(self._attach) as connection:
+        with telling(self.path), self._turn, self._patiently(self._attach) as connection, replacing(self.path) as new:
             connection.execute(f"ATTACH {_quoted(new)} AS fresh")
             connection.execute("COPY FROM DATABASE old TO fresh")
+            connection.execute("CHECKPOINT fresh")  # letting go does it too, but says nothing where the disk is full
             connection.execute("DETACH fresh")
-            take_place(new, self.path)
 
     def _attach(self) -> duckdb.DuckDBPyConnection:
         """A connection that only reads the catalog, as `old`, and keeps all writers out."""
-        connection = duckdb.connect(config={"autoinstall_known_extensions": False})
+        connection = connect(config={"autoinstall_known_extensions": False})
         try:
             connection.execute(f"ATTACH {_quoted(self.path)} AS old (READ_ONLY)")
         except duckdb.IOException as error:
@@ -642,7 +664,7 @@ class Catalog:
 
     @contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with self._turn, self._connect(read_only=False) as connection:
+        with telling(self.path), self._turn, self._connect(read_only=False) as connection:
             connection.execute("BEGIN")
             try:
                 yield connection
@@ -653,7 +675,7 @@ class Catalog:
 
     @contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with self._turn, self._connect(read_only=True) as connection:
+        with telling(self.path), self._turn, self._connect(read_only=True) as connection:
             yield connection
 
     def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
@@ -676,8 +698,8 @@ class Catalog:
     def _open(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         try:
             file = self.path.stat().st_ino if self.path.exists() else None
-            connection = duckdb.connect(
-                str(self.path),
+            connection = connect(
+                self.path,
                 read_only=read_only,
                 config={"threads": 1, "autoinstall_known_extensions": False},
             )
@@ -691,7 +713,9 @@ class Catalog:
 
 
 def _busy_or_unavailable(path: Path, error: duckdb.IOException) -> Exception:
-    return _Busy() if "Could not set lock" in str(error) else Unavailable(f"{path} cannot be opened: {error}")
+    if "Could not set lock" in str(error):
+        return _Busy()
+    return machine_error(error, path) or Unavailable(f"{path} cannot be opened: {error}")
 
 
 def _quoted(path: Path) -> str:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +15,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column, Table
 
 import lucid
-from lucid.disk import OTHERS, close_home
+from lucid.disk import OTHERS, close_home, replacing
 from lucid.errors import LucidError
 from lucid.ingest import Progress as Report
+from lucid.machine import telling
 from lucid.schema import Batch, Model, OnError, OutputFormat, RecommendationQuery, Use, check, format_time
 from lucid.settings import load_settings
 
@@ -49,15 +50,16 @@ def main() -> None:
     with suppress(LucidError):  # a bad setting is for the command to tell
         close_home(load_settings().home)
     try:
-        app(obj=umask)
+        with telling(Path("standard output")):  # what else a command touches names itself
+            app(obj=umask)
     except LucidError as error:
-        log.print(f"lucid: {error.message}", markup=False, highlight=False, soft_wrap=True)
+        print(f"lucid: {error.message}", file=sys.stderr)  # needs no module that is not loaded yet
         sys.exit(1)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        log.print(f"lucid: {error}", markup=False, highlight=False, soft_wrap=True)
+        print(f"lucid: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -150,14 +152,12 @@ def recommend(
         log.print(f"unknown: {', '.join(answer.unknown_source_ids)}", markup=False, highlight=False)
     pieces = render(answer, output_format)
     if output is None:
-        sys.stdout.buffer.writelines(pieces)
+        _print(pieces)
         return
-    aside = output.with_name(output.name + ".part")
-    with aside.open("wb") as file:
+    with telling(output), replacing(output) as new, new.open("wb") as file:
         if context.obj is not None:  # the file is the user's own, so it follows the umask of whoever called
             os.fchmod(file.fileno(), 0o666 & ~context.obj)
         file.writelines(pieces)
-    aside.replace(output)
 
 
 @app.command()
@@ -197,7 +197,8 @@ def up(
 
     ports = {"api_port": api_port, "prefect_port": prefect_port}
     settings = load_settings().model_copy(update={name: port for name, port in ports.items() if port is not None})
-    sys.exit(run_service(settings, lambda line: out.print(line, markup=False, highlight=False, soft_wrap=True)))
+    with telling(settings.home):
+        sys.exit(run_service(settings, lambda line: out.print(line, markup=False, highlight=False, soft_wrap=True)))
 
 
 @app.command()
@@ -269,7 +270,7 @@ def show_errors(batch_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Print all rows of a batch that were set aside, as CSV."""
     from lucid.rendering import rejects_csv
 
-    sys.stdout.buffer.writelines(rejects_csv(lucid.Workspace().rejected_rows(batch_id)))
+    _print(rejects_csv(lucid.Workspace().rejected_rows(batch_id)))
 
 
 @models_app.command("list")
@@ -357,6 +358,12 @@ def quality_table(report: dict[str, Any]) -> Table:
         kinds = escape(f"{pair['source_type']} → {pair['target_type']}")
         table.add_row(kinds, *(f"{figure:.3f}" for figure in figures), pair["answered_by"])
     return table
+
+
+def _print(pieces: Iterable[bytes]) -> None:
+    """Write bytes to standard output as they are, at once."""
+    sys.stdout.buffer.writelines(pieces)
+    sys.stdout.flush()
 
 
 def _split(values: str) -> list[str]:

@@ -22,6 +22,7 @@ from lucid.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Binder, Condition, 
 from lucid.ingest import batch_folder
 from lucid.interacted import Rows
 from lucid.load import ROWS
+from lucid.machine import connect
 from lucid.metadata import (
     METADATA_KEY,
     METADATA_VALUE,
@@ -80,7 +81,7 @@ def select(
     metadata rule about an unknown key.
     """
     make_folder(folder)
-    with duckdb.connect(config={"temp_directory": str(folder / "spill")}) as connection:
+    with connect(config={"temp_directory": str(folder / "spill")}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         filters = data_filters or DataFilters()
         steps = [_read_entities(connection, home, batches)]
@@ -125,7 +126,7 @@ def select_since(
 
     `keys` are the metadata keys whose values are entities, `text_keys` those whose words are.
     """
-    with duckdb.connect(config={"threads": 2}) as connection:
+    with connect(config={"threads": 2}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         _read_entities(connection, home, batches)
         read_values(connection)
@@ -193,7 +194,7 @@ def interactions_among(folder: Path, entities: Path) -> tuple[Rows, Rows]:
 
     Interactions with an entity that the other numbering lacks are left out.
     """
-    with duckdb.connect() as connection:
+    with connect() as connection:
         found = connection.execute(
             "WITH known AS (SELECT here.row AS here, there.row AS there FROM read_parquet($here) here "
             "JOIN read_parquet($there) there USING (id)) "

@@ -7,7 +7,8 @@ runs as a library the umask belongs to somebody else's program, so files and fol
 import hashlib
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -68,8 +69,13 @@ def checksum(path: Path) -> str:
 def aside(path: Path) -> Path:
     """Where the next content of a file is written; what an earlier attempt left there is removed."""
     new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
+    _discard(new)
     return new
+
+
+def _discard(new: Path) -> None:
+    new.unlink(missing_ok=True)
+    new.with_name(new.name + ".wal").unlink(missing_ok=True)  # DuckDB would take it for the log of the next one
 
 
 def take_place(new: Path, path: Path) -> None:
@@ -79,12 +85,35 @@ def take_place(new: Path, path: Path) -> None:
     fsync(path.parent)
 
 
+def check_writable(folder: Path) -> None:
+    """Make a folder where there is none, and a file in it for a moment; raises OSError where that cannot be done."""
+    make_folder(folder)
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        probe.write_bytes(b"x")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write what takes a file's place at the end; nothing of it stays where that fails."""
+    new = aside(path)
+    try:
+        yield new
+        take_place(new, path)
+    except BaseException:
+        _discard(new)
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a whole file at once."""
-    new = aside(path)
-    with open_new(new) as file:
+    with replacing(path) as new, open_new(new) as file:
         file.write(text.encode())
-    take_place(new, path)
 
 
 def write_once(path: Path, text: str) -> str:

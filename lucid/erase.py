@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_af
 
 from lucid import artifact, soundness, training
 from lucid.catalog import Catalog
-from lucid.disk import aside, make_folder, take_place
+from lucid.disk import make_folder, replacing
 from lucid.errors import AlreadyTraining, DamagedVersion, InvalidRequest, ModelNotReady, UnknownModel
 from lucid.ingest import Progress, batch_folder
 from lucid.interacted import Rows
 from lucid.load import REJECTS, ROWS
+from lucid.machine import connect, telling
 from lucid.report import read_report
 from lucid.schema import Erased
 from lucid.settings import Settings
@@ -57,12 +58,17 @@ def erase_from_batches(settings: Settings, ids: Sequence[str]) -> Erased:
     counts = Erased()
     for batch in catalog.batches():
         folder = batch_folder(settings.home, batch.batch_id)
-        with suppress(duckdb.IOException, FileNotFoundError):  # the batch was deleted meanwhile
-            erased, left = _erase_rows(folder / ROWS, ids)
-            erased += _erase_rejects(folder / REJECTS, names_one)
+        try:
+            with telling(folder):
+                erased, left = _erase_rows(folder / ROWS, ids)
+                erased += _erase_rejects(folder / REJECTS, names_one)
             if erased != Erased():
                 catalog.set_batch_rows(batch.batch_id, left)
             counts += erased
+        except (duckdb.IOException, FileNotFoundError):
+            if folder.exists():
+                raise
+            continue  # the batch was deleted meanwhile
     catalog.blank(names_one)
     return counts
 
@@ -77,7 +83,7 @@ def _wait_for_imports(catalog: Catalog) -> None:
 
 def _erase_rows(path: Path, ids: Sequence[str]) -> tuple[Erased, int]:
     """Write a batch's rows anew if any names one of the entities; also returns how many are left."""
-    with duckdb.connect(config={"temp_directory": str(path.parent / "spill")}) as connection:
+    with _spilling(path.parent / "spill") as connection:
         connection.execute("SET TimeZone = 'UTC'")
         columns = [row[0] for row in connection.execute("DESCRIBE FROM read_parquet(?)", [str(path)]).fetchall()]
         named = " OR ".join(
@@ -105,8 +111,17 @@ def _erase_rows(path: Path, ids: Sequence[str]) -> tuple[Erased, int]:
                 f"WHERE NOT ({named}) ORDER BY file_row_number",
                 values,
             )
-    shutil.rmtree(path.parent / "spill", ignore_errors=True)
     return counts, rows - gone
+
+
+@contextmanager
+def _spilling(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that puts what memory does not hold into a folder, of which nothing stays."""
+    try:
+        with connect(config={"temp_directory": str(folder)}) as connection:
+            yield connection
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _changed_metadata(
@@ -162,7 +177,7 @@ def _is_one(value: Any, key: str, ids: Collection[str]) -> bool:
 
 def _erase_rejects(path: Path, names_one: Callable[[str], bool]) -> Erased:
     """Blank the values of rows that were set aside where they name one of the entities; the rows stay counted."""
-    with duckdb.connect() as connection:
+    with connect() as connection:
         found = connection.execute("SELECT DISTINCT value FROM read_parquet(?) WHERE value IS NOT NULL", [str(path)])
         values = [value for (value,) in found.fetchall() if names_one(value)]
         if not values:
@@ -183,9 +198,8 @@ def _erase_rejects(path: Path, names_one: Callable[[str], bool]) -> Erased:
 
 def _rewrite(connection: duckdb.DuckDBPyConnection, path: Path, query: str, values: dict[str, Any]) -> None:
     """Put the rows of a query in a Parquet file's place."""
-    new = aside(path)
-    connection.execute(f"COPY ({query}) TO $target (FORMAT parquet)", {**values, "target": str(new)})
-    take_place(new, path)
+    with replacing(path) as new:
+        connection.execute(f"COPY ({query}) TO $target (FORMAT parquet)", {**values, "target": str(new)})
 
 
 def _matcher(ids: Sequence[str]) -> Callable[[str], bool]:
@@ -266,7 +280,7 @@ def _with_examples(report: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _rows_of(folder: Path, ids: Sequence[str]) -> Rows:
     """Rows of the entities in a version, and of those that metadata made of their ids."""
-    with duckdb.connect() as connection:
+    with connect() as connection:
         found = connection.execute(
             "SELECT row FROM read_parquet($path) WHERE list_contains($ids, id) "
             "OR (list_contains($ids, name) AND ends_with(id, ':' || name)) ORDER BY row",
@@ -277,7 +291,7 @@ def _rows_of(folder: Path, ids: Sequence[str]) -> Rows:
 
 def _recommendations(folder: Path, rows: Rows) -> int:
     """How many cached recommendations are for or of some entities."""
-    with duckdb.connect(str(folder / artifact.RECOMMENDATIONS), read_only=True) as connection:
+    with connect(folder / artifact.RECOMMENDATIONS, read_only=True) as connection:
         (count,) = connection.execute(
             "SELECT count(*) FROM recommendations WHERE list_contains($rows, source_row) "
             "OR list_contains($rows, target_row)",
@@ -305,7 +319,7 @@ def _take_over_without(
     for part in _with_examples(report):
         part["examples"] = [example for example in part["examples"] if not names_one(example)]
     (folder / artifact.REPORT).write_text(json.dumps(report, indent=1))
-    with duckdb.connect() as connection:
+    with connect() as connection:
         connection.execute(
             "COPY (SELECT * REPLACE (CASE WHEN NOT list_contains($rows, row) THEN id END AS id, "
             "CASE WHEN NOT list_contains($rows, row) THEN name END AS name) FROM read_parquet($path) ORDER BY row) "

@@ -18,6 +18,7 @@ from lucid.errors import Damaged
 from lucid.health import HealthWarnings
 from lucid.ingest import IsLost
 from lucid.locks import begun, forget, is_worked_on, working
+from lucid.machine import telling
 from lucid.reading import read_json, read_text, set_aside
 from lucid.schema import Erased, utc_now
 from lucid.settings import Settings
@@ -52,7 +53,7 @@ def working_on(settings: Settings, request: str) -> Iterator[list[str]]:
     Raises FileNotFoundError where it is done already.
     """
     try:
-        with working(settings.home, _lock_name(request)):
+        with telling(settings.home), working(settings.home, _lock_name(request)):
             yield _read(settings.home, request)["ids"]
     finally:
         forget(settings.home, _lock_name(request))

@@ -4,6 +4,8 @@ The message says what was found, what was expected and what to do. The HTTP stat
 table in `api/problems.py`; the command line prints the message and exits with 1.
 """
 
+from typing import ClassVar
+
 
 class LucidError(Exception):
     """Base of all expected errors.
@@ -18,6 +20,11 @@ class LucidError(Exception):
         self.message = message
         if code is not None:
             self.code = code
+
+    @property
+    def for_customers(self) -> str:
+        """The message without what only the operator should read: names of files and addresses."""
+        return self.message
 
 
 class InvalidRequest(LucidError):
@@ -152,11 +159,31 @@ class Unavailable(LucidError):
 
     code = "unavailable"
 
+    @property
+    def for_customers(self) -> str:
+        return "a part of the service that this call needs does not answer now; try again"
+
+
+class MachineError(LucidError):
+    """The machine does not give what the work needs: room, the right to write, open files, memory."""
+
+    code = "storage_unavailable"
+    codes: ClassVar[dict[str, str]] = {
+        "storage_full": "the service has no room left for this; try again once its operator has made some",
+        "storage_unavailable": "the service cannot use its files now; its operator finds the reason in the log",
+        "out_of_resources": "the service has no memory, threads or files left for this; try again later, or with less",
+    }
+
+    @property
+    def for_customers(self) -> str:
+        return self.codes[self.code]
+
 
 def error_of(code: str, message: str, **attributes: object) -> LucidError:
     """The error that a code stands for, as it was before it became an answer over HTTP."""
     known = {kind.code: kind for kind in (*LucidError.__subclasses__(), *Damaged.__subclasses__())}
     kinds: dict[str, type[LucidError]] = known | dict.fromkeys(UnusableFile.codes, UnusableFile)
+    kinds |= dict.fromkeys(MachineError.codes, MachineError)
     kind = kinds.get(code, LucidError)
     error = kind.__new__(kind)  # its own constructor may make a message that is here already
     LucidError.__init__(error, message, code=code)

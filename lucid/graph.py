@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from lucid.dataset import Selection
+from lucid.machine import connect
 from lucid.vocabulary import INTERACTION, LINK, TEXT, Vocabulary, read_vocabulary
 
 EdgeType = tuple[str, str, str]
@@ -149,7 +149,7 @@ def _read_edges(folder: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.
         (LINK, untimed, "links.parquet"),
         (TEXT, untimed, "words.parquet"),
     )
-    with duckdb.connect() as connection:
+    with connect() as connection:
         for prefix, columns, name in queries:
             edges = connection.execute(
                 f"SELECT {columns} FROM read_parquet($path) ORDER BY ALL",

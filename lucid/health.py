@@ -89,14 +89,14 @@ class Round:
 
 def _is_public(error: Exception) -> bool:
     """Whether the message of an error is for clients too."""
-    return isinstance(error, LucidError) and not isinstance(error, Unavailable)
+    return isinstance(error, LucidError) and error.for_customers == error.message
 
 
 def _said(error: Exception) -> str:
-    if _is_public(error):
-        return str(error)
     if isinstance(error, Unavailable):
         return "a part of the service that this needs does not answer now; it is tried again"
+    if isinstance(error, LucidError):
+        return error.for_customers
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror.lower()}; the log names the place"
     return f"{type(error).__name__}; the log has the rest"

@@ -10,16 +10,17 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from lucid.catalog import Catalog
 from lucid.disk import fsync
-from lucid.errors import InvalidRequest, LucidError
+from lucid.errors import InvalidRequest, LucidError, MachineError
 from lucid.health import HealthWarnings
 from lucid.load import REJECTS, load_file, read_rejects
 from lucid.locks import begun, forget, is_worked_on, was_worked_on, working
+from lucid.machine import telling, told
 from lucid.schema import Batch, BatchChange, LoadedFile, OnError, RejectedRow, utc_now
 from lucid.settings import Settings
 
@@ -72,35 +73,62 @@ def import_files(
     """Load files into batches, which are entered in the catalog if they are not yet; all of them or none.
 
     Raises UnusableFile where a file cannot be used, or, with on_error="abort", where any row is bad: the batches are
-    then marked as failed and nothing of them is stored. Raises InvalidRequest for batches that have ended already.
+    then marked as failed and nothing of them is stored. Raises InvalidRequest for batches that have ended already,
+    MachineError where the machine does not give what the import needs.
     """
     ids = [batch.batch_id for batch in batches]
-    ended: list[str] = []  # what stands in the catalog as ended needs no lock any more, whatever comes after
-    with ExitStack() as stack:
-        stack.callback(_forget, settings.home, ended)
-        for batch_id in ids:
-            stack.enter_context(working(settings.home, _lock_name(batch_id)))
-        catalog.enter_batches(batches)
+    with _entered(settings.home, catalog, batches) as ended:
         try:
-            loaded = []
-            for number, (path, batch_id) in enumerate(zip(files, ids, strict=True)):
-                progress(100 * number / len(files), f"loading {path.name}")
-                loaded.append(load_file(settings, path, _staging(settings.home, batch_id), on_error))
-            _publish(settings.home, catalog, ids, loaded)
+            with telling(settings.home):
+                loaded = []
+                for number, (path, batch_id) in enumerate(zip(files, ids, strict=True)):
+                    progress(100 * number / len(files), f"loading {path.name}")
+                    loaded.append(load_file(settings, path, _staging(settings.home, batch_id), on_error))
+                _publish(settings.home, catalog, ids, loaded)
         except BaseException as error:
-            if isinstance(error, LucidError):
-                catalog.fail_batches(ids, error.message, error.code)
-            else:
-                catalog.fail_batches(ids, "the import stopped unexpectedly; upload again", "import_stopped")
-            ended += ids
-            for batch_id in ids:
-                remove_batch_files(settings.home, batch_id)
+            with suppress(MachineError):
+                _fail(settings.home, catalog, ids, error)
+                ended += ids
             raise
         ended += ids
         progress(100, "done")
     for batch_id in ids:
         shutil.rmtree(upload_folder(settings.home, batch_id), ignore_errors=True)
     return catalog.batches(ids)
+
+
+@contextmanager
+def _entered(home: Path, catalog: Catalog, batches: Sequence[Batch]) -> Iterator[list[str]]:
+    """Work on batches that stand in the catalog, as their only worker; gives a list for those that have ended.
+
+    What has ended, or could not be entered, needs no lock any more, whatever comes after.
+    """
+    ids, ended = [batch.batch_id for batch in batches], list[str]()
+    with ExitStack() as stack:
+        stack.callback(_forget, home, ended)
+        try:
+            with telling(home):
+                for batch_id in ids:
+                    stack.enter_context(working(home, _lock_name(batch_id)))
+                catalog.enter_batches(batches)
+        except MachineError:
+            ended += ids
+            raise
+        yield ended
+
+
+def _fail(home: Path, catalog: Catalog, batch_ids: Sequence[str], error: BaseException) -> None:
+    """Mark batches as failed and remove what is there of them.
+
+    Raises MachineError where that cannot be written; the next sweep does it.
+    """
+    for batch_id in batch_ids:  # first of all, for that may make room
+        shutil.rmtree(_staging(home, batch_id), ignore_errors=True)
+    message, code = "the import stopped unexpectedly; upload again", "import_stopped"
+    if isinstance(error, LucidError):
+        message, code = error.for_customers, error.code
+    for failed in catalog.fail_batches(batch_ids, message, code):
+        remove_batch_files(home, failed)
 
 
 def sweep(settings: Settings, catalog: Catalog, *, is_lost: IsLost, warnings: HealthWarnings | None = None) -> None:
@@ -193,7 +221,7 @@ def rejected_rows(home: Path, catalog: Catalog, batch_id: str) -> Iterator[list[
     """All rows of a batch that were set aside, by line, in blocks; raises UnknownBatch."""
     catalog.batches([batch_id])
     path = batch_folder(home, batch_id) / REJECTS
-    return read_rejects(path) if path.exists() else iter(())
+    return told(path, read_rejects(path)) if path.exists() else iter(())
 
 
 def upload_folder(home: Path, batch_id: str) -> Path:

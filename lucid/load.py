@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lucid.disk import make_folder
 from lucid.errors import UnusableFile
+from lucid.machine import connect
 from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS, Kind, LoadedFile, OnError, RejectedRow
 from lucid.settings import Settings
 from lucid.unpack import (
@@ -196,7 +197,7 @@ def _missing_columns(path: Path, names: list[str]) -> str:
 
 
 def _connect(folder: Path) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(
+    connection = connect(
         config={
             "temp_directory": str(folder / "spill"),
             "memory_limit": "1GB",
@@ -371,7 +372,7 @@ def _first_errors(connection: duckdb.DuckDBPyConnection) -> list[RejectedRow]:
 
 def read_rejects(path: Path) -> Iterator[list[RejectedRow]]:
     """The rows of a `rejects.parquet`, by line, in blocks."""
-    with duckdb.connect() as connection:
+    with connect() as connection:
         found = connection.execute(f"{_SHOW_REJECTS} FROM read_parquet($path) ORDER BY line", {"path": str(path)})
         while rows := found.fetchmany(_REJECTS_AT_ONCE):
             yield [_rejected_row(row) for row in rows]

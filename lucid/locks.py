@@ -35,7 +35,9 @@ def text_of(name: str) -> str | None:
 @contextmanager
 def working(home: Path, name: str, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[None]:
     """Hold the lock of a piece of work; raises Timeout if another process or thread works on it."""
-    with _lock(home, name).acquire(timeout=patience_seconds):
+    lock = _lock(home, name)
+    make_folder(Path(lock.lock_file).parent)
+    with lock.acquire(timeout=patience_seconds):
         yield
 
 
@@ -71,6 +73,4 @@ def was_worked_on(home: Path, name: str) -> bool:
 
 
 def _lock(home: Path, name: str) -> FileLock:
-    folder = home / "locks"
-    make_folder(folder)
-    return FileLock(folder / f"{file_name(name)}.lock", mode=0o600, thread_local=False)
+    return FileLock(home / "locks" / f"{file_name(name)}.lock", mode=0o600, thread_local=False)

@@ -13,9 +13,10 @@ import numpy as np
 
 from lucid.artifact import ENTITIES, RECOMMENDATIONS, TEXTS, read_model
 from lucid.cache import record_file, records, write_pairs
-from lucid.disk import aside, take_place
+from lucid.disk import replacing
 from lucid.ingest import Progress
 from lucid.interacted import Rows
+from lucid.machine import connect
 from lucid.schema import PrecomputePair
 from lucid.texts import write_texts
 
@@ -31,10 +32,9 @@ def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress
     scorers = [model.scorer(pair.source_type, pair.target_type) for pair in pairs]
     places = [min(pair.max_recommendations, len(scorer.targets)) for pair, scorer in zip(pairs, scorers, strict=True)]
     total = sum(len(scorer.sources) for scorer in scorers)
-    new = aside(folder / RECOMMENDATIONS)
     written = done = 0
     write_texts(folder / TEXTS, folder / ENTITIES)
-    with duckdb.connect(str(new)) as connection:
+    with replacing(folder / RECOMMENDATIONS) as new, connect(new) as connection:
         _write_entities(connection, folder / ENTITIES)
         for number, (asked, scorer, count) in enumerate(zip(pairs, scorers, places, strict=True)):
             connection.execute(
@@ -59,7 +59,7 @@ def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress
                     )
                     written += len(best.lines)
                     done += len(sources)
-    take_place(new, folder / RECOMMENDATIONS)
+        connection.execute("CHECKPOINT")  # closing does it too, but says nothing where the disk is full
     write_pairs(folder, list(zip(pairs, places, strict=True)))
     return written
 

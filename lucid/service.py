@@ -20,7 +20,7 @@ from filelock import Timeout
 
 from lucid import pulse
 from lucid.catalog import Catalog
-from lucid.disk import write_once, write_text
+from lucid.disk import check_writable, write_once, write_text
 from lucid.errors import InvalidRequest, Unavailable
 from lucid.keys import create_key
 from lucid.locks import is_worked_on, working
@@ -58,6 +58,8 @@ def run_service(settings: Settings, say: Callable[[str], None]) -> int:
     """
     try:
         with working(settings.home, _LOCK), _signals_raise():
+            for part in ("", "logs", "prefect"):
+                check_writable(settings.home / part)
             return _run(settings, _undisturbed(say))
     except Timeout:
         running = read_service(settings)

@@ -11,12 +11,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from lucid.interacted import Rows
+from lucid.machine import connect
 from lucid.tensors import MappedTensors, write_tensors
 
 _SHORT = 64
@@ -29,7 +29,7 @@ def write_texts(path: Path, entities: Path) -> None:
     """Write the texts of `entities.parquet`, whose rows are counted from 0."""
     ids: list[bytes] = []
     names: list[bytes] = []
-    with duckdb.connect() as connection:
+    with connect() as connection:
         found = connection.execute("SELECT id, name FROM read_parquet(?) ORDER BY row", [str(entities)])
         while rows := found.fetchmany(100_000):
             ids += [_NOTHING if entity_id is None else orjson.dumps(entity_id) for entity_id, _ in rows]

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 from filelock import Timeout
 
 from lucid import artifact
-from lucid.catalog import Catalog, RequestKey, TrainingRow
+from lucid.catalog import Catalog, Event, RequestKey, TrainingRow
 from lucid.dataset import interactions_among, read_selection, select
 from lucid.errors import (
     AlreadyTraining,
     DamagedVersion,
     InvalidRequest,
     LucidError,
+    MachineError,
     ModelNotReady,
     OutdatedVersion,
     TrainingFailed,
@@ -36,6 +37,7 @@ from lucid.health import HealthWarnings
 from lucid.ingest import IsLost, Progress
 from lucid.interacted import Interacted
 from lucid.locks import PATIENCE_SECONDS, begun, forget, is_worked_on, text_of, working
+from lucid.machine import telling
 from lucid.notify import check_callback, deliver_patiently, make_event
 from lucid.precompute import precompute as precompute_pairs
 from lucid.report import read_report, write_report
@@ -102,7 +104,8 @@ def enter(
     """Enter a training in the catalog, which gives it its version; age counts from this moment.
 
     Where a request with the key has entered one before, that one as it is now. Raises AlreadyTraining while the model
-    is being trained, IdempotencyKeyReused.
+    is being trained, IdempotencyKeyReused, InvalidRequest for a request that is too long to be kept, MachineError where
+    it cannot be written down; nothing is entered then.
     """
     model_id = request.model_id or new_model_id()
     return Catalog(settings.home).start_training(model_id, _kept(request), utc_now(), stage, key=key)
@@ -139,7 +142,7 @@ def alone_with(settings: Settings, model_id: str) -> Iterator[None]:
     Raises AlreadyTraining where another process works on the model.
     """
     try:
-        with _holding(settings.home, model_id, PATIENCE_SECONDS):
+        with telling(settings.home), _holding(settings.home, model_id, PATIENCE_SECONDS):
             for row in Catalog(settings.home).running_trainings():
                 if row.status.model_id == model_id and row.status.stage != "queued":
                     _end_dead(settings, row)
@@ -182,9 +185,11 @@ def succeeding(settings: Settings, model_id: str, watcher: Progress | None = Non
 @contextmanager
 def _ending_in_error(training: Training) -> Iterator[Training]:
     try:
-        yield training
+        with telling(training.settings.home):
+            yield training
     except BaseException as error:
-        fail(training, error)
+        with suppress(MachineError):  # the next sweep ends it
+            fail(training, error)
         raise
 
 
@@ -302,7 +307,8 @@ def publish(training: Training) -> ModelStatus:
 def fail(training: Training, error: BaseException) -> ModelStatus:
     """End a training in `error` with a message for the customer; what it left is removed.
 
-    A training that is complete all the same ends well: its version answers from now on.
+    A training that is complete all the same ends well: its version answers from now on. Raises MachineError where that
+    cannot be written down; the next sweep does it.
     """
     return _end(training.settings.home, training.model_id, training.version, error)
 
@@ -311,14 +317,15 @@ def _end(home: Path, model_id: str, version: int, error: BaseException, callback
     """See `fail`; the event for a callback URL is entered in the catalog together with the end."""
     catalog = Catalog(home)
     outcome: tuple[RunStatus, str] = "completed", ""
-    if artifact.is_complete(home, model_id, version):
-        artifact.go_live(home, model_id, version)
-    else:
-        artifact.remove_version(home, model_id, version)
-        cancelled = catalog.training(model_id, version).status.stage == "cancelling"
-        outcome = "error", _CANCELLED if cancelled else _customer_message(error)
-    owes = (lambda status: make_event(status, callback_url)) if callback_url else None
-    catalog.end_training(model_id, version, *outcome, utc_now(), owes)
+    with telling(artifact.version_folder(home, model_id, version)):
+        if artifact.is_complete(home, model_id, version):
+            artifact.go_live(home, model_id, version)
+        else:
+            artifact.remove_version(home, model_id, version)  # first, for that may make room
+            cancelled = catalog.training(model_id, version).status.stage == "cancelling"
+            outcome = "error", _CANCELLED if cancelled else _customer_message(error)
+        owes = (lambda status: make_event(status, callback_url)) if callback_url else None
+        catalog.end_training(model_id, version, *outcome, utc_now(), owes)
     return catalog.training(model_id, version).status
 
 
@@ -353,10 +360,18 @@ def train(settings: Settings, request: TrainingRequest, watcher: Progress | None
 
 def call_back(training: Training) -> None:
     """Tell the customer how a training ended, if it was asked to; a callback that does not arrive fails nothing."""
-    url = training.request.callback_url
-    if url:
-        status = training.catalog.training(training.model_id, training.version).status
-        deliver_patiently(training.settings, training.catalog, make_event(status, url))
+    with suppress(MachineError):  # at most the catalog does not know of it
+        if event := ended_event(training):
+            deliver_patiently(training.settings, training.catalog, event)
+
+
+def ended_event(training: Training) -> Event | None:
+    """What to tell the customer who asked to be told; None where nobody did, or where the end is not written down yet.
+
+    The next sweep writes it down then and tells the customer.
+    """
+    url, status = training.request.callback_url, training.catalog.training(training.model_id, training.version).status
+    return make_event(status, url) if url and status.status != "running" else None
 
 
 def take_over(training: Training) -> Path:
@@ -510,11 +525,9 @@ def _write_fitted(folder: Path, graph: Any, fitted: Any, seed: int) -> None:
 
 def _customer_message(error: BaseException) -> str:
     if isinstance(error, LucidError):
-        return error.message
+        return error.for_customers
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return "the training was stopped before it was done; train again"
-    if isinstance(error, MemoryError):
-        return "the training ran out of memory; use less data (data_tags, maximum_interaction_age_days) or more memory"
     return (
         f"the training failed unexpectedly ({type(error).__name__}); the operator finds details in the flow run's log"
     )

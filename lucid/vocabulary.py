@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 
 from lucid.errors import UnknownType
+from lucid.machine import connect
 
 INTERACTION, LINK, TEXT = "interaction:", "metadata:", "text:"
 """Prefixes of relation names: what was uploaded as interaction, what metadata says, and words of names and texts."""
@@ -54,7 +54,7 @@ class Vocabulary:
 
 def read_vocabulary(path: Path) -> Vocabulary:
     """Read the types from a selection's `entities.parquet`, whose rows are sorted by type and id."""
-    with duckdb.connect() as connection:
+    with connect() as connection:
         counts = connection.execute(
             'SELECT type, count(*) FROM read_parquet($path) GROUP BY type ORDER BY min("row")',
             {"path": str(path)},

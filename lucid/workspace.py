@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ from lucid import erase, ingest, soundness, training, versions
 from lucid.artifact import answering_version, reading, version_folder
 from lucid.catalog import Catalog
 from lucid.deliveries import Sender
+from lucid.errors import MachineError
 from lucid.health import HealthWarnings
 from lucid.ingest import Progress
 from lucid.lookup import Shelf
+from lucid.machine import telling, told
 from lucid.rendering import Answer
 from lucid.report import read_report
 from lucid.schema import (
@@ -39,6 +43,9 @@ _POLL_SECONDS = 0.2
 
 class Workspace:
     """One `LUCID_HOME`: import files, train models, get recommendations.
+
+    What only reads needs no right to write. Every call raises MachineError where the machine does not give what it
+    needs: room on the disk, the right to read or write, open files, memory.
 
     >>> workspace = Workspace("my-data")
     >>> workspace.import_files(["entities.csv", "interactions.csv"], tags=["2026"])
@@ -74,7 +81,8 @@ class Workspace:
         try:
             return ingest.import_files(self.settings, self._catalog, paths, batches, on_error, progress or _silent)
         except BaseException:
-            self._catalog.delete_batches([batch.batch_id for batch in batches])
+            with suppress(MachineError):  # they stay as failed ones
+                self._catalog.delete_batches([batch.batch_id for batch in batches])
             raise
 
     def batches(self, batch_ids: Sequence[str] | None = None, tags: Sequence[str] | None = None) -> list[Batch]:
@@ -83,7 +91,8 @@ class Workspace:
 
     def delete_batches(self, batch_ids: Sequence[str] | None = None, tags: Sequence[str] | None = None) -> list[Batch]:
         """Delete batches and return them; see `lucid.ingest.delete_batches`."""
-        return ingest.delete_batches(self.settings.home, self._catalog, batch_ids, tags)
+        with telling(self.settings.home):
+            return ingest.delete_batches(self.settings.home, self._catalog, batch_ids, tags)
 
     def update_batches(
         self,
@@ -111,7 +120,8 @@ class Workspace:
         of its own; older versions that hold one of them are removed. Raises InvalidRequest for an empty id.
         """
         self._sweep()
-        return erase.erase(self.settings, _list(entity_ids), progress or _silent)
+        with telling(self.settings.home):
+            return erase.erase(self.settings, _list(entity_ids), progress or _silent)
 
     def train(
         self,
@@ -164,20 +174,24 @@ class Workspace:
     def models(self) -> list[Model]:
         """All models with their versions, by name."""
         self._sweep()
-        return versions.list_models(self.settings)
+        with telling(self.settings.home):
+            return versions.list_models(self.settings)
 
     def model(self, model_id: str) -> Model:
         """A model, its versions and their training reports; raises UnknownModel."""
         self._sweep()
-        return versions.show_model(self.settings, model_id)
+        with telling(self.settings.home):
+            return versions.show_model(self.settings, model_id)
 
     def delete_model(self, model_id: str) -> Model:
         """Delete a model and return what it was; see `lucid.versions.delete_model`."""
-        return versions.delete_model(self.settings, model_id)
+        with telling(self.settings.home):
+            return versions.delete_model(self.settings, model_id)
 
     def roll_back(self, model_id: str, version: int | None = None) -> Model:
         """Let an earlier version answer, by default the one before; see `lucid.versions.roll_back`."""
-        return versions.roll_back(self.settings, model_id, version)
+        with telling(self.settings.home):
+            return versions.roll_back(self.settings, model_id, version)
 
     def check(self, model_id: str | None = None, *, repair: bool = False) -> Iterator[soundness.Finding]:
         """Whether all that was published is as it was published; see `lucid.soundness.check`."""
@@ -186,7 +200,7 @@ class Workspace:
     def report(self, model_id: str) -> dict[str, Any]:
         """The training report of the version that answers; raises UnknownModel, ModelNotReady, DamagedVersion."""
         home = self.settings.home
-        with reading(version_folder(home, model_id, answering_version(home, model_id))) as folder:
+        with telling(home), reading(version_folder(home, model_id, answering_version(home, model_id))) as folder:
             return read_report(folder)
 
     def recommend(
@@ -238,13 +252,16 @@ class Workspace:
 
     def answer(self, query: RecommendationQuery) -> Answer:
         """The same in blocks, for answers too large for memory."""
-        return self._shelf.recommend(query)
+        with telling(self.settings.home):
+            answer = self._shelf.recommend(query)
+        return replace(answer, blocks=told(self.settings.home, answer.blocks))
 
     def _sweep(self) -> None:
-        """End what died; what waits for a flow run is the service's concern."""
-        training.sweep(self.settings, is_lost=_never, warnings=self._warnings)
-        ingest.sweep(self.settings, self._catalog, is_lost=_never, warnings=self._warnings)
-        self._sender.send()
+        """End what died, where that can be written; what waits for a flow run is the service's concern."""
+        with suppress(MachineError), telling(self.settings.home):
+            training.sweep(self.settings, is_lost=_never, warnings=self._warnings)
+            ingest.sweep(self.settings, self._catalog, is_lost=_never, warnings=self._warnings)
+            self._sender.send()
 
 
 def _never(_flow_run_id: str | None, _entered: datetime) -> bool:

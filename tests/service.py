@@ -148,8 +148,16 @@ class Hasty(Connection):
 class Api:
     """The API alone, without Prefect and flows, on a home of its own."""
 
-    def __init__(self, home: Path, connections: type[Connection] = Connection, **environment: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        connections: type[Connection] = Connection,
+        before: Callable[[], None] | None = None,
+        **environment: str,
+    ) -> None:
+        """`before` is called in the process that becomes the API."""
         self.home = home
+        self._before = before
         self._connections = f"{connections.__module__}:{connections.__name__}"
         self.log = home.with_suffix(".log")
         self.secret = create_key(Catalog(home))[1]
@@ -171,7 +179,9 @@ class Api:
             self.base.split(":")[2],
         ]
         with self.log.open("wb") as output:
-            started = subprocess.Popen(command, env=self._environment, cwd=ROOT, stdout=output, stderr=output)
+            started = subprocess.Popen(
+                command, env=self._environment, cwd=ROOT, stdout=output, stderr=output, preexec_fn=self._before
+            )
         try:
             self.process = psutil.Process(started.pid)
             with self.client(self.secret) as self.own_client:

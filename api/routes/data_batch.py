@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -23,7 +24,7 @@ from api.runs import IMPORT_DATA
 from api.uploads import MAX_FILES, Upload, receive
 from lucid.catalog import Catalog, Entered, RequestKey
 from lucid.disk import make_folder
-from lucid.errors import InvalidRequest, LucidError, Unavailable, UnknownBatch, UnusableFile
+from lucid.errors import InvalidRequest, LucidError, MachineError, Unavailable, UnknownBatch, UnusableFile, error_of
 from lucid.ingest import (
     delete_batches,
     new_batches,
@@ -249,9 +250,11 @@ def _withdraw(settings: Settings, catalog: Catalog, batch_ids: Sequence[str]) ->
 
 
 def _forget(settings: Settings, catalog: Catalog, batch_ids: Sequence[str]) -> None:
-    catalog.delete_batches(batch_ids)
-    for batch_id in batch_ids:
+    """Remove batches that nobody uses; one that cannot be taken out of the catalog now is ended by the sweep."""
+    for batch_id in batch_ids:  # first, for that may make room
         remove_batch_files(settings.home, batch_id)
+    with suppress(MachineError):
+        catalog.delete_batches(batch_ids)
 
 
 def _why_gone(catalog: Catalog, key: RequestKey | None, error: UnknownBatch) -> LucidError:
@@ -267,7 +270,7 @@ def _why_gone(catalog: Catalog, key: RequestKey | None, error: UnknownBatch) -> 
 async def _wait(settings: Settings, catalog: Catalog, batch_ids: Sequence[str], seconds: float) -> list[Batch]:
     """The batches once they are imported, or as they are when the time is over.
 
-    Raises UnusableFile; UnknownBatch where one was deleted meanwhile.
+    Raises what made one fail; UnknownBatch where one was deleted meanwhile.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -284,8 +287,9 @@ async def _wait(settings: Settings, catalog: Catalog, batch_ids: Sequence[str], 
 
 
 async def _raise_failure(settings: Settings, catalog: Catalog, batch_ids: Sequence[str]) -> None:
-    """Raise UnusableFile for batches of which one failed, and forget them."""
+    """Raise what made one of the batches fail, if one did, and forget them."""
     failure = await run_in_threadpool(catalog.failure, batch_ids)
     if failure is not None:
         await run_in_threadpool(_forget, settings, catalog, batch_ids)
-        raise UnusableFile(failure[0], code=failure[1])
+        message, code = failure
+        raise error_of(code, message)

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import shutil
 import time
+from contextlib import suppress
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
@@ -20,6 +22,8 @@ router = APIRouter(tags=["health"])
 
 PATIENCE_SECONDS = 2
 _FRESH_SECONDS = 1
+LOW_BYTES = 100_000_000
+"""With less room than this on its disk, an operator should look after the home."""
 
 Part = Literal["ok", "unavailable"]
 
@@ -50,6 +54,7 @@ class Readiness:
         # Whatever goes wrong with a part, it is not there.
         catalog, prefect = (found is True for found in await asyncio.gather(*looks, return_exceptions=True))
         home = os.access(self._catalog.path.parent, os.W_OK)
+        self._look_at_the_disk()
         warnings = self._warnings.current()
         return Ready(
             home=_part(home),
@@ -58,6 +63,14 @@ class Readiness:
             warning_count=len(warnings),
             warnings=warnings,
         )
+
+    def _look_at_the_disk(self) -> None:
+        with suppress(OSError):  # the home is gone, which is told already
+            if shutil.disk_usage(self._catalog.path.parent).free < LOW_BYTES:
+                left = f"less than {LOW_BYTES // 1_000_000} MB left"
+                self._warnings.warn("disk", f"the disk of LUCID_HOME has {left}; uploads and trainings need room")
+            else:
+                self._warnings.settle("disk")
 
     async def _reads_catalog(self) -> bool:
         """Whether the catalog can be read; many who ask at once share one look, as readers keep writers out."""
