@@ -18,11 +18,11 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from lucid.disk import open_new
 from lucid.errors import InvalidRequest, LucidError, UnusableFile
 from lucid.machine import telling
+from lucid.schema import MAX_FILES
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-MAX_FILES = 100
 MAX_FIELD_BYTES = 100_000
 
 

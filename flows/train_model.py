@@ -38,7 +38,7 @@ def train_model(
         precompute: Further pairs of types whose recommendations are computed ahead.
         data_filters: Conditions on entities and interactions that all must hold.
         metadata_rules: How to use metadata keys where the data would decide otherwise, for example {"zip": "ignored"}.
-        version: Leave empty; the API fills it in for trainings that it has entered.
+        version: Leave empty; the API fills it in for trainings that it has entered, whose request the catalog holds.
     """
     settings = load_settings()
     request = TrainingRequest(

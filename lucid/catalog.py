@@ -37,8 +37,8 @@ _CLOSING_SECONDS = 2.0
 REQUEST_KEYS_LAST = timedelta(hours=24)
 """So long a repeated request is known to be one."""
 
-MAX_FAILURE_LETTERS = 10_000
-"""So much of an error's message is kept for repeats of the request."""
+MAX_MESSAGE = 1000
+"""How much of a message is kept, in characters."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
@@ -271,14 +271,14 @@ class Catalog:
             failed = connection.execute(
                 "UPDATE batches SET status = 'error', message = ?, code = ? "
                 "WHERE list_contains(?, batch_id) AND status = 'running' RETURNING batch_id",
-                [message, code, list(batch_ids)],
+                [_cut(message), code, list(batch_ids)],
             ).fetchall()
             if failed and code == "import_stopped":
                 connection.execute("DELETE FROM request_keys WHERE list_has_any(batch_ids, ?)", [list(batch_ids)])
             elif failed:
                 connection.execute(
                     "UPDATE request_keys SET message = ?, code = ? WHERE list_has_any(batch_ids, ?)",
-                    [message[:MAX_FAILURE_LETTERS], code, list(batch_ids)],
+                    [_cut(message), code, list(batch_ids)],
                 )
         return [row[0] for row in failed]
 
@@ -436,7 +436,7 @@ class Catalog:
             model_id,
             version,
             "stage = ?, progress = ?, message = ?",
-            [stage, progress, message],
+            [stage, progress, _cut(message)],
             only="status = 'running' AND stage <> 'cancelling'",
         )
 
@@ -471,7 +471,7 @@ class Catalog:
                 "progress = CASE $status WHEN 'completed' THEN 100 ELSE progress END, "
                 "stage = CASE WHEN $status = 'completed' OR stage = 'cancelling' THEN 'finished' ELSE stage END "
                 f"WHERE model_id = $model_id AND version = $version AND {_RUNNING} RETURNING {_TRAINING_COLUMNS}",
-                {"status": status, "message": message, "ended": ended, "model_id": model_id, "version": version},
+                {"status": status, "message": _cut(message), "ended": ended, "model_id": model_id, "version": version},
             ).fetchone()
             if row and owes:
                 event = owes(_training(row).status)
@@ -573,12 +573,12 @@ class Catalog:
                 "UPDATE deliveries SET attempts = attempts + 1, delivered = $delivered, message = $message, "
                 "updated = $at, body = CASE WHEN NOT $delivered THEN body END, "
                 "due = CASE WHEN NOT $delivered THEN due END WHERE event_id = $event_id RETURNING event_id",
-                {"delivered": delivered, "message": message, "at": at, "event_id": event_id},
+                {"delivered": delivered, "message": _cut(message), "at": at, "event_id": event_id},
             ).fetchall()
             if not known:
                 connection.execute(
                     f"INSERT INTO deliveries ({_DELIVERY_COLUMNS}) VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, NULL, NULL)",
-                    [event_id, status.model_id, status.version, event, url, delivered, message, at],
+                    [event_id, status.model_id, status.version, event, url, delivered, _cut(message), at],
                 )
 
     def next_delivery(self) -> datetime | None:
@@ -716,6 +716,10 @@ def _busy_or_unavailable(path: Path, error: duckdb.IOException) -> Exception:
     if "Could not set lock" in str(error):
         return _Busy()
     return machine_error(error, path) or Unavailable(f"{path} cannot be opened: {error}")
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
 
 
 def _quoted(path: Path) -> str:

@@ -30,14 +30,14 @@ from lucid.report import read_report
 from lucid.schema import Erased
 from lucid.settings import Settings
 
+MAX_IDS_LENGTH = 1_000_000
 _PATIENCE_SECONDS = 24 * 3600
 """Longer than any training that an erasure may have to wait for."""
 
 
 def erase(settings: Settings, ids: Sequence[str], progress: Progress) -> Erased:
     """Erase entities in this process and count what went; waits for imports and trainings that are under way."""
-    if not ids or not all(ids):
-        raise InvalidRequest("name the entities to erase by their ids; an id is not empty")
+    check_ids(ids)
     models = Catalog(settings.home).models()
     progress(0, "batches")
     counts = erase_from_batches(settings, ids)
@@ -45,6 +45,16 @@ def erase(settings: Settings, ids: Sequence[str], progress: Progress) -> Erased:
         progress(100 * number / (len(models) + 1), f"model {model_id}")
         counts += erase_from_model(settings, model_id, ids)
     return counts
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Raise InvalidRequest for ids that cannot be erased in one call."""
+    if not ids or not all(ids):
+        raise InvalidRequest("name the entities to erase by their ids; an id is not empty")
+    if (size := sum(map(len, ids))) > MAX_IDS_LENGTH:
+        raise InvalidRequest(
+            f"the ids are {size:,} characters together, at most {MAX_IDS_LENGTH:,} are erased in one call; make several"
+        )
 
 
 # Batches

@@ -21,7 +21,17 @@ from lucid.health import HealthWarnings
 from lucid.load import REJECTS, load_file, read_rejects
 from lucid.locks import begun, forget, is_worked_on, was_worked_on, working
 from lucid.machine import telling, told
-from lucid.schema import Batch, BatchChange, LoadedFile, OnError, RejectedRow, utc_now
+from lucid.schema import (
+    MAX_FILES,
+    MAX_TAG,
+    MAX_TAGS,
+    Batch,
+    BatchChange,
+    LoadedFile,
+    OnError,
+    RejectedRow,
+    utc_now,
+)
 from lucid.settings import Settings
 
 Progress = Callable[[float, str], None]
@@ -45,9 +55,13 @@ def batches_of(files: Sequence[Path], tags: Sequence[str]) -> list[Batch]:
 
 def check_tags(tags: Sequence[str]) -> list[str]:
     """Tags without repeats, in the given order; raises InvalidRequest for an unusable one."""
+    if len(set(tags)) > MAX_TAGS:
+        raise InvalidRequest(f"{len(set(tags)):,} tags are more than the {MAX_TAGS} that a batch may carry")
     for tag in tags:
-        if not tag.strip() or len(tag) > 200 or "," in tag or not tag.isprintable():
-            raise InvalidRequest(f"tag {tag!r} must be 1 to 200 printable characters without a comma")
+        if not tag.strip() or len(tag) > MAX_TAG or "," in tag or not tag.isprintable():
+            raise InvalidRequest(
+                f"tag {tag[: MAX_TAG + 1]!r} must be 1 to {MAX_TAG} printable characters without a comma"
+            )
     return list(dict.fromkeys(tag.strip() for tag in tags))
 
 
@@ -55,6 +69,8 @@ def new_batches(file_names: Sequence[str], tags: Sequence[str]) -> list[Batch]:
     """Batches that are about to be loaded, with fresh ids; raises InvalidRequest for no file or a bad tag."""
     if not file_names:
         raise InvalidRequest("no file to import")
+    if len(file_names) > MAX_FILES:
+        raise InvalidRequest(f"{len(file_names):,} files are more than {MAX_FILES} in one call; make several calls")
     labels = check_tags(tags)
     return [
         Batch(batch_id=uuid.uuid4().hex, timestamp=utc_now(), tags=labels, status="running", file_name=name)

@@ -11,15 +11,21 @@ from lucid.schema import utc_now
 
 Scope = Literal["data:read", "data:write", "train", "recommend", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)
+MAX_NAME = 200
 
 
 def create_key(catalog: Catalog, name: str = "", scopes: Sequence[str] = SCOPES) -> tuple[ApiKey, str]:
-    """Make a key and return it with its secret, which is shown only now. Raises InvalidRequest for unknown scopes."""
+    """Make a key and return it with its secret, which is shown only now.
+
+    Raises InvalidRequest for unknown scopes, and for a name that is too long.
+    """
+    if len(name) > MAX_NAME:
+        raise InvalidRequest(f"the name of a key has at most {MAX_NAME} characters, this one {len(name):,}")
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise InvalidRequest(f"unknown scope {', '.join(unknown)!r}; scopes are {', '.join(SCOPES)}")
     secret = f"lucid_{secrets.token_urlsafe(32)}"
-    key = ApiKey(secrets.token_hex(4), name, hash_secret(secret), tuple(scopes), utc_now())
+    key = ApiKey(secrets.token_hex(4), name, hash_secret(secret), tuple(dict.fromkeys(scopes)), utc_now())
     catalog.add_key(key)
     return key, secret
 

@@ -45,6 +45,12 @@ Stage = Literal["queued", "select", "build", "fit", "evaluate", "precompute", "p
 KeyKind = Literal["entity", "number", "text", "identifier", "ignored"]
 """How the values of a metadata key are used."""
 
+MAX_FILES = 100
+"""How many files one call imports."""
+
+MAX_TAGS, MAX_TAG = 50, 200
+"""How many tags a batch may carry, and how long each may be."""
+
 MAX_RECOMMENDATIONS = 100
 """How many recommendations a source gets where the request does not say."""
 
@@ -101,7 +107,7 @@ Time = Annotated[
     PlainSerializer(format_time, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
-Tag = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^,]*$"})]
+Tag = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_TAG, "pattern": "^[^,]*$"})]
 Text = Annotated[str, Field(min_length=1)]
 TextList = Annotated[
     list[Text],
@@ -183,7 +189,7 @@ class BatchChange(BaseModel):
         },
     )
 
-    tags: Annotated[list[Tag], Field(fail_fast=True)] | None = Field(
+    tags: Annotated[list[Tag], Field(fail_fast=True, max_length=MAX_TAGS)] | None = Field(
         None, description="The new tags; they take the place of the old ones."
     )
     archived: StrictBool | None = Field(None, description="Archived batches take part in no training.")

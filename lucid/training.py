@@ -60,6 +60,9 @@ _SHARE: dict[Stage, tuple[float, float]] = {
     "publish": (97, 100),
 }
 """Part of the whole, in percent, that each stage takes up."""
+MAX_REQUEST_BYTES = 100_000
+"""How long a request may be in JSON: it stays in the catalog, where every refresh repeats it, and DuckDB gives
+long texts blocks of 256 kB."""
 _REPORT_SECONDS = 0.5
 _CANCELLED = "cancelled"
 _LOCK = "train-"
@@ -107,6 +110,12 @@ def enter(
     is being trained, IdempotencyKeyReused, InvalidRequest for a request that is too long to be kept, MachineError where
     it cannot be written down; nothing is entered then.
     """
+    size = len(json.dumps(_kept(request)))
+    if size > MAX_REQUEST_BYTES:
+        raise InvalidRequest(
+            f"the request is {size:,} bytes of JSON, at most {MAX_REQUEST_BYTES:,} are allowed; "
+            "give fewer or shorter conditions, rules, pairs and tags, or tag the batches to use"
+        )
     model_id = request.model_id or new_model_id()
     return Catalog(settings.home).start_training(model_id, _kept(request), utc_now(), stage, key=key)
 

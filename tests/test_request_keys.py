@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from lucid import training
-from lucid.catalog import MAX_FAILURE_LETTERS, REQUEST_KEYS_LAST, Catalog, RequestKey
+from lucid.catalog import MAX_MESSAGE, REQUEST_KEYS_LAST, Catalog, RequestKey
 from lucid.errors import IdempotencyKeyReused, LucidError
 from lucid.ingest import new_batches
 from lucid.schema import Batch, TrainingRequest, utc_now
@@ -77,7 +77,7 @@ def test_a_failure_outlives_its_batches(catalog: Catalog) -> None:
     assert ("x" * 1_000_000, "bad_row") == catalog.failure(ids)
     catalog.delete_batches(ids)
 
-    assert ("x" * MAX_FAILURE_LETTERS, "bad_row") == catalog.failure(ids)
+    assert ("x" * MAX_MESSAGE, "bad_row") == catalog.failure(ids)
     assert ids == enter(catalog, KEY)
     assert catalog.failure([batch.batch_id for batch in batches()]) is None
 

@@ -21,7 +21,7 @@ from api.idempotency import Given
 from api.lists import Listed, split
 from api.openapi import problems
 from api.runs import IMPORT_DATA
-from api.uploads import MAX_FILES, Upload, receive
+from api.uploads import Upload, receive
 from lucid.catalog import Catalog, Entered, RequestKey
 from lucid.disk import make_folder
 from lucid.errors import InvalidRequest, LucidError, MachineError, Unavailable, UnknownBatch, UnusableFile, error_of
@@ -35,7 +35,7 @@ from lucid.ingest import (
 )
 from lucid.load import read_kind
 from lucid.rendering import rejects_csv
-from lucid.schema import Batch, BatchChange, OnError, check
+from lucid.schema import MAX_FILES, Batch, BatchChange, OnError, check
 from lucid.settings import Settings
 
 router = APIRouter(route_class=Guarded, prefix="/data_batch", tags=["data"])

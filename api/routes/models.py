@@ -39,11 +39,11 @@ async def train(
     entered = await run_in_threadpool(training.enter, state.settings, wanted, "queued", key)
     if entered.status != "running" or entered.flow_run_url:
         return entered  # a repeat, and nothing is left to do
-    named = wanted.model_copy(update={"model_id": entered.model_id})
     try:
         run_id, url = await state.runs.create(
             TRAIN_MODEL,
-            {**named.model_dump(mode="json", exclude_none=True), "version": entered.version},
+            # All else stands in the catalog: Prefect keeps parameters for ever, and only a limited size of them.
+            {"model_id": entered.model_id, "version": entered.version},
             # The time, because after a new start from an empty home a version may come again.
             work=f"{entered.model_id} {entered.version} {entered.start_timestamp.isoformat()}",
         )
