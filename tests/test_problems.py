@@ -12,7 +12,7 @@ from api.auth import MAX_BODY_BYTES
 from api.paths import BASE
 from api.problems import FOREIGN_ADDRESS, HTTP_CODES, INTERNAL_ERROR, STATUS, STATUS_OF_CODE
 from lucid.artifact import model_folder
-from lucid.errors import UnusableFile
+from lucid.errors import MachineError, UnusableFile
 from tests.service import Api, wait_until
 
 README = Path(__file__).parent.parent / "README.md"
@@ -161,5 +161,6 @@ def test_the_documented_codes_are_those_of_the_api() -> None:
     documented = {code: int(status) for codes, status, _ in rows for code in re.findall(r"`(\w+)`", codes)}
 
     ours = {error.code: status for error, status in STATUS.items()} | dict.fromkeys(UnusableFile.codes, 422)
+    ours |= dict.fromkeys(MachineError.codes, 503)
     frameworks = {code: status for status, code in HTTP_CODES.items()}
     assert ours | STATUS_OF_CODE | frameworks | {INTERNAL_ERROR: 500, FOREIGN_ADDRESS: 421} == documented
