@@ -67,7 +67,16 @@ REMOVED = ".removed-"
 """Begins the name of what is being removed."""
 _PIECE_BYTES = 1 << 20
 """Read at a time where checksums are compared: about a millisecond."""
-_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error, OSError)
+_UNREADABLE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    struct.error,
+    OSError,
+)
 """What reading a garbled file may raise."""
 _PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN}
 """What says something about this process or machine and nothing about a file."""

@@ -51,6 +51,8 @@ def delete_model(settings: Settings, model_id: str) -> Model:
 def roll_back(settings: Settings, model_id: str, version: int | None = None) -> Model:
     """Let a finished version answer: the one named, or the newest from before the training that answers now.
 
+    Where a damaged version should answer, the newest sound one takes its place for good.
+
     Raises UnknownModel, ModelNotReady, UnknownVersion, DamagedVersion where its files are not as they were published,
     and AlreadyTraining while a process works on the model, since it might remove that version.
     """
@@ -59,7 +61,9 @@ def roll_back(settings: Settings, model_id: str, version: int | None = None) -> 
         artifact.live_version(home, model_id)  # an unknown model gets no lock
     with alone_with(settings, model_id):
         if version is None:
-            version = _before(settings, model_id, artifact.answering_version(home, model_id))
+            answering = artifact.answering_version(home, model_id)
+            is_sound = artifact.is_live(home, model_id, answering)
+            version = _before(settings, model_id, answering) if is_sound else answering
         folder = artifact.version_folder(home, model_id, artifact.find_version(home, model_id, version))
         artifact.expect_sound(folder, thoroughly=True)
         artifact.switch(home, model_id, version)

@@ -110,7 +110,7 @@ def another_api(service: Service, **environment: str) -> Iterator[Api]:
         for process in psutil.Process(service.process.pid).children(recursive=True)
         if "api.app:create_service" in process.cmdline() and "--factory" in process.cmdline()
     )
-    api = Api(service.home, Connection, **{**first.environ(), **environment})
+    api = Api(service.home, Connection, None, **{**first.environ(), **environment})
     api.log = service.home.with_name(f"{uuid4().hex}.log")
     with api.running():
         yield api
