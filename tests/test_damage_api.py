@@ -29,8 +29,9 @@ def ask(api: Api, **more: Any) -> list[bytes]:
 
 
 def warnings(api: Api) -> list[str]:
+    """What is said of the version that should answer; each damaged file also has a warning of its own."""
     found: list[str] = api.own_client.get("/health/ready").json()["warnings"]
-    return found
+    return [warning for warning in found if warning.startswith("model 'board'")]
 
 
 @pytest.mark.parametrize(
