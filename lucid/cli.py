@@ -154,10 +154,11 @@ def recommend(
     if output is None:
         _print(pieces)
         return
-    with telling(output), replacing(output) as new, new.open("wb") as file:
+    with telling(output):
+        with replacing(output) as new, new.open("wb") as file:
+            file.writelines(pieces)
         if context.obj is not None:  # the file is the user's own, so it follows the umask of whoever called
-            os.fchmod(file.fileno(), 0o666 & ~context.obj)
-        file.writelines(pieces)
+            output.chmod(0o666 & ~context.obj)
 
 
 @app.command()

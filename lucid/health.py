@@ -13,7 +13,9 @@ _log = logging.getLogger("lucid")
 class HealthWarnings:
     """Sentences about what could not be read or was set aside, one for each thing; safe to share between threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, no_news: tuple[type[Exception], ...] = ()) -> None:
+        """Errors that are `no_news` are not told: whoever works here meets them anyway."""
+        self._no_news = no_news
         self._sentences: dict[str, str] = {}
         self._changing = threading.Lock()
 
@@ -48,6 +50,8 @@ class HealthWarnings:
         """
         try:
             yield
+        except self._no_news:
+            return
         except Exception as error:  # whatever it was: nothing but this thing may suffer from it
             self.warn(about, f"{failing}: {_said(error)}", cause=None if _is_public(error) else error)
         else:

@@ -60,7 +60,7 @@ class Workspace:
             settings = Settings.model_validate({**settings.model_dump(), "home": Path(home)})
         self.settings = settings
         self._catalog = Catalog(settings.home)
-        self._warnings = HealthWarnings()
+        self._warnings = HealthWarnings(no_news=(MachineError,))
         self._shelf = Shelf(settings.home, warnings=self._warnings)
         self._sender = Sender(settings, self._warnings)
 
