@@ -279,7 +279,7 @@ def test_millions_of_mistakes_cost_no_more_than_some(api: Api, method: str, path
 
     assert (422, "invalid_request") == (response.status_code, refused(response)["code"])
     assert len(response.content) < 10_000
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # with a cost for each mistake it would be minutes
 
 
 def test_the_mistakes_that_are_not_named_are_counted(api: Api) -> None:
