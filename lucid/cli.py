@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,10 +17,12 @@ from rich.table import Column, Table
 import lucid
 from lucid.disk import OTHERS, close_home, replacing
 from lucid.errors import LucidError
-from lucid.ingest import Progress as Report
 from lucid.machine import telling
 from lucid.schema import Batch, Model, OnError, OutputFormat, RecommendationQuery, Use, check, format_time
 from lucid.settings import load_settings
+
+if TYPE_CHECKING:
+    from lucid.ingest import Progress as Report
 
 app = typer.Typer(
     help="Self-hosted recommendations: CSV in, recommendations out. Everything lives under LUCID_HOME (./.lucid).",
@@ -342,7 +344,7 @@ def revoke_key(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `luc
 
 
 @contextmanager
-def progress_bar() -> Iterator[Report]:
+def progress_bar() -> "Iterator[Report]":
     """A progress bar on a terminal, nothing elsewhere."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=log, transient=True, disable=not log.is_terminal) as bar:

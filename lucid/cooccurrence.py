@@ -5,13 +5,18 @@ the walks are costly and tell nothing new.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from lucid.interacted import Interacted, Rows, within
 from lucid.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from scipy import sparse
+
+# scipy is imported where it is used: it would take a fifth of the API's start, and most answers need none of it.
 
 AFFORDABLE = 3e7
 """Walks of two steps that all sources may have together, so that a fit stays linear in the interactions."""
@@ -43,12 +48,16 @@ class CoOccurrence:
 
     def scores_of(self, interacted: Sequence[Rows]) -> NDArray[np.float64]:
         """The same for any sources, given the rows that each interacted with, sorted."""
+        from scipy import sparse
+
         chosen = [within(rows, self._targets) for rows in interacted]
         starts = np.concatenate([[0], np.cumsum([len(targets) for targets in chosen])])
         ones, columns = np.ones(starts[-1]), np.concatenate(chosen)
         return self._scores(sparse.csr_matrix((ones, columns, starts), shape=(len(chosen), len(self._targets))))
 
-    def _scores(self, chosen: sparse.csr_matrix) -> NDArray[np.float64]:
+    def _scores(self, chosen: "sparse.csr_matrix") -> NDArray[np.float64]:
+        from scipy import sparse
+
         shared = chosen @ sparse.diags_array(self._per_target) @ self._back
         found = (shared @ sparse.diags_array(self._per_source) @ self._linked).toarray()
         return np.asarray(found * self._per_target, np.float64)
@@ -58,8 +67,10 @@ class CoOccurrence:
         return np.asarray(np.diff(self._back.indptr), np.float64)
 
 
-def links(interacted: Interacted, vocabulary: Vocabulary, pair: tuple[str, str]) -> sparse.csr_matrix:
+def links(interacted: Interacted, vocabulary: Vocabulary, pair: tuple[str, str]) -> "sparse.csr_matrix":
     """Which sources (rows) interacted with which targets (columns) of a pair of types, 1 or nothing."""
+    from scipy import sparse
+
     sources, targets = (vocabulary.block(kind) for kind in pair)
     starts = interacted.starts[sources.start : sources.stop + 1]
     columns = interacted.indices[starts[0] : starts[-1]].astype(np.int64) - targets.start

@@ -19,12 +19,9 @@ import psutil
 from filelock import Timeout
 
 from lucid import pulse
-from lucid.catalog import Catalog
 from lucid.disk import check_writable, write_once, write_text
 from lucid.errors import InvalidRequest, Unavailable
-from lucid.keys import create_key
 from lucid.locks import is_worked_on, working
-from lucid.notify import callback_secret
 from lucid.origins import own_addresses
 from lucid.settings import Settings
 from lucid.supervisor import MARK, STOP_SECONDS, Part, Supervisor, end_leftovers
@@ -104,8 +101,6 @@ def _run(settings: Settings, say: Callable[[str], None]) -> int:
             say(f"Ended {left} processes that were left of a service whose own process was gone.")
         pulse.end(settings.home)
         _check_ports(settings)
-        secret = None if Catalog(settings.home).keys() else create_key(Catalog(settings.home), "first key")[1]
-        callback_secret(settings)
         with Supervisor(
             _parts(settings),
             {**environment(settings), MARK: str(settings.home)},
@@ -115,10 +110,14 @@ def _run(settings: Settings, say: Callable[[str], None]) -> int:
             _tell(settings, ready=False)
             say("Starting the API …")  # first, as look-ups need nothing else
             parts.start("api")
+            secret = _make_secrets(settings)
+            parts.wait_for("api")
             say("Starting Prefect and flows …")
             if settings.prefect_api_url is None:
                 parts.start("prefect")
+                parts.wait_for("prefect")
             parts.start("flows")
+            parts.wait_for("flows")
             _tell(settings, ready=True)
             _say_ready(settings, secret, say)
             say(parts.watch())
@@ -129,6 +128,18 @@ def _run(settings: Settings, say: Callable[[str], None]) -> int:
     finally:
         end_leftovers(settings.home)
         _service_file(settings).unlink(missing_ok=True)
+
+
+def _make_secrets(settings: Settings) -> str | None:
+    """Make what a new home lacks: the callback secret, and a first API key, which is returned."""
+    # While the API starts: what this loads takes as long as all else that comes before.
+    from lucid.catalog import Catalog
+    from lucid.keys import create_key
+    from lucid.notify import callback_secret
+
+    callback_secret(settings)
+    catalog = Catalog(settings.home)
+    return None if catalog.keys() else create_key(catalog, "first key")[1]
 
 
 def _parts(settings: Settings) -> list[Part]:

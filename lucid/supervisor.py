@@ -29,7 +29,7 @@ MOST_DEATHS, DEATHS_SECONDS = 5, 60
 _PAUSES = (0, 1, 2, 4)
 """Seconds before a part is started again, by how often it has died lately."""
 _ASK_SECONDS = 1.0
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.05
 _LONGEST_SECONDS = 10.0
 """No more of the time between two questions counts as silence."""
 
@@ -41,13 +41,14 @@ MARK = "_LUCID_SERVICE"
 class Part:
     """A process of the service: the Python module that it runs, and how to ask whether it answers.
 
-    It is not started before what it needs is there. Both are asked in a thread of their own and may take seconds.
+    It is not started before what it needs, if anything, is there. Both are asked in a thread of their own, and may take
+    seconds.
     """
 
     name: str
     command: tuple[str, ...]
     answers: Callable[[], bool]
-    needs: Callable[[], bool] = lambda: True
+    needs: Callable[[], bool] | None = None
 
 
 @dataclass
@@ -69,9 +70,13 @@ class _Watched:
     part: Part
     log: Path
     run: _Run | None = None
-    may_start: bool = False
+    has_needs: bool = False
+    """Whether what it needs was there when that was asked last."""
     start_at: float = 0.0
     deaths: deque[float] = field(default_factory=deque)
+
+    def may_start(self) -> bool:
+        return self.part.needs is None or self.has_needs
 
     def end_of_log(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
@@ -105,16 +110,22 @@ class Supervisor:
         self._stop()
 
     def start(self, name: str) -> None:
-        """Start a part and wait until it answers.
-
-        Raises Unavailable, with the end of its log, where it ends instead or stays silent.
-        """
+        """Start a part, as soon as what it needs is there; raises Unavailable where that does not come."""
         watched, deadline = self._parts[name], time.monotonic() + START_SECONDS
-        while not watched.may_start:
+        while not watched.may_start():
             if time.monotonic() > deadline:
                 raise Unavailable(f"what {name} needs was not there within {START_SECONDS} s")
             time.sleep(_LOOK_SECONDS)
-        run = self._spawn(watched)
+        self._spawn(watched)
+
+    def wait_for(self, name: str) -> None:
+        """Wait until a part that was started answers.
+
+        Raises Unavailable, with the end of its log, where it ends instead or stays silent.
+        """
+        watched = self._parts[name]
+        run = watched.run
+        assert run is not None
         while not run.has_answered:
             if run.process.poll() is not None:
                 raise Unavailable(f"{name} ended while starting; the end of {watched.log}:\n{watched.end_of_log()}")
@@ -138,7 +149,7 @@ class Supervisor:
         """Notice that a part has died or stands still, and start one whose time has come."""
         now, run = time.monotonic(), watched.run
         if run is None:
-            if now >= watched.start_at and watched.may_start:
+            if now >= watched.start_at and watched.may_start():
                 self._spawn(watched)
         elif run.process.poll() is not None:
             self._bury(watched, _how(run.process.returncode), now)
@@ -148,14 +159,14 @@ class Supervisor:
             self._bury(watched, "did not answer any more", now)
 
     def _bury(self, watched: _Watched, how: str, now: float) -> None:
-        watched.run, watched.may_start = None, False
+        watched.run, watched.has_needs = None, False
         watched.deaths.append(now)
         while now - watched.deaths[0] > DEATHS_SECONDS:
             watched.deaths.popleft()
         watched.start_at = now + _PAUSES[min(len(watched.deaths), len(_PAUSES)) - 1]
         self._say(f"{watched.part.name} {how}; it is started again; its log is {watched.log}")
 
-    def _spawn(self, watched: _Watched) -> _Run:
+    def _spawn(self, watched: _Watched) -> None:
         """Start a part's process, in a session of its own so that Ctrl-C reaches only us."""
         command = [sys.executable, "-m", "lucid.attached", str(os.getpid()), *watched.part.command]
         with watched.log.open("ab") as output:
@@ -168,7 +179,6 @@ class Supervisor:
                 start_new_session=True,
             )
         watched.run = _Run(process)
-        return watched.run
 
     def _ask(self, watched: _Watched) -> None:
         """Ask again and again whether a part answers, or may be started, until this process leaves it."""
@@ -176,7 +186,7 @@ class Supervisor:
         while not self._leaving.is_set():
             run = watched.run
             if run is None:
-                watched.may_start = watched.part.needs()
+                watched.has_needs = watched.part.needs is not None and watched.part.needs()
             elif watched.part.answers():
                 run.has_answered, run.silent_seconds = True, 0.0
             else:  # a machine that slept for an hour is no reason to take its parts for dead

@@ -87,6 +87,7 @@ def test_a_part_that_dies_or_stands_still_is_started_again(
     said: list[str] = []
     with modules.running(modules.part("one", LIVES), say=said) as running:
         running.start("one")
+        running.wait_for("one")
         watched = running._parts["one"]
         assert watched.run is not None
         before = watched.run.process.pid
@@ -105,8 +106,9 @@ def test_a_part_that_dies_again_and_again_ends_the_service(modules: Modules) -> 
     said: list[str] = []
     part = modules.part("one", DIES)
     with modules.running(part, say=said) as running:
+        running.start("one")
         with pytest.raises(Unavailable, match=r"one ended while starting; the end of .*\nout of luck"):
-            running.start("one")
+            running.wait_for("one")
 
         verdict = running.watch()
 
@@ -140,6 +142,7 @@ folder = pathlib.Path(sys.argv[1])
 part = Part("one", ("one_module", str(folder / "one.sign")), (folder / "one.sign").exists)
 with Supervisor([part], dict(os.environ), folder / "logs", print) as running:
     running.start("one")
+    running.wait_for("one")
     (folder / "ready").touch()
     time.sleep(60)
 """
