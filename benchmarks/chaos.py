@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -189,9 +189,12 @@ class Chaos:
                 continue
 
     def _runs(self) -> list[psutil.Process]:
-        serving = self.service.find_part("flows.serve")
-        children = serving.children() if serving else []
-        return [one for one in children if "spawn_main" in " ".join(one.cmdline())]
+        found = []
+        for one in marked(self.service.home):
+            with suppress(psutil.Error):  # it has ended
+                if "spawn_main" in " ".join(one.cmdline()):
+                    found.append(one)
+        return found
 
     def _start_again(self) -> None:
         self.service.process.wait()
