@@ -30,7 +30,7 @@ from lucid.demo.receiver import Receiver
 from lucid.disk import make_folder
 from lucid.errors import LucidError, Unavailable
 from lucid.keys import create_key
-from lucid.service import environment, read_service
+from lucid.service import auth_file, environment, read_service
 from lucid.settings import Settings, load_settings
 from lucid.supervisor import START_SECONDS, STOP_SECONDS
 
@@ -317,4 +317,5 @@ def _say_addresses(out: Console, settings: Settings, secret: str | None) -> None
     out.print(f"API docs    http://{settings.host}:{settings.api_port}/docs")
     out.print(f"Prefect UI  {settings.prefect_ui}")
     if secret:
+        out.print(f"            sign in with the text in {auth_file(settings)}", markup=False)
         out.print(f"API key     {secret}", markup=False)
