@@ -23,14 +23,14 @@ from api.routes import data_batch, entities, health, models, recommended_items
 from api.runs import Runs
 from api.strangers import OwnRequests
 from lucid import erasures, ingest, training
-from lucid.catalog import Catalog
 from lucid.deliveries import Sender
-from lucid.disk import OTHERS, close_home
 from lucid.health import HealthWarnings
 from lucid.inspection import Inspection
 from lucid.lookup import Shelf
 from lucid.origins import own_addresses
 from lucid.settings import Settings, load_settings
+from lucid.store.catalog import Catalog
+from lucid.store.files import OTHERS, close_home
 
 SWEEP_SECONDS = 10
 KEEP_UP_SECONDS = 1

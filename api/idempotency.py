@@ -13,9 +13,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Request
 
 from api.auth import KEY_ID
-from lucid.catalog import RequestKey
 from lucid.errors import InvalidRequest
 from lucid.schema import utc_now
+from lucid.store.catalog import RequestKey
 
 HEADER = "Idempotency-Key"
 

@@ -6,11 +6,11 @@ import math
 import time
 from datetime import datetime
 
-from lucid.catalog import ApiKey, Catalog
 from lucid.errors import Forbidden, LucidError, TooManyRequests, Unauthorized
 from lucid.health import HealthWarnings
 from lucid.keys import Scope, hash_secret
 from lucid.schema import utc_now
+from lucid.store.catalog import ApiKey, Catalog
 
 REFRESH_SECONDS = 5
 """A key that was revoked stops after this time at the latest; a new one works at once."""

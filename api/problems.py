@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect
 
 from api.auth import SCOPES
 from lucid import errors
-from lucid.machine import RAW, machine_error
 from lucid.schema import ModelStatus
+from lucid.store.machine import RAW, machine_error
 
 STATUS: dict[type[errors.LucidError], int] = {
     errors.InvalidRequest: 422,

@@ -15,10 +15,10 @@ from fastapi.concurrency import run_in_threadpool
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from lucid.disk import open_new
 from lucid.errors import InvalidRequest, LucidError, UnusableFile
-from lucid.machine import telling
 from lucid.schema import MAX_FILES
+from lucid.store.files import open_new
+from lucid.store.machine import telling
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks

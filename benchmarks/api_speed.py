@@ -47,7 +47,6 @@ from lucid.artifact import (
     write_views,
 )
 from lucid.cache import record_file, records, write_pairs
-from lucid.catalog import Catalog
 from lucid.edges import Edges
 from lucid.interacted import Interacted
 from lucid.keys import create_key
@@ -55,6 +54,7 @@ from lucid.schema import PrecomputePair, utc_now
 from lucid.scoring import Blend, Calibration, Pair, Vectors
 from lucid.scoring import Response as Spectral
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog
 from lucid.texts import write_texts
 from lucid.vocabulary import read_vocabulary
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import duckdb
 from rich.console import Console
 
-from lucid.catalog import Catalog
 from lucid.dataset import select
 from lucid.ingest import batch_folder
 from lucid.load import ROWS
 from lucid.schema import utc_now
+from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
 
 _FILES = ("entities", "interactions", "kg", "kg_entities")

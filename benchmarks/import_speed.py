@@ -22,11 +22,11 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from lucid.catalog import SelectedBatch
 from lucid.dataset import select
 from lucid.load import load_file
 from lucid.schema import utc_now
 from lucid.settings import Settings
+from lucid.store.catalog import SelectedBatch
 
 _ROWS = """
     SELECT ['watched', 'liked', 'rated'][1 + (hash(i) % 3)::INT] AS type,

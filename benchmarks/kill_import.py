@@ -20,10 +20,10 @@ from typing import Literal
 import duckdb
 
 from lucid import ingest
-from lucid.catalog import Catalog
 from lucid.load import REJECTS, ROWS
 from lucid.schema import Batch
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
 
 ROWS_PER_FILE = 30_000

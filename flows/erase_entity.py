@@ -4,9 +4,9 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from lucid import erase, erasures
-from lucid.catalog import Catalog
 from lucid.schema import Erased
 from lucid.settings import Settings, load_settings
+from lucid.store.catalog import Catalog
 
 
 @flow(name="erase_entity", flow_run_name="erase entities", log_prints=True, retries=2, retry_delay_seconds=10)

@@ -4,9 +4,9 @@ from prefect import flow, runtime
 
 from flows import steps
 from flows.names import run_name
-from lucid.catalog import Catalog
 from lucid.errors import AlreadyTraining, LucidError, ModelNotReady
 from lucid.settings import Settings, load_settings
+from lucid.store.catalog import Catalog
 from lucid.training import refreshing
 
 

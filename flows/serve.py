@@ -20,8 +20,8 @@ from prefect.runner import Runner  # noqa: E402
 
 from flows.deployments import register  # noqa: E402
 from lucid import pulse  # noqa: E402
-from lucid.disk import OTHERS, close_home  # noqa: E402
 from lucid.settings import Settings, load_settings  # noqa: E402
+from lucid.store.files import OTHERS, close_home  # noqa: E402
 
 RUNS_AT_ONCE = max(4, os.cpu_count() or 1)
 """Further runs wait for their turn: each is a process of its own, and many at once would take all memory."""

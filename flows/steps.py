@@ -11,12 +11,12 @@ from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
 from lucid import training as steps
-from lucid.catalog import Catalog, Event
 from lucid.markdown import escaped
 from lucid.notify import RETRY_SECONDS, deliver
 from lucid.report import as_markdown, read_report
 from lucid.schema import ModelStatus
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog, Event
 from lucid.training import Training
 
 _log = logging.getLogger(__name__)

@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 
 from lucid.artifact import ENTITIES, TEXTS, VALUES, read_config, read_manifest, read_model, read_origin
 from lucid.cache import MILLION, UNUSED, open_pairs
-from lucid.catalog import Catalog
 from lucid.edges import nothing
 from lucid.errors import DamagedVersion, InvalidRequest, UnknownSource
 from lucid.explain import explain, explain_mix
 from lucid.filters import ENTITY_FIELDS, Binder, Condition, where
 from lucid.fresh import NOTHING, Uploads, uploads_since
 from lucid.interacted import Rows
-from lucid.machine import connect
 from lucid.rendering import Answer, Block, Column
 from lucid.schema import (
     EXPLANATION,
@@ -36,6 +34,8 @@ from lucid.schema import (
 )
 from lucid.scoring import Best, Profile
 from lucid.sources import Sources, find_named, find_rows, together
+from lucid.store.catalog import Catalog
+from lucid.store.machine import connect
 from lucid.texts import Texts
 
 _SOURCES_AT_ONCE = 32
@@ -134,7 +134,7 @@ class OpenVersion:
         return Answer(self._model_id, self.number, [], iter([Block(columns, count, {"cache": 1})]))
 
     def _expect_whole_files(self) -> None:
-        """Touching what is missing of a mapped file would end the process; see `lucid.tensors`."""
+        """Touching what is missing of a mapped file would end the process; see `lucid.store.arrays`."""
         for path, size in self._sizes.items():
             with suppress(FileNotFoundError):  # a version that was removed is whole as long as it is open
                 if (found := path.stat().st_size) < size:

@@ -29,8 +29,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.catalog import Catalog
-from lucid.disk import checksum, fsync, write_text
 from lucid.edges import Edges
 from lucid.errors import (
     Damaged,
@@ -43,12 +41,14 @@ from lucid.errors import (
     UnknownVersion,
 )
 from lucid.interacted import Interacted, Rows
-from lucid.locks import file_name
-from lucid.reading import read_json, read_text
-from lucid.reading import set_aside as set_file_aside
 from lucid.schema import KeyKind, format_time
 from lucid.scoring import Pair, Scorer, Vectors
-from lucid.tensors import MappedTensors, write_tensors
+from lucid.store.arrays import MappedTensors, write_tensors
+from lucid.store.catalog import Catalog
+from lucid.store.documents import read_json, read_text
+from lucid.store.documents import set_aside as set_file_aside
+from lucid.store.files import checksum, fsync, write_text
+from lucid.store.locks import file_name
 from lucid.vocabulary import Vocabulary
 
 EMBEDDINGS, INTERACTED, EDGES = "embeddings.safetensors", "interacted.safetensors", "edges.safetensors"

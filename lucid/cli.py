@@ -15,11 +15,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column, Table
 
 import lucid
-from lucid.disk import OTHERS, close_home, replacing
 from lucid.errors import LucidError
-from lucid.machine import telling
 from lucid.schema import Batch, Model, OnError, OutputFormat, RecommendationQuery, Use, check, format_time
 from lucid.settings import load_settings
+from lucid.store.files import OTHERS, close_home, replacing
+from lucid.store.machine import telling
 
 if TYPE_CHECKING:
     from lucid.ingest import Progress as Report
@@ -315,8 +315,8 @@ def create_key_command(
     scopes: Annotated[str, typer.Option(help="Scopes, separated by commas; all by default.")] = "",
 ) -> None:
     """Make an API key and print it, once."""
-    from lucid.catalog import Catalog
     from lucid.keys import SCOPES, create_key
+    from lucid.store.catalog import Catalog
 
     _, secret = create_key(Catalog(load_settings().home), name, _split(scopes) or SCOPES)
     out.print(secret, markup=False, highlight=False, soft_wrap=True)
@@ -325,7 +325,7 @@ def create_key_command(
 @keys_app.command("list")
 def list_keys() -> None:
     """List API keys; times are UTC, and the last use is up to a minute behind while the service runs."""
-    from lucid.catalog import Catalog
+    from lucid.store.catalog import Catalog
 
     table = Table("id", "name", "scopes", "created", "last used")
     for key in Catalog(load_settings().home).keys():  # noqa: SIM118 - not a dictionary
@@ -337,7 +337,7 @@ def list_keys() -> None:
 @keys_app.command("revoke")
 def revoke_key(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `lucid keys list` shows it.")]) -> None:
     """Revoke an API key; a running service refuses it a few seconds later."""
-    from lucid.catalog import Catalog
+    from lucid.store.catalog import Catalog
 
     Catalog(load_settings().home).revoke_key(key_id)
     out.print(f"revoked {key_id}")

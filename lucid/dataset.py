@@ -15,14 +15,11 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.catalog import SelectedBatch
-from lucid.disk import make_folder
 from lucid.errors import TrainingFailed
 from lucid.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Binder, Condition, DataFilters, where
 from lucid.ingest import batch_folder
 from lucid.interacted import Rows
 from lucid.load import ROWS
-from lucid.machine import connect
 from lucid.metadata import (
     METADATA_KEY,
     METADATA_VALUE,
@@ -35,6 +32,9 @@ from lucid.metadata import (
     read_values,
 )
 from lucid.schema import KeyKind
+from lucid.store.catalog import SelectedBatch
+from lucid.store.files import make_folder
+from lucid.store.machine import connect
 from lucid.vocabulary import INTERACTION, LINK, TEXT
 
 

@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from lucid.catalog import Catalog, Event
 from lucid.errors import CallbackFailed, CallbackRefused
 from lucid.health import HealthWarnings
 from lucid.notify import RETRY_SECONDS, deliver
 from lucid.schema import utc_now
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog, Event
 
 _AT_ONCE = 4
 """So many receivers are called at the same time, so that one that is slow holds up few others."""

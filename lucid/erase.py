@@ -19,16 +19,16 @@ import numpy as np
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from lucid import artifact, soundness, training
-from lucid.catalog import Catalog
-from lucid.disk import make_folder, replacing
 from lucid.errors import AlreadyTraining, DamagedVersion, InvalidRequest, ModelNotReady, UnknownModel
 from lucid.ingest import Progress, batch_folder
 from lucid.interacted import Rows
 from lucid.load import REJECTS, ROWS
-from lucid.machine import connect, telling
 from lucid.report import read_report
 from lucid.schema import Erased
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog
+from lucid.store.files import make_folder, replacing
+from lucid.store.machine import connect, telling
 
 MAX_IDS_LENGTH = 1_000_000
 _PATIENCE_SECONDS = 24 * 3600

@@ -13,15 +13,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lucid.disk import make_folder, write_text
 from lucid.errors import Damaged
 from lucid.health import HealthWarnings
 from lucid.ingest import IsLost
-from lucid.locks import begun, forget, is_worked_on, working
-from lucid.machine import telling
-from lucid.reading import read_json, read_text, set_aside
 from lucid.schema import Erased, utc_now
 from lucid.settings import Settings
+from lucid.store.documents import read_json, read_text, set_aside
+from lucid.store.files import make_folder, write_text
+from lucid.store.locks import begun, forget, is_worked_on, working
+from lucid.store.machine import telling
 
 _RESULT_SECONDS = 3600
 """A result that nobody asked for is removed after this time."""

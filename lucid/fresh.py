@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from lucid import artifact
 from lucid.artifact import Config, Model, Origin
-from lucid.catalog import Catalog, SelectedBatch
 from lucid.dataset import Since, select_since
 from lucid.edges import Floats, Neighbours
 from lucid.filters import DataFilters
 from lucid.interacted import Rows
 from lucid.schema import TrainingRequest
 from lucid.scoring import Profile, Vectors
+from lucid.store.catalog import Catalog, SelectedBatch
 from lucid.texts import Texts
 from lucid.vocabulary import INTERACTION
 

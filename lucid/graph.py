@@ -18,7 +18,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from lucid.dataset import Selection
-from lucid.machine import connect
+from lucid.store.machine import connect
 from lucid.vocabulary import INTERACTION, LINK, TEXT, Vocabulary, read_vocabulary
 
 EdgeType = tuple[str, str, str]

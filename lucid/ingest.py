@@ -14,13 +14,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from lucid.catalog import Catalog
-from lucid.disk import fsync
 from lucid.errors import InvalidRequest, LucidError, MachineError
 from lucid.health import HealthWarnings
 from lucid.load import REJECTS, load_file, read_rejects
-from lucid.locks import begun, forget, is_worked_on, was_worked_on, working
-from lucid.machine import telling, told
 from lucid.schema import (
     MAX_FILES,
     MAX_TAG,
@@ -33,6 +29,10 @@ from lucid.schema import (
     utc_now,
 )
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog
+from lucid.store.files import fsync
+from lucid.store.locks import begun, forget, is_worked_on, was_worked_on, working
+from lucid.store.machine import telling, told
 
 Progress = Callable[[float, str], None]
 """Told how far a piece of work has come: percent from 0 to 100 and a word on what is being done."""

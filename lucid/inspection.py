@@ -5,7 +5,7 @@ from pathlib import Path
 from lucid import artifact
 from lucid.errors import DamagedVersion
 from lucid.health import HealthWarnings, Round
-from lucid.locks import text_of
+from lucid.store.locks import text_of
 
 _Stamps = tuple[tuple[int, int, int], ...]
 """What changes when a file is written, replaced or restored, of each JSON file of a version."""

@@ -5,9 +5,9 @@ import secrets
 from collections.abc import Sequence
 from typing import Literal, get_args
 
-from lucid.catalog import ApiKey, Catalog
 from lucid.errors import InvalidRequest
 from lucid.schema import utc_now
+from lucid.store.catalog import ApiKey, Catalog
 
 Scope = Literal["data:read", "data:write", "train", "recommend", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)

@@ -17,11 +17,11 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.disk import make_folder
 from lucid.errors import UnusableFile
-from lucid.machine import connect
 from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS, Kind, LoadedFile, OnError, RejectedRow
 from lucid.settings import Settings
+from lucid.store.files import make_folder
+from lucid.store.machine import connect
 from lucid.unpack import (
     MAX_COLUMNS,
     MAX_MISFITS,

@@ -4,8 +4,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from lucid.disk import write_text
 from lucid.schema import utc_now
+from lucid.store.files import write_text
 
 BEAT_SECONDS = 2.0
 _LATE_SECONDS = 10.0

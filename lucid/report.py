@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from lucid.artifact import REMEDY, REPORT
 from lucid.dataset import Selection
 from lucid.markdown import escaped
-from lucid.reading import read_json
+from lucid.store.documents import read_json
 
 if TYPE_CHECKING:  # the report is also read where torch is not wanted
     from lucid.evaluate import PairQuality

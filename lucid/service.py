@@ -19,11 +19,11 @@ import psutil
 from filelock import Timeout
 
 from lucid import pulse
-from lucid.disk import check_writable, write_once, write_text
 from lucid.errors import InvalidRequest, Unavailable
-from lucid.locks import is_worked_on, working
 from lucid.origins import own_addresses
 from lucid.settings import Settings
+from lucid.store.files import check_writable, write_once, write_text
+from lucid.store.locks import is_worked_on, working
 from lucid.supervisor import MARK, STOP_SECONDS, Part, Supervisor, end_leftovers
 
 _LOCK = "service"
@@ -133,9 +133,9 @@ def _run(settings: Settings, say: Callable[[str], None]) -> int:
 def _make_secrets(settings: Settings) -> str | None:
     """Make what a new home lacks: the callback secret, and a first API key, which is returned."""
     # While the API starts: what this loads takes as long as all else that comes before.
-    from lucid.catalog import Catalog
     from lucid.keys import create_key
     from lucid.notify import callback_secret
+    from lucid.store.catalog import Catalog
 
     callback_secret(settings)
     catalog = Catalog(settings.home)

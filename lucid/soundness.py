@@ -13,11 +13,11 @@ from typing import Literal
 import duckdb
 
 from lucid import artifact
-from lucid.catalog import Catalog
 from lucid.errors import AlreadyTraining, DamagedVersion, ModelNotReady, UnknownBatch, UnknownModel
 from lucid.ingest import batch_folder
 from lucid.load import REJECTS, ROWS
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog
 from lucid.training import alone_with
 
 State = Literal["ok", "no checksums", "damaged", "repaired"]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from lucid.disk import make_folder
 from lucid.errors import Unavailable
+from lucid.store.files import make_folder
 
 START_SECONDS = 90
 """A part that does not answer so long after its start is taken for dead."""

@@ -16,8 +16,8 @@ import orjson
 from numpy.typing import NDArray
 
 from lucid.interacted import Rows
-from lucid.machine import connect
-from lucid.tensors import MappedTensors, write_tensors
+from lucid.store.arrays import MappedTensors, write_tensors
+from lucid.store.machine import connect
 
 _SHORT = 64
 """Texts up to this length, in bytes, also stand in columns of fixed width, which are read several times faster."""

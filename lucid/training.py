@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from filelock import Timeout
 
 from lucid import artifact
-from lucid.catalog import Catalog, Event, RequestKey, TrainingRow
 from lucid.dataset import interactions_among, read_selection, select
 from lucid.errors import (
     AlreadyTraining,
@@ -36,13 +35,14 @@ from lucid.fresh import folded_views, uploads_since
 from lucid.health import HealthWarnings
 from lucid.ingest import IsLost, Progress
 from lucid.interacted import Interacted
-from lucid.locks import PATIENCE_SECONDS, begun, forget, is_worked_on, text_of, working
-from lucid.machine import telling
 from lucid.notify import check_callback, deliver_patiently, make_event
 from lucid.precompute import precompute as precompute_pairs
 from lucid.report import read_report, write_report
 from lucid.schema import ModelStatus, PrecomputePair, RunStatus, Stage, TrainingRequest, utc_now
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog, Event, RequestKey, TrainingRow
+from lucid.store.locks import PATIENCE_SECONDS, begun, forget, is_worked_on, text_of, working
+from lucid.store.machine import telling
 from lucid.texts import Texts
 
 if TYPE_CHECKING:

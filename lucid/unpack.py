@@ -16,9 +16,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lucid.disk import open_new
 from lucid.errors import UnusableFile
 from lucid.settings import Settings
+from lucid.store.files import open_new
 
 HEADER_BYTES = 65_536
 MAX_COLUMNS = 1_000

@@ -7,11 +7,11 @@ from contextlib import suppress
 from datetime import datetime
 
 from lucid import artifact
-from lucid.catalog import Catalog
 from lucid.errors import DamagedVersion, ModelNotReady, UnknownModel, UnknownVersion
 from lucid.report import read_report
 from lucid.schema import Model, Version, utc_now
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog
 from lucid.training import alone_with
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lucid.errors import UnknownType
-from lucid.machine import connect
+from lucid.store.machine import connect
 
 INTERACTION, LINK, TEXT = "interaction:", "metadata:", "text:"
 """Prefixes of relation names: what was uploaded as interaction, what metadata says, and words of names and texts."""

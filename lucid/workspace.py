@@ -12,13 +12,11 @@ import pandas as pd
 
 from lucid import erase, ingest, soundness, training, versions
 from lucid.artifact import answering_version, reading, version_folder
-from lucid.catalog import Catalog
 from lucid.deliveries import Sender
 from lucid.errors import MachineError
 from lucid.health import HealthWarnings
 from lucid.ingest import Progress
 from lucid.lookup import Shelf
-from lucid.machine import telling, told
 from lucid.rendering import Answer
 from lucid.report import read_report
 from lucid.schema import (
@@ -37,6 +35,8 @@ from lucid.schema import (
     check,
 )
 from lucid.settings import Settings, load_settings
+from lucid.store.catalog import Catalog
+from lucid.store.machine import telling, told
 
 _POLL_SECONDS = 0.2
 

@@ -16,8 +16,8 @@ import httpx
 import psutil
 
 from api.connections import Connection
-from lucid.catalog import Catalog
 from lucid.keys import create_key
+from lucid.store.catalog import Catalog
 from lucid.supervisor import MARK
 
 SECRET = "a secret for callbacks"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lucid.catalog import Catalog
 from lucid.keys import SCOPES
 from lucid.schema import format_time
+from lucid.store.catalog import Catalog
 from tests.checkerboard import write_checkerboard
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lucid.catalog import Catalog
 from lucid.dataset import Selection, select
 from lucid.errors import TrainingFailed
+from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
 from tests.conftest import WriteCsv
 

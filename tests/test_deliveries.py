@@ -12,11 +12,11 @@ import duckdb
 import pytest
 
 from lucid import deliveries, notify, training
-from lucid.catalog import Catalog
 from lucid.deliveries import Sender
 from lucid.demo.receiver import Receiver
 from lucid.schema import TrainingRequest, utc_now
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog
 from tests.says import Says
 from tests.service import wait_until
 

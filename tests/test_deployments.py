@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from lucid.catalog import Catalog
 from lucid.keys import create_key
+from lucid.store.catalog import Catalog
 from tests.checkerboard import write_checkerboard
 from tests.service import free_port, wait_for_training, wait_until
 

@@ -8,11 +8,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from lucid.catalog import Catalog
 from lucid.dataset import select
 from lucid.errors import InvalidRequest
 from lucid.filters import DataFilters
 from lucid.schema import TrainingRequest, check
+from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
 from tests.conftest import WriteCsv
 

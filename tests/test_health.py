@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from api.app import create_app
-from lucid.catalog import Catalog
 from lucid.health import HealthWarnings
 from lucid.keys import create_key
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog
 
 
 def test_sentences_are_told_to_administrators_only(settings: Settings) -> None:

@@ -26,12 +26,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from lucid.catalog import Catalog
 from lucid.dataset import Selection, select
 from lucid.errors import TrainingFailed
 from lucid.ingest import batch_folder
 from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS, Batch, Kind
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
 
 EXAMPLES_BY_HAND = os.environ.get("PROPERTY_EXAMPLES")

@@ -6,11 +6,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lucid.catalog import Catalog
 from lucid.errors import InvalidRequest, UnusableFile
 from lucid.ingest import batch_folder
 from lucid.schema import Batch
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
 from tests.conftest import WriteCsv
 

@@ -14,10 +14,10 @@ from fastapi import APIRouter, FastAPI
 from api.auth import OPEN, SCOPES, Guarded, check_routes
 from api.keyring import REFRESH_SECONDS
 from api.paths import BASE
-from lucid.catalog import Catalog
 from lucid.keys import SCOPES as ALL_SCOPES
 from lucid.keys import create_key
 from lucid.schema import format_time, utc_now
+from lucid.store.catalog import Catalog
 from tests.service import Api, Service, wait_until
 from tests.test_cli import lucid
 

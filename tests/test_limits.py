@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from api.paths import BASE
-from lucid.catalog import MAX_MESSAGE, Catalog
 from lucid.erase import MAX_IDS_LENGTH
 from lucid.errors import InvalidRequest, UnknownModel
 from lucid.ingest import new_batches
 from lucid.keys import MAX_NAME, create_key
 from lucid.schema import MAX_FILES, MAX_TAG, MAX_TAGS, LoadedFile, RejectedRow, TrainingRequest, utc_now
 from lucid.settings import Settings
+from lucid.store.catalog import MAX_MESSAGE, Catalog
 from lucid.training import MAX_REQUEST_BYTES, enter
 from lucid.workspace import Workspace
 from tests.conftest import WriteCsv

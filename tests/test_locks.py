@@ -4,13 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lucid.locks import begun, file_name, forget, is_worked_on, text_of, was_worked_on, working
+from lucid.store.locks import begun, file_name, forget, is_worked_on, text_of, was_worked_on, working
 
 WORKER = """
 import os, sys
 from pathlib import Path
 from filelock import Timeout
-from lucid.locks import forget, is_worked_on, working
+from lucid.store.locks import forget, is_worked_on, working
 home, held = Path(sys.argv[1]), 0
 inside = home / "inside"
 while held < 60:

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from api.paths import BASE
-from lucid.catalog import Catalog
 from lucid.keys import create_key
+from lucid.store.catalog import Catalog
 from tests.hostile import IDS
 from tests.service import Api
 

@@ -9,12 +9,12 @@ import duckdb
 import pytest
 
 from lucid import notify
-from lucid.catalog import Catalog
 from lucid.demo.receiver import Receiver
 from lucid.errors import CallbackRefused, InvalidRequest
 from lucid.schema import ModelStatus, utc_now
 from lucid.service import environment
 from lucid.settings import Settings, load_settings
+from lucid.store.catalog import Catalog
 from tests.names import names
 
 STATUS = ModelStatus(

@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lucid import notify
-from lucid.catalog import Catalog
 from lucid.errors import CallbackFailed, CallbackRefused
 from lucid.schema import ModelStatus, utc_now
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog
 from tests.names import names
 
 STATUS = ModelStatus(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lucid.disk import close_home, make_folder, open_new, write_text
+from lucid.store.files import close_home, make_folder, open_new, write_text
 from tests.checkerboard import write_checkerboard
 from tests.modes import open_to_others
 
@@ -17,7 +17,7 @@ import os, sys
 from pathlib import Path
 
 from lucid import Workspace, erasures
-from lucid.catalog import Catalog
+from lucid.store.catalog import Catalog
 from lucid.keys import create_key
 from lucid.notify import callback_secret
 from lucid.training import precompute, publish, refreshing, select_data, take_over

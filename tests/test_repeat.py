@@ -17,9 +17,9 @@ from api.connections import Connection
 from api.idempotency import HEADER, read
 from api.paths import BASE
 from lucid import Client
-from lucid.catalog import Catalog
 from lucid.errors import InvalidRequest
 from lucid.keys import create_key
+from lucid.store.catalog import Catalog
 from tests.relay import Relay
 from tests.service import Api, Service, free_port, wait_for_training, wait_until
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from lucid import training
-from lucid.catalog import MAX_MESSAGE, REQUEST_KEYS_LAST, Catalog, RequestKey
 from lucid.errors import IdempotencyKeyReused, LucidError
 from lucid.ingest import new_batches
 from lucid.schema import Batch, TrainingRequest, utc_now
+from lucid.store.catalog import MAX_MESSAGE, REQUEST_KEYS_LAST, Catalog, RequestKey
 from lucid.workspace import Workspace
 
 NOW = utc_now()

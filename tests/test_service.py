@@ -369,8 +369,8 @@ def test_bad_requests_get_a_problem_with_a_code(
 
 def test_strangers_are_refused(trained: dict[str, Any], service: Service) -> None:
     """No key and a wrong key get 401, a key without the scope 403; health and documentation need none."""
-    from lucid.catalog import Catalog
     from lucid.keys import create_key
+    from lucid.store.catalog import Catalog
 
     _, reader = create_key(Catalog(service.home), "reader", ["recommend"])
     wanted = {"model_id": "board", "source_id": "u01", "target_type": "item"}

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from lucid import artifact, erasures, ingest, training, versions
-from lucid.catalog import Catalog
 from lucid.errors import Damaged, LucidError, ModelNotReady, UnknownModel
 from lucid.health import HealthWarnings
 from lucid.inspection import Inspection
-from lucid.locks import working
 from lucid.lookup import Shelf
 from lucid.schema import RecommendationQuery, TrainingRequest, utc_now
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog
+from lucid.store.locks import working
 from lucid.workspace import Workspace
 from tests.checkerboard import train_checkerboard
 from tests.service import Api, wait_until

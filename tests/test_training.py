@@ -11,9 +11,9 @@ import duckdb
 import pytest
 
 from lucid import artifact, training
-from lucid.catalog import Catalog
 from lucid.errors import AlreadyTraining, InvalidRequest, TrainingFailed, UnknownModel
 from lucid.schema import TrainingRequest
+from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
 from tests.checkerboard import train_checkerboard, write_checkerboard
 

@@ -22,8 +22,6 @@ from api.lists import Listed, split
 from api.openapi import problems
 from api.runs import IMPORT_DATA
 from api.uploads import Upload, receive
-from lucid.catalog import Catalog, Entered, RequestKey
-from lucid.disk import make_folder
 from lucid.errors import InvalidRequest, LucidError, MachineError, Unavailable, UnknownBatch, UnusableFile, error_of
 from lucid.ingest import (
     delete_batches,
@@ -37,6 +35,8 @@ from lucid.load import read_kind
 from lucid.rendering import rejects_csv
 from lucid.schema import MAX_FILES, Batch, BatchChange, OnError, check
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog, Entered, RequestKey
+from lucid.store.files import make_folder
 
 router = APIRouter(route_class=Guarded, prefix="/data_batch", tags=["data"])
 _POLL_SECONDS = 0.25

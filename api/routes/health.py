@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field
 
 from api.problems import Problem, problem
 from api.runs import Runs
-from lucid.catalog import Catalog
 from lucid.errors import LucidError
 from lucid.health import HealthWarnings
+from lucid.store.catalog import Catalog
 
 router = APIRouter(tags=["health"])
 

@@ -13,10 +13,10 @@ from api.idempotency import Given
 from api.openapi import problems
 from api.runs import TRAIN_MODEL
 from lucid import training, versions
-from lucid.catalog import Catalog, RequestKey
 from lucid.errors import CallbackRefused, Unavailable
 from lucid.notify import check_callback
 from lucid.schema import Model, ModelId, ModelStatus, Rollback, TrainingRequest
+from lucid.store.catalog import Catalog, RequestKey
 
 router = APIRouter(route_class=Guarded)
 _POLL_SECONDS = 0.25

@@ -24,14 +24,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from lucid.catalog import Catalog
 from lucid.demo.catalogue import Catalogue, favourites_found, generate, recommend_popular
 from lucid.demo.receiver import Receiver
-from lucid.disk import make_folder
 from lucid.errors import LucidError, Unavailable
 from lucid.keys import create_key
 from lucid.service import auth_file, environment, read_service
 from lucid.settings import Settings, load_settings
+from lucid.store.catalog import Catalog
+from lucid.store.files import make_folder
 from lucid.supervisor import START_SECONDS, STOP_SECONDS
 
 MODEL = "demo"

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 
-from lucid.disk import make_folder
+from lucid.store.files import make_folder
 
 PATIENCE_SECONDS = 1.0
 """Another process may hold a lock for an instant, only to see whether it is free."""

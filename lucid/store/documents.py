@@ -1,7 +1,7 @@
 """Small files of the home as they are read again, whatever a disk, a copy or a person did to them meanwhile.
 
-Everything is written whole or not at all (`lucid.disk`). What cannot be read all the same is one kind of error, whether
-it is empty, cut off, not UTF-8, of another shape, a folder, or closed to us.
+Everything is written whole or not at all (`lucid.store.files`). What cannot be read all the same is one kind of error,
+whether it is empty, cut off, not UTF-8, of another shape, a folder, or closed to us.
 """
 
 import json

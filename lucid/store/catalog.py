@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 import duckdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from lucid.disk import keep_private, make_folder, replacing
 from lucid.errors import (
     AlreadyTraining,
     IdempotencyKeyReused,
@@ -28,8 +27,9 @@ from lucid.errors import (
     UnknownKey,
     UnknownModel,
 )
-from lucid.machine import connect, machine_error, telling
 from lucid.schema import Batch, LoadedFile, ModelStatus, RunStatus, Stage
+from lucid.store.files import keep_private, make_folder, replacing
+from lucid.store.machine import connect, machine_error, telling
 
 LOCK_DEADLINE_SECONDS = 30.0
 _CLOSING_SECONDS = 2.0
