@@ -22,7 +22,8 @@ from api.problems import add_error_handlers
 from api.routes import data_batch, entities, health, models, recommended_items
 from api.runs import Runs
 from api.strangers import OwnRequests
-from lucid import erasures, ingest, training
+from lucid import erasures, training
+from lucid.data import batches
 from lucid.deliveries import Sender
 from lucid.health import HealthWarnings
 from lucid.inspection import Inspection
@@ -146,7 +147,7 @@ async def _sweep_again_and_again(settings: Settings, runs: Runs, warnings: Healt
     sweeps: dict[str, Callable[[], None]] = {
         "trainings": lambda: training.sweep(settings, is_lost=is_lost, warnings=warnings),
         "callbacks": sender.send,
-        "imports": lambda: ingest.sweep(settings, Catalog(settings.home), is_lost=is_lost, warnings=warnings),
+        "imports": lambda: batches.sweep(settings, Catalog(settings.home), is_lost=is_lost, warnings=warnings),
         "erasures": lambda: erasures.sweep(settings, is_lost=is_lost, warnings=warnings),
         "models": inspection.look,
     }

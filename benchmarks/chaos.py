@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lucid import artifact
-from lucid.ingest import batch_folder
-from lucid.load import ROWS
+from lucid.data.batches import batch_folder
+from lucid.data.csv_load import ROWS
 from lucid.supervisor import marked
 from tests.checkerboard import USERS, withheld, write_checkerboard
 from tests.service import Service, wait_for_training, wait_until

@@ -16,9 +16,9 @@ from pathlib import Path
 import duckdb
 from rich.console import Console
 
-from lucid.dataset import select
-from lucid.ingest import batch_folder
-from lucid.load import ROWS
+from lucid.data.batches import batch_folder
+from lucid.data.csv_load import ROWS
+from lucid.data.selection import select
 from lucid.schema import utc_now
 from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace

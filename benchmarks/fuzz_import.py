@@ -19,9 +19,9 @@ from random import Random
 
 import duckdb
 
+from lucid.data.batches import batch_folder
+from lucid.data.csv_load import REJECTS, ROWS, SHOWN_ERRORS, load_file, read_kind
 from lucid.errors import LucidError
-from lucid.ingest import batch_folder
-from lucid.load import REJECTS, ROWS, SHOWN_ERRORS, load_file, read_kind
 from lucid.schema import LoadedFile
 from lucid.settings import Settings
 from lucid.workspace import Workspace

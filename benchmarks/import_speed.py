@@ -22,8 +22,8 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from lucid.dataset import select
-from lucid.load import load_file
+from lucid.data.csv_load import load_file
+from lucid.data.selection import select
 from lucid.schema import utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import SelectedBatch

@@ -19,8 +19,8 @@ from typing import Literal
 
 import duckdb
 
-from lucid import ingest
-from lucid.load import REJECTS, ROWS
+from lucid.data import batches
+from lucid.data.csv_load import REJECTS, ROWS
 from lucid.schema import Batch
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
@@ -104,7 +104,7 @@ def import_and_kill(home: Path, files: Sequence[Path], tag: str, moment: Moment,
 def check(home: Path, tag: str) -> str:
     """What became of one killed call, after a sweep; raises Violation."""
     settings = Settings(home=home)
-    ingest.sweep(settings, Catalog(home), is_lost=lambda _run, _entered: True)
+    batches.sweep(settings, Catalog(home), is_lost=lambda _run, _entered: True)
     workspace = Workspace(settings=settings)
     for batch in workspace.batches():
         check_batch(home, batch)
@@ -120,7 +120,7 @@ def check(home: Path, tag: str) -> str:
 
 def check_batch(home: Path, batch: Batch) -> None:
     """A completed batch has its rows and rejects, any other has no file."""
-    folder = ingest.batch_folder(home, batch.batch_id)
+    folder = batches.batch_folder(home, batch.batch_id)
     if batch.status != "completed":
         left = [path for path in home.rglob(f"*{batch.batch_id}*") if path.parent.name != "locks"]
         if left or batch.status == "running":

@@ -7,7 +7,7 @@ from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.names import run_name
-from lucid.ingest import batches_of, import_files
+from lucid.data.batches import batches_of, import_files
 from lucid.schema import Batch, OnError
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog

@@ -6,7 +6,7 @@ from prefect import flow, runtime
 
 from flows import steps
 from flows.names import run_name
-from lucid.filters import DataFilters
+from lucid.data.conditions import DataFilters
 from lucid.notify import check_callback
 from lucid.schema import KeyKind, PrecomputePair, TrainingRequest
 from lucid.settings import load_settings

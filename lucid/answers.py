@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from lucid.artifact import ENTITIES, TEXTS, VALUES, read_config, read_manifest, read_model, read_origin
 from lucid.cache import MILLION, UNUSED, open_pairs
+from lucid.data.conditions import ENTITY_FIELDS, Binder, Condition, where
 from lucid.edges import nothing
 from lucid.errors import DamagedVersion, InvalidRequest, UnknownSource
 from lucid.explain import explain, explain_mix
-from lucid.filters import ENTITY_FIELDS, Binder, Condition, where
 from lucid.fresh import NOTHING, Uploads, uploads_since
 from lucid.interacted import Rows
 from lucid.rendering import Answer, Block, Column

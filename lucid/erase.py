@@ -19,10 +19,10 @@ import numpy as np
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from lucid import artifact, soundness, training
+from lucid.data.batches import Progress, batch_folder
+from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import AlreadyTraining, DamagedVersion, InvalidRequest, ModelNotReady, UnknownModel
-from lucid.ingest import Progress, batch_folder
 from lucid.interacted import Rows
-from lucid.load import REJECTS, ROWS
 from lucid.report import read_report
 from lucid.schema import Erased
 from lucid.settings import Settings

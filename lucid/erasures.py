@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from lucid.data.batches import IsLost
 from lucid.errors import Damaged
 from lucid.health import HealthWarnings
-from lucid.ingest import IsLost
 from lucid.schema import Erased, utc_now
 from lucid.settings import Settings
 from lucid.store.documents import read_json, read_text, set_aside

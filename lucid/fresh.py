@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from lucid import artifact
 from lucid.artifact import Config, Model, Origin
-from lucid.dataset import Since, select_since
+from lucid.data.conditions import DataFilters
+from lucid.data.selection import Since, select_since
 from lucid.edges import Floats, Neighbours
-from lucid.filters import DataFilters
 from lucid.interacted import Rows
 from lucid.schema import TrainingRequest
 from lucid.scoring import Profile, Vectors

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from lucid.dataset import Selection
+from lucid.data.selection import Selection
 from lucid.store.machine import connect
 from lucid.vocabulary import INTERACTION, LINK, TEXT, Vocabulary, read_vocabulary
 

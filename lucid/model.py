@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from lucid.data.batches import Progress
 from lucid.evaluate import HeldOut, Split, best_raw, cold_scores, interacted_rows, ndcg
 from lucid.graph import TypedGraph
-from lucid.ingest import Progress
 from lucid.learned import affordable, learn
 from lucid.scoring import Blend, Calibration, Pair, Parity, Response, Scorer, Vectors
 from lucid.spectrum import Solver, Weights, decompose, max_rank

@@ -13,7 +13,7 @@ import numpy as np
 
 from lucid.artifact import ENTITIES, RECOMMENDATIONS, TEXTS, read_model
 from lucid.cache import record_file, records, write_pairs
-from lucid.ingest import Progress
+from lucid.data.batches import Progress
 from lucid.interacted import Rows
 from lucid.schema import PrecomputePair
 from lucid.store.files import replacing

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, StrictUndefined
 
 from lucid.artifact import REMEDY, REPORT
-from lucid.dataset import Selection
+from lucid.data.selection import Selection
 from lucid.markdown import escaped
 from lucid.store.documents import read_json
 

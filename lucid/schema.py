@@ -25,8 +25,8 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
+from lucid.data.conditions import ENTITY_FIELDS, MAX_PARTS, Condition, DataFilters, known_fields
 from lucid.errors import InvalidRequest
-from lucid.filters import ENTITY_FIELDS, MAX_PARTS, Condition, DataFilters, known_fields
 
 ENTITY_COLUMNS = ("id", "type", "name", "metadata", "media_url")
 INTERACTION_COLUMNS = ("type", "source_id", "target_id", "timestamp", "metadata")

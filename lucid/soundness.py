@@ -13,9 +13,9 @@ from typing import Literal
 import duckdb
 
 from lucid import artifact
+from lucid.data.batches import batch_folder
+from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import AlreadyTraining, DamagedVersion, ModelNotReady, UnknownBatch, UnknownModel
-from lucid.ingest import batch_folder
-from lucid.load import REJECTS, ROWS
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training import alone_with

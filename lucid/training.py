@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import Timeout
 
 from lucid import artifact
-from lucid.dataset import interactions_among, read_selection, select
+from lucid.data.batches import IsLost, Progress
+from lucid.data.selection import interactions_among, read_selection, select
 from lucid.errors import (
     AlreadyTraining,
     DamagedVersion,
@@ -33,7 +34,6 @@ from lucid.errors import (
 )
 from lucid.fresh import folded_views, uploads_since
 from lucid.health import HealthWarnings
-from lucid.ingest import IsLost, Progress
 from lucid.interacted import Interacted
 from lucid.notify import check_callback, deliver_patiently, make_event
 from lucid.precompute import precompute as precompute_pairs

@@ -10,12 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from lucid import erase, ingest, soundness, training, versions
+from lucid import erase, soundness, training, versions
 from lucid.artifact import answering_version, reading, version_folder
+from lucid.data.batches import Progress, batches_of, delete_batches, import_files, rejected_rows, update_batches
+from lucid.data.batches import sweep as sweep_imports
 from lucid.deliveries import Sender
 from lucid.errors import MachineError
 from lucid.health import HealthWarnings
-from lucid.ingest import Progress
 from lucid.lookup import Shelf
 from lucid.rendering import Answer
 from lucid.report import read_report
@@ -76,10 +77,10 @@ class Workspace:
         Raises UnusableFile, saying which file and why; nothing is stored then.
         """
         paths = [Path(file) for file in _list(files)]
-        batches = ingest.batches_of(paths, _list(tags))
+        batches = batches_of(paths, _list(tags))
         self._sweep()
         try:
-            return ingest.import_files(self.settings, self._catalog, paths, batches, on_error, progress or _silent)
+            return import_files(self.settings, self._catalog, paths, batches, on_error, progress or _silent)
         except BaseException:
             with suppress(MachineError):  # they stay as failed ones
                 self._catalog.delete_batches([batch.batch_id for batch in batches])
@@ -90,9 +91,9 @@ class Workspace:
         return self._catalog.batches(batch_ids, tags)
 
     def delete_batches(self, batch_ids: Sequence[str] | None = None, tags: Sequence[str] | None = None) -> list[Batch]:
-        """Delete batches and return them; see `lucid.ingest.delete_batches`."""
+        """Delete batches and return them; see `lucid.data.batches.delete_batches`."""
         with telling(self.settings.home):
-            return ingest.delete_batches(self.settings.home, self._catalog, batch_ids, tags)
+            return delete_batches(self.settings.home, self._catalog, batch_ids, tags)
 
     def update_batches(
         self,
@@ -107,11 +108,11 @@ class Workspace:
         Raises InvalidRequest without any condition or change, UnknownBatch for an unknown id.
         """
         change = check(BatchChange, {"tags": new_tags, "archived": archived})
-        return ingest.update_batches(self._catalog, batch_ids, tags, change)
+        return update_batches(self._catalog, batch_ids, tags, change)
 
     def rejected_rows(self, batch_id: str) -> Iterator[list[RejectedRow]]:
         """All rows of a batch that were set aside, in blocks; raises UnknownBatch."""
-        return ingest.rejected_rows(self.settings.home, self._catalog, batch_id)
+        return rejected_rows(self.settings.home, self._catalog, batch_id)
 
     def erase(self, entity_ids: str | Sequence[str], progress: Progress | None = None) -> Erased:
         """Remove entities for good from batches, set-aside rows, models and cached recommendations; counts what went.
@@ -260,7 +261,7 @@ class Workspace:
         """End what died, where that can be written; what waits for a flow run is the service's concern."""
         with suppress(MachineError), telling(self.settings.home):
             training.sweep(self.settings, is_lost=_never, warnings=self._warnings)
-            ingest.sweep(self.settings, self._catalog, is_lost=_never, warnings=self._warnings)
+            sweep_imports(self.settings, self._catalog, is_lost=_never, warnings=self._warnings)
             self._sender.send()
 
 

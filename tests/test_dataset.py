@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lucid.dataset import Selection, select
+from lucid.data.selection import Selection, select
 from lucid.errors import TrainingFailed
 from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace

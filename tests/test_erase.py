@@ -9,8 +9,8 @@ import duckdb
 import pytest
 
 from lucid.artifact import live_version, version_folder
+from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import InvalidRequest, TrainingFailed, UnknownSource
-from lucid.load import REJECTS, ROWS
 from lucid.schema import Batch, Erased
 from lucid.workspace import Workspace
 

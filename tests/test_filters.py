@@ -8,9 +8,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from lucid.dataset import select
+from lucid.data.conditions import DataFilters
+from lucid.data.selection import select
 from lucid.errors import InvalidRequest
-from lucid.filters import DataFilters
 from lucid.schema import TrainingRequest, check
 from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace

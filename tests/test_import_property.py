@@ -26,9 +26,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from lucid.dataset import Selection, select
+from lucid.data.batches import batch_folder
+from lucid.data.selection import Selection, select
 from lucid.errors import TrainingFailed
-from lucid.ingest import batch_folder
 from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS, Batch, Kind
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
@@ -295,7 +295,7 @@ def _microseconds(cell: str) -> int | None:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a training reads, sorted as `lucid.dataset.Selection` promises, and the (kept, removed) of every step."""
+    """What a training reads, sorted as `Selection` promises, and the (kept, removed) of every step."""
 
     entities: list[Stored]
     interactions: list[Stored]

@@ -6,8 +6,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from lucid.data.batches import batch_folder
 from lucid.errors import InvalidRequest, UnusableFile
-from lucid.ingest import batch_folder
 from lucid.schema import Batch
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog

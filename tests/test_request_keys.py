@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from lucid import training
+from lucid.data.batches import new_batches
 from lucid.errors import IdempotencyKeyReused, LucidError
-from lucid.ingest import new_batches
 from lucid.schema import Batch, TrainingRequest, utc_now
 from lucid.store.catalog import MAX_MESSAGE, REQUEST_KEYS_LAST, Catalog, RequestKey
 from lucid.workspace import Workspace

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lucid import artifact, erasures, ingest, training, versions
+from lucid import artifact, erasures, training, versions
+from lucid.data import batches
 from lucid.errors import Damaged, LucidError, ModelNotReady, UnknownModel
 from lucid.health import HealthWarnings
 from lucid.inspection import Inspection
@@ -70,7 +71,7 @@ def leave_dead_work(settings: Settings) -> tuple[str, str]:
     catalog = Catalog(settings.home)
     for model_id in ("board", "other"):
         training.enter(settings, TrainingRequest(model_id=model_id), "fit")
-    (batch,) = ingest.new_batches(["x.csv"], [])
+    (batch,) = batches.new_batches(["x.csv"], [])
     catalog.enter_batches([batch])
     (settings.home / "locks").mkdir(exist_ok=True)
     (settings.home / "locks" / f"import-{batch.batch_id}.lock").touch()
@@ -88,7 +89,7 @@ def sweep(settings: Settings, warnings: HealthWarnings) -> list[str | None]:
         return False
 
     training.sweep(settings, is_lost=is_lost, warnings=warnings)
-    ingest.sweep(settings, Catalog(settings.home), is_lost=is_lost, warnings=warnings)
+    batches.sweep(settings, Catalog(settings.home), is_lost=is_lost, warnings=warnings)
     erasures.sweep(settings, is_lost=is_lost, warnings=warnings)
     return asked
 
@@ -257,7 +258,7 @@ def test_a_batch_that_cannot_be_read_costs_no_answer(settings: Settings) -> None
     news = settings.home.parent / "news.csv"
     news.write_text("type,source_id,target_id,timestamp,metadata\nlikes,u01,i00,,\n")
     (batch,) = workspace.import_files([news])
-    (ingest.batch_folder(settings.home, batch.batch_id) / "rows.parquet").write_bytes(b"no Parquet")
+    (batches.batch_folder(settings.home, batch.batch_id) / "rows.parquet").write_bytes(b"no Parquet")
     query = RecommendationQuery(model_id="board", source_id=["u01"], target_type=["item"])
     shelf = Shelf(settings.home, warnings=warnings)
 

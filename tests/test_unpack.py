@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from lucid import load, unpack
+from lucid.data import csv_file, csv_load
+from lucid.data.csv_load import load_file, read_kind
 from lucid.errors import UnusableFile
-from lucid.load import load_file, read_kind
 from lucid.schema import LoadedFile
 from lucid.settings import Settings
 
@@ -78,7 +78,7 @@ def test_too_many_rows_are_noticed_before_the_file_is_parsed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: bytes
 ) -> None:
     """A file over the limit costs no parsing, with quotes in it or without."""
-    monkeypatch.delattr(load, "_parse")
+    monkeypatch.delattr(csv_load, "_parse")
 
     assert "too_big" == refusal(tmp_path, gzip.compress(HEADER + (LIMIT + 1) * row))
 
@@ -89,7 +89,7 @@ def test_empty_lines_have_a_limit_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: bytes, name: bytes
 ) -> None:
     """Some hurt nobody, very many are refused; in quotes they are text."""
-    monkeypatch.setattr(unpack, "MAX_EMPTY_LINES", 20)
+    monkeypatch.setattr(csv_file, "MAX_EMPTY_LINES", 20)
     header, row, quoted = HEADER[:-1] + end, b"u,user," + name + b",," + end, b'u,user,"' + 50 * end + b'",,' + end
 
     assert 3 == load_bytes(tmp_path, header + row + 20 * end + row + quoted).loaded
@@ -115,14 +115,14 @@ def test_records_and_lines_are_those_of_a_csv_reader(rows: list[list[str]], newl
         expected.append((line, bool(cells)))
         line = reader.line_num + 1
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unpack, "_CHUNK", pieces)
+        patch.setattr(csv_file, "_CHUNK", pieces)
         file = Path(folder) / "a.csv"
         file.write_bytes(content or b"\n")
 
-        plain = unpack.unpack(file, Path(folder) / "plain.csv", Settings(home=Path(folder)))
+        plain = csv_file.unpack(file, Path(folder) / "plain.csv", Settings(home=Path(folder)))
 
         assert (content or b"\n").count(b"\n") == plain.breaks
-        assert (expected or [(1, False)]) == list(unpack.records(plain.path))
+        assert (expected or [(1, False)]) == list(csv_file.records(plain.path))
 
 
 # Columns
@@ -130,12 +130,12 @@ def test_records_and_lines_are_those_of_a_csv_reader(rows: list[list[str]], newl
 
 def test_a_header_has_at_most_a_thousand_columns(tmp_path: Path) -> None:
     """Every column costs something in every row, so a file of many is refused by its header."""
-    more = ",".join(f"c{number}" for number in range(unpack.MAX_COLUMNS - 5)).encode()
+    more = ",".join(f"c{number}" for number in range(csv_file.MAX_COLUMNS - 5)).encode()
 
     assert (
         1
         == load_bytes(
-            tmp_path, HEADER[:-1] + b"," + more + b"\nu,user,,," + (unpack.MAX_COLUMNS - 5) * b"," + b"\n"
+            tmp_path, HEADER[:-1] + b"," + more + b"\nu,user,,," + (csv_file.MAX_COLUMNS - 5) * b"," + b"\n"
         ).loaded
     )
     assert "too_big" == refusal(tmp_path, HEADER[:-1] + b"," + more + b",one\nu,user\n")
@@ -144,7 +144,7 @@ def test_a_header_has_at_most_a_thousand_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_first_line_without_end_is_no_header(tmp_path: Path, form: str) -> None:
     """What is no CSV file at all is refused after its first 64 kB."""
-    assert "not_csv" == refusal(tmp_path, FORMS[form](HEADER[:-1] + unpack.HEADER_BYTES * b"x" + b"\nu,user,,,\n"))
+    assert "not_csv" == refusal(tmp_path, FORMS[form](HEADER[:-1] + csv_file.HEADER_BYTES * b"x" + b"\nu,user,,,\n"))
 
 
 MISFITS = [b"a\n", b"a,b,c,d\n", b"a,b,c,d,e,f\n", b'"a"x,b,c,d,e\n', b'""\n', b'a,"b,b","c,\n",d\n', b'"a" x,,,,\n']
@@ -155,8 +155,8 @@ def test_very_many_rows_that_cannot_be_read_refuse_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: bytes
 ) -> None:
     """DuckDB would need gigabytes to say what is wrong with each; some among good rows are set aside as ever."""
-    monkeypatch.setattr(unpack, "MAX_MISFITS", 20)
-    monkeypatch.setattr(load, "MAX_MISFITS", 20)
+    monkeypatch.setattr(csv_file, "MAX_MISFITS", 20)
+    monkeypatch.setattr(csv_load, "MAX_MISFITS", 20)
     good = b'u,user,"a, ""b""\nc",,\n\nu,user,a,,\n'
 
     assert (60, 5) == _counts(load_bytes(tmp_path, HEADER + 30 * good + 5 * row, rows=100))
@@ -170,15 +170,15 @@ def test_large_files_are_read_like_small_ones(tmp_path: Path, monkeypatch: pytes
     """Large ones are parsed without regard to bad rows first; rows, rejects and their lines are the same."""
     content = HEADER + b'u1,user,"x\ny",,\n\n' + 3 * row + b"u2,user,,,\n"
     small = load_bytes(tmp_path, content), contents(tmp_path)
-    monkeypatch.setattr(load, "MAX_MISFITS", 0)
+    monkeypatch.setattr(csv_load, "MAX_MISFITS", 0)
 
     assert small == (load_bytes(tmp_path, content), contents(tmp_path))
 
 
 def test_a_large_file_in_another_encoding_is_told_by_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even a character that is cut in two where pieces are read hides it."""
-    monkeypatch.setattr(load, "MAX_MISFITS", 0)
-    monkeypatch.setattr(unpack, "_CHUNK", 7)
+    monkeypatch.setattr(csv_load, "MAX_MISFITS", 0)
+    monkeypatch.setattr(csv_file, "_CHUNK", 7)
 
     for bad in (b"Zo\xeb", b"\xff", b"\xc3", b"\xed\xa0\x80"):
         with pytest.raises(UnusableFile, match="line 4 is not UTF-8"):
@@ -258,7 +258,7 @@ def test_a_look_at_the_header_unpacks_no_more(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(zlib, "decompressobj", Counting)
 
     assert "entities" == read_kind(file)
-    assert sum(map(len, unpacked)) <= unpack.HEADER_BYTES
+    assert sum(map(len, unpacked)) <= csv_file.HEADER_BYTES
 
 
 def _counts(found: LoadedFile) -> tuple[int, int]:

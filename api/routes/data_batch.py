@@ -22,8 +22,7 @@ from api.lists import Listed, split
 from api.openapi import problems
 from api.runs import IMPORT_DATA
 from api.uploads import Upload, receive
-from lucid.errors import InvalidRequest, LucidError, MachineError, Unavailable, UnknownBatch, UnusableFile, error_of
-from lucid.ingest import (
+from lucid.data.batches import (
     delete_batches,
     new_batches,
     rejected_rows,
@@ -31,7 +30,8 @@ from lucid.ingest import (
     update_batches,
     upload_folder,
 )
-from lucid.load import read_kind
+from lucid.data.csv_load import read_kind
+from lucid.errors import InvalidRequest, LucidError, MachineError, Unavailable, UnknownBatch, UnusableFile, error_of
 from lucid.rendering import rejects_csv
 from lucid.schema import MAX_FILES, Batch, BatchChange, OnError, check
 from lucid.settings import Settings

@@ -11,7 +11,7 @@ from api.auth import Guarded
 from api.lists import listed, only, split
 from api.metrics import Metrics
 from api.openapi import problems
-from lucid.filters import Condition
+from lucid.data.conditions import Condition
 from lucid.lookup import Shelf
 from lucid.rendering import render
 from lucid.schema import OutputFormat, RecommendationQuery, ServedBy, WeightedSource

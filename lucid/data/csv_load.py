@@ -17,12 +17,7 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.errors import UnusableFile
-from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS, Kind, LoadedFile, OnError, RejectedRow
-from lucid.settings import Settings
-from lucid.store.files import make_folder
-from lucid.store.machine import connect
-from lucid.unpack import (
+from lucid.data.csv_file import (
     MAX_COLUMNS,
     MAX_MISFITS,
     Plain,
@@ -33,6 +28,11 @@ from lucid.unpack import (
     records,
     unpack,
 )
+from lucid.errors import UnusableFile
+from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS, Kind, LoadedFile, OnError, RejectedRow
+from lucid.settings import Settings
+from lucid.store.files import make_folder
+from lucid.store.machine import connect
 
 Places = NDArray[np.int64]
 

@@ -2,7 +2,7 @@
 
 The files of one call are stored together or not at all: each is loaded into a staging folder first, then all
 are renamed into place and made visible in one catalog transaction. Which rows a training uses is decided
-later, in `lucid.dataset`.
+later, in `lucid.data.selection`.
 """
 
 import re
@@ -14,9 +14,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from lucid.data.csv_load import REJECTS, load_file, read_rejects
 from lucid.errors import InvalidRequest, LucidError, MachineError
 from lucid.health import HealthWarnings
-from lucid.load import REJECTS, load_file, read_rejects
 from lucid.schema import (
     MAX_FILES,
     MAX_TAG,

@@ -15,12 +15,10 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.errors import TrainingFailed
-from lucid.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Binder, Condition, DataFilters, where
-from lucid.ingest import batch_folder
-from lucid.interacted import Rows
-from lucid.load import ROWS
-from lucid.metadata import (
+from lucid.data.batches import batch_folder
+from lucid.data.conditions import ENTITY_FIELDS, INTERACTION_FIELDS, Binder, Condition, DataFilters, where
+from lucid.data.csv_load import ROWS
+from lucid.data.metadata import (
     METADATA_KEY,
     METADATA_VALUE,
     WORD,
@@ -31,6 +29,8 @@ from lucid.metadata import (
     link_words,
     read_values,
 )
+from lucid.errors import TrainingFailed
+from lucid.interacted import Rows
 from lucid.schema import KeyKind
 from lucid.store.catalog import SelectedBatch
 from lucid.store.files import make_folder

@@ -1,0 +1,1 @@
+"""CSV files become batches, and batches become the rows of one training."""
