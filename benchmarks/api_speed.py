@@ -47,16 +47,16 @@ from lucid.artifact import (
     write_views,
 )
 from lucid.cache import record_file, records, write_pairs
-from lucid.edges import Edges
-from lucid.interacted import Interacted
+from lucid.graph.adjacency import Edges
+from lucid.graph.entity_index import write_texts
+from lucid.graph.entity_types import read_vocabulary
+from lucid.graph.histories import Interacted
 from lucid.keys import create_key
 from lucid.schema import PrecomputePair, utc_now
 from lucid.scoring import Blend, Calibration, Pair, Vectors
 from lucid.scoring import Response as Spectral
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
-from lucid.texts import write_texts
-from lucid.vocabulary import read_vocabulary
 
 SOURCES, TARGETS, COUNT = 1_000_000, 50_000, 100
 CONNECTIONS = (1, 16, 64)

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from lucid.artifact import ENTITIES, TEXTS, VALUES, read_config, read_manifest, read_model, read_origin
 from lucid.cache import MILLION, UNUSED, open_pairs
 from lucid.data.conditions import ENTITY_FIELDS, Binder, Condition, where
-from lucid.edges import nothing
 from lucid.errors import DamagedVersion, InvalidRequest, UnknownSource
 from lucid.explain import explain, explain_mix
 from lucid.fresh import NOTHING, Uploads, uploads_since
-from lucid.interacted import Rows
+from lucid.graph.adjacency import nothing
+from lucid.graph.entity_index import Texts
+from lucid.graph.histories import Rows
 from lucid.rendering import Answer, Block, Column
 from lucid.schema import (
     EXPLANATION,
@@ -36,7 +37,6 @@ from lucid.scoring import Best, Profile
 from lucid.sources import Sources, find_named, find_rows, together
 from lucid.store.catalog import Catalog
 from lucid.store.machine import connect
-from lucid.texts import Texts
 
 _SOURCES_AT_ONCE = 32
 _RANKS = [b"%d" % rank for rank in range(1, 10_001)]

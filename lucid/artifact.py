@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.edges import Edges
 from lucid.errors import (
     Damaged,
     DamagedVersion,
@@ -40,7 +39,9 @@ from lucid.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from lucid.interacted import Interacted, Rows
+from lucid.graph.adjacency import Edges
+from lucid.graph.entity_types import Vocabulary
+from lucid.graph.histories import Interacted, Rows
 from lucid.schema import KeyKind, format_time
 from lucid.scoring import Pair, Scorer, Vectors
 from lucid.store.arrays import MappedTensors, write_tensors
@@ -49,7 +50,6 @@ from lucid.store.documents import read_json, read_text
 from lucid.store.documents import set_aside as set_file_aside
 from lucid.store.files import checksum, fsync, write_text
 from lucid.store.locks import file_name
-from lucid.vocabulary import Vocabulary
 
 EMBEDDINGS, INTERACTED, EDGES = "embeddings.safetensors", "interacted.safetensors", "edges.safetensors"
 ENTITIES, VALUES, TEXTS, RECOMMENDATIONS = (

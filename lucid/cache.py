@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.errors import DamagedVersion
-from lucid.interacted import Rows
+from lucid.graph.histories import Rows
 from lucid.schema import PrecomputePair
 
 PAIRS = "cache.json"

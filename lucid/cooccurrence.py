@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.interacted import Interacted, Rows, within
-from lucid.vocabulary import Vocabulary
+from lucid.graph.entity_types import Vocabulary
+from lucid.graph.histories import Interacted, Rows, within
 
 if TYPE_CHECKING:
     from scipy import sparse

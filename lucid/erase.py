@@ -22,7 +22,7 @@ from lucid import artifact, soundness, training
 from lucid.data.batches import Progress, batch_folder
 from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import AlreadyTraining, DamagedVersion, InvalidRequest, ModelNotReady, UnknownModel
-from lucid.interacted import Rows
+from lucid.graph.histories import Rows
 from lucid.report import read_report
 from lucid.schema import Erased
 from lucid.settings import Settings

@@ -15,11 +15,11 @@ from scipy import sparse
 from torch import Tensor
 
 from lucid.cooccurrence import CoOccurrence
-from lucid.edges import Floats
-from lucid.graph import TypedGraph
-from lucid.interacted import Interacted, Rows
+from lucid.graph.adjacency import Floats
+from lucid.graph.entity_types import TEXT
+from lucid.graph.histories import Interacted, Rows
+from lucid.graph.typed_graph import TypedGraph
 from lucid.scoring import AnyFloats, Pair, Response, Scorer, Vectors, mask
-from lucid.vocabulary import TEXT
 
 HELD_OUT_SHARE = 0.1
 """Share of each pair's interactions that is withheld from propagation."""

@@ -11,11 +11,11 @@ import orjson
 from numpy.typing import NDArray
 
 from lucid.artifact import Model
-from lucid.edges import Neighbours
-from lucid.interacted import Rows
+from lucid.graph.adjacency import Neighbours
+from lucid.graph.entity_index import Texts
+from lucid.graph.entity_types import INTERACTION
+from lucid.graph.histories import Rows
 from lucid.scoring import Profile
-from lucid.texts import Texts
-from lucid.vocabulary import INTERACTION
 
 MOST, LEAST = 5, 0.01
 """How many edges are named at most, and the share below which none is."""

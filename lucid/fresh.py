@@ -19,13 +19,13 @@ from lucid import artifact
 from lucid.artifact import Config, Model, Origin
 from lucid.data.conditions import DataFilters
 from lucid.data.selection import Since, select_since
-from lucid.edges import Floats, Neighbours
-from lucid.interacted import Rows
+from lucid.graph.adjacency import Floats, Neighbours
+from lucid.graph.entity_index import Texts
+from lucid.graph.entity_types import INTERACTION
+from lucid.graph.histories import Rows
 from lucid.schema import TrainingRequest
 from lucid.scoring import Profile, Vectors
 from lucid.store.catalog import Catalog, SelectedBatch
-from lucid.texts import Texts
-from lucid.vocabulary import INTERACTION
 
 _SMALLEST = 1e-3
 """Eigenvalues below this share of the largest say nothing that could be folded in: they would only multiply noise."""

@@ -14,11 +14,11 @@ import numpy as np
 from lucid.artifact import ENTITIES, RECOMMENDATIONS, TEXTS, read_model
 from lucid.cache import record_file, records, write_pairs
 from lucid.data.batches import Progress
-from lucid.interacted import Rows
+from lucid.graph.entity_index import write_texts
+from lucid.graph.histories import Rows
 from lucid.schema import PrecomputePair
 from lucid.store.files import replacing
 from lucid.store.machine import connect
-from lucid.texts import write_texts
 
 _SOURCES_AT_ONCE = 4096
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.cooccurrence import AFFORDABLE, CoOccurrence
-from lucid.edges import Floats, Neighbours
-from lucid.interacted import Interacted, Rows, within
-from lucid.vocabulary import Vocabulary
+from lucid.graph.adjacency import Floats, Neighbours
+from lucid.graph.entity_types import Vocabulary
+from lucid.graph.histories import Interacted, Rows, within
 
 Parity = Literal["signed", "positive", "none"]
 AnyFloats = TypeVar("AnyFloats", bound=NDArray[Any])

@@ -8,12 +8,12 @@ import orjson
 from numpy.typing import NDArray
 
 from lucid.artifact import Model
-from lucid.edges import nothing
 from lucid.fresh import Uploads, profile
-from lucid.interacted import Rows
+from lucid.graph.adjacency import nothing
+from lucid.graph.entity_index import Texts
+from lucid.graph.histories import Rows
 from lucid.schema import ServedBy
 from lucid.scoring import Profile
-from lucid.texts import Texts
 
 
 @dataclass(frozen=True)

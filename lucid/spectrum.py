@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lucid.edges import Edges
 from lucid.errors import TrainingFailed
-from lucid.graph import EdgeType, TypedGraph
+from lucid.graph.adjacency import Edges
+from lucid.graph.typed_graph import EdgeType, TypedGraph
 from lucid.schema import Device
 from lucid.scoring import Vectors
 

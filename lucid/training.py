@@ -33,8 +33,9 @@ from lucid.errors import (
     UnknownModel,
 )
 from lucid.fresh import folded_views, uploads_since
+from lucid.graph.entity_index import Texts
+from lucid.graph.histories import Interacted
 from lucid.health import HealthWarnings
-from lucid.interacted import Interacted
 from lucid.notify import check_callback, deliver_patiently, make_event
 from lucid.precompute import precompute as precompute_pairs
 from lucid.report import read_report, write_report
@@ -43,7 +44,6 @@ from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event, RequestKey, TrainingRow
 from lucid.store.locks import PATIENCE_SECONDS, begun, forget, is_worked_on, text_of, working
 from lucid.store.machine import telling
-from lucid.texts import Texts
 
 if TYPE_CHECKING:
     from lucid.model import Before
@@ -237,7 +237,7 @@ def select_data(training: Training) -> Path:
 def build_graph(training: Training) -> Path:
     """Turn the rows into a typed graph; leaves `work/graph.safetensors`."""
     with _stage(training, "build", "building the graph"):
-        from lucid.graph import build, write_graph
+        from lucid.graph.typed_graph import build, write_graph
 
         write_graph(build(read_selection(training.work)), training.work)
     return training.work
@@ -247,7 +247,7 @@ def fit_model(training: Training) -> Path:
     """Choose on held-out interactions, then fit on everything; leaves vectors and `config.json`."""
     with _stage(training, "fit", "fitting the model") as progress:
         from lucid.evaluate import interacted_rows, split
-        from lucid.graph import read_graph
+        from lucid.graph.typed_graph import read_graph
         from lucid.model import choose, refit
         from lucid.spectrum import Solver, weighted_edges
 
@@ -277,7 +277,7 @@ def evaluate_model(training: Training) -> Path:
     """Judge the choice on held-out interactions that nothing was chosen on; leaves `report.json`."""
     with _stage(training, "evaluate", "judging on held-out interactions"):
         from lucid.evaluate import report_pairs, split
-        from lucid.graph import read_graph
+        from lucid.graph.typed_graph import read_graph
 
         graph = read_graph(training.work)
         config = artifact.read_config(training.work)

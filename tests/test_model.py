@@ -13,13 +13,13 @@ from lucid.artifact import read_model, version_folder
 from lucid.cooccurrence import CoOccurrence
 from lucid.errors import TrainingFailed
 from lucid.evaluate import HeldOut, interacted_rows, measure, split
-from lucid.graph import TypedGraph
-from lucid.interacted import Interacted
+from lucid.graph.entity_types import Vocabulary
+from lucid.graph.histories import Interacted
+from lucid.graph.typed_graph import TypedGraph
 from lucid.learned import learn
 from lucid.model import choose, refit
 from lucid.scoring import Blend, Calibration, Pair, Response, Scorer, Vectors
 from lucid.spectrum import Solver, Weights, decompose
-from lucid.vocabulary import Vocabulary
 from lucid.workspace import Workspace
 from tests.checkerboard import ITEMS, USERS, liked, train_checkerboard, withheld, write_checkerboard
 

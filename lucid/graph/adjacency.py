@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.interacted import Rows
+from lucid.graph.histories import Rows
 
 Floats = NDArray[np.float32]
 

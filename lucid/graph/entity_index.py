@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lucid.interacted import Rows
+from lucid.graph.histories import Rows
 from lucid.store.arrays import MappedTensors, write_tensors
 from lucid.store.machine import connect
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from lucid.data.selection import Selection
+from lucid.graph.entity_types import INTERACTION, LINK, TEXT, Vocabulary, read_vocabulary
 from lucid.store.machine import connect
-from lucid.vocabulary import INTERACTION, LINK, TEXT, Vocabulary, read_vocabulary
 
 EdgeType = tuple[str, str, str]
 
