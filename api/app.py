@@ -22,7 +22,7 @@ from api.problems import add_error_handlers
 from api.routes import data_batch, entities, health, models, recommended_items
 from api.runs import Runs
 from api.strangers import OwnRequests
-from lucid import erasures, training
+from lucid import erasures
 from lucid.data import batches
 from lucid.deliveries import Sender
 from lucid.health import HealthWarnings
@@ -32,6 +32,7 @@ from lucid.origins import own_addresses
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.store.files import OTHERS, close_home
+from lucid.training import run
 
 SWEEP_SECONDS = 10
 KEEP_UP_SECONDS = 1
@@ -145,7 +146,7 @@ async def _sweep_again_and_again(settings: Settings, runs: Runs, warnings: Healt
         return asyncio.run_coroutine_threadsafe(runs.is_lost(flow_run_id, entered), loop).result()
 
     sweeps: dict[str, Callable[[], None]] = {
-        "trainings": lambda: training.sweep(settings, is_lost=is_lost, warnings=warnings),
+        "trainings": lambda: run.sweep(settings, is_lost=is_lost, warnings=warnings),
         "callbacks": sender.send,
         "imports": lambda: batches.sweep(settings, Catalog(settings.home), is_lost=is_lost, warnings=warnings),
         "erasures": lambda: erasures.sweep(settings, is_lost=is_lost, warnings=warnings),

@@ -22,10 +22,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lucid import training
 from lucid.precompute import precompute
 from lucid.rendering import render
 from lucid.schema import RecommendationQuery, TrainingRequest
+from lucid.training import run
 from lucid.workspace import Workspace
 
 Edges = pd.DataFrame
@@ -229,12 +229,12 @@ def run_product(task: Task, folder: Path) -> Run:
     """Import, train, and recommend to CSV; nothing is computed ahead, which changes no answer."""
     workspace = import_task(task, folder)
     began = time.perf_counter()
-    with training.working_on(workspace.settings, TrainingRequest(model_id="bench")) as trained:
-        for step in training.STEPS[:-1]:
+    with run.working_on(workspace.settings, TrainingRequest(model_id="bench")) as trained:
+        for step in run.STEPS[:-1]:
             step(trained)
         stages = json.loads((trained.folder / "timings.json").read_text())
         precompute(trained.folder, [], lambda _percent, _doing: None)
-        training.publish(trained)
+        run.publish(trained)
     whole = time.perf_counter() - began
     began = time.perf_counter()
     answers = [recommend(workspace, question, folder / "answer.csv") for question in task.questions]

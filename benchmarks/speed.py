@@ -28,7 +28,7 @@ from benchmarks.quality import gowalla, import_task
 from lucid.artifact import live_version, read_config, read_views, version_folder
 from lucid.precompute import precompute
 from lucid.schema import PrecomputePair, TrainingRequest
-from lucid.training import STEPS, working_on
+from lucid.training.run import STEPS, working_on
 from lucid.workspace import Workspace
 
 MOST = 100

@@ -7,7 +7,7 @@ from flows.names import run_name
 from lucid.errors import AlreadyTraining, LucidError, ModelNotReady
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
-from lucid.training import refreshing
+from lucid.training.run import refreshing
 
 
 @flow(

@@ -10,14 +10,14 @@ from prefect import runtime, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
-from lucid import training as steps
-from lucid.markdown import escaped
 from lucid.notify import RETRY_SECONDS, deliver
-from lucid.report import as_markdown, read_report
 from lucid.schema import ModelStatus
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event
-from lucid.training import Training
+from lucid.training import run as steps
+from lucid.training.markdown import escaped
+from lucid.training.report import as_markdown, read_report
+from lucid.training.run import Training
 
 _log = logging.getLogger(__name__)
 _KEY_LENGTH = 150

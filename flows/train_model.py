@@ -10,7 +10,7 @@ from lucid.data.conditions import DataFilters
 from lucid.notify import check_callback
 from lucid.schema import KeyKind, PrecomputePair, TrainingRequest
 from lucid.settings import load_settings
-from lucid.training import Training, working_on
+from lucid.training.run import Training, working_on
 
 
 @flow(

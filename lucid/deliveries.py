@@ -1,7 +1,7 @@
 """Events that nobody waits for: what a sweep owes to customers stays in the catalog until a thread of its own sent it.
 
-A training that ends in its own process tells its customer there (`lucid.training.call_back`). One that died is ended by
-a sweep, which must not wait for a receiver: there may be many of them, and other work waits for the sweep.
+A training that ends in its own process tells its customer there (`lucid.training.run.call_back`). One that died is
+ended by a sweep, which must not wait for a receiver: there may be many of them, and other work waits for the sweep.
 """
 
 import atexit

@@ -18,17 +18,18 @@ import duckdb
 import numpy as np
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
-from lucid import artifact, soundness, training
+from lucid import artifact, soundness
 from lucid.data.batches import Progress, batch_folder
 from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import AlreadyTraining, DamagedVersion, InvalidRequest, ModelNotReady, UnknownModel
 from lucid.graph.histories import Rows
-from lucid.report import read_report
 from lucid.schema import Erased
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.files import make_folder, replacing
 from lucid.store.machine import connect, telling
+from lucid.training import run
+from lucid.training.report import read_report
 
 MAX_IDS_LENGTH = 1_000_000
 _PATIENCE_SECONDS = 24 * 3600
@@ -240,7 +241,7 @@ def erase_from_model(settings: Settings, model_id: str, ids: Sequence[str]) -> E
 
 def _erase_now(settings: Settings, model_id: str, ids: Sequence[str]) -> Erased:
     home, counts = settings.home, Erased()
-    with training.alone_with(settings, model_id), suppress(ModelNotReady):
+    with run.alone_with(settings, model_id), suppress(ModelNotReady):
         try:
             counts = _erase_from_versions(settings, model_id, ids)
         except DamagedVersion:
@@ -264,10 +265,10 @@ def _erase_from_versions(settings: Settings, model_id: str, ids: Sequence[str]) 
             artifact.expect_sound(folder, thoroughly=True)
             rows = _rows_of(folder, ids)
             counts = Erased(models=1, vectors=len(rows), recommendations=_recommendations(folder, rows))
-            with training.succeeding(settings, model_id) as successor:
+            with run.succeeding(settings, model_id) as successor:
                 _take_over_without(successor, rows, ids, names_one)
-                training.precompute(successor)
-                training.publish(successor)
+                run.precompute(successor)
+                run.publish(successor)
     for number in holding:
         artifact.remove_version(home, model_id, number)
     return counts
@@ -311,7 +312,7 @@ def _recommendations(folder: Path, rows: Rows) -> int:
 
 
 def _take_over_without(
-    successor: training.Training, rows: Rows, ids: Sequence[str], names_one: Callable[[str], bool]
+    successor: run.Training, rows: Rows, ids: Sequence[str], names_one: Callable[[str], bool]
 ) -> None:
     """Give a version everything of the one it refreshes but what belongs to the erased rows, which stay empty."""
     assert successor.refresh_of is not None

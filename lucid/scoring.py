@@ -4,8 +4,8 @@ Used ahead of time by `lucid.precompute` and at once by `lucid.lookup`, so both 
 as the process that answers requests never loads it.
 
 The score of a source s and a target t is `sum_k f(l_k) v_sk v_tk * (d_t + a)^g`, with l and v the eigenpairs of the
-normalised typed graph, d the weighted degree and f the response of the pair; see `lucid.model`. Where that ranks
-better, co-occurrence has a share in it; see `lucid.cooccurrence`.
+normalised typed graph, d the weighted degree and f the response of the pair; see `lucid.training.tuning`. Where that
+ranks better, co-occurrence has a share in it; see `lucid.cooccurrence`.
 """
 
 from collections.abc import Mapping, Sequence

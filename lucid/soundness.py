@@ -18,7 +18,7 @@ from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import AlreadyTraining, DamagedVersion, ModelNotReady, UnknownBatch, UnknownModel
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
-from lucid.training import alone_with
+from lucid.training.run import alone_with
 
 State = Literal["ok", "no checksums", "damaged", "repaired"]
 

@@ -1,6 +1,6 @@
 """Models and their versions as their owner sees and changes them: list, show, delete, roll back.
 
-Reads what trainings left in the catalog and on disk; how a training makes a version is told in `lucid.training`.
+Reads what trainings left in the catalog and on disk; how a training makes a version is told in `lucid.training.run`.
 """
 
 from contextlib import suppress
@@ -8,11 +8,11 @@ from datetime import datetime
 
 from lucid import artifact
 from lucid.errors import DamagedVersion, ModelNotReady, UnknownModel, UnknownVersion
-from lucid.report import read_report
 from lucid.schema import Model, Version, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
-from lucid.training import alone_with
+from lucid.training.report import read_report
+from lucid.training.run import alone_with
 
 
 def list_models(settings: Settings) -> list[Model]:

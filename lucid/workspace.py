@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lucid import erase, soundness, training, versions
+from lucid import erase, soundness, versions
 from lucid.artifact import answering_version, reading, version_folder
 from lucid.data.batches import Progress, batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
@@ -19,7 +19,6 @@ from lucid.errors import MachineError
 from lucid.health import HealthWarnings
 from lucid.lookup import Shelf
 from lucid.rendering import Answer
-from lucid.report import read_report
 from lucid.schema import (
     MAX_RECOMMENDATIONS,
     Batch,
@@ -38,6 +37,8 @@ from lucid.schema import (
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.store.machine import telling, told
+from lucid.training import run
+from lucid.training.report import read_report
 
 _POLL_SECONDS = 0.2
 
@@ -154,7 +155,7 @@ class Workspace:
             },
         )
         self._sweep()
-        return training.train(self.settings, request, progress)
+        return run.train(self.settings, request, progress)
 
     def status(self, model_id: str) -> ModelStatus:
         """The status of a model's latest training; raises UnknownModel."""
@@ -167,7 +168,7 @@ class Workspace:
         Waits for the process that trains, which looks up whenever it reports progress; a training that is being
         published completes. Raises UnknownModel, NotTraining.
         """
-        version = training.cancel(self.settings, model_id).status.version
+        version = run.cancel(self.settings, model_id).status.version
         while (status := self.status(model_id)).version == version and status.status == "running":
             time.sleep(_POLL_SECONDS)
         return status
@@ -260,7 +261,7 @@ class Workspace:
     def _sweep(self) -> None:
         """End what died, where that can be written; what waits for a flow run is the service's concern."""
         with suppress(MachineError), telling(self.settings.home):
-            training.sweep(self.settings, is_lost=_never, warnings=self._warnings)
+            run.sweep(self.settings, is_lost=_never, warnings=self._warnings)
             sweep_imports(self.settings, self._catalog, is_lost=_never, warnings=self._warnings)
             self._sender.send()
 

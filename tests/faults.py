@@ -19,13 +19,13 @@ from typing import Literal, NamedTuple
 from unittest.mock import patch
 
 import lucid.evaluate
-import lucid.model
 import lucid.rendering
-import lucid.service  # noqa: F401 - all of these are loaded before the fault, which might not let them
+import lucid.service
+import lucid.training.tuning  # noqa: F401 - all of these are loaded before the fault, which might not let them
 from lucid import cli
 from lucid.settings import load_settings
 from lucid.store.catalog import Catalog
-from lucid.training import precompute, publish, refreshing, select_data, take_over
+from lucid.training.run import precompute, publish, refreshing, select_data, take_over
 
 Fault = Literal["nothing", "full", "read-only", "no files", "mounted full", "mounted read-only"]
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from lucid import artifact, soundness, training
+from lucid import artifact, soundness
 from lucid.errors import DamagedVersion, TrainingFailed
 from lucid.health import HealthWarnings
 from lucid.lookup import Shelf
 from lucid.rendering import render
 from lucid.schema import RecommendationQuery
 from lucid.settings import Settings
+from lucid.training import run
 from lucid.workspace import Workspace
 from tests.hostile import IDS
 from tests.test_cli import lucid
@@ -334,7 +335,7 @@ def test_a_model_that_is_worked_on_is_not_repaired(home: Path) -> None:
     """Its folders are those of whoever works on it."""
     halve(file_of(home, 2, "texts.safetensors"))
 
-    with training.alone_with(Settings(home=home), "board"):
+    with run.alone_with(Settings(home=home), "board"):
         assert "damaged" == states(home, repair=True)["board repair"]
         assert 2 == artifact.live_version(home, "board")
     assert "repaired" == states(home, repair=True)["board live"]

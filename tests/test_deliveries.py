@@ -11,12 +11,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lucid import deliveries, notify, training
+from lucid import deliveries, notify
 from lucid.deliveries import Sender
 from lucid.demo.receiver import Receiver
 from lucid.schema import TrainingRequest, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.training import run
 from tests.says import Says
 from tests.service import wait_until
 
@@ -41,11 +42,11 @@ def silent() -> Iterator[str]:
 
 def leave_dead(settings: Settings, model_id: str, url: str) -> None:
     """A training whose process is gone, and whose customer waits at a URL."""
-    training.enter(settings, TrainingRequest(model_id=model_id, callback_url=url), "fit")
+    run.enter(settings, TrainingRequest(model_id=model_id, callback_url=url), "fit")
 
 
 def sweep(settings: Settings) -> None:
-    training.sweep(settings, is_lost=lambda _run, _entered: False)
+    run.sweep(settings, is_lost=lambda _run, _entered: False)
 
 
 def rows(settings: Settings, columns: str) -> list[tuple[object, ...]]:
@@ -77,7 +78,7 @@ def test_what_a_process_owed_the_next_one_sends_once(settings: Settings, receive
 from pathlib import Path
 from lucid import training
 from lucid.settings import Settings
-training.sweep(Settings(home=Path({str(settings.home)!r})), is_lost=lambda _run, _entered: False)
+run.sweep(Settings(home=Path({str(settings.home)!r})), is_lost=lambda _run, _entered: False)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -186,7 +187,7 @@ print(Workspace(settings=settings).status("m").status)
 def test_an_event_forgets_an_erased_entity(settings: Settings) -> None:
     """A message that names it is blanked, in the event that waits too; the rest of the event stays."""
     catalog = Catalog(settings.home)
-    training.enter(settings, TrainingRequest(model_id="m"), "fit")
+    run.enter(settings, TrainingRequest(model_id="m"), "fit")
     catalog.end_training(
         "m", 1, "error", "nothing of Zoe is left", utc_now(), lambda status: notify.make_event(status, "http://a.org/")
     )

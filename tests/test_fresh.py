@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from lucid import training
 from lucid.errors import UnknownSource
 from lucid.fresh import fold
 from lucid.scoring import Vectors
+from lucid.training import run
 from lucid.workspace import Workspace
 from tests.checkerboard import ITEMS, train_checkerboard
 
@@ -160,8 +160,8 @@ def test_a_refresh_keeps_what_was_folded_in(board: Workspace, upload: Upload) ->
     known, new = answer(board, "u00"), answer(board, "new")
     explained = board.recommend("board", source_id="u00", target_type="item", explain=True)["explanation"]
 
-    with training.refreshing(board.settings, "board") as refresh:
-        for step in (training.select_data, training.take_over, training.precompute, training.publish):
+    with run.refreshing(board.settings, "board") as refresh:
+        for step in (run.select_data, run.take_over, run.precompute, run.publish):
             step(refresh)
 
     refreshed = answer(board, "u00")

@@ -14,7 +14,7 @@ from lucid.keys import MAX_NAME, create_key
 from lucid.schema import MAX_FILES, MAX_TAG, MAX_TAGS, LoadedFile, RejectedRow, TrainingRequest, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import MAX_MESSAGE, Catalog
-from lucid.training import MAX_REQUEST_BYTES, enter
+from lucid.training.run import MAX_REQUEST_BYTES, enter
 from lucid.workspace import Workspace
 from tests.conftest import WriteCsv
 from tests.service import Api

@@ -16,10 +16,10 @@ from lucid.evaluate import HeldOut, interacted_rows, measure, split
 from lucid.graph.entity_types import Vocabulary
 from lucid.graph.histories import Interacted
 from lucid.graph.typed_graph import TypedGraph
-from lucid.learned import learn
-from lucid.model import choose, refit
 from lucid.scoring import Blend, Calibration, Pair, Response, Scorer, Vectors
 from lucid.spectrum import Solver, Weights, decompose
+from lucid.training.learned_filter import learn
+from lucid.training.tuning import choose, refit
 from lucid.workspace import Workspace
 from tests.checkerboard import ITEMS, USERS, liked, train_checkerboard, withheld, write_checkerboard
 

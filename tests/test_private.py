@@ -20,7 +20,7 @@ from lucid import Workspace, erasures
 from lucid.store.catalog import Catalog
 from lucid.keys import create_key
 from lucid.notify import callback_secret
-from lucid.training import precompute, publish, refreshing, select_data, take_over
+from lucid.training.run import precompute, publish, refreshing, select_data, take_over
 
 home, *files = map(Path, sys.argv[1:])
 workspace = Workspace(home)

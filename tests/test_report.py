@@ -13,8 +13,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from flows.names import run_name
-from lucid.markdown import escaped
-from lucid.report import as_markdown
+from lucid.training.markdown import escaped
+from lucid.training.report import as_markdown
 
 _CONSTRUCTS = [
     *("![x](http://a.example/i.png)", "[x](http://a.example)", "[x][y]", "[x]: http://a.example", "![x]"),

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from lucid import training
 from lucid.data.batches import new_batches
 from lucid.errors import IdempotencyKeyReused, LucidError
 from lucid.schema import Batch, TrainingRequest, utc_now
 from lucid.store.catalog import MAX_MESSAGE, REQUEST_KEYS_LAST, Catalog, RequestKey
+from lucid.training import run
 from lucid.workspace import Workspace
 
 NOW = utc_now()
@@ -112,23 +112,23 @@ def test_only_what_has_no_flow_run_can_be_withdrawn(catalog: Catalog) -> None:
 def test_a_training_that_never_had_a_flow_run_is_done_again(workspace: Workspace) -> None:
     """No client was told of it; one that had a flow run, and died, is answered as what it is."""
     for number, flow_run in enumerate((None, "run"), start=1):
-        entered = training.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
+        entered = run.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
         assert number == entered.version
         if flow_run:
             Catalog(workspace.settings.home).set_training_flow_run("m", number, flow_run, "url")
-        training.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
+        run.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
 
-    repeated = training.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
+    repeated = run.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
     assert ("error", 2) == (repeated.status, repeated.version)
 
 
 def test_a_training_that_a_repeat_has_started_goes_on(workspace: Workspace) -> None:
     """Also where the first call could not start it."""
-    entered = training.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
+    entered = run.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
     catalog = Catalog(workspace.settings.home)
     catalog.set_training_flow_run("m", 1, "run", "url")
 
-    assert "running" == training.end_unbegun(workspace.settings, entered, LucidError("away")).status
+    assert "running" == run.end_unbegun(workspace.settings, entered, LucidError("away")).status
     assert catalog.knows(KEY)
 
 

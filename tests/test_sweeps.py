@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lucid import artifact, erasures, training, versions
+from lucid import artifact, erasures, versions
 from lucid.data import batches
 from lucid.errors import Damaged, LucidError, ModelNotReady, UnknownModel
 from lucid.health import HealthWarnings
@@ -20,6 +20,7 @@ from lucid.schema import RecommendationQuery, TrainingRequest, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.locks import working
+from lucid.training import run
 from lucid.workspace import Workspace
 from tests.checkerboard import train_checkerboard
 from tests.service import Api, wait_until
@@ -70,7 +71,7 @@ def leave_dead_work(settings: Settings) -> tuple[str, str]:
     """Trainings of two models, an import and an erasure whose processes are gone; returns batch and request."""
     catalog = Catalog(settings.home)
     for model_id in ("board", "other"):
-        training.enter(settings, TrainingRequest(model_id=model_id), "fit")
+        run.enter(settings, TrainingRequest(model_id=model_id), "fit")
     (batch,) = batches.new_batches(["x.csv"], [])
     catalog.enter_batches([batch])
     (settings.home / "locks").mkdir(exist_ok=True)
@@ -88,7 +89,7 @@ def sweep(settings: Settings, warnings: HealthWarnings) -> list[str | None]:
         asked.append(flow_run_id)
         return False
 
-    training.sweep(settings, is_lost=is_lost, warnings=warnings)
+    run.sweep(settings, is_lost=is_lost, warnings=warnings)
     batches.sweep(settings, Catalog(settings.home), is_lost=is_lost, warnings=warnings)
     erasures.sweep(settings, is_lost=is_lost, warnings=warnings)
     return asked
@@ -236,19 +237,19 @@ def test_what_goes_wrong_with_one_thing_is_a_warning_until_it_goes_well(settings
     """Asking about one flow run fails in a way nobody expected: the other is ended, the reason stands once."""
     warnings = HealthWarnings()
     for model_id in ("bad", "good"):
-        training.enter(settings, TrainingRequest(model_id=model_id), "queued")
+        run.enter(settings, TrainingRequest(model_id=model_id), "queued")
         Catalog(settings.home).set_training_flow_run(model_id, 1, f"run of {model_id}", "")
 
     def is_lost(flow_run_id: str | None, _entered: object) -> bool:
         return flow_run_id != "run of bad" or bool(1 / 0)
 
     for _ in range(2):
-        training.sweep(settings, is_lost=is_lost, warnings=warnings)
+        run.sweep(settings, is_lost=is_lost, warnings=warnings)
 
     assert ["bad"] == [row.status.model_id for row in Catalog(settings.home).running_trainings()]
     (said,) = warnings.current()
     assert said.startswith("the dead training of model 'bad' is not ended: ZeroDivisionError;")
-    training.sweep(settings, is_lost=lambda _run, _entered: True, warnings=warnings)
+    run.sweep(settings, is_lost=lambda _run, _entered: True, warnings=warnings)
     assert [] == warnings.current()
 
 
@@ -276,10 +277,10 @@ def test_nothing_stays_of_a_model_that_never_finished(settings: Settings) -> Non
     """Neither its folder nor its lock; the status and the error of a look-up still tell of its training."""
     workspace, home = Workspace(settings=settings), settings.home
     before = sorted(home.rglob("*"))
-    training.enter(settings, TrainingRequest(model_id="killed"), "fit")
+    run.enter(settings, TrainingRequest(model_id="killed"), "fit")
     (artifact.version_folder(home, "killed", 1) / "work").mkdir(parents=True)
-    training.enter(settings, TrainingRequest(model_id="waiting"), "queued")
-    training.cancel(settings, "waiting")
+    run.enter(settings, TrainingRequest(model_id="waiting"), "queued")
+    run.cancel(settings, "waiting")
     (home / "models" / "an-earlier-release").mkdir()
     (home / "models" / "board" / ".removed-7").mkdir()
     (home / "locks" / "train-long-gone.lock").touch()
@@ -303,7 +304,7 @@ def test_nothing_stays_of_a_model_that_never_finished(settings: Settings) -> Non
 
 def test_a_training_that_runs_is_left_its_folder_and_its_lock(settings: Settings) -> None:
     """A sweep removes nothing of it, not even a folder that is still empty."""
-    training.enter(settings, TrainingRequest(model_id="new"), "fit")
+    run.enter(settings, TrainingRequest(model_id="new"), "fit")
     with working(settings.home, "train-new"):
         folder = settings.home / "models" / "new"
         folder.mkdir()
@@ -317,8 +318,8 @@ def test_the_stage_of_an_ended_training_is_a_final_one(settings: Settings) -> No
     """A cancelled one is finished, also where an earlier release wrote it; a failed one tells where it failed."""
     catalog = Catalog(settings.home)
     for model_id, stage in (("cancelled", "queued"), ("failed", "fit")):
-        training.enter(settings, TrainingRequest(model_id=model_id), stage)  # type: ignore[arg-type]
-    assert "cancelling" == training.cancel(settings, "cancelled").status.stage
+        run.enter(settings, TrainingRequest(model_id=model_id), stage)  # type: ignore[arg-type]
+    assert "cancelling" == run.cancel(settings, "cancelled").status.stage
     sweep(settings, HealthWarnings())
     stages = {model_id: catalog.training(model_id).status.stage for model_id in ("cancelled", "failed")}
     with catalog._transaction() as connection:

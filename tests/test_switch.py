@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from api.paths import BASE
-from lucid import training
 from lucid.settings import Settings
+from lucid.training import run
 from tests.hostile import IDS
 from tests.service import Api
 
@@ -28,7 +28,7 @@ ASKED: tuple[dict[str, Any], ...] = (
 """What was computed ahead and what is scored at once, for one source, several and all of a type."""
 
 PUBLISHED = 3
-REFRESH = (training.select_data, training.take_over, training.precompute, training.publish)
+REFRESH = (run.select_data, run.take_over, run.precompute, run.publish)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_no_call_fails_and_no_answer_mixes_versions_while_they_switch(api: Api) 
         client.post(f"{BASE}/models/board/rollback", json={"version": 1 + number % 2}).raise_for_status()
 
     def publish(_number: int) -> None:
-        with training.refreshing(Settings(home=api.home), "board") as refreshed:
+        with run.refreshing(Settings(home=api.home), "board") as refreshed:
             for step in REFRESH:
                 step(refreshed)
 

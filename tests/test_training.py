@@ -10,10 +10,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lucid import artifact, training
+from lucid import artifact
 from lucid.errors import AlreadyTraining, InvalidRequest, TrainingFailed, UnknownModel
 from lucid.schema import TrainingRequest
 from lucid.store.catalog import Catalog
+from lucid.training import run
 from lucid.workspace import Workspace
 from tests.checkerboard import train_checkerboard, write_checkerboard
 
@@ -36,10 +37,10 @@ def test_a_failing_training_leaves_the_old_version_answering(tmp_path: Path) -> 
 def test_a_second_training_of_a_model_is_refused_while_one_runs(workspace: Workspace) -> None:
     """Two trainings of one model at once would race for its next version."""
     request = TrainingRequest(model_id="m")
-    training.enter(workspace.settings, request)
+    run.enter(workspace.settings, request)
 
     with pytest.raises(AlreadyTraining, match="'m' is being trained"):
-        training.enter(workspace.settings, request)
+        run.enter(workspace.settings, request)
 
 
 @pytest.mark.parametrize("model_id", ["", "a/b", "a b", "x" * 129, "ünï", "../up"])
@@ -71,12 +72,12 @@ def test_a_killed_training_becomes_an_error_and_leaves_nothing(tmp_path: Path) -
     while not (artifact.version_folder(workspace.settings.home, "board", 2) / "work").exists():
         assert process.poll() is None
         time.sleep(0.005)
-    training.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
+    run.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
     assert "running" == catalog.training("board").status.status  # it lives, so it is left alone
     process.send_signal(signal.SIGKILL)
     process.wait()
 
-    training.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
+    run.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
 
     status = catalog.training("board").status
     assert ("error", 2) == (status.status, status.version)
@@ -88,12 +89,12 @@ def test_a_killed_training_becomes_an_error_and_leaves_nothing(tmp_path: Path) -
 
 def test_work_that_waits_for_its_flow_run_is_not_swept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Queued work belongs to Prefect until its run is known to be lost."""
-    training.enter(workspace.settings, TrainingRequest(model_id="m"), "queued")
+    run.enter(workspace.settings, TrainingRequest(model_id="m"), "queued")
     catalog = Catalog(workspace.settings.home)
 
-    training.sweep(workspace.settings, is_lost=lambda _run, _entered: False)
+    run.sweep(workspace.settings, is_lost=lambda _run, _entered: False)
     assert "running" == catalog.training("m").status.status
-    training.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
+    run.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
     assert "error" == catalog.training("m").status.status
 
 
@@ -101,7 +102,7 @@ def test_the_next_training_takes_over_from_a_killed_one(tmp_path: Path) -> None:
     """Without a service that sweeps, a killed training does not stand in the way of the next."""
     workspace = Workspace(tmp_path / "home")
     workspace.import_files(write_checkerboard(tmp_path))
-    killed = training.enter(workspace.settings, TrainingRequest(model_id="board"), "fit")
+    killed = run.enter(workspace.settings, TrainingRequest(model_id="board"), "fit")
 
     assert ("error", 1) == (workspace.status("board").status, killed.version)
     assert 2 == workspace.train("board").version
@@ -114,7 +115,7 @@ def test_a_training_that_has_ended_is_not_done_again(tmp_path: Path) -> None:
 
     with (
         pytest.raises(InvalidRequest, match="has ended"),
-        training.working_on(workspace.settings, TrainingRequest(model_id="board"), version=1),
+        run.working_on(workspace.settings, TrainingRequest(model_id="board"), version=1),
     ):
         pytest.fail("an ended training must not begin again")
 
@@ -166,11 +167,11 @@ def test_a_refresh_leaves_out_what_was_interacted_with_since(tmp_path: Path) -> 
     news.write_text(f"type,source_id,target_id,timestamp,metadata\nlikes,u01,{best},,\nlikes,new_user,{best},,\n")
     workspace.import_files([news])
 
-    with training.refreshing(workspace.settings, "board") as refresh:
-        training.select_data(refresh)
-        training.take_over(refresh)
-        training.precompute(refresh)
-        training.publish(refresh)
+    with run.refreshing(workspace.settings, "board") as refresh:
+        run.select_data(refresh)
+        run.take_over(refresh)
+        run.precompute(refresh)
+        run.publish(refresh)
 
     table = workspace.recommend("board", source_id="u01", target_type="item")
     assert best not in table["target_id"].tolist()

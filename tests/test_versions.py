@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lucid import artifact, training
+from lucid import artifact
 from lucid.errors import (
     AlreadyTraining,
     ModelNotReady,
@@ -22,6 +22,7 @@ from lucid.errors import (
 )
 from lucid.lookup import Shelf
 from lucid.schema import RecommendationQuery, TrainingRequest, utc_now
+from lucid.training import run
 from lucid.workspace import Workspace
 from tests.checkerboard import train_checkerboard
 
@@ -46,8 +47,8 @@ def answering(workspace: Workspace) -> int | None:
 
 
 def refresh(workspace: Workspace) -> None:
-    with training.refreshing(workspace.settings, "board") as refreshed:
-        for step in (training.select_data, training.take_over, training.precompute, training.publish):
+    with run.refreshing(workspace.settings, "board") as refreshed:
+        for step in (run.select_data, run.take_over, run.precompute, run.publish):
             step(refreshed)
 
 
@@ -148,14 +149,14 @@ def test_a_version_of_another_release_asks_for_a_training(trained: Workspace) ->
 
 def test_a_model_in_training_is_neither_deleted_nor_rolled_back(trained: Workspace) -> None:
     """A training that waits or runs would bring it back; one without a finished version has nothing to roll back to."""
-    training.enter(trained.settings, TrainingRequest(model_id="board"), "queued")
-    training.enter(trained.settings, TrainingRequest(model_id="new"), "queued")
+    run.enter(trained.settings, TrainingRequest(model_id="board"), "queued")
+    run.enter(trained.settings, TrainingRequest(model_id="new"), "queued")
 
     with pytest.raises(AlreadyTraining):
         trained.delete_model("board")
     with pytest.raises(ModelNotReady):
         trained.roll_back("new")
-    with training.alone_with(trained.settings, "board"), pytest.raises(AlreadyTraining):
+    with run.alone_with(trained.settings, "board"), pytest.raises(AlreadyTraining):
         trained.roll_back("board")
 
     assert 2 == answering(trained)
@@ -184,7 +185,7 @@ def test_a_cancelled_training_ends_wherever_it_runs(trained: Workspace) -> None:
 
 def test_a_training_that_waits_is_cancelled_at_once(workspace: Workspace) -> None:
     """No process has begun it, so none has to end; its worker, should one come, is sent away."""
-    training.enter(workspace.settings, TrainingRequest(model_id="m"), "queued")
+    run.enter(workspace.settings, TrainingRequest(model_id="m"), "queued")
 
     assert ("error", "cancelled") == (workspace.cancel("m").status, workspace.status("m").message)
     with pytest.raises(NotTraining, match="its latest one is error"):
@@ -193,8 +194,8 @@ def test_a_training_that_waits_is_cancelled_at_once(workspace: Workspace) -> Non
 
 def test_a_step_of_a_cancelled_training_does_not_begin(trained: Workspace) -> None:
     """The step looks up before it works, so what comes after a cancellation is never done."""
-    with training.working_on(trained.settings, TrainingRequest(model_id="board")) as running:
-        training.cancel(trained.settings, "board")
+    with run.working_on(trained.settings, TrainingRequest(model_id="board")) as running:
+        run.cancel(trained.settings, "board")
 
         with pytest.raises(TrainingFailed, match="cancelled"):
-            training.select_data(running)
+            run.select_data(running)

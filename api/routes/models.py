@@ -12,11 +12,12 @@ from api.auth import Guarded
 from api.idempotency import Given
 from api.openapi import problems
 from api.runs import TRAIN_MODEL
-from lucid import training, versions
+from lucid import versions
 from lucid.errors import CallbackRefused, Unavailable
 from lucid.notify import check_callback
 from lucid.schema import Model, ModelId, ModelStatus, Rollback, TrainingRequest
 from lucid.store.catalog import Catalog, RequestKey
+from lucid.training import run
 
 router = APIRouter(route_class=Guarded)
 _POLL_SECONDS = 0.25
@@ -36,7 +37,7 @@ async def train(
     state, wanted = request.app.state, wanted or TrainingRequest()
     key = given.of("POST /train", _asked(wanted)) if given else None
     await run_in_threadpool(_check_callback, state, wanted, key)
-    entered = await run_in_threadpool(training.enter, state.settings, wanted, "queued", key)
+    entered = await run_in_threadpool(run.enter, state.settings, wanted, "queued", key)
     if entered.status != "running" or entered.flow_run_url:
         return entered  # a repeat, and nothing is left to do
     try:
@@ -48,7 +49,7 @@ async def train(
             work=f"{entered.model_id} {entered.version} {entered.start_timestamp.isoformat()}",
         )
     except Unavailable as error:
-        await run_in_threadpool(training.end_unbegun, state.settings, entered, error)
+        await run_in_threadpool(run.end_unbegun, state.settings, entered, error)
         raise
     await run_in_threadpool(state.catalog.set_training_flow_run, entered.model_id, entered.version, run_id, url)
     return entered.model_copy(update={"flow_run_url": url})
@@ -130,7 +131,7 @@ async def cancel(
     One that is being published completes. Where no training runs: 409.
     """
     state, deadline = request.app.state, time.monotonic() + wait_seconds
-    row = await run_in_threadpool(training.cancel, state.settings, model_id)
+    row = await run_in_threadpool(run.cancel, state.settings, model_id)
     if row.flow_run_id:
         await state.runs.cancel(row.flow_run_id)
     while True:

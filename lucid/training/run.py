@@ -38,15 +38,15 @@ from lucid.graph.histories import Interacted
 from lucid.health import HealthWarnings
 from lucid.notify import check_callback, deliver_patiently, make_event
 from lucid.precompute import precompute as precompute_pairs
-from lucid.report import read_report, write_report
 from lucid.schema import ModelStatus, PrecomputePair, RunStatus, Stage, TrainingRequest, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event, RequestKey, TrainingRow
 from lucid.store.locks import PATIENCE_SECONDS, begun, forget, is_worked_on, text_of, working
 from lucid.store.machine import telling
+from lucid.training.report import read_report, write_report
 
 if TYPE_CHECKING:
-    from lucid.model import Before
+    from lucid.training.tuning import Before
 
 # torch is imported inside the steps that use it: starting a training from the API must not load it.
 
@@ -248,8 +248,8 @@ def fit_model(training: Training) -> Path:
     with _stage(training, "fit", "fitting the model") as progress:
         from lucid.evaluate import interacted_rows, split
         from lucid.graph.typed_graph import read_graph
-        from lucid.model import choose, refit
         from lucid.spectrum import Solver, weighted_edges
+        from lucid.training.tuning import choose, refit
 
         graph, seed = read_graph(training.work), training.settings.seed
         solver = Solver.of(seed, training.settings.device)
@@ -489,8 +489,8 @@ def _kept(request: TrainingRequest) -> dict[str, Any]:
 
 def _settings_before(training: Training) -> "Before | None":
     """Settings of the live version; None where there is none to be read, as for a model that is new."""
-    from lucid.model import Before
     from lucid.spectrum import Weights
+    from lucid.training.tuning import Before
 
     home, model_id = training.settings.home, training.model_id
     try:

@@ -10,8 +10,8 @@ from jinja2 import Environment, StrictUndefined
 
 from lucid.artifact import REMEDY, REPORT
 from lucid.data.selection import Selection
-from lucid.markdown import escaped
 from lucid.store.documents import read_json
+from lucid.training.markdown import escaped
 
 if TYPE_CHECKING:  # the report is also read where torch is not wanted
     from lucid.evaluate import PairQuality
