@@ -52,9 +52,9 @@ from lucid.graph.entity_index import write_texts
 from lucid.graph.entity_types import read_vocabulary
 from lucid.graph.histories import Interacted
 from lucid.keys import create_key
+from lucid.model.scorer import Blend, Calibration, Pair, Vectors
+from lucid.model.scorer import Response as Spectral
 from lucid.schema import PrecomputePair, utc_now
-from lucid.scoring import Blend, Calibration, Pair, Vectors
-from lucid.scoring import Response as Spectral
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 

@@ -23,6 +23,7 @@ from lucid.fresh import NOTHING, Uploads, uploads_since
 from lucid.graph.adjacency import nothing
 from lucid.graph.entity_index import Texts
 from lucid.graph.histories import Rows
+from lucid.model.scorer import Best, Profile
 from lucid.rendering import Answer, Block, Column
 from lucid.schema import (
     EXPLANATION,
@@ -33,7 +34,6 @@ from lucid.schema import (
     utc_now,
     weights_of,
 )
-from lucid.scoring import Best, Profile
 from lucid.sources import Sources, find_named, find_rows, together
 from lucid.store.catalog import Catalog
 from lucid.store.machine import connect

@@ -42,8 +42,8 @@ from lucid.errors import (
 from lucid.graph.adjacency import Edges
 from lucid.graph.entity_types import Vocabulary
 from lucid.graph.histories import Interacted, Rows
+from lucid.model.scorer import Pair, Scorer, Vectors
 from lucid.schema import KeyKind, format_time
-from lucid.scoring import Pair, Scorer, Vectors
 from lucid.store.arrays import MappedTensors, write_tensors
 from lucid.store.catalog import Catalog
 from lucid.store.documents import read_json, read_text

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from lucid.cooccurrence import CoOccurrence
 from lucid.graph.adjacency import Floats
 from lucid.graph.entity_types import TEXT
 from lucid.graph.histories import Interacted, Rows
 from lucid.graph.typed_graph import TypedGraph
-from lucid.scoring import AnyFloats, Pair, Response, Scorer, Vectors, mask
+from lucid.model.item_knn import CoOccurrence
+from lucid.model.scorer import AnyFloats, Pair, Response, Scorer, Vectors, mask
 
 HELD_OUT_SHARE = 0.1
 """Share of each pair's interactions that is withheld from propagation."""

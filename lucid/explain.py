@@ -15,7 +15,7 @@ from lucid.graph.adjacency import Neighbours
 from lucid.graph.entity_index import Texts
 from lucid.graph.entity_types import INTERACTION
 from lucid.graph.histories import Rows
-from lucid.scoring import Profile
+from lucid.model.scorer import Profile
 
 MOST, LEAST = 5, 0.01
 """How many edges are named at most, and the share below which none is."""

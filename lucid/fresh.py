@@ -23,8 +23,8 @@ from lucid.graph.adjacency import Floats, Neighbours
 from lucid.graph.entity_index import Texts
 from lucid.graph.entity_types import INTERACTION
 from lucid.graph.histories import Rows
+from lucid.model.scorer import Profile, Vectors
 from lucid.schema import TrainingRequest
-from lucid.scoring import Profile, Vectors
 from lucid.store.catalog import Catalog, SelectedBatch
 
 _SMALLEST = 1e-3
@@ -121,7 +121,7 @@ def _neighbours(
 
 
 def _strengths(edges: Mapping[str, NDArray[Any]], weights: Mapping[str, Any], origin: Origin) -> Floats:
-    """What each edge counts in a view; see `lucid.spectrum.Weights`."""
+    """What each edge counts in a view; see `lucid.model.decomposition.Weights`."""
     strengths = np.array([weights["relations"].get(name, 1.0) for name in edges["relation"].tolist()])
     strengths = strengths * edges["repeats"].astype(np.float64) ** weights["repeats"]
     if weights["half_life"] is not None and origin.newest is not None:

@@ -12,8 +12,8 @@ from lucid.fresh import Uploads, profile
 from lucid.graph.adjacency import nothing
 from lucid.graph.entity_index import Texts
 from lucid.graph.histories import Rows
+from lucid.model.scorer import Profile
 from lucid.schema import ServedBy
-from lucid.scoring import Profile
 
 
 @dataclass(frozen=True)

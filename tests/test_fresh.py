@@ -10,7 +10,7 @@ from scipy import sparse
 
 from lucid.errors import UnknownSource
 from lucid.fresh import fold
-from lucid.scoring import Vectors
+from lucid.model.scorer import Vectors
 from lucid.training import run
 from lucid.workspace import Workspace
 from tests.checkerboard import ITEMS, train_checkerboard

@@ -10,14 +10,14 @@ import torch
 from torch_geometric.data import HeteroData
 
 from lucid.artifact import read_model, version_folder
-from lucid.cooccurrence import CoOccurrence
 from lucid.errors import TrainingFailed
 from lucid.evaluate import HeldOut, interacted_rows, measure, split
 from lucid.graph.entity_types import Vocabulary
 from lucid.graph.histories import Interacted
 from lucid.graph.typed_graph import TypedGraph
-from lucid.scoring import Blend, Calibration, Pair, Response, Scorer, Vectors
-from lucid.spectrum import Solver, Weights, decompose
+from lucid.model.decomposition import Solver, Weights, decompose
+from lucid.model.item_knn import CoOccurrence
+from lucid.model.scorer import Blend, Calibration, Pair, Response, Scorer, Vectors
 from lucid.training.learned_filter import learn
 from lucid.training.tuning import choose, refit
 from lucid.workspace import Workspace

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lucid.evaluate import HeldOut
-from lucid.scoring import Response, Vectors
+from lucid.model.scorer import Response, Vectors
 
 KNOTS = 8
 """Points of the factor, equally far apart in the root of the eigenvalue; straight lines between them."""

@@ -248,7 +248,7 @@ def fit_model(training: Training) -> Path:
     with _stage(training, "fit", "fitting the model") as progress:
         from lucid.evaluate import interacted_rows, split
         from lucid.graph.typed_graph import read_graph
-        from lucid.spectrum import Solver, weighted_edges
+        from lucid.model.decomposition import Solver, weighted_edges
         from lucid.training.tuning import choose, refit
 
         graph, seed = read_graph(training.work), training.settings.seed
@@ -489,7 +489,7 @@ def _kept(request: TrainingRequest) -> dict[str, Any]:
 
 def _settings_before(training: Training) -> "Before | None":
     """Settings of the live version; None where there is none to be read, as for a model that is new."""
-    from lucid.spectrum import Weights
+    from lucid.model.decomposition import Weights
     from lucid.training.tuning import Before
 
     home, model_id = training.settings.home, training.model_id

@@ -19,8 +19,8 @@ from lucid.data.batches import Progress
 from lucid.evaluate import HeldOut, Split, best_raw, cold_scores, interacted_rows, ndcg
 from lucid.graph.entity_types import INTERACTION, LINK, TEXT
 from lucid.graph.typed_graph import TypedGraph
-from lucid.scoring import Blend, Calibration, Pair, Parity, Response, Scorer, Vectors
-from lucid.spectrum import Solver, Weights, decompose, max_rank
+from lucid.model.decomposition import Solver, Weights, decompose, max_rank
+from lucid.model.scorer import Blend, Calibration, Pair, Parity, Response, Scorer, Vectors
 from lucid.training.learned_filter import affordable, learn
 
 START = {INTERACTION: 1.0, LINK: 0.3, TEXT: 0.0}

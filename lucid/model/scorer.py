@@ -5,7 +5,7 @@ as the process that answers requests never loads it.
 
 The score of a source s and a target t is `sum_k f(l_k) v_sk v_tk * (d_t + a)^g`, with l and v the eigenpairs of the
 normalised typed graph, d the weighted degree and f the response of the pair; see `lucid.training.tuning`. Where that
-ranks better, co-occurrence has a share in it; see `lucid.cooccurrence`.
+ranks better, co-occurrence has a share in it; see `lucid.model.item_knn`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.cooccurrence import AFFORDABLE, CoOccurrence
 from lucid.graph.adjacency import Floats, Neighbours
 from lucid.graph.entity_types import Vocabulary
 from lucid.graph.histories import Interacted, Rows, within
+from lucid.model.item_knn import AFFORDABLE, CoOccurrence
 
 Parity = Literal["signed", "positive", "none"]
 AnyFloats = TypeVar("AnyFloats", bound=NDArray[Any])

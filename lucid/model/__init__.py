@@ -1,0 +1,1 @@
+"""Scores for any pair of entity types; only the decomposition needs torch."""
