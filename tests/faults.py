@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from unittest.mock import patch
 
-import lucid.evaluate
+import lucid.evaluation.quality
 import lucid.rendering
 import lucid.service
 import lucid.training.tuning  # noqa: F401 - all of these are loaded before the fault, which might not let them

@@ -11,7 +11,7 @@ from torch_geometric.data import HeteroData
 
 from lucid.artifact import read_model, version_folder
 from lucid.errors import TrainingFailed
-from lucid.evaluate import HeldOut, interacted_rows, measure, split
+from lucid.evaluation.quality import HeldOut, interacted_rows, measure, split
 from lucid.graph.entity_types import Vocabulary
 from lucid.graph.histories import Interacted
 from lucid.graph.typed_graph import TypedGraph

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lucid.evaluate import HeldOut
+from lucid.evaluation.quality import HeldOut
 from lucid.model.scorer import Response, Vectors
 
 KNOTS = 8

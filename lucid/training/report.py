@@ -14,7 +14,7 @@ from lucid.store.documents import read_json
 from lucid.training.markdown import escaped
 
 if TYPE_CHECKING:  # the report is also read where torch is not wanted
-    from lucid.evaluate import PairQuality
+    from lucid.evaluation.quality import PairQuality
 
 _TEMPLATE = """\
 # Model {{ model_id }}, version {{ version }}

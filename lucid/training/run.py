@@ -246,7 +246,7 @@ def build_graph(training: Training) -> Path:
 def fit_model(training: Training) -> Path:
     """Choose on held-out interactions, then fit on everything; leaves vectors and `config.json`."""
     with _stage(training, "fit", "fitting the model") as progress:
-        from lucid.evaluate import interacted_rows, split
+        from lucid.evaluation.quality import interacted_rows, split
         from lucid.graph.typed_graph import read_graph
         from lucid.model.decomposition import Solver, weighted_edges
         from lucid.training.tuning import choose, refit
@@ -276,7 +276,7 @@ def fit_model(training: Training) -> Path:
 def evaluate_model(training: Training) -> Path:
     """Judge the choice on held-out interactions that nothing was chosen on; leaves `report.json`."""
     with _stage(training, "evaluate", "judging on held-out interactions"):
-        from lucid.evaluate import report_pairs, split
+        from lucid.evaluation.quality import report_pairs, split
         from lucid.graph.typed_graph import read_graph
 
         graph = read_graph(training.work)

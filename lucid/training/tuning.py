@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from lucid.data.batches import Progress
-from lucid.evaluate import HeldOut, Split, best_raw, cold_scores, interacted_rows, ndcg
+from lucid.evaluation.quality import HeldOut, Split, best_raw, cold_scores, interacted_rows, ndcg
 from lucid.graph.entity_types import INTERACTION, LINK, TEXT
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.decomposition import Solver, Weights, decompose, max_rank
