@@ -26,13 +26,13 @@ from lucid import erasures
 from lucid.data import batches
 from lucid.deliveries import Sender
 from lucid.health import HealthWarnings
-from lucid.inspection import Inspection
 from lucid.lookup import Shelf
 from lucid.origins import own_addresses
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.store.files import OTHERS, close_home
 from lucid.training import run
+from lucid.versions.inspection import Inspection
 
 SWEEP_SECONDS = 10
 KEEP_UP_SECONDS = 1

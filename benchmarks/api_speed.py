@@ -32,7 +32,17 @@ from fastapi import FastAPI, Response
 from rich.console import Console
 from rich.table import Table
 
-from lucid.artifact import (
+from lucid.graph.adjacency import Edges
+from lucid.graph.entity_index import write_texts
+from lucid.graph.entity_types import read_vocabulary
+from lucid.graph.histories import Interacted
+from lucid.keys import create_key
+from lucid.model.scorer import Blend, Calibration, Pair, Vectors
+from lucid.model.scorer import Response as Spectral
+from lucid.schema import PrecomputePair, utc_now
+from lucid.settings import Settings
+from lucid.store.catalog import Catalog
+from lucid.versions.lifecycle import (
     ENTITIES,
     TEXTS,
     Config,
@@ -46,17 +56,7 @@ from lucid.artifact import (
     write_origin,
     write_views,
 )
-from lucid.cache import record_file, records, write_pairs
-from lucid.graph.adjacency import Edges
-from lucid.graph.entity_index import write_texts
-from lucid.graph.entity_types import read_vocabulary
-from lucid.graph.histories import Interacted
-from lucid.keys import create_key
-from lucid.model.scorer import Blend, Calibration, Pair, Vectors
-from lucid.model.scorer import Response as Spectral
-from lucid.schema import PrecomputePair, utc_now
-from lucid.settings import Settings
-from lucid.store.catalog import Catalog
+from lucid.versions.precomputed import record_file, records, write_pairs
 
 SOURCES, TARGETS, COUNT = 1_000_000, 50_000, 100
 CONNECTIONS = (1, 16, 64)

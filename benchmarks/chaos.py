@@ -26,10 +26,10 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from lucid import artifact
 from lucid.data.batches import batch_folder
 from lucid.data.csv_load import ROWS
 from lucid.supervisor import marked
+from lucid.versions import lifecycle
 from tests.checkerboard import USERS, withheld, write_checkerboard
 from tests.service import Service, wait_for_training, wait_until
 
@@ -238,7 +238,7 @@ class Chaos:
             f"half-visible: of {tags} some are {states}" for tags, states in calls.items() if len(states) > 1
         ]
         for version in model["versions"]:
-            if not artifact.is_complete(self.service.home, "board", version["version"]):
+            if not lifecycle.is_complete(self.service.home, "board", version["version"]):
                 self.faults.append(f"half-visible: version {version['version']} is shown and not whole")
         self.figures[kill].count(work)
 

@@ -22,10 +22,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lucid.precompute import precompute
 from lucid.rendering import render
 from lucid.schema import RecommendationQuery, TrainingRequest
 from lucid.training import run
+from lucid.versions.precompute import precompute
 from lucid.workspace import Workspace
 
 Edges = pd.DataFrame

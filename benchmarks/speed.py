@@ -25,10 +25,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.quality import gowalla, import_task
-from lucid.artifact import live_version, read_config, read_views, version_folder
-from lucid.precompute import precompute
 from lucid.schema import PrecomputePair, TrainingRequest
 from lucid.training.run import STEPS, working_on
+from lucid.versions.lifecycle import live_version, read_config, read_views, version_folder
+from lucid.versions.precompute import precompute
 from lucid.workspace import Workspace
 
 MOST = 100

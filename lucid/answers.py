@@ -14,12 +14,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lucid.artifact import ENTITIES, TEXTS, VALUES, read_config, read_manifest, read_model, read_origin
-from lucid.cache import MILLION, UNUSED, open_pairs
 from lucid.data.conditions import ENTITY_FIELDS, Binder, Condition, where
 from lucid.errors import DamagedVersion, InvalidRequest, UnknownSource
 from lucid.explain import explain, explain_mix
-from lucid.fresh import NOTHING, Uploads, uploads_since
 from lucid.graph.adjacency import nothing
 from lucid.graph.entity_index import Texts
 from lucid.graph.histories import Rows
@@ -37,6 +34,9 @@ from lucid.schema import (
 from lucid.sources import Sources, find_named, find_rows, together
 from lucid.store.catalog import Catalog
 from lucid.store.machine import connect
+from lucid.versions.lifecycle import ENTITIES, TEXTS, VALUES, read_config, read_manifest, read_model, read_origin
+from lucid.versions.precomputed import MILLION, UNUSED, open_pairs
+from lucid.versions.uploads import NOTHING, Uploads, uploads_since
 
 _SOURCES_AT_ONCE = 32
 _RANKS = [b"%d" % rank for rank in range(1, 10_001)]

@@ -18,7 +18,6 @@ import duckdb
 import numpy as np
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
-from lucid import artifact, soundness
 from lucid.data.batches import Progress, batch_folder
 from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import AlreadyTraining, DamagedVersion, InvalidRequest, ModelNotReady, UnknownModel
@@ -30,6 +29,7 @@ from lucid.store.files import make_folder, replacing
 from lucid.store.machine import connect, telling
 from lucid.training import run
 from lucid.training.report import read_report
+from lucid.versions import lifecycle, soundness
 
 MAX_IDS_LENGTH = 1_000_000
 _PATIENCE_SECONDS = 24 * 3600
@@ -247,7 +247,7 @@ def _erase_now(settings: Settings, model_id: str, ids: Sequence[str]) -> Erased:
         except DamagedVersion:
             soundness.repair_model(home, Catalog(home), model_id)
             counts = _erase_from_versions(settings, model_id, ids)
-        artifact.remove_set_aside(home, model_id)
+        lifecycle.remove_set_aside(home, model_id)
     return counts
 
 
@@ -256,13 +256,13 @@ def _erase_from_versions(settings: Settings, model_id: str, ids: Sequence[str]) 
     home, names_one, counts = settings.home, _matcher(ids), Erased()
     holding = [
         number
-        for number in artifact.begun_versions(home, model_id)
-        if _names_one(artifact.version_folder(home, model_id, number), ids, names_one)
+        for number in lifecycle.begun_versions(home, model_id)
+        if _names_one(lifecycle.version_folder(home, model_id, number), ids, names_one)
     ]
     for live in holding:
-        if artifact.is_live(home, model_id, live):
-            folder = artifact.version_folder(home, model_id, live)
-            artifact.expect_sound(folder, thoroughly=True)
+        if lifecycle.is_live(home, model_id, live):
+            folder = lifecycle.version_folder(home, model_id, live)
+            lifecycle.expect_sound(folder, thoroughly=True)
             rows = _rows_of(folder, ids)
             counts = Erased(models=1, vectors=len(rows), recommendations=_recommendations(folder, rows))
             with run.succeeding(settings, model_id) as successor:
@@ -270,18 +270,18 @@ def _erase_from_versions(settings: Settings, model_id: str, ids: Sequence[str]) 
                 run.precompute(successor)
                 run.publish(successor)
     for number in holding:
-        artifact.remove_version(home, model_id, number)
+        lifecycle.remove_version(home, model_id, number)
     return counts
 
 
 def _names_one(folder: Path, ids: Sequence[str], names_one: Callable[[str], bool]) -> bool:
     """Whether a version holds one of the entities, or an example in its report names one; raises DamagedVersion."""
-    with artifact.reading(folder):
+    with lifecycle.reading(folder):
         examples = [example for part in _with_examples(read_report(folder)) for example in part["examples"]]
     try:
         return len(_rows_of(folder, ids)) > 0 or any(names_one(example) for example in examples)
     except duckdb.Error as error:
-        raise DamagedVersion(f"version {folder.name}", f"{artifact.ENTITIES}: not a readable Parquet file") from error
+        raise DamagedVersion(f"version {folder.name}", f"{lifecycle.ENTITIES}: not a readable Parquet file") from error
 
 
 def _with_examples(report: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -295,14 +295,14 @@ def _rows_of(folder: Path, ids: Sequence[str]) -> Rows:
         found = connection.execute(
             "SELECT row FROM read_parquet($path) WHERE list_contains($ids, id) "
             "OR (list_contains($ids, name) AND ends_with(id, ':' || name)) ORDER BY row",
-            {"path": str(folder / artifact.ENTITIES), "ids": list(ids)},
+            {"path": str(folder / lifecycle.ENTITIES), "ids": list(ids)},
         ).fetchnumpy()
     return np.asarray(found["row"], np.int64)
 
 
 def _recommendations(folder: Path, rows: Rows) -> int:
     """How many cached recommendations are for or of some entities."""
-    with connect(folder / artifact.RECOMMENDATIONS, read_only=True) as connection:
+    with connect(folder / lifecycle.RECOMMENDATIONS, read_only=True) as connection:
         (count,) = connection.execute(
             "SELECT count(*) FROM recommendations WHERE list_contains($rows, source_row) "
             "OR list_contains($rows, target_row)",
@@ -316,20 +316,20 @@ def _take_over_without(
 ) -> None:
     """Give a version everything of the one it refreshes but what belongs to the erased rows, which stay empty."""
     assert successor.refresh_of is not None
-    source = artifact.version_folder(successor.settings.home, successor.model_id, successor.refresh_of)
+    source = lifecycle.version_folder(successor.settings.home, successor.model_id, successor.refresh_of)
     folder = successor.folder
     shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
-    config = artifact.read_config(source).without(rows)
-    artifact.write_config(folder, config)
-    artifact.write_views(folder, [view.without(rows) for view in artifact.read_views(source, config)])
-    artifact.write_interacted(folder, artifact.read_interacted(source).without(rows))
-    artifact.write_edges(folder, artifact.read_edges(source).without(rows))
-    shutil.copyfile(source / artifact.ORIGIN, folder / artifact.ORIGIN)
+    config = lifecycle.read_config(source).without(rows)
+    lifecycle.write_config(folder, config)
+    lifecycle.write_views(folder, [view.without(rows) for view in lifecycle.read_views(source, config)])
+    lifecycle.write_interacted(folder, lifecycle.read_interacted(source).without(rows))
+    lifecycle.write_edges(folder, lifecycle.read_edges(source).without(rows))
+    shutil.copyfile(source / lifecycle.ORIGIN, folder / lifecycle.ORIGIN)
     report = read_report(source)
     for part in _with_examples(report):
         part["examples"] = [example for example in part["examples"] if not names_one(example)]
-    (folder / artifact.REPORT).write_text(json.dumps(report, indent=1))
+    (folder / lifecycle.REPORT).write_text(json.dumps(report, indent=1))
     with connect() as connection:
         connection.execute(
             "COPY (SELECT * REPLACE (CASE WHEN NOT list_contains($rows, row) THEN id END AS id, "
@@ -337,8 +337,8 @@ def _take_over_without(
             "TO $target (FORMAT parquet)",
             {
                 "rows": rows.tolist(),
-                "path": str(source / artifact.ENTITIES),
-                "target": str(folder / artifact.ENTITIES),
+                "path": str(source / lifecycle.ENTITIES),
+                "target": str(folder / lifecycle.ENTITIES),
             },
         )
         connection.execute(
@@ -348,7 +348,7 @@ def _take_over_without(
             {
                 "rows": rows.tolist(),
                 "ids": list(ids),
-                "path": str(source / artifact.VALUES),
-                "target": str(folder / artifact.VALUES),
+                "path": str(source / lifecycle.VALUES),
+                "target": str(folder / lifecycle.VALUES),
             },
         )

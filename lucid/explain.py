@@ -1,7 +1,8 @@
 """What carried a recommendation: the edges of its source, each with its share of the score.
 
-A score is a sum over the edges of the source, as a vector is one over those of its entity (see `lucid.fresh`). Shares
-are those of the edges that speak for the target; the ones that speak against it are left out.
+A score is a sum over the edges of the source, as a vector is one over those of its entity (see
+`lucid.versions.uploads`). Shares are those of the edges that speak for the target; the ones that speak against it are
+left out.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,12 +11,12 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lucid.artifact import Model
 from lucid.graph.adjacency import Neighbours
 from lucid.graph.entity_index import Texts
 from lucid.graph.entity_types import INTERACTION
 from lucid.graph.histories import Rows
 from lucid.model.scorer import Profile
+from lucid.versions.lifecycle import Model
 
 MOST, LEAST = 5, 0.01
 """How many edges are named at most, and the share below which none is."""

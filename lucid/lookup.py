@@ -16,7 +16,11 @@ from pathlib import Path
 import duckdb
 
 from lucid.answers import OpenVersion
-from lucid.artifact import (
+from lucid.errors import DamagedVersion, LucidError, UnknownModel
+from lucid.health import HealthWarnings
+from lucid.rendering import Answer
+from lucid.schema import RecommendationQuery
+from lucid.versions.lifecycle import (
     LIVE,
     comparing,
     damage,
@@ -28,10 +32,6 @@ from lucid.artifact import (
     version_folder,
     versions,
 )
-from lucid.errors import DamagedVersion, LucidError, UnknownModel
-from lucid.health import HealthWarnings
-from lucid.rendering import Answer
-from lucid.schema import RecommendationQuery
 
 _UNSEEN = "what was uploaded since model {!r} was trained could not be read, and does not count yet"
 

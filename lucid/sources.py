@@ -7,13 +7,13 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lucid.artifact import Model
-from lucid.fresh import Uploads, profile
 from lucid.graph.adjacency import nothing
 from lucid.graph.entity_index import Texts
 from lucid.graph.histories import Rows
 from lucid.model.scorer import Profile
 from lucid.schema import ServedBy
+from lucid.versions.lifecycle import Model
+from lucid.versions.uploads import Uploads, profile
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lucid import erase, soundness, versions
-from lucid.artifact import answering_version, reading, version_folder
+from lucid import erase, models
 from lucid.data.batches import Progress, batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
 from lucid.deliveries import Sender
@@ -39,6 +38,8 @@ from lucid.store.catalog import Catalog
 from lucid.store.machine import telling, told
 from lucid.training import run
 from lucid.training.report import read_report
+from lucid.versions import soundness
+from lucid.versions.lifecycle import answering_version, reading, version_folder
 
 _POLL_SECONDS = 0.2
 
@@ -177,26 +178,26 @@ class Workspace:
         """All models with their versions, by name."""
         self._sweep()
         with telling(self.settings.home):
-            return versions.list_models(self.settings)
+            return models.list_models(self.settings)
 
     def model(self, model_id: str) -> Model:
         """A model, its versions and their training reports; raises UnknownModel."""
         self._sweep()
         with telling(self.settings.home):
-            return versions.show_model(self.settings, model_id)
+            return models.show_model(self.settings, model_id)
 
     def delete_model(self, model_id: str) -> Model:
-        """Delete a model and return what it was; see `lucid.versions.delete_model`."""
+        """Delete a model and return what it was; see `lucid.models.delete_model`."""
         with telling(self.settings.home):
-            return versions.delete_model(self.settings, model_id)
+            return models.delete_model(self.settings, model_id)
 
     def roll_back(self, model_id: str, version: int | None = None) -> Model:
-        """Let an earlier version answer, by default the one before; see `lucid.versions.roll_back`."""
+        """Let an earlier version answer, by default the one before; see `lucid.models.roll_back`."""
         with telling(self.settings.home):
-            return versions.roll_back(self.settings, model_id, version)
+            return models.roll_back(self.settings, model_id, version)
 
     def check(self, model_id: str | None = None, *, repair: bool = False) -> Iterator[soundness.Finding]:
-        """Whether all that was published is as it was published; see `lucid.soundness.check`."""
+        """Whether all that was published is as it was published; see `lucid.versions.soundness.check`."""
         return soundness.check(self.settings, model_id, repair=repair)
 
     def report(self, model_id: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from lucid import artifact, soundness
 from lucid.errors import DamagedVersion, TrainingFailed
 from lucid.health import HealthWarnings
 from lucid.lookup import Shelf
@@ -15,6 +14,7 @@ from lucid.rendering import render
 from lucid.schema import RecommendationQuery
 from lucid.settings import Settings
 from lucid.training import run
+from lucid.versions import lifecycle, soundness
 from lucid.workspace import Workspace
 from tests.hostile import IDS
 from tests.test_cli import lucid
@@ -76,7 +76,7 @@ def home(trained_hostile: Path, tmp_path: Path) -> Path:
 
 
 def file_of(home: Path, version: int, name: str) -> Path:
-    return artifact.version_folder(home, "board", version) / name
+    return lifecycle.version_folder(home, "board", version) / name
 
 
 def answers(shelf: Shelf, version: int | None = None) -> list[bytes]:
@@ -107,9 +107,9 @@ def expected(trained_hostile: Path) -> dict[int, list[bytes]]:
 def test_the_manifest_names_every_file(trained_hostile: Path) -> None:
     """Each with its size and its checksum, so nothing in a folder can change unnoticed."""
     for version in (1, 2):
-        folder = artifact.version_folder(trained_hostile, "board", version)
-        manifest = artifact.read_manifest(folder)
-        inside = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != artifact.MANIFEST}
+        folder = lifecycle.version_folder(trained_hostile, "board", version)
+        manifest = lifecycle.read_manifest(folder)
+        inside = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != lifecycle.MANIFEST}
 
         assert set(FILES) == set(inside)
         assert inside == manifest["files"]
@@ -117,7 +117,7 @@ def test_the_manifest_names_every_file(trained_hostile: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=name_of)
-@pytest.mark.parametrize("name", [*FILES, artifact.MANIFEST])
+@pytest.mark.parametrize("name", [*FILES, lifecycle.MANIFEST])
 def test_a_damaged_version_is_found_and_the_one_before_answers(
     home: Path, expected: dict[int, list[bytes]], name: str, kind: Damage
 ) -> None:
@@ -213,7 +213,7 @@ def test_where_no_version_is_sound_the_advice_is_to_train(home: Path) -> None:
 @pytest.mark.parametrize("text", ["", "nonsense", "7", "-1", "\udcff"], ids=ascii)
 def test_a_pointer_that_names_no_version_is_damage_too(home: Path, expected: dict[int, list[bytes]], text: str) -> None:
     """The newest sound version answers; a repair, a rollback or a training writes it anew."""
-    pointer = artifact.model_folder(home, "board") / artifact.LIVE
+    pointer = lifecycle.model_folder(home, "board") / lifecycle.LIVE
     garbled = text.encode("utf-8", "surrogateescape")
     pointer.write_bytes(garbled)
 
@@ -222,12 +222,12 @@ def test_a_pointer_that_names_no_version_is_damage_too(home: Path, expected: dic
     assert "damaged" == states(home)["board live"]
     assert 2 == Workspace(home).model("board").live_version
     assert "repaired" == states(home, repair=True)["board live"]
-    assert 2 == artifact.live_version(home, "board")
+    assert 2 == lifecycle.live_version(home, "board")
     pointer.write_bytes(garbled)
     assert 1 == Workspace(home).roll_back("board", 1).live_version
     pointer.write_bytes(garbled)
-    artifact.go_live(home, "board", 2)
-    assert 2 == artifact.live_version(home, "board")
+    lifecycle.go_live(home, "board", 2)
+    assert 2 == lifecycle.live_version(home, "board")
 
 
 @pytest.mark.parametrize("kind", [halve, flip], ids=name_of)
@@ -244,7 +244,7 @@ def test_nobody_builds_on_a_damaged_version(home: Path, kind: Damage) -> None:
     with pytest.raises(DamagedVersion):
         refresh(workspace)
     assert 4 == workspace.train("board").version
-    assert [1, 4] == [number for number in artifact.versions(home, "board") if number != 2]
+    assert [1, 4] == [number for number in lifecycle.versions(home, "board") if number != 2]
 
 
 def test_vectors_that_changed_unseen_are_neither_refreshed_nor_rolled_back_to(home: Path) -> None:
@@ -259,7 +259,7 @@ def test_vectors_that_changed_unseen_are_neither_refreshed_nor_rolled_back_to(ho
 
 def test_only_whole_versions_are_listed(home: Path) -> None:
     """The list names what can answer, and what answers."""
-    garbled = file_of(home, 2, artifact.MANIFEST)
+    garbled = file_of(home, 2, lifecycle.MANIFEST)
     garbled.write_text("{")
 
     (model,) = Workspace(home).models()
@@ -271,7 +271,7 @@ def test_only_whole_versions_are_listed(home: Path) -> None:
 def test_versions_of_earlier_releases_go_on(home: Path, expected: dict[int, list[bytes]]) -> None:
     """Their manifests have sizes only: they answer, and a look says that there are no checksums."""
     for version in (1, 2):
-        path = file_of(home, version, artifact.MANIFEST)
+        path = file_of(home, version, lifecycle.MANIFEST)
         manifest = json.loads(path.read_text())
         path.write_text(json.dumps({key: manifest[key] for key in manifest if key not in ("sha256", "seal")}, indent=1))
 
@@ -313,7 +313,7 @@ def test_a_repair_sets_damaged_versions_aside(home: Path, expected: dict[int, li
 
     assert ["ok"] * 3 == list(states(home).values())
     assert expected[1] == answers(Shelf(home))
-    assert damaged == (artifact.model_folder(home, "board") / "damaged-2" / "cache.0.bin").read_bytes()
+    assert damaged == (lifecycle.model_folder(home, "board") / "damaged-2" / "cache.0.bin").read_bytes()
 
 
 def test_a_repair_of_nothing_but_damage_says_what_to_do(home: Path) -> None:
@@ -337,7 +337,7 @@ def test_a_model_that_is_worked_on_is_not_repaired(home: Path) -> None:
 
     with run.alone_with(Settings(home=home), "board"):
         assert "damaged" == states(home, repair=True)["board repair"]
-        assert 2 == artifact.live_version(home, "board")
+        assert 2 == lifecycle.live_version(home, "board")
     assert "repaired" == states(home, repair=True)["board live"]
 
 
@@ -387,8 +387,8 @@ def test_an_erasure_reaches_damaged_versions(home: Path, kind: Damage, name: str
 
     Workspace(home).erase("u05")
 
-    folder = artifact.model_folder(home, "board")
-    assert [folder / str(artifact.live_version(home, "board"))] == [path for path in folder.iterdir() if path.is_dir()]
+    folder = lifecycle.model_folder(home, "board")
+    assert [folder / str(lifecycle.live_version(home, "board"))] == [path for path in folder.iterdir() if path.is_dir()]
     answer = Workspace(home).recommend("board", source_id=["u05", "u06"], target_type="item")
     assert (["u05"], {"u06"}) == (answer.attrs["unknown_source_ids"], set(answer["source_id"]))
 
@@ -400,12 +400,12 @@ def test_an_erasure_reaches_what_was_set_aside(home: Path) -> None:
 
     Workspace(home).erase("u05")
 
-    assert [] == list(artifact.model_folder(home, "board").glob("damaged-*"))
+    assert [] == list(lifecycle.model_folder(home, "board").glob("damaged-*"))
 
 
 def test_a_training_that_fails_says_so_although_the_live_version_is_damaged(home: Path) -> None:
     """What ends a training looks at no damaged file."""
-    empty(file_of(home, 2, artifact.MANIFEST))
+    empty(file_of(home, 2, lifecycle.MANIFEST))
 
     with pytest.raises(TrainingFailed):
         Workspace(home).train("board", data_tags=["nothing has this"])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from api.paths import BASE
-from lucid import artifact
 from lucid.lookup import Shelf
+from lucid.versions import lifecycle
 from tests.service import Api, wait_until
 from tests.test_damage import ASKED, Damage, answers, empty, file_of, flip, halve, name_of
 
@@ -41,7 +41,7 @@ def warnings(api: Api) -> list[str]:
         ("embeddings.safetensors", flip),
         ("texts.safetensors", halve),
         ("edges.safetensors", empty),
-        (artifact.MANIFEST, Path.unlink),
+        (lifecycle.MANIFEST, Path.unlink),
     ],
     ids=name_of,
 )

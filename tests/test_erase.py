@@ -8,10 +8,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lucid.artifact import live_version, version_folder
 from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import InvalidRequest, TrainingFailed, UnknownSource
 from lucid.schema import Batch, Erased
+from lucid.versions.lifecycle import live_version, version_folder
 from lucid.workspace import Workspace
 
 GONE = "Zoë-4711-gone"

@@ -9,9 +9,9 @@ import pytest
 from scipy import sparse
 
 from lucid.errors import UnknownSource
-from lucid.fresh import fold
 from lucid.model.scorer import Vectors
 from lucid.training import run
+from lucid.versions.uploads import fold
 from lucid.workspace import Workspace
 from tests.checkerboard import ITEMS, train_checkerboard
 

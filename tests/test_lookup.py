@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from lucid.artifact import live_version
 from lucid.errors import ModelNotReady, UnknownModel, UnknownSource, UnknownType, UnknownVersion
 from lucid.rendering import render
 from lucid.schema import RecommendationQuery
+from lucid.versions.lifecycle import live_version
 from lucid.workspace import Workspace
 from tests.checkerboard import ITEMS, USERS, liked, train_checkerboard
 

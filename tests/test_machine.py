@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from api.paths import BASE
-from lucid.artifact import is_complete, live_version
 from lucid.errors import MachineError
 from lucid.store.catalog import Catalog
+from lucid.versions.lifecycle import is_complete, live_version
 from lucid.workspace import Workspace
 from tests.checkerboard import train_checkerboard
 from tests.faults import Fault, Said, may_mount, obey_modes, run

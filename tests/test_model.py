@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch_geometric.data import HeteroData
 
-from lucid.artifact import read_model, version_folder
 from lucid.errors import TrainingFailed
 from lucid.evaluation.quality import HeldOut, interacted_rows, measure, split
 from lucid.graph.entity_types import Vocabulary
@@ -20,6 +19,7 @@ from lucid.model.item_knn import CoOccurrence
 from lucid.model.scorer import Blend, Calibration, Pair, Response, Scorer, Vectors
 from lucid.training.learned_filter import learn
 from lucid.training.tuning import choose, refit
+from lucid.versions.lifecycle import read_model, version_folder
 from lucid.workspace import Workspace
 from tests.checkerboard import ITEMS, USERS, liked, train_checkerboard, withheld, write_checkerboard
 

@@ -10,10 +10,10 @@ import pytest
 from api.auth import MAX_BODY_BYTES
 from api.paths import BASE
 from api.problems import FOREIGN_ADDRESS, HTTP_CODES, INTERNAL_ERROR, STATUS, STATUS_OF_CODE
-from lucid.artifact import model_folder
 from lucid.data.batches import new_batches
 from lucid.errors import MachineError, UnusableFile
 from lucid.store.catalog import Catalog
+from lucid.versions.lifecycle import model_folder
 from tests.service import Api, wait_until
 
 README = Path(__file__).parent.parent / "README.md"

@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from lucid import artifact, erasures, versions
+from lucid import erasures, models
 from lucid.data import batches
 from lucid.errors import Damaged, LucidError, ModelNotReady, UnknownModel
 from lucid.health import HealthWarnings
-from lucid.inspection import Inspection
 from lucid.lookup import Shelf
 from lucid.schema import RecommendationQuery, TrainingRequest, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.locks import working
 from lucid.training import run
+from lucid.versions import lifecycle
+from lucid.versions.inspection import Inspection
 from lucid.workspace import Workspace
 from tests.checkerboard import train_checkerboard
 from tests.service import Api, wait_until
@@ -42,11 +43,11 @@ DAMAGES: dict[str, Damage] = {
     "too deep": lambda path: path.write_text("[" * 100_000),
     "a folder": _folder,
 }
-FILES = (artifact.LIVE, *(f"1/{name}" for name in ("manifest.json", "config.json", "origin.json", "report.json")))
+FILES = (lifecycle.LIVE, *(f"1/{name}" for name in ("manifest.json", "config.json", "origin.json", "report.json")))
 GRID = [
-    *((file, damage) for file in FILES for damage in DAMAGES if (file, damage) != (artifact.LIVE, "cut off")),
-    (artifact.LIVE, "a version that is not there"),
-    (artifact.LIVE, "no number"),
+    *((file, damage) for file in FILES for damage in DAMAGES if (file, damage) != (lifecycle.LIVE, "cut off")),
+    (lifecycle.LIVE, "a version that is not there"),
+    (lifecycle.LIVE, "no number"),
 ]
 DAMAGES |= {
     "a version that is not there": lambda path: path.write_text("99"),
@@ -118,7 +119,7 @@ def ask_everything(settings: Settings) -> None:
     calls: list[Callable[[], object]] = [
         lambda: workspace.report("board"),
         lambda: Shelf(settings.home).recommend(query),
-        lambda: artifact.prune(settings.home, "board", 3),
+        lambda: lifecycle.prune(settings.home, "board", 3),
     ]
     for call in calls:
         with suppress(Damaged):
@@ -158,16 +159,16 @@ def test_a_rollback_or_a_training_mends_what_names_the_live_version(settings: Se
     """Both write it anew; of a folder that stood in its place nothing is lost."""
     folder = settings.home / "models" / "board"
     for mend in (
-        lambda: versions.roll_back(settings, "board"),
-        lambda: versions.roll_back(settings, "board", 1),
-        lambda: artifact.go_live(settings.home, "board", 1),
+        lambda: models.roll_back(settings, "board"),
+        lambda: models.roll_back(settings, "board", 1),
+        lambda: lifecycle.go_live(settings.home, "board", 1),
     ):
-        DAMAGES[damage](folder / artifact.LIVE)
-        assert not artifact.is_live(settings.home, "board", 1)
+        DAMAGES[damage](folder / lifecycle.LIVE)
+        assert not lifecycle.is_live(settings.home, "board", 1)
 
         mend()
 
-        assert 1 == artifact.live_version(settings.home, "board")
+        assert 1 == lifecycle.live_version(settings.home, "board")
     assert 3 * (damage == "a folder") == len(list(folder.glob("live.unreadable*")))
 
 
@@ -230,7 +231,7 @@ def test_what_is_not_ours_is_left_alone_and_stops_nothing(settings: Settings, wh
     assert [True] * len(strays) == [stray.exists() for stray in strays]
     assert [] == warnings.current()
     with pytest.raises(UnknownModel):
-        artifact.live_version(settings.home, "stray")
+        lifecycle.live_version(settings.home, "stray")
 
 
 def test_what_goes_wrong_with_one_thing_is_a_warning_until_it_goes_well(settings: Settings) -> None:
@@ -278,7 +279,7 @@ def test_nothing_stays_of_a_model_that_never_finished(settings: Settings) -> Non
     workspace, home = Workspace(settings=settings), settings.home
     before = sorted(home.rglob("*"))
     run.enter(settings, TrainingRequest(model_id="killed"), "fit")
-    (artifact.version_folder(home, "killed", 1) / "work").mkdir(parents=True)
+    (lifecycle.version_folder(home, "killed", 1) / "work").mkdir(parents=True)
     run.enter(settings, TrainingRequest(model_id="waiting"), "queued")
     run.cancel(settings, "waiting")
     (home / "models" / "an-earlier-release").mkdir()
@@ -298,7 +299,7 @@ def test_nothing_stays_of_a_model_that_never_finished(settings: Settings) -> Non
             workspace.roll_back(model_id)
         assert workspace.delete_model(model_id).live_version is None
         with pytest.raises(UnknownModel):
-            artifact.live_version(home, model_id)
+            lifecycle.live_version(home, model_id)
     assert before == sorted(home.rglob("*"))
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from lucid import artifact
 from lucid.errors import (
     AlreadyTraining,
     ModelNotReady,
@@ -23,6 +22,7 @@ from lucid.errors import (
 from lucid.lookup import Shelf
 from lucid.schema import RecommendationQuery, TrainingRequest, utc_now
 from lucid.training import run
+from lucid.versions import lifecycle
 from lucid.workspace import Workspace
 from tests.checkerboard import train_checkerboard
 
@@ -121,9 +121,9 @@ def test_a_version_that_goes_while_it_is_opened_is_looked_for_again(
 ) -> None:
     """Between reading which version answers and opening its files, another may take its place."""
     home, said = trained.settings.home, [1, 1]
-    artifact.remove_version(home, "board", 1)
+    lifecycle.remove_version(home, "board", 1)
     monkeypatch.setattr(
-        "lucid.lookup.live_version", lambda *which: said.pop() if said else artifact.live_version(*which)
+        "lucid.lookup.live_version", lambda *which: said.pop() if said else lifecycle.live_version(*which)
     )
     query = RecommendationQuery(model_id="board", source_id=["u01"], target_type=["item"])
 
@@ -133,9 +133,9 @@ def test_a_version_that_goes_while_it_is_opened_is_looked_for_again(
 
 def test_a_version_of_another_release_asks_for_a_training(trained: Workspace) -> None:
     """It is shown, but neither answers nor is refreshed; a training takes its place."""
-    path = artifact.version_folder(trained.settings.home, "board", 2) / artifact.CONFIG
+    path = lifecycle.version_folder(trained.settings.home, "board", 2) / lifecycle.CONFIG
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 0}))
-    artifact.complete(trained.settings.home, "board", 2, None, utc_now())
+    lifecycle.complete(trained.settings.home, "board", 2, None, utc_now())
 
     with pytest.raises(OutdatedVersion, match="train the model again"):
         trained.recommend("board", source_id="u01", target_type="item")
@@ -171,7 +171,7 @@ def test_a_cancelled_training_ends_wherever_it_runs(trained: Workspace) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not artifact.version_folder(home, "board", 3).exists():
+    while not lifecycle.version_folder(home, "board", 3).exists():
         assert process.poll() is None
         time.sleep(0.005)
 
@@ -179,7 +179,7 @@ def test_a_cancelled_training_ends_wherever_it_runs(trained: Workspace) -> None:
 
     assert ("error", "cancelled", 3) == (status.status, status.message, status.version)
     assert (1, "lucid: cancelled\n") == (process.wait(30), process.communicate()[1])
-    assert not artifact.version_folder(home, "board", 3).exists()
+    assert not lifecycle.version_folder(home, "board", 3).exists()
     assert 2 == answering(trained)
 
 

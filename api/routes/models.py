@@ -12,7 +12,7 @@ from api.auth import Guarded
 from api.idempotency import Given
 from api.openapi import problems
 from api.runs import TRAIN_MODEL
-from lucid import versions
+from lucid import models
 from lucid.errors import CallbackRefused, Unavailable
 from lucid.notify import check_callback
 from lucid.schema import Model, ModelId, ModelStatus, Rollback, TrainingRequest
@@ -83,19 +83,19 @@ def status(
 @router.get("/models", tags=["models"])
 def list_models(request: Request) -> list[Model]:
     """All models with their versions, by name; reports stand in the answer for one model."""
-    return versions.list_models(request.app.state.settings)
+    return models.list_models(request.app.state.settings)
 
 
 @router.get("/models/{model_id}", tags=["models"], responses=problems(404))
 def show_model(request: Request, model_id: Named) -> Model:
     """A model, its latest training, and its finished versions with their training reports."""
-    return versions.show_model(request.app.state.settings, model_id)
+    return models.show_model(request.app.state.settings, model_id)
 
 
 @router.delete("/models/{model_id}", tags=["models"], responses=problems(404, 409))
 def delete_model(request: Request, model_id: Named) -> Model:
     """Delete a model with all its versions; answers what it was. While it is being trained: 409."""
-    return versions.delete_model(request.app.state.settings, model_id)
+    return models.delete_model(request.app.state.settings, model_id)
 
 
 @router.post("/models/{model_id}/rollback", tags=["models"], responses=problems(404, 409))
@@ -112,7 +112,7 @@ def roll_back(
     It answers until a training or a refresh makes a newer one. While a process works on the model: 409.
     """
     named = wanted.version if wanted else None
-    return versions.roll_back(request.app.state.settings, model_id, version if named is None else named)
+    return models.roll_back(request.app.state.settings, model_id, version if named is None else named)
 
 
 @router.post(

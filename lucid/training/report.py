@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 
-from lucid.artifact import REMEDY, REPORT
 from lucid.data.selection import Selection
 from lucid.store.documents import read_json
 from lucid.training.markdown import escaped
+from lucid.versions.lifecycle import REMEDY, REPORT
 
 if TYPE_CHECKING:  # the report is also read where torch is not wanted
     from lucid.evaluation.quality import PairQuality

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
-from lucid import artifact
 from lucid.data.batches import IsLost, Progress
 from lucid.data.selection import interactions_among, read_selection, select
 from lucid.errors import (
@@ -32,18 +31,19 @@ from lucid.errors import (
     TrainingFailed,
     UnknownModel,
 )
-from lucid.fresh import folded_views, uploads_since
 from lucid.graph.entity_index import Texts
 from lucid.graph.histories import Interacted
 from lucid.health import HealthWarnings
 from lucid.notify import check_callback, deliver_patiently, make_event
-from lucid.precompute import precompute as precompute_pairs
 from lucid.schema import ModelStatus, PrecomputePair, RunStatus, Stage, TrainingRequest, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event, RequestKey, TrainingRow
 from lucid.store.locks import PATIENCE_SECONDS, begun, forget, is_worked_on, text_of, working
 from lucid.store.machine import telling
 from lucid.training.report import read_report, write_report
+from lucid.versions import lifecycle
+from lucid.versions.precompute import precompute as precompute_pairs
+from lucid.versions.uploads import folded_views, uploads_since
 
 if TYPE_CHECKING:
     from lucid.training.tuning import Before
@@ -85,7 +85,7 @@ class Training:
 
     @property
     def folder(self) -> Path:
-        return artifact.version_folder(self.settings.home, self.model_id, self.version)
+        return lifecycle.version_folder(self.settings.home, self.model_id, self.version)
 
     @property
     def work(self) -> Path:
@@ -171,7 +171,7 @@ def _holding(home: Path, model_id: str, patience_seconds: float = 0) -> Iterator
             try:
                 yield
             finally:
-                artifact.remove_empty(home, model_id)
+                lifecycle.remove_empty(home, model_id)
     finally:
         forget(home, _lock_name(model_id))
 
@@ -183,7 +183,7 @@ def succeeding(settings: Settings, model_id: str, watcher: Progress | None = Non
     The caller holds the model's lock. Raises UnknownModel, ModelNotReady, and AlreadyTraining where a training waits
     for its worker.
     """
-    live = artifact.live_version(settings.home, model_id)
+    live = lifecycle.live_version(settings.home, model_id)
     catalog = Catalog(settings.home)
     request = catalog.training(model_id, live).request
     entered = catalog.start_training(model_id, request, utc_now(), "select", refresh_of=live)
@@ -264,11 +264,11 @@ def fit_model(training: Training) -> Path:
         progress(85, "fitting on everything")
         fitted = refit(graph, chosen, solver)
         _write_fitted(training.folder, graph, fitted, seed)
-        artifact.write_interacted(training.folder, interacted_rows(graph))
+        lifecycle.write_interacted(training.folder, interacted_rows(graph))
         edges, relations = weighted_edges(graph, fitted.choice.weights)
-        artifact.write_edges(training.folder, edges)
-        artifact.write_origin(training.folder, _origin(training, relations, graph.times()[1]))
-        for name in (artifact.ENTITIES, artifact.VALUES):
+        lifecycle.write_edges(training.folder, edges)
+        lifecycle.write_origin(training.folder, _origin(training, relations, graph.times()[1]))
+        for name in (lifecycle.ENTITIES, lifecycle.VALUES):
             shutil.copyfile(training.work / name, training.folder / name)
     return training.folder
 
@@ -280,8 +280,8 @@ def evaluate_model(training: Training) -> Path:
         from lucid.graph.typed_graph import read_graph
 
         graph = read_graph(training.work)
-        config = artifact.read_config(training.work)
-        views = artifact.read_views(training.work, config)
+        config = lifecycle.read_config(training.work)
+        views = lifecycle.read_views(training.work, config)
         quality = report_pairs(split(graph, training.settings.seed), views, list(config.pairs.values()))
         selection = read_selection(training.work)
         write_report(
@@ -293,7 +293,7 @@ def evaluate_model(training: Training) -> Path:
             config.chosen,
             quality,
         )
-    return training.folder / artifact.REPORT
+    return training.folder / lifecycle.REPORT
 
 
 def precompute(training: Training) -> int:
@@ -306,9 +306,9 @@ def publish(training: Training) -> ModelStatus:
     """Let the version answer and say so in the catalog; returns the final status."""
     with _stage(training, "publish", "publishing"):
         shutil.rmtree(training.work, ignore_errors=True)
-        artifact.complete(training.settings.home, training.model_id, training.version, training.refresh_of, utc_now())
-        artifact.go_live(training.settings.home, training.model_id, training.version)
-        artifact.prune(training.settings.home, training.model_id, training.settings.keep_versions)
+        lifecycle.complete(training.settings.home, training.model_id, training.version, training.refresh_of, utc_now())
+        lifecycle.go_live(training.settings.home, training.model_id, training.version)
+        lifecycle.prune(training.settings.home, training.model_id, training.settings.keep_versions)
     training.catalog.end_training(training.model_id, training.version, "completed", "", utc_now())
     return training.catalog.training(training.model_id, training.version).status
 
@@ -326,11 +326,11 @@ def _end(home: Path, model_id: str, version: int, error: BaseException, callback
     """See `fail`; the event for a callback URL is entered in the catalog together with the end."""
     catalog = Catalog(home)
     outcome: tuple[RunStatus, str] = "completed", ""
-    with telling(artifact.version_folder(home, model_id, version)):
-        if artifact.is_complete(home, model_id, version):
-            artifact.go_live(home, model_id, version)
+    with telling(lifecycle.version_folder(home, model_id, version)):
+        if lifecycle.is_complete(home, model_id, version):
+            lifecycle.go_live(home, model_id, version)
         else:
-            artifact.remove_version(home, model_id, version)  # first, for that may make room
+            lifecycle.remove_version(home, model_id, version)  # first, for that may make room
             cancelled = catalog.training(model_id, version).status.stage == "cancelling"
             outcome = "error", _CANCELLED if cancelled else _customer_message(error)
         owes = (lambda status: make_event(status, callback_url)) if callback_url else None
@@ -387,21 +387,21 @@ def take_over(training: Training) -> Path:
     """Give a refresh the vectors of the version it refreshes, with what has been uploaded since folded in."""
     assert training.refresh_of is not None
     home = training.settings.home
-    source = artifact.version_folder(home, training.model_id, training.refresh_of)
+    source = lifecycle.version_folder(home, training.model_id, training.refresh_of)
     with _stage(training, "build", "taking over the vectors"):
-        artifact.expect_sound(source, thoroughly=True)
-        with artifact.reading(source):
-            model, origin = artifact.read_model(source), artifact.read_origin(source)
-            texts = Texts(source / artifact.TEXTS)
+        lifecycle.expect_sound(source, thoroughly=True)
+        with lifecycle.reading(source):
+            model, origin = lifecycle.read_model(source), lifecycle.read_origin(source)
+            texts = Texts(source / lifecycle.TEXTS)
         uploads = uploads_since(home, source, model.config, origin, training.request, texts, now=training.started)
-        artifact.write_views(training.folder, folded_views(model, uploads))
+        lifecycle.write_views(training.folder, folded_views(model, uploads))
         selected = set(read_selection(training.work).batch_ids)
         folded = sorted({*origin.folded_ids, *selected} - set(origin.batch_ids))
-        artifact.write_origin(training.folder, replace(origin, folded_ids=folded))
-        for name in (artifact.ENTITIES, artifact.VALUES, artifact.EDGES, artifact.CONFIG, artifact.REPORT):
+        lifecycle.write_origin(training.folder, replace(origin, folded_ids=folded))
+        for name in (lifecycle.ENTITIES, lifecycle.VALUES, lifecycle.EDGES, lifecycle.CONFIG, lifecycle.REPORT):
             shutil.copyfile(source / name, training.folder / name)
-        edges = interactions_among(training.work, source / artifact.ENTITIES)
-        artifact.write_interacted(training.folder, Interacted.from_edges(model.config.vocabulary.size, *edges))
+        edges = interactions_among(training.work, source / lifecycle.ENTITIES)
+        lifecycle.write_interacted(training.folder, Interacted.from_edges(model.config.vocabulary.size, *edges))
     return training.folder
 
 
@@ -471,7 +471,7 @@ def _clear(home: Path, folder: Path) -> None:
     if not folder.is_dir():
         return
     for removed in (folder, *folder.iterdir()):
-        if removed.name.startswith(artifact.REMOVED):
+        if removed.name.startswith(lifecycle.REMOVED):
             shutil.rmtree(removed, ignore_errors=True)
     model_id = text_of(folder.name)
     if model_id and folder.is_dir() and not any(folder.iterdir()):
@@ -494,18 +494,18 @@ def _settings_before(training: Training) -> "Before | None":
 
     home, model_id = training.settings.home, training.model_id
     try:
-        folder = artifact.version_folder(home, model_id, artifact.live_version(home, model_id))
-        with artifact.reading(folder):
-            config = artifact.read_config(folder)
+        folder = lifecycle.version_folder(home, model_id, lifecycle.live_version(home, model_id))
+        with lifecycle.reading(folder):
+            config = lifecycle.read_config(folder)
     except (ModelNotReady, UnknownModel, OutdatedVersion, DamagedVersion):
         return None
     readings = {kinds: (pair.view, pair.response) for kinds, pair in config.pairs.items()}
     return Before([Weights(**weights) for weights in config.chosen["weights"]], readings)
 
 
-def _origin(training: Training, relations: list[str], newest: float) -> artifact.Origin:
+def _origin(training: Training, relations: list[str], newest: float) -> lifecycle.Origin:
     selection = read_selection(training.work)
-    return artifact.Origin(
+    return lifecycle.Origin(
         selection.batch_ids,
         [],
         {key.key: key.kind for key in selection.keys},
@@ -523,12 +523,12 @@ def _pairs(training: Training) -> list[PrecomputePair]:
 
 
 def _write_fitted(folder: Path, graph: Any, fitted: Any, seed: int) -> None:
-    artifact.write_views(folder, fitted.views)
+    lifecycle.write_views(folder, fitted.views)
     pairs = {(pair.source_type, pair.target_type): pair for pair in fitted.pairs}
     dampings = tuple(view.damping for view in fitted.views)
-    artifact.write_config(
+    lifecycle.write_config(
         folder,
-        artifact.Config(graph.vocabulary, pairs, fitted.common, dampings, asdict(fitted.choice), seed),
+        lifecycle.Config(graph.vocabulary, pairs, fitted.common, dampings, asdict(fitted.choice), seed),
     )
 
 

@@ -12,13 +12,13 @@ from typing import Literal
 
 import duckdb
 
-from lucid import artifact
 from lucid.data.batches import batch_folder
 from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import AlreadyTraining, DamagedVersion, ModelNotReady, UnknownBatch, UnknownModel
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training.run import alone_with
+from lucid.versions import lifecycle
 
 State = Literal["ok", "no checksums", "damaged", "repaired"]
 
@@ -63,7 +63,7 @@ def repair_model(home: Path, catalog: Catalog, model_id: str) -> list[Finding]:
     findings = [states[number] for number in sound]
     if not _is_sound(home, model_id, sound):
         if sound:
-            artifact.switch(home, model_id, sound[-1])
+            lifecycle.switch(home, model_id, sound[-1])
             findings.append(Finding(f"{model_id} live", "repaired", f"version {sound[-1]} answers"))
         elif states or _is_pointed(home, model_id):
             advice = f"no sound version is left; run: lucid train --model-id {model_id}"
@@ -71,7 +71,7 @@ def repair_model(home: Path, catalog: Catalog, model_id: str) -> list[Finding]:
     for number, found in states.items():
         if number not in sound:
             with suppress(FileNotFoundError):  # there is no folder of it
-                new = artifact.set_aside(home, model_id, number)
+                new = lifecycle.set_aside(home, model_id, number)
                 detail = f"{found.detail}; set aside as {new.relative_to(home)}"
                 findings.append(Finding(found.about, "repaired", detail))
     return findings
@@ -91,7 +91,7 @@ def _check_model(home: Path, catalog: Catalog, model_id: str) -> Iterator[Findin
     sound = [number for number, found in states.items() if found.state != "damaged"]
     about, instead = f"{model_id} live", f"; version {sound[-1]} answers" if sound else "; no sound version is left"
     try:
-        live = artifact.live_version(home, model_id)
+        live = lifecycle.live_version(home, model_id)
         if _is_sound(home, model_id, sound):
             yield Finding(about, "ok", f"version {live}")
         else:
@@ -110,31 +110,31 @@ def _check_model(home: Path, catalog: Catalog, model_id: str) -> Iterator[Findin
 def _is_sound(home: Path, model_id: str, sound: list[int]) -> bool:
     """Whether `live` names one of the sound versions, or one that was published since they were looked at."""
     try:
-        live = artifact.live_version(home, model_id)
+        live = lifecycle.live_version(home, model_id)
     except (DamagedVersion, ModelNotReady, UnknownModel):
         return False
     return live in sound or (live > max(sound, default=0) and _compared(home, model_id, live).state != "damaged")
 
 
 def _is_pointed(home: Path, model_id: str) -> bool:
-    return (artifact.model_folder(home, model_id) / artifact.LIVE).exists()
+    return (lifecycle.model_folder(home, model_id) / lifecycle.LIVE).exists()
 
 
 def _states(home: Path, catalog: Catalog, model_id: str) -> dict[int, Finding]:
     """What is to be said of each version that was finished once, oldest first."""
     numbers = (
-        number for number in artifact.begun_versions(home, model_id) if _was_finished(home, catalog, model_id, number)
+        number for number in lifecycle.begun_versions(home, model_id) if _was_finished(home, catalog, model_id, number)
     )
     states = {number: _compared(home, model_id, number) for number in numbers}
     # Those whose folder is gone were removed meanwhile, because newer ones took their place.
     return {
-        number: found for number, found in states.items() if artifact.version_folder(home, model_id, number).exists()
+        number: found for number, found in states.items() if lifecycle.version_folder(home, model_id, number).exists()
     }
 
 
 def _was_finished(home: Path, catalog: Catalog, model_id: str, number: int) -> bool:
     """What a training has only begun, or left when it died, is no version."""
-    if (artifact.version_folder(home, model_id, number) / artifact.MANIFEST).exists():
+    if (lifecycle.version_folder(home, model_id, number) / lifecycle.MANIFEST).exists():
         return True
     with suppress(UnknownModel):
         return catalog.training(model_id, number).status.status == "completed"
@@ -142,11 +142,11 @@ def _was_finished(home: Path, catalog: Catalog, model_id: str, number: int) -> b
 
 
 def _compared(home: Path, model_id: str, number: int) -> Finding:
-    folder, about = artifact.version_folder(home, model_id, number), f"{model_id} version {number}"
-    if found := artifact.compare(folder):
+    folder, about = lifecycle.version_folder(home, model_id, number), f"{model_id} version {number}"
+    if found := lifecycle.compare(folder):
         return Finding(about, "damaged", found)
     with suppress(FileNotFoundError):  # removed in this moment
-        if not artifact.read_manifest(folder)["sha256"]:
+        if not lifecycle.read_manifest(folder)["sha256"]:
             return Finding(about, "no checksums")
     return Finding(about, "ok")
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from lucid import artifact
 from lucid.errors import DamagedVersion
 from lucid.health import HealthWarnings, Round
 from lucid.store.locks import text_of
+from lucid.versions import lifecycle
 
 _Stamps = tuple[tuple[int, int, int], ...]
 """What changes when a file is written, replaced or restored, of each JSON file of a version."""
@@ -36,10 +36,10 @@ class Inspection:
         self, model_id: str, folder: Path, before: dict[Path, tuple[_Stamps, str | None]], each: Round
     ) -> None:
         if found := self._wrong_pointer(model_id):
-            each.warn(f"{folder.name}/{artifact.LIVE}", _sentence(f"{folder.name}/{artifact.LIVE}: {found}"))
-        for number in artifact.begun_versions(self._home, model_id):
+            each.warn(f"{folder.name}/{lifecycle.LIVE}", _sentence(f"{folder.name}/{lifecycle.LIVE}: {found}"))
+        for number in lifecycle.begun_versions(self._home, model_id):
             version = folder / str(number)
-            if (version / artifact.MANIFEST).exists():  # else it is not complete yet
+            if (version / lifecycle.MANIFEST).exists():  # else it is not complete yet
                 found = self._damage(version, before)
                 if found and version.exists():
                     each.warn(f"{folder.name}/{number}", _sentence(f"{folder.name}/{number}/{found}"))
@@ -48,17 +48,17 @@ class Inspection:
         stamps = _stamps(version)
         seen, found = before.get(version, ((), None))
         if seen != stamps:
-            found = artifact.compare(version, ".json")
+            found = lifecycle.compare(version, ".json")
         self._seen[version] = stamps, found
-        return found or artifact.damage(version)
+        return found or lifecycle.damage(version)
 
     def _wrong_pointer(self, model_id: str) -> str | None:
         """What is wrong with the file that names the version that answers."""
         try:
-            number = artifact.live_number(self._home, model_id)
-            if artifact.version_folder(self._home, model_id, number).is_dir():
+            number = lifecycle.live_number(self._home, model_id)
+            if lifecycle.version_folder(self._home, model_id, number).is_dir():
                 return None
-            again = artifact.live_number(self._home, model_id)  # another may have taken its place in this moment
+            again = lifecycle.live_number(self._home, model_id)  # another may have taken its place in this moment
             return f"it names version {number}, which is not there" if again == number else None
         except FileNotFoundError:  # no training has finished yet
             return None

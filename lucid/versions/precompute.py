@@ -1,7 +1,7 @@
 """Recommendations computed ahead: the best targets of every source of the chosen pairs.
 
 They are written twice: into one DuckDB file, for people and programs that ask in SQL, and into records of fixed size,
-from which the API answers; see `lucid.cache`.
+from which the API answers; see `lucid.versions.precomputed`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,14 +11,14 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from lucid.artifact import ENTITIES, RECOMMENDATIONS, TEXTS, read_model
-from lucid.cache import record_file, records, write_pairs
 from lucid.data.batches import Progress
 from lucid.graph.entity_index import write_texts
 from lucid.graph.histories import Rows
 from lucid.schema import PrecomputePair
 from lucid.store.files import replacing
 from lucid.store.machine import connect
+from lucid.versions.lifecycle import ENTITIES, RECOMMENDATIONS, TEXTS, read_model
+from lucid.versions.precomputed import record_file, records, write_pairs
 
 _SOURCES_AT_ONCE = 4096
 

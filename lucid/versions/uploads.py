@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid import artifact
-from lucid.artifact import Config, Model, Origin
 from lucid.data.conditions import DataFilters
 from lucid.data.selection import Since, select_since
 from lucid.graph.adjacency import Floats, Neighbours
@@ -26,6 +24,8 @@ from lucid.graph.histories import Rows
 from lucid.model.scorer import Profile, Vectors
 from lucid.schema import TrainingRequest
 from lucid.store.catalog import Catalog, SelectedBatch
+from lucid.versions import lifecycle
+from lucid.versions.lifecycle import Config, Model, Origin
 
 _SMALLEST = 1e-3
 """Eigenvalues below this share of the largest say nothing that could be folded in: they would only multiply noise."""
@@ -93,7 +93,7 @@ def _select(
     return select_since(
         home,
         batches,
-        folder / artifact.ENTITIES,
+        folder / lifecycle.ENTITIES,
         [key for key, kind in origin.keys.items() if kind == "entity"],
         [key for key, kind in origin.keys.items() if kind == "text"],
         now=now,

@@ -6,13 +6,13 @@ Reads what trainings left in the catalog and on disk; how a training makes a ver
 from contextlib import suppress
 from datetime import datetime
 
-from lucid import artifact
 from lucid.errors import DamagedVersion, ModelNotReady, UnknownModel, UnknownVersion
 from lucid.schema import Model, Version, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training.report import read_report
 from lucid.training.run import alone_with
+from lucid.versions import lifecycle
 
 
 def list_models(settings: Settings) -> list[Model]:
@@ -28,8 +28,8 @@ def show_model(settings: Settings, model_id: str) -> Model:
     """A model with the report of each version that can be read; raises UnknownModel."""
     model = _describe(settings, model_id)
     for version in model.versions:
-        folder = artifact.version_folder(settings.home, model_id, version.version)
-        with suppress(DamagedVersion), artifact.reading(folder):  # removed in this moment, or damaged
+        folder = lifecycle.version_folder(settings.home, model_id, version.version)
+        with suppress(DamagedVersion), lifecycle.reading(folder):  # removed in this moment, or damaged
             version.report = read_report(folder)
     return model
 
@@ -43,7 +43,7 @@ def delete_model(settings: Settings, model_id: str) -> Model:
     with alone_with(settings, model_id):
         # Entered like a refresh: no training can begin meanwhile, and what a killed process leaves is swept.
         catalog.start_training(model_id, {}, utc_now(), "select", refresh_of=0)
-        artifact.remove_model(settings.home, model_id)
+        lifecycle.remove_model(settings.home, model_id)
         catalog.forget_model(model_id)
     return deleted
 
@@ -58,15 +58,15 @@ def roll_back(settings: Settings, model_id: str, version: int | None = None) -> 
     """
     home = settings.home
     with suppress(DamagedVersion):
-        artifact.live_version(home, model_id)  # an unknown model gets no lock
+        lifecycle.live_version(home, model_id)  # an unknown model gets no lock
     with alone_with(settings, model_id):
         if version is None:
-            answering = artifact.answering_version(home, model_id)
-            is_sound = artifact.is_live(home, model_id, answering)
+            answering = lifecycle.answering_version(home, model_id)
+            is_sound = lifecycle.is_live(home, model_id, answering)
             version = _before(settings, model_id, answering) if is_sound else answering
-        folder = artifact.version_folder(home, model_id, artifact.find_version(home, model_id, version))
-        artifact.expect_sound(folder, thoroughly=True)
-        artifact.switch(home, model_id, version)
+        folder = lifecycle.version_folder(home, model_id, lifecycle.find_version(home, model_id, version))
+        lifecycle.expect_sound(folder, thoroughly=True)
+        lifecycle.switch(home, model_id, version)
     return _describe(settings, model_id)
 
 
@@ -75,7 +75,7 @@ def _before(settings: Settings, model_id: str, live: int) -> int:
     trained = live
     while (of := Catalog(settings.home).training(model_id, trained).refresh_of) is not None:
         trained = of
-    older = [number for number in artifact.versions(settings.home, model_id) if number < trained]
+    older = [number for number in lifecycle.versions(settings.home, model_id) if number < trained]
     if not older:
         raise UnknownVersion(f"model {model_id!r} has no finished version before {trained}; version {live} answers")
     return older[-1]
@@ -83,19 +83,19 @@ def _before(settings: Settings, model_id: str, live: int) -> int:
 
 def _describe(settings: Settings, model_id: str) -> Model:
     try:
-        live = artifact.answering_version(settings.home, model_id)
+        live = lifecycle.answering_version(settings.home, model_id)
     except (ModelNotReady, UnknownModel, DamagedVersion):
         live = None
     training = Catalog(settings.home).training(model_id).status
     versions = []
-    for number in artifact.versions(settings.home, model_id):
+    for number in lifecycle.versions(settings.home, model_id):
         with suppress(FileNotFoundError, DamagedVersion):  # removed in this moment, because newer ones took its place
             versions.append(_version(settings, model_id, number, live))
     return Model(model_id=model_id, live_version=live, training=training, versions=versions)
 
 
 def _version(settings: Settings, model_id: str, number: int, live: int | None) -> Version:
-    manifest = artifact.read_manifest(artifact.version_folder(settings.home, model_id, number))
+    manifest = lifecycle.read_manifest(lifecycle.version_folder(settings.home, model_id, number))
     return Version(
         version=number,
         created=datetime.fromisoformat(manifest["created"]),

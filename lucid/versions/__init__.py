@@ -1,0 +1,1 @@
+"""A published version: its files, how it comes and goes, and what is computed ahead."""
