@@ -26,8 +26,8 @@ from lucid import erasures
 from lucid.data import batches
 from lucid.deliveries import Sender
 from lucid.health import HealthWarnings
-from lucid.lookup import Shelf
 from lucid.origins import own_addresses
+from lucid.serving.registry import Shelf
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.store.files import OTHERS, close_home

@@ -21,9 +21,9 @@ from api.metrics import Metrics
 from api.paths import BASE, canonical
 from api.routes.recommended_items import LISTS, MEDIA_TYPES, RecommendationParameters, endpoints
 from lucid.errors import LucidError
-from lucid.lookup import Shelf
-from lucid.rendering import Answer, render
 from lucid.schema import OutputFormat, RecommendationQuery
+from lucid.serving.registry import Shelf
+from lucid.serving.rendering import Answer, render
 
 _CALL = "/recommended_items"
 _PATH = BASE + _CALL

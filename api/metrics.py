@@ -9,8 +9,8 @@ from fastapi.routing import iter_route_contexts
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lucid.rendering import Answer, Block
 from lucid.schema import ServedBy
+from lucid.serving.rendering import Answer, Block
 
 OTHER = "other"
 """Stands for paths that are no route and for methods that HTTP does not name: what strangers make up is no label."""

@@ -129,7 +129,7 @@ def recommend(
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
 ) -> None:
     """Print recommendations of a trained model."""
-    from lucid.rendering import render
+    from lucid.serving.rendering import render
 
     if more_ids and not source_id:
         raise typer.BadParameter(f"unexpected argument {more_ids[0]!r}; ids follow --source-id")
@@ -271,7 +271,7 @@ def delete_batches(ids: Annotated[list[str] | None, typer.Argument(metavar="IDâ€
 @batches_app.command("errors")
 def show_errors(batch_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     """Print all rows of a batch that were set aside, as CSV."""
-    from lucid.rendering import rejects_csv
+    from lucid.serving.rendering import rejects_csv
 
     _print(rejects_csv(lucid.Workspace().rejected_rows(batch_id)))
 

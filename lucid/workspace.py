@@ -16,8 +16,6 @@ from lucid.data.batches import sweep as sweep_imports
 from lucid.deliveries import Sender
 from lucid.errors import MachineError
 from lucid.health import HealthWarnings
-from lucid.lookup import Shelf
-from lucid.rendering import Answer
 from lucid.schema import (
     MAX_RECOMMENDATIONS,
     Batch,
@@ -33,6 +31,8 @@ from lucid.schema import (
     Use,
     check,
 )
+from lucid.serving.registry import Shelf
+from lucid.serving.rendering import Answer
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.store.machine import telling, told

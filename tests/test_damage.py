@@ -9,9 +9,9 @@ import pytest
 
 from lucid.errors import DamagedVersion, TrainingFailed
 from lucid.health import HealthWarnings
-from lucid.lookup import Shelf
-from lucid.rendering import render
 from lucid.schema import RecommendationQuery
+from lucid.serving.registry import Shelf
+from lucid.serving.rendering import render
 from lucid.settings import Settings
 from lucid.training import run
 from lucid.versions import lifecycle, soundness

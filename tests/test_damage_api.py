@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.paths import BASE
-from lucid.lookup import Shelf
+from lucid.serving.registry import Shelf
 from lucid.versions import lifecycle
 from tests.service import Api, wait_until
 from tests.test_damage import ASKED, Damage, answers, empty, file_of, flip, halve, name_of

@@ -11,8 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from lucid.errors import ModelNotReady, UnknownModel, UnknownSource, UnknownType, UnknownVersion
-from lucid.rendering import render
 from lucid.schema import RecommendationQuery
+from lucid.serving.rendering import render
 from lucid.versions.lifecycle import live_version
 from lucid.workspace import Workspace
 from tests.checkerboard import ITEMS, USERS, liked, train_checkerboard

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lucid.errors import InvalidRequest, UnknownSource
-from lucid.rendering import render
 from lucid.schema import RecommendationQuery
+from lucid.serving.rendering import render
 from lucid.versions.lifecycle import read_model, version_folder
 from lucid.workspace import Workspace
 from tests.checkerboard import ITEMS, USERS, liked, train_checkerboard

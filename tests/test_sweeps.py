@@ -14,8 +14,8 @@ from lucid import erasures, models
 from lucid.data import batches
 from lucid.errors import Damaged, LucidError, ModelNotReady, UnknownModel
 from lucid.health import HealthWarnings
-from lucid.lookup import Shelf
 from lucid.schema import RecommendationQuery, TrainingRequest, utc_now
+from lucid.serving.registry import Shelf
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.locks import working

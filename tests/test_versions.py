@@ -19,8 +19,8 @@ from lucid.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from lucid.lookup import Shelf
 from lucid.schema import RecommendationQuery, TrainingRequest, utc_now
+from lucid.serving.registry import Shelf
 from lucid.training import run
 from lucid.versions import lifecycle
 from lucid.workspace import Workspace
@@ -123,7 +123,7 @@ def test_a_version_that_goes_while_it_is_opened_is_looked_for_again(
     home, said = trained.settings.home, [1, 1]
     lifecycle.remove_version(home, "board", 1)
     monkeypatch.setattr(
-        "lucid.lookup.live_version", lambda *which: said.pop() if said else lifecycle.live_version(*which)
+        "lucid.serving.registry.live_version", lambda *which: said.pop() if said else lifecycle.live_version(*which)
     )
     query = RecommendationQuery(model_id="board", source_id=["u01"], target_type=["item"])
 

@@ -12,9 +12,9 @@ from api.lists import listed, only, split
 from api.metrics import Metrics
 from api.openapi import problems
 from lucid.data.conditions import Condition
-from lucid.lookup import Shelf
-from lucid.rendering import render
 from lucid.schema import OutputFormat, RecommendationQuery, ServedBy, WeightedSource
+from lucid.serving.registry import Shelf
+from lucid.serving.rendering import render
 
 MEDIA_TYPES: dict[OutputFormat, str] = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
 

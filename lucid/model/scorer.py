@@ -1,7 +1,7 @@
 """Scores from vectors: the one place that says how much a target suits a source.
 
-Used ahead of time by `lucid.versions.precompute` and at once by `lucid.lookup`, so both give the same answer. Needs no
-torch, as the process that answers requests never loads it.
+Used ahead of time by `lucid.versions.precompute` and at once by `lucid.serving.registry`, so both give the same answer.
+Needs no torch, as the process that answers requests never loads it.
 
 The score of a source s and a target t is `sum_k f(l_k) v_sk v_tk * (d_t + a)^g`, with l and v the eigenpairs of the
 normalised typed graph, d the weighted degree and f the response of the pair; see `lucid.training.tuning`. Where that

@@ -15,7 +15,7 @@ class Inspection:
     """Looks at all models again and again: which version `live` names, and the small files of every version.
 
     Names and sizes of files are compared each time, the checksums of JSON files when they have changed; see
-    `lucid.lookup.Shelf.verify` for all others.
+    `lucid.serving.registry.Shelf.verify` for all others.
     """
 
     def __init__(self, home: Path, warnings: HealthWarnings) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import duckdb
 
-from lucid.answers import OpenVersion
 from lucid.errors import DamagedVersion, LucidError, UnknownModel
 from lucid.health import HealthWarnings
-from lucid.rendering import Answer
 from lucid.schema import RecommendationQuery
+from lucid.serving.predictor import OpenVersion
+from lucid.serving.rendering import Answer
 from lucid.versions.lifecycle import (
     LIVE,
     comparing,

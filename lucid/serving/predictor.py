@@ -16,12 +16,10 @@ from numpy.typing import NDArray
 
 from lucid.data.conditions import ENTITY_FIELDS, Binder, Condition, where
 from lucid.errors import DamagedVersion, InvalidRequest, UnknownSource
-from lucid.explain import explain, explain_mix
 from lucid.graph.adjacency import nothing
 from lucid.graph.entity_index import Texts
 from lucid.graph.histories import Rows
 from lucid.model.scorer import Best, Profile
-from lucid.rendering import Answer, Block, Column
 from lucid.schema import (
     EXPLANATION,
     Recommendation,
@@ -31,7 +29,9 @@ from lucid.schema import (
     utc_now,
     weights_of,
 )
-from lucid.sources import Sources, find_named, find_rows, together
+from lucid.serving.attribution import explain, explain_mix
+from lucid.serving.rendering import Answer, Block, Column
+from lucid.serving.sources import Sources, find_named, find_rows, together
 from lucid.store.catalog import Catalog
 from lucid.store.machine import connect
 from lucid.versions.lifecycle import ENTITIES, TEXTS, VALUES, read_config, read_manifest, read_model, read_origin

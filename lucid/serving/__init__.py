@@ -1,0 +1,1 @@
+"""From a query to its answer; needs neither torch nor Prefect."""
