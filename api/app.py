@@ -22,9 +22,9 @@ from api.problems import add_error_handlers
 from api.routes import data_batch, entities, health, models, recommended_items
 from api.runs import Runs
 from api.strangers import OwnRequests
-from lucid import erasures
 from lucid.data import batches
 from lucid.deliveries import Sender
+from lucid.erasure import requests
 from lucid.health import HealthWarnings
 from lucid.origins import own_addresses
 from lucid.serving.registry import Shelf
@@ -149,7 +149,7 @@ async def _sweep_again_and_again(settings: Settings, runs: Runs, warnings: Healt
         "trainings": lambda: run.sweep(settings, is_lost=is_lost, warnings=warnings),
         "callbacks": sender.send,
         "imports": lambda: batches.sweep(settings, Catalog(settings.home), is_lost=is_lost, warnings=warnings),
-        "erasures": lambda: erasures.sweep(settings, is_lost=is_lost, warnings=warnings),
+        "erasures": lambda: requests.sweep(settings, is_lost=is_lost, warnings=warnings),
         "models": inspection.look,
     }
     while True:

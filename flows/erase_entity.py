@@ -3,7 +3,7 @@
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from lucid import erase, erasures
+from lucid.erasure import erase, requests
 from lucid.schema import Erased
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
@@ -18,11 +18,11 @@ def erase_entity(request: str) -> dict[str, int]:
             ids themselves never stand here; by hand, use the command: lucid erase ID.
     """
     settings = load_settings()
-    with erasures.working_on(settings, request) as ids:
+    with requests.working_on(settings, request) as ids:
         counts = erase_from_batches(settings, ids)
         for model_id in Catalog(settings.home).models():
             counts += erase_from_model(settings, model_id, ids)
-        erasures.finish(settings, request, counts)
+        requests.finish(settings, request, counts)
     print(", ".join(f"{place.replace('_', ' ')}: {count:,}" for place, count in counts.model_dump().items()))
     return counts.model_dump()
 

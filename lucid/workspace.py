@@ -10,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from lucid import erase, models
+from lucid import models
 from lucid.data.batches import Progress, batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
 from lucid.deliveries import Sender
+from lucid.erasure import erase
 from lucid.errors import MachineError
 from lucid.health import HealthWarnings
 from lucid.schema import (

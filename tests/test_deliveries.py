@@ -76,7 +76,7 @@ def test_what_a_process_owed_the_next_one_sends_once(settings: Settings, receive
         leave_dead(settings, model_id, receiver.url)
     program = f"""
 from pathlib import Path
-from lucid import training
+from lucid.training import run
 from lucid.settings import Settings
 run.sweep(Settings(home=Path({str(settings.home)!r})), is_lost=lambda _run, _entered: False)
 """

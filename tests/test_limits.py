@@ -8,7 +8,7 @@ import pytest
 
 from api.paths import BASE
 from lucid.data.batches import new_batches
-from lucid.erase import MAX_IDS_LENGTH
+from lucid.erasure.erase import MAX_IDS_LENGTH
 from lucid.errors import InvalidRequest, UnknownModel
 from lucid.keys import MAX_NAME, create_key
 from lucid.schema import MAX_FILES, MAX_TAG, MAX_TAGS, LoadedFile, RejectedRow, TrainingRequest, utc_now

@@ -16,8 +16,9 @@ _LIBRARY = """
 import os, sys
 from pathlib import Path
 
-from lucid import Workspace, erasures
+from lucid import Workspace
 from lucid.store.catalog import Catalog
+from lucid.erasure import requests
 from lucid.keys import create_key
 from lucid.notify import callback_secret
 from lucid.training.run import precompute, publish, refreshing, select_data, take_over
@@ -33,7 +34,7 @@ with refreshing(workspace.settings, "board") as training:
 create_key(Catalog(home), "shop")
 callback_secret(workspace.settings)
 workspace.erase("u01")
-erasures.enter(workspace.settings, ["u03"])
+requests.enter(workspace.settings, ["u03"])
 workspace.recommend("board", source_id="u02", target_type="item")
 print(os.umask(0))
 """

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lucid import erasures, models
+from lucid import models
 from lucid.data import batches
+from lucid.erasure import requests
 from lucid.errors import Damaged, LucidError, ModelNotReady, UnknownModel
 from lucid.health import HealthWarnings
 from lucid.schema import RecommendationQuery, TrainingRequest, utc_now
@@ -77,8 +78,8 @@ def leave_dead_work(settings: Settings) -> tuple[str, str]:
     catalog.enter_batches([batch])
     (settings.home / "locks").mkdir(exist_ok=True)
     (settings.home / "locks" / f"import-{batch.batch_id}.lock").touch()
-    request = erasures.enter(settings, ["x"])
-    erasures.set_flow_run(settings, request, "run of the erasure")
+    request = requests.enter(settings, ["x"])
+    requests.set_flow_run(settings, request, "run of the erasure")
     return batch.batch_id, request
 
 
@@ -92,7 +93,7 @@ def sweep(settings: Settings, warnings: HealthWarnings) -> list[str | None]:
 
     run.sweep(settings, is_lost=is_lost, warnings=warnings)
     batches.sweep(settings, Catalog(settings.home), is_lost=is_lost, warnings=warnings)
-    erasures.sweep(settings, is_lost=is_lost, warnings=warnings)
+    requests.sweep(settings, is_lost=is_lost, warnings=warnings)
     return asked
 
 
@@ -178,8 +179,8 @@ def test_a_request_for_erasure_that_cannot_be_read_is_set_aside(
 ) -> None:
     """It is renamed and told once, the other requests are taken up; mended or removed, the warning goes."""
     warnings = HealthWarnings()
-    request = erasures.enter(settings, ["x"])
-    erasures.set_flow_run(settings, request, "run")
+    request = requests.enter(settings, ["x"])
+    requests.set_flow_run(settings, request, "run")
     path = settings.home / "erasures" / f"{request}.request"
     sound = path.read_bytes()
 
@@ -202,11 +203,11 @@ def test_a_request_for_erasure_that_cannot_be_read_is_set_aside(
 
 def test_counts_of_an_erasure_that_cannot_be_read_are_told(settings: Settings) -> None:
     """The erasure is done, and asking again says what is left: nothing."""
-    request = erasures.enter(settings, ["x"])
+    request = requests.enter(settings, ["x"])
     (settings.home / "erasures" / f"{request}.done").write_text("")
 
     with pytest.raises(Damaged, match="the erasure is done"):
-        erasures.take_result(settings, request)
+        requests.take_result(settings, request)
 
 
 @pytest.mark.parametrize("where", ["models", "batches", "erasures", "uploads", "locks"])
@@ -362,7 +363,7 @@ def test_a_running_api_tells_what_is_damaged_and_goes_on(api: Api, damaged_home:
     """Every damage stands in /health/ready and once in the log; dead work ends; mended, the warnings go."""
     home, mended = damaged_home
     settings, names = Settings(home=home), {"/".join(path.parts[-4:]).partition("models/")[2] for path in mended}
-    request = erasures.enter(settings, ["x"])
+    request = requests.enter(settings, ["x"])
     (home / "erasures" / f"{request}.request").write_text("")
 
     def warned() -> list[str]:

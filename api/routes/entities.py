@@ -11,7 +11,7 @@ from pydantic import Field, WithJsonSchema
 from api.auth import Guarded
 from api.lists import listed
 from api.runs import ERASE_ENTITY
-from lucid import erasures
+from lucid.erasure import requests
 from lucid.errors import Unavailable
 from lucid.schema import Erased
 from lucid.settings import Settings
@@ -39,13 +39,13 @@ async def erase_entities(
     May be repeated: what is gone already counts zero.
     """
     state = request.app.state
-    name = await run_in_threadpool(erasures.enter, state.settings, id)
+    name = await run_in_threadpool(requests.enter, state.settings, id)
     try:
         run_id, _ = await state.runs.create(ERASE_ENTITY, {"request": name})
     except Unavailable:
-        await run_in_threadpool(erasures.withdraw, state.settings, name)
+        await run_in_threadpool(requests.withdraw, state.settings, name)
         raise
-    await run_in_threadpool(erasures.set_flow_run, state.settings, name, run_id)
+    await run_in_threadpool(requests.set_flow_run, state.settings, name, run_id)
     counts = await _wait(state.settings, name, wait_seconds)
     response.status_code = 200 if counts else 202
     return counts
@@ -55,7 +55,7 @@ async def _wait(settings: Settings, name: str, seconds: float) -> Erased | None:
     """What was erased, or None when the time is over."""
     deadline = time.monotonic() + seconds
     while True:
-        counts = await run_in_threadpool(erasures.take_result, settings, name)
+        counts = await run_in_threadpool(requests.take_result, settings, name)
         if counts or time.monotonic() >= deadline:
             return counts
         await asyncio.sleep(_POLL_SECONDS)
