@@ -23,7 +23,6 @@ from api.routes import data_batch, entities, health, models, recommended_items
 from api.runs import Runs
 from api.strangers import OwnRequests
 from lucid.data import batches
-from lucid.deliveries import Sender
 from lucid.erasure import requests
 from lucid.health import HealthWarnings
 from lucid.origins import own_addresses
@@ -33,6 +32,7 @@ from lucid.store.catalog import Catalog
 from lucid.store.files import OTHERS, close_home
 from lucid.training import run
 from lucid.versions.inspection import Inspection
+from lucid.webhooks.sender import Sender
 
 SWEEP_SECONDS = 10
 KEEP_UP_SECONDS = 1

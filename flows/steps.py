@@ -10,7 +10,6 @@ from prefect import runtime, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
-from lucid.notify import RETRY_SECONDS, deliver
 from lucid.schema import ModelStatus
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event
@@ -18,6 +17,7 @@ from lucid.training import run as steps
 from lucid.training.markdown import escaped
 from lucid.training.report import as_markdown, read_report
 from lucid.training.run import Training
+from lucid.webhooks.callbacks import RETRY_SECONDS, deliver
 
 _log = logging.getLogger(__name__)
 _KEY_LENGTH = 150

@@ -7,10 +7,10 @@ from prefect import flow, runtime
 from flows import steps
 from flows.names import run_name
 from lucid.data.conditions import DataFilters
-from lucid.notify import check_callback
 from lucid.schema import KeyKind, PrecomputePair, TrainingRequest
 from lucid.settings import load_settings
 from lucid.training.run import Training, working_on
+from lucid.webhooks.callbacks import check_callback
 
 
 @flow(

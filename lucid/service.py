@@ -134,8 +134,8 @@ def _make_secrets(settings: Settings) -> str | None:
     """Make what a new home lacks: the callback secret, and a first API key, which is returned."""
     # While the API starts: what this loads takes as long as all else that comes before.
     from lucid.keys import create_key
-    from lucid.notify import callback_secret
     from lucid.store.catalog import Catalog
+    from lucid.webhooks.callbacks import callback_secret
 
     callback_secret(settings)
     catalog = Catalog(settings.home)

@@ -13,7 +13,6 @@ import pandas as pd
 from lucid import models
 from lucid.data.batches import Progress, batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
-from lucid.deliveries import Sender
 from lucid.erasure import erase
 from lucid.errors import MachineError
 from lucid.health import HealthWarnings
@@ -41,6 +40,7 @@ from lucid.training import run
 from lucid.training.report import read_report
 from lucid.versions import soundness
 from lucid.versions.lifecycle import answering_version, reading, version_folder
+from lucid.webhooks.sender import Sender
 
 _POLL_SECONDS = 0.2
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lucid import deliveries, notify
-from lucid.deliveries import Sender
 from lucid.demo.receiver import Receiver
 from lucid.schema import TrainingRequest, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training import run
+from lucid.webhooks import callbacks
+from lucid.webhooks import sender as sender_module
+from lucid.webhooks.sender import Sender
 from tests.says import Says
 from tests.service import wait_until
 
@@ -99,7 +100,7 @@ def test_an_owed_event_is_tried_until_it_arrives_or_was_tried_often_enough(
     settings: Settings, says: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every attempt carries the same event; after the last one it is given up and its text is gone."""
-    monkeypatch.setattr(deliveries, "RETRY_SECONDS", [0.01, 0.01, 0.01])
+    monkeypatch.setattr(sender_module, "RETRY_SECONDS", [0.01, 0.01, 0.01])
     url = f"http://127.0.0.1:{says.server.server_port}/"
     says.answers = [(500, {}, b""), (503, {}, b""), (204, {}, b"")]
     leave_dead(settings, "arrives", url)
@@ -134,8 +135,8 @@ def test_whatever_an_attempt_meets_counts_as_one(
     settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error that nobody expected ends neither the sender nor the tries before their number is reached."""
-    monkeypatch.setattr(deliveries, "RETRY_SECONDS", [0.01, 0.01])
-    monkeypatch.setattr(notify, "callback_secret", lambda _settings: 1 / 0)
+    monkeypatch.setattr(sender_module, "RETRY_SECONDS", [0.01, 0.01])
+    monkeypatch.setattr(callbacks, "callback_secret", lambda _settings: 1 / 0)
     leave_dead(settings, "m", receiver.url)
     sweep(settings)
     Sender(settings).send()
@@ -189,7 +190,12 @@ def test_an_event_forgets_an_erased_entity(settings: Settings) -> None:
     catalog = Catalog(settings.home)
     run.enter(settings, TrainingRequest(model_id="m"), "fit")
     catalog.end_training(
-        "m", 1, "error", "nothing of Zoe is left", utc_now(), lambda status: notify.make_event(status, "http://a.org/")
+        "m",
+        1,
+        "error",
+        "nothing of Zoe is left",
+        utc_now(),
+        lambda status: callbacks.make_event(status, "http://a.org/"),
     )
 
     catalog.blank(lambda text: "Zoe" in text)

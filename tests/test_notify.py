@@ -8,13 +8,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lucid import notify
 from lucid.demo.receiver import Receiver
 from lucid.errors import CallbackRefused, InvalidRequest
 from lucid.schema import ModelStatus, utc_now
 from lucid.service import environment
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
+from lucid.webhooks import callbacks
 from tests.names import names
 
 STATUS = ModelStatus(
@@ -40,9 +40,9 @@ def deliveries(settings: Settings) -> list[tuple[object, ...]]:
 
 def test_a_callback_carries_the_status_and_a_signature(open_settings: Settings, receiver: Receiver) -> None:
     """The receiver finds the status object, the event, and a signature that belongs to the body."""
-    event = notify.make_event(STATUS, receiver.url)
+    event = callbacks.make_event(STATUS, receiver.url)
 
-    notify.deliver(open_settings, Catalog(open_settings.home), event)
+    callbacks.deliver(open_settings, Catalog(open_settings.home), event)
 
     body = receiver.events.get(timeout=5)
     assert ("m", 3, "completed") == (body["model_id"], body["version"], body["status"])
@@ -52,14 +52,14 @@ def test_a_callback_carries_the_status_and_a_signature(open_settings: Settings, 
 
 def test_a_signature_fits_one_body_one_secret_and_five_minutes() -> None:
     """Changed bodies, other secrets and old calls are told apart."""
-    header = notify.sign("secret", b"body", 1_000)
+    header = callbacks.sign("secret", b"body", 1_000)
 
-    assert notify.verify("secret", b"body", header, now=1_300)
-    assert not notify.verify("secret", b"b0dy", header, now=1_000)
-    assert not notify.verify("other", b"body", header, now=1_000)
-    assert not notify.verify("secret", b"body", header, now=1_301)
+    assert callbacks.verify("secret", b"body", header, now=1_300)
+    assert not callbacks.verify("secret", b"b0dy", header, now=1_000)
+    assert not callbacks.verify("other", b"body", header, now=1_000)
+    assert not callbacks.verify("secret", b"body", header, now=1_301)
     for nonsense in ("", "nonsense", "t=,v1=", "t=1000,v1=ü", "t=١٠٠٠,v1=0"):
-        assert not notify.verify("secret", b"body", nonsense, now=1_000)
+        assert not callbacks.verify("secret", b"body", nonsense, now=1_000)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_signature_fits_one_body_one_secret_and_five_minutes() -> None:
 def test_private_targets_are_refused_unless_allowed(url: str) -> None:
     """Loopback, private and link-local addresses are refused however they are written."""
     with pytest.raises(CallbackRefused, match="not a public address"):
-        notify.check_callback_url(url, allow_private=False)
+        callbacks.check_callback_url(url, allow_private=False)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_private_targets_are_refused_unless_allowed(url: str) -> None:
 def test_what_is_no_http_url_is_refused(url: str) -> None:
     """Only http(s) with a host and without credentials."""
     with pytest.raises(CallbackRefused):
-        notify.check_callback_url(url, allow_private=True)
+        callbacks.check_callback_url(url, allow_private=True)
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,9 @@ def test_a_name_with_one_private_address_is_refused(addresses: list[str], monkey
     names(monkeypatch, {"receiver.test": addresses, "public.test": ["8.8.8.8", "2a00:1450:4001:800::200e"]})
 
     with pytest.raises(CallbackRefused, match="not a public address"):
-        notify.check_callback_url("https://receiver.test/", allow_private=False)
-    assert addresses[0] == notify.check_callback_url("https://receiver.test/", allow_private=True)
-    assert "8.8.8.8" == notify.check_callback_url("https://public.test/", allow_private=False)
+        callbacks.check_callback_url("https://receiver.test/", allow_private=False)
+    assert addresses[0] == callbacks.check_callback_url("https://receiver.test/", allow_private=True)
+    assert "8.8.8.8" == callbacks.check_callback_url("https://public.test/", allow_private=False)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_name_with_one_private_address_is_refused(addresses: list[str], monkey
 def test_an_address_with_a_scope_is_refused(url: str) -> None:
     """Even where private ones are allowed: it means something on one machine only."""
     with pytest.raises(CallbackRefused, match="no % may stand"):
-        notify.check_callback_url(url, allow_private=True)
+        callbacks.check_callback_url(url, allow_private=True)
 
 
 @pytest.mark.parametrize("port", [1, 22, 25, 79, 81, 442, 444, 1023])
@@ -137,29 +137,29 @@ def test_ports_of_other_services_are_refused_unless_listed(port: int) -> None:
     url = f"http://8.8.8.8:{port}/"
 
     with pytest.raises(CallbackRefused, match=rf"port {port};.*80, 443 and 1024 to 65535.*LUCID_CALLBACK_ALLOW_PORTS"):
-        notify.check_callback_url(url, allow_private=False)
-    assert "8.8.8.8" == notify.check_callback_url(url, allow_private=False, allow_ports=[7, port])
+        callbacks.check_callback_url(url, allow_private=False)
+    assert "8.8.8.8" == callbacks.check_callback_url(url, allow_private=False, allow_ports=[7, port])
 
 
 @pytest.mark.parametrize("port", ["", ":80", ":443", ":1024", ":8080", ":65535"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_ports_of_web_servers_are_allowed(scheme: str, port: str) -> None:
     """80, 443 and what needs no special rights, with either scheme."""
-    assert "8.8.8.8" == notify.check_callback_url(f"{scheme}://8.8.8.8{port}/", allow_private=False)
+    assert "8.8.8.8" == callbacks.check_callback_url(f"{scheme}://8.8.8.8{port}/", allow_private=False)
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536, 65536 + 80])
 def test_what_is_no_port_is_always_refused(port: int) -> None:
     """Whatever is listed, and wherever private addresses are allowed."""
     with pytest.raises(CallbackRefused, match=f"port {port};"):
-        notify.check_callback_url(f"http://127.0.0.1:{port}/", allow_private=True, allow_ports=[0, -1])
+        callbacks.check_callback_url(f"http://127.0.0.1:{port}/", allow_private=True, allow_ports=[0, -1])
 
 
 def test_a_port_is_checked_again_when_the_training_has_ended(open_settings: Settings) -> None:
     """The settings at that time decide, and nothing is tried again."""
-    event = notify.make_event(STATUS, "http://127.0.0.1:25/")
+    event = callbacks.make_event(STATUS, "http://127.0.0.1:25/")
 
-    assert not notify.deliver_patiently(open_settings, Catalog(open_settings.home), event)
+    assert not callbacks.deliver_patiently(open_settings, Catalog(open_settings.home), event)
     assert [("training.completed", 1, False)] == deliveries(open_settings)
 
 
@@ -189,7 +189,7 @@ def test_what_is_no_list_of_ports_is_a_bad_setting(written: str, monkeypatch: py
 
 def test_a_failing_receiver_is_tried_again(open_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """After two 500s the third attempt arrives; the catalog counts all three."""
-    monkeypatch.setattr(notify, "RETRY_SECONDS", [0.01, 0.01, 0.01])
+    monkeypatch.setattr(callbacks, "RETRY_SECONDS", [0.01, 0.01, 0.01])
     answers = [500, 503, 204]
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -205,8 +205,8 @@ def test_a_failing_receiver_is_tried_again(open_settings: Settings, monkeypatch:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        event = notify.make_event(STATUS, f"http://127.0.0.1:{server.server_port}/")
-        arrived = notify.deliver_patiently(open_settings, Catalog(open_settings.home), event)
+        event = callbacks.make_event(STATUS, f"http://127.0.0.1:{server.server_port}/")
+        arrived = callbacks.deliver_patiently(open_settings, Catalog(open_settings.home), event)
     finally:
         server.shutdown()
         server.server_close()
@@ -220,7 +220,7 @@ def test_the_secret_is_made_once_and_only_its_owner_reads_it(settings: Settings)
     """Without a secret in the settings, one is kept in the home."""
     settings.home.mkdir()
 
-    first, second = notify.callback_secret(settings), notify.callback_secret(settings)
+    first, second = callbacks.callback_secret(settings), callbacks.callback_secret(settings)
 
     assert first == second
     assert 64 == len(first)

@@ -20,11 +20,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lucid import notify
 from lucid.errors import CallbackFailed, CallbackRefused
 from lucid.schema import ModelStatus, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.webhooks import callbacks
 from tests.names import names
 
 STATUS = ModelStatus(
@@ -176,9 +176,9 @@ def _is_closed(connection: socket.socket, seconds: float) -> bool:
 def call(settings: Settings, url: str, seconds: float, body: bytes | None = None) -> str:
     """Deliver an event once; what is said of the failure, or nothing."""
     settings = settings.model_copy(update={"callback_allow_private": True, "callback_timeout_seconds": seconds})
-    event = notify.make_event(STATUS, url)
+    event = callbacks.make_event(STATUS, url)
     try:
-        notify.deliver(settings, Catalog(settings.home), event if body is None else replace(event, body=body))
+        callbacks.deliver(settings, Catalog(settings.home), event if body is None else replace(event, body=body))
     except CallbackFailed as error:
         return error.message
     return ""
@@ -246,7 +246,7 @@ def test_a_name_that_is_looked_up_for_ever_is_given_up(settings: Settings, monke
 
     said = call(settings, "http://receiver.test/", SHORT)
     with pytest.raises(CallbackRefused, match=r"'receiver\.test', which cannot be found"):
-        notify.check_callback_url("http://receiver.test/", allow_private=True, seconds=SHORT)
+        callbacks.check_callback_url("http://receiver.test/", allow_private=True, seconds=SHORT)
     found.set()
 
     assert IN_TIME in said

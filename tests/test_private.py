@@ -20,7 +20,7 @@ from lucid import Workspace
 from lucid.store.catalog import Catalog
 from lucid.erasure import requests
 from lucid.keys import create_key
-from lucid.notify import callback_secret
+from lucid.webhooks.callbacks import callback_secret
 from lucid.training.run import precompute, publish, refreshing, select_data, take_over
 
 home, *files = map(Path, sys.argv[1:])

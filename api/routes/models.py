@@ -14,10 +14,10 @@ from api.openapi import problems
 from api.runs import TRAIN_MODEL
 from lucid import models
 from lucid.errors import CallbackRefused, Unavailable
-from lucid.notify import check_callback
 from lucid.schema import Model, ModelId, ModelStatus, Rollback, TrainingRequest
 from lucid.store.catalog import Catalog, RequestKey
 from lucid.training import run
+from lucid.webhooks.callbacks import check_callback
 
 router = APIRouter(route_class=Guarded)
 _POLL_SECONDS = 0.25

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Queue
 from typing import Any
 
-from lucid.notify import SIGNATURE_HEADER, verify
+from lucid.webhooks.callbacks import SIGNATURE_HEADER, verify
 
 
 class Receiver:

@@ -34,7 +34,6 @@ from lucid.errors import (
 from lucid.graph.entity_index import Texts
 from lucid.graph.histories import Interacted
 from lucid.health import HealthWarnings
-from lucid.notify import check_callback, deliver_patiently, make_event
 from lucid.schema import ModelStatus, PrecomputePair, RunStatus, Stage, TrainingRequest, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event, RequestKey, TrainingRow
@@ -44,6 +43,7 @@ from lucid.training.report import read_report, write_report
 from lucid.versions import lifecycle
 from lucid.versions.precompute import precompute as precompute_pairs
 from lucid.versions.uploads import folded_views, uploads_since
+from lucid.webhooks.callbacks import check_callback, deliver_patiently, make_event
 
 if TYPE_CHECKING:
     from lucid.training.tuning import Before

@@ -15,13 +15,13 @@ from collections.abc import Collection
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from lucid.addresses import is_public
 from lucid.errors import CallbackFailed, CallbackRefused
-from lucid.posting import Deadline, look_up, not_reached, port_of, post
 from lucid.schema import ModelStatus, format_time, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event
 from lucid.store.files import write_once
+from lucid.webhooks.addresses import is_public
+from lucid.webhooks.posting import Deadline, look_up, not_reached, port_of, post
 
 SIGNATURE_HEADER = "Lucid-Signature"
 _WEB_PORTS = (80, 443)

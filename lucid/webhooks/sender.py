@@ -14,10 +14,10 @@ from typing import Any
 
 from lucid.errors import CallbackFailed, CallbackRefused
 from lucid.health import HealthWarnings
-from lucid.notify import RETRY_SECONDS, deliver
 from lucid.schema import utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event
+from lucid.webhooks.callbacks import RETRY_SECONDS, deliver
 
 _AT_ONCE = 4
 """So many receivers are called at the same time, so that one that is slow holds up few others."""

@@ -1,0 +1,1 @@
+"""Callbacks to customers: where they may go, one call with one deadline, what is owed."""
