@@ -25,7 +25,7 @@ from api.strangers import OwnRequests
 from lucid.data import batches
 from lucid.erasure import requests
 from lucid.health import HealthWarnings
-from lucid.origins import own_addresses
+from lucid.service.origins import own_addresses
 from lucid.serving.registry import Shelf
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog

@@ -10,9 +10,9 @@ from uuid import uuid4
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from lucid import pulse
 from lucid.errors import Unavailable
 from lucid.schema import utc_now
+from lucid.service import pulse
 from lucid.settings import Settings
 
 IMPORT_DATA, TRAIN_MODEL, ERASE_ENTITY = (

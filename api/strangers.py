@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.problems import FOREIGN_ADDRESS, problem
-from lucid.origins import OwnAddresses
+from lucid.service.origins import OwnAddresses
 
 PROBES = {"/health", "/health/live", "/health/ready"}
 """Asked by whoever balances or watches, by any name or address; they tell nothing of the data."""

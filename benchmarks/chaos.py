@@ -28,7 +28,7 @@ from rich.table import Table
 
 from lucid.data.batches import batch_folder
 from lucid.data.csv_load import ROWS
-from lucid.supervisor import marked
+from lucid.service.supervisor import marked
 from lucid.versions import lifecycle
 from tests.checkerboard import USERS, withheld, write_checkerboard
 from tests.service import Service, wait_for_training, wait_until

@@ -10,7 +10,7 @@ import uvicorn
 from prefect.server.api.server import create_app
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lucid.origins import OwnAddresses, own_addresses
+from lucid.service.origins import OwnAddresses, own_addresses
 from lucid.settings import load_settings
 
 

@@ -6,7 +6,7 @@ Every run is a process of its own that imports this module first, and ends with 
 import asyncio
 import os
 
-from lucid.attached import be_ended_first, end_with
+from lucid.service.attached import be_ended_first, end_with
 
 _SERVER = "_LUCID_RUNS_OF"
 """Environment variable with the id of the process that serves the flows, for its runs."""
@@ -19,7 +19,7 @@ from prefect.client.orchestration import get_client  # noqa: E402 - a run attach
 from prefect.runner import Runner  # noqa: E402
 
 from flows.deployments import register  # noqa: E402
-from lucid import pulse  # noqa: E402
+from lucid.service import pulse  # noqa: E402
 from lucid.settings import Settings, load_settings  # noqa: E402
 from lucid.store.files import OTHERS, close_home  # noqa: E402
 

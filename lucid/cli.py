@@ -196,7 +196,7 @@ def up(
     ] = None,
 ) -> None:
     """Start the service: Prefect server, flows and API. Ctrl-C stops all of it."""
-    from lucid.service import run_service
+    from lucid.service.run import run_service
 
     ports = {"api_port": api_port, "prefect_port": prefect_port}
     settings = load_settings().model_copy(update={name: port for name, port in ports.items() if port is not None})
@@ -207,7 +207,7 @@ def up(
 @app.command()
 def down() -> None:
     """Stop the service that runs on this LUCID_HOME."""
-    from lucid.service import stop_service
+    from lucid.service.run import stop_service
 
     left = stop_service(load_settings())
     out.print(f"ended {left} processes that a lost service had left" if left else "stopped")
@@ -216,7 +216,7 @@ def down() -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
 def prefect(context: typer.Context) -> None:
     """Run the prefect command against the server of this LUCID_HOME, signed in: lucid prefect deployment ls."""
-    from lucid.service import environment
+    from lucid.service.run import environment
 
     os.execve(sys.executable, [sys.executable, "-m", "prefect", *context.args], environment(load_settings()))
 

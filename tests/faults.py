@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 from unittest.mock import patch
 
 import lucid.evaluation.quality
-import lucid.service
+import lucid.service.run
 import lucid.serving.rendering
 import lucid.training.tuning  # noqa: F401 - all of these are loaded before the fault, which might not let them
 from lucid import cli

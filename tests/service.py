@@ -17,8 +17,8 @@ import psutil
 
 from api.connections import Connection
 from lucid.keys import create_key
+from lucid.service.supervisor import MARK
 from lucid.store.catalog import Catalog
-from lucid.supervisor import MARK
 
 SECRET = "a secret for callbacks"
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,7 @@ import pytest
 from lucid.demo.receiver import Receiver
 from lucid.errors import CallbackRefused, InvalidRequest
 from lucid.schema import ModelStatus, utc_now
-from lucid.service import environment
+from lucid.service.run import environment
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.webhooks import callbacks

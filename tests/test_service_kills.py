@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 
-from lucid.supervisor import marked
+from lucid.service.supervisor import marked
 from tests.checkerboard import write_checkerboard
 from tests.service import Service, wait_for_training, wait_until
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lucid import supervisor
 from lucid.errors import Unavailable
-from lucid.supervisor import MARK, Part, Supervisor, end_leftovers, marked
+from lucid.service import supervisor
+from lucid.service.supervisor import MARK, Part, Supervisor, end_leftovers, marked
 from tests.service import ROOT, wait_until
 
 LIVES = "import pathlib, sys, time\nwhile True:\n    pathlib.Path(sys.argv[1]).touch()\n    time.sleep(0.05)\n"
@@ -136,7 +136,7 @@ def test_a_part_waits_for_what_it_needs(modules: Modules) -> None:
 
 PARENT = """
 import sys, time, pathlib
-from lucid.supervisor import Part, Supervisor
+from lucid.service.supervisor import Part, Supervisor
 import os
 folder = pathlib.Path(sys.argv[1])
 part = Part("one", ("one_module", str(folder / "one.sign")), (folder / "one.sign").exists)
@@ -168,7 +168,7 @@ def test_parts_end_with_a_supervisor_that_is_killed(modules: Modules, state: str
 def test_a_part_whose_parent_is_gone_already_does_not_begin(modules: Modules) -> None:
     """The parent that it was started by may die before the kernel was asked to tell."""
     modules.part("one", LIVES)
-    command = [sys.executable, "-m", "lucid.attached", "1", "one_module", str(modules.folder / "one.sign")]
+    command = [sys.executable, "-m", "lucid.service.attached", "1", "one_module", str(modules.folder / "one.sign")]
 
     ended = subprocess.run(command, env=modules.environment, cwd=ROOT, check=False)
 

@@ -28,11 +28,11 @@ from lucid.demo.catalogue import Catalogue, favourites_found, generate, recommen
 from lucid.demo.receiver import Receiver
 from lucid.errors import LucidError, Unavailable
 from lucid.keys import create_key
-from lucid.service import auth_file, environment, read_service
+from lucid.service.run import auth_file, environment, read_service
+from lucid.service.supervisor import START_SECONDS, STOP_SECONDS
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.store.files import make_folder
-from lucid.supervisor import START_SECONDS, STOP_SECONDS
 
 MODEL = "demo"
 SHOWN = 5

@@ -1,6 +1,7 @@
 """Parts of a service, each a process: started in order, watched, and started again when they die or stand still.
 
-Nothing here knows what the parts do. Every part ends with this process, however that ends; see `lucid.attached`.
+Nothing here knows what the parts do. Every part ends with this process, however that ends; see
+`lucid.service.attached`.
 """
 
 import os
@@ -168,7 +169,7 @@ class Supervisor:
 
     def _spawn(self, watched: _Watched) -> None:
         """Start a part's process, in a session of its own so that Ctrl-C reaches only us."""
-        command = [sys.executable, "-m", "lucid.attached", str(os.getpid()), *watched.part.command]
+        command = [sys.executable, "-m", "lucid.service.attached", str(os.getpid()), *watched.part.command]
         with watched.log.open("ab") as output:
             process = subprocess.Popen(
                 command,

@@ -1,7 +1,7 @@
 """The service on one machine: Prefect server, the process that serves the flows, and the API, started as one.
 
 Nothing here knows what the parts do; they are started by name as programs of their own, with their logs under
-`LUCID_HOME/logs`, and kept going by `lucid.supervisor`.
+`LUCID_HOME/logs`, and kept going by `lucid.service.supervisor`.
 """
 
 import json
@@ -18,13 +18,13 @@ import httpx
 import psutil
 from filelock import Timeout
 
-from lucid import pulse
 from lucid.errors import InvalidRequest, Unavailable
-from lucid.origins import own_addresses
+from lucid.service import pulse
+from lucid.service.origins import own_addresses
+from lucid.service.supervisor import MARK, STOP_SECONDS, Part, Supervisor, end_leftovers
 from lucid.settings import Settings
 from lucid.store.files import check_writable, write_once, write_text
 from lucid.store.locks import is_worked_on, working
-from lucid.supervisor import MARK, STOP_SECONDS, Part, Supervisor, end_leftovers
 
 _LOCK = "service"
 _UVICORN = ("uvicorn", "api.app:create_service", "--factory", "--no-access-log", "--http", "api.connections:Connection")

@@ -1,4 +1,4 @@
-"""Processes that end with their parent, however it ends: `python -m lucid.attached PID MODULE ARGUMENT…`.
+"""Processes that end with their parent, however it ends: `python -m lucid.service.attached PID MODULE ARGUMENT…`.
 
 Runs a module as `python -m MODULE` would, as a child of the process PID that does not outlive it. On Linux the kernel
 sees to it, kill -9 and the memory killer included; elsewhere a thread looks every second.
