@@ -30,8 +30,8 @@ from lucid.data.batches import batch_folder
 from lucid.data.csv_load import ROWS
 from lucid.service.supervisor import marked
 from lucid.versions import lifecycle
-from tests.checkerboard import USERS, withheld, write_checkerboard
-from tests.service import Service, wait_for_training, wait_until
+from tests.support.checkerboard import USERS, withheld, write_checkerboard
+from tests.support.service import Service, wait_for_training, wait_until
 
 Work = Literal["import", "training", "refresh"]
 Kill = Literal["parent", "server", "flows", "API", "run", "everything"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.service import Service
+from tests.support.service import Service
 
 SIZE = 990_000_000
 

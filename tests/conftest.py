@@ -10,8 +10,8 @@ import pytest
 from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS
 from lucid.settings import Settings
 from lucid.workspace import Workspace
-from tests.hostile import train_hostile
-from tests.says import Says
+from tests.support.hostile import train_hostile
+from tests.support.says import Says
 
 WriteCsv = Callable[..., Path]
 
@@ -48,7 +48,7 @@ def interactions_csv(tmp_path: Path) -> WriteCsv:
 
 @pytest.fixture(scope="session")
 def trained_hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with two versions of a model with hostile ids, see `tests.hostile`; to be copied, not to be changed."""
+    """A home with two versions of a model with hostile ids (`tests.support.hostile`), to be copied, never changed."""
     folder = tmp_path_factory.mktemp("hostile")
     train_hostile(folder / "home", folder)
     return folder / "home"

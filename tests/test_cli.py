@@ -13,7 +13,7 @@ import pytest
 from lucid.keys import SCOPES
 from lucid.schema import format_time
 from lucid.store.catalog import Catalog
-from tests.checkerboard import write_checkerboard
+from tests.support.checkerboard import write_checkerboard
 
 
 @pytest.fixture(scope="module")

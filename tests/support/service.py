@@ -1,0 +1,226 @@
+"""A real service for tests: started as a user starts it, talked to over HTTP."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from api.connections import Connection
+from lucid.keys import create_key
+from lucid.service.supervisor import MARK
+from lucid.store.catalog import Catalog
+
+SECRET = "a secret for callbacks"
+ROOT = Path(__file__).parent.parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(what: Callable[[], Any], seconds: float, doing: str) -> Any:
+    """Ask again and again until the answer is true, and return it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := what():
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"waited {seconds} s in vain for {doing}")
+
+
+class Service:
+    """`lucid up` on a home of its own, with free ports."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.log = home.with_suffix(".log")
+        self.api_port, self.prefect_port = free_port(), free_port()
+
+        self.key = ""
+        """An API key, where a test has noted one."""
+        self.environment = {
+            **os.environ,
+            "LUCID_HOME": str(self.home),
+            "LUCID_API_PORT": str(self.api_port),
+            "LUCID_PREFECT_PORT": str(self.prefect_port),
+            "LUCID_CALLBACK_SECRET": SECRET,
+            "LUCID_CALLBACK_ALLOW_PRIVATE": "true",
+        }
+
+    def start(self) -> None:
+        """Start and wait until it says that it is ready."""
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "lucid", "up"], env=self.environment, stdout=output, stderr=output
+            )
+        wait_until(lambda: "Ready." in self.said() or self.process.poll() is not None, 300, "the service")
+        assert self.process.poll() is None, self.said()
+
+    def stop(self) -> float:
+        """Press Ctrl-C and return how many seconds it took to end."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(30)
+        return time.monotonic() - began
+
+    def command(self, *arguments: str) -> str:
+        """What the `lucid` command says on this home."""
+        command = [sys.executable, "-m", "lucid", *arguments]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def left_behind(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A process of this service that nobody sees to."""
+        sleep = [sys.executable, "-c", "import time; time.sleep(120)"]
+        with subprocess.Popen(sleep, env={**self.environment, MARK: str(self.home)}) as left:
+            try:
+                wait_until(lambda: psutil.Process(left.pid).environ().get(MARK), 10, "the process")
+                yield left
+            finally:
+                left.kill()
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def first_key(self) -> str:
+        """The API key that the first start printed."""
+        found = re.search(r"lucid_\S+", self.said())
+        assert found, self.said()
+        return found[0]
+
+    def client(self, key: str | None) -> httpx.Client:
+        headers = {"apikey": key} if key else {}
+        return httpx.Client(
+            base_url=f"http://127.0.0.1:{self.api_port}/v1/recommender", headers=headers, timeout=60, trust_env=False
+        )
+
+    def prefect(self, path: str, body: dict[str, Any]) -> Any:
+        """Ask the Prefect server's API, signed in."""
+        with self.prefect_client() as client:
+            return client.post(path, json=body).raise_for_status().json()
+
+    @contextmanager
+    def prefect_client(self) -> Iterator[httpx.Client]:
+        """A client that may do everything on the Prefect server."""
+        user, _, password = (self.home / "prefect_auth_string").read_text().partition(":")
+        with httpx.Client(base_url=self.prefect_url, auth=(user, password), timeout=30, trust_env=False) as client:
+            token = client.get("/csrf-token", params={"client": "test"}).raise_for_status().json()["token"]
+            client.headers.update({"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "test"})
+            yield client
+
+    @property
+    def prefect_url(self) -> str:
+        return f"http://127.0.0.1:{self.prefect_port}/api"
+
+    def part(self, module: str) -> psutil.Process:
+        """The process of the service that runs a module, waited for where it is being started again."""
+        found: psutil.Process = wait_until(lambda: self.find_part(module), 60, module)
+        return found
+
+    def find_part(self, module: str) -> psutil.Process | None:
+        """The same as it is now; None between the death of one and the start of the next."""
+        for part in psutil.Process(self.process.pid).children():
+            with suppress(psutil.Error):  # it has died
+                if module in part.cmdline():
+                    return part
+        return None
+
+
+class Hasty(Connection):
+    """Gives clients up so soon that a test can wait for it."""
+
+    patience_seconds = 0.4
+
+
+class Api:
+    """The API alone, without Prefect and flows, on a home of its own."""
+
+    def __init__(
+        self,
+        home: Path,
+        connections: type[Connection] = Connection,
+        before: Callable[[], None] | None = None,
+        **environment: str,
+    ) -> None:
+        """`before` is called in the process that becomes the API."""
+        self.home = home
+        self._before = before
+        self._connections = f"{connections.__module__}:{connections.__name__}"
+        self.log = home.with_suffix(".log")
+        self.secret = create_key(Catalog(home))[1]
+        self.base = f"http://127.0.0.1:{free_port()}"
+        own = {"LUCID_HOME": str(home), "LUCID_PREFECT_PORT": str(free_port())}  # where no Prefect listens
+        self._environment = {**os.environ, **own, **environment}
+
+    @contextmanager
+    def running(self) -> Iterator["Api"]:
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "api.app:create_service",
+            "--factory",
+            "--http",
+            self._connections,
+            "--port",
+            self.base.split(":")[2],
+        ]
+        with self.log.open("wb") as output:
+            started = subprocess.Popen(
+                command, env=self._environment, cwd=ROOT, stdout=output, stderr=output, preexec_fn=self._before
+            )
+        try:
+            self.process = psutil.Process(started.pid)
+            with self.client(self.secret) as self.own_client:
+                wait_until(self._healthy, 30, "the API")
+                yield self
+        finally:
+            started.terminate()
+            started.wait(10)
+
+    def client(self, key: str | None) -> httpx.Client:
+        return httpx.Client(base_url=self.base, headers={"apikey": key} if key else {}, timeout=60, trust_env=False)
+
+    def connect(self, sent: bytes = b"", receive_bytes: int | None = None) -> socket.socket:
+        """A bare connection on which something was sent already; with a small buffer where the answer is to wait."""
+        connection = socket.socket()
+        if receive_bytes:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        connection.settimeout(20)
+        connection.connect(("127.0.0.1", int(self.base.split(":")[2])))
+        connection.sendall(sent)
+        return connection
+
+    def head(self, line: str, *headers: str) -> bytes:
+        """The head of a request with the key, up to its empty line."""
+        return "\r\n".join([f"{line} HTTP/1.1", "Host: test", f"apikey: {self.secret}", *headers, "", ""]).encode()
+
+    def _healthy(self) -> bool:
+        try:
+            return self.own_client.get("/health").is_success
+        except httpx.TransportError:
+            return False
+
+
+def wait_for_training(client: httpx.Client, model_id: str) -> dict[str, Any]:
+    """Poll the status until the training has ended, and return it."""
+
+    def ended() -> dict[str, Any] | None:
+        status: dict[str, Any] = client.get("/status", params={"model_id": model_id}).raise_for_status().json()
+        return status if status["status"] != "running" else None
+
+    found: dict[str, Any] = wait_until(ended, 120, f"the training of {model_id}")
+    return found

@@ -1,0 +1,1 @@
+"""The whole service: real Prefect server, served flows, uvicorn, HTTP."""

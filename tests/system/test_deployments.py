@@ -1,0 +1,169 @@
+"""Deployments on a work pool, without `lucid up`: what an operator does, and what the Prefect UI's buttons do."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from lucid.keys import create_key
+from lucid.store.catalog import Catalog
+from tests.support.checkerboard import write_checkerboard
+from tests.support.service import free_port, wait_for_training, wait_until
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Operator:
+    """A Prefect server, a process worker and the API, each started by hand on one home."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home, self.folder = folder / "home", folder
+        prefect_port, self.api_port = free_port(), free_port()
+        self.prefect_url = f"http://127.0.0.1:{prefect_port}/api"
+        self.environment = {
+            **os.environ,
+            "LUCID_HOME": str(self.home),
+            "LUCID_PREFECT_API_URL": self.prefect_url,
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_URL": self.prefect_url,
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "DO_NOT_TRACK": "1",
+        }
+        self._started: list[subprocess.Popen[bytes]] = []
+        self.start("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(prefect_port))
+        wait_until(lambda: self.answers(f"{self.prefect_url}/health"), 90, "the Prefect server")
+
+    def start(self, module: str, *arguments: str) -> None:
+        with (self.folder / f"{module}-{len(self._started)}.log").open("wb") as log:
+            command = [sys.executable, "-m", module, *arguments]
+            self._started.append(
+                subprocess.Popen(
+                    command, env=self.environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+            )
+
+    def prefect(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert 0 == done.returncode, done.stdout + done.stderr
+        return done.stdout
+
+    def answers(self, url: str) -> bool:
+        try:
+            return httpx.get(url, timeout=2, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = httpx.get(f"{self.prefect_url}/deployments/name/{name}", trust_env=False).json()
+        return found
+
+    def stop(self) -> None:
+        for process in reversed(self._started):
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:  # a worker that was started with SIGINT ignored outlives SIGTERM
+                process.kill()
+                process.wait()
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    started = Operator(tmp_path_factory.mktemp("operator"))
+    try:
+        started.prefect("work-pool", "create", "--type", "process", "lucid")
+        started.prefect("deploy", "--all")
+        started.start("prefect", "worker", "start", "--pool", "lucid")
+        yield started
+    finally:
+        started.stop()
+
+
+def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
+    """The four deployments stand on the work pool, the refresh with its schedule."""
+    names = (
+        "import_data/import-data",
+        "train_model/train-model",
+        "refresh_recommendations/refresh-recommendations",
+        "erase_entity/erase-entity",
+    )
+
+    found = [operator.deployment(name) for name in names]
+
+    assert ["lucid"] * 4 == [deployment["work_pool_name"] for deployment in found]
+    assert ["0 3 * * *"] == [entry["schedule"]["cron"] for entry in found[2]["schedules"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "types"),
+    [
+        ("import_data/import-data", {"files": "array", "tags": "array", "on_error": "string", "batch_ids": "array"}),
+        (
+            "train_model/train-model",
+            {
+                "model_id": "string",
+                "maximum_interaction_age_days": "integer",
+                "data_tags": "array",
+                "callback_url": "string",
+                "precompute": "array",
+                "data_filters": "object",
+                "metadata_rules": "object",
+                "version": "integer",
+            },
+        ),
+        ("refresh_recommendations/refresh-recommendations", {"model_id": "string"}),
+        ("erase_entity/erase-entity", {"request": "string"}),
+    ],
+)
+def test_forms_show_typed_and_described_parameters(operator: Operator, name: str, types: dict[str, str]) -> None:
+    """Every parameter of a deployment's form has a type and a sentence that explains it."""
+    properties = operator.deployment(name)["parameter_openapi_schema"]["properties"]
+
+    assert types == {key: kind_of(value) for key, value in properties.items()}
+    assert [] == [key for key, value in properties.items() if len(value.get("description", "")) < 20]
+
+
+def kind_of(schema: dict[str, Any]) -> str:
+    choices = [choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"]
+    # A pydantic model stands as a reference to its own schema.
+    return str(choices[0].get("type", "object"))
+
+
+def test_runs_started_from_prefect_import_train_and_answer(operator: Operator, tmp_path: Path) -> None:
+    """What the UI's button starts imports a file and trains a model, from which the API answers."""
+    files = [str(file) for file in write_checkerboard(tmp_path)]
+    operator.prefect(
+        "deployment", "run", "import_data/import-data", "-p", f"files={json.dumps(files)}", "-p", 'tags=["a"]'
+    )
+    catalog = Catalog(operator.home)
+    wait_until(lambda: ["completed"] * 2 == [batch.status for batch in catalog.batches()], 60, "the import")
+
+    operator.prefect("deployment", "run", "train_model/train-model", "-p", 'model_id="board"', "-p", 'data_tags=["a"]')
+    _, key = create_key(catalog)
+    operator.start("uvicorn", "api.app:create_service", "--factory", "--port", str(operator.api_port))
+    wait_until(lambda: operator.answers(f"http://127.0.0.1:{operator.api_port}/health"), 30, "the API")
+
+    base = f"http://127.0.0.1:{operator.api_port}/v1/recommender"
+    with httpx.Client(base_url=base, headers={"apikey": key}, trust_env=False) as client:
+        wait_until(lambda: client.get("/status", params={"model_id": "board"}).status_code == 200, 60, "the training")
+        status = wait_for_training(client, "board")
+        wanted = {"model_id": "board", "source_id": "u00", "target_type": "item", "max_recommendations": 1}
+        rows = client.post("/recommended_items", json=wanted).json()["recommendations"]
+
+    assert "completed" == status["status"], status["message"]
+    assert status["flow_run_url"].startswith(operator.prefect_url.removesuffix("/api"))
+    assert ["i00"] == [row["target_id"] for row in rows]

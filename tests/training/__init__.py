@@ -1,0 +1,1 @@
+"""Trainings from start to end."""
