@@ -22,7 +22,7 @@ from lucid.store.files import OTHERS, close_home, replacing
 from lucid.store.machine import telling
 
 if TYPE_CHECKING:
-    from lucid.data.batches import Progress as Report
+    from lucid.typing import Progress as Report
 
 app = typer.Typer(
     help="Self-hosted recommendations: CSV in, recommendations out. Everything lives under LUCID_HOME (./.lucid).",

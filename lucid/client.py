@@ -40,7 +40,7 @@ from lucid.schema import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lucid.data.batches import Progress
+    from lucid.typing import Progress
 
 PATIENCE_SECONDS = 120.0
 """How long a call is repeated that the service puts off with 429 or 503, or whose connection breaks."""

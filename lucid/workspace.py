@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from lucid import models
-from lucid.data.batches import Progress, batches_of, delete_batches, import_files, rejected_rows, update_batches
+from lucid.data.batches import batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
 from lucid.erasure import erase
 from lucid.errors import MachineError
@@ -38,6 +38,7 @@ from lucid.store.catalog import Catalog
 from lucid.store.machine import telling, told
 from lucid.training import run
 from lucid.training.report import read_report
+from lucid.typing import Progress
 from lucid.versions import soundness
 from lucid.versions.lifecycle import answering_version, reading, version_folder
 from lucid.webhooks.sender import Sender

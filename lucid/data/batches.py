@@ -9,9 +9,8 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 
 from lucid.data.csv_load import REJECTS, load_file, read_rejects
@@ -33,12 +32,7 @@ from lucid.store.catalog import Catalog
 from lucid.store.files import fsync
 from lucid.store.locks import begun, forget, is_worked_on, was_worked_on, working
 from lucid.store.machine import telling, told
-
-Progress = Callable[[float, str], None]
-"""Told how far a piece of work has come: percent from 0 to 100 and a word on what is being done."""
-
-IsLost = Callable[[str | None, datetime], bool]
-"""Tells for the flow run (None if it has none) of work entered at a time whether no process will begin it any more."""
+from lucid.typing import IsLost, Progress
 
 UPLOAD_SECONDS = 3600
 """Uploads that no batch waits for any more are removed after this time."""

@@ -30,12 +30,11 @@ from lucid.data.metadata import (
     read_values,
 )
 from lucid.errors import TrainingFailed
-from lucid.graph.entity_types import INTERACTION, LINK, TEXT
-from lucid.graph.histories import Rows
 from lucid.schema import KeyKind
 from lucid.store.catalog import SelectedBatch
 from lucid.store.files import make_folder
 from lucid.store.machine import connect
+from lucid.typing import INTERACTION, LINK, TEXT, Rows
 
 
 @dataclass(frozen=True)

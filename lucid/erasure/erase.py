@@ -18,10 +18,9 @@ import duckdb
 import numpy as np
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
-from lucid.data.batches import Progress, batch_folder
+from lucid.data.batches import batch_folder
 from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import AlreadyTraining, DamagedVersion, InvalidRequest, ModelNotReady, UnknownModel
-from lucid.graph.histories import Rows
 from lucid.schema import Erased
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
@@ -29,6 +28,7 @@ from lucid.store.files import make_folder, replacing
 from lucid.store.machine import connect, telling
 from lucid.training import run
 from lucid.training.report import read_report
+from lucid.typing import Progress, Rows
 from lucid.versions import lifecycle, soundness
 
 MAX_IDS_LENGTH = 1_000_000

@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lucid.data.batches import IsLost
 from lucid.errors import Damaged
 from lucid.health import HealthWarnings
 from lucid.schema import Erased, utc_now
@@ -22,6 +21,7 @@ from lucid.store.documents import read_json, read_text, set_aside
 from lucid.store.files import make_folder, write_text
 from lucid.store.locks import begun, forget, is_worked_on, working
 from lucid.store.machine import telling
+from lucid.typing import IsLost
 
 _RESULT_SECONDS = 3600
 """A result that nobody asked for is removed after this time."""

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from lucid.graph.adjacency import Floats
-from lucid.graph.entity_types import TEXT
-from lucid.graph.histories import Interacted, Rows
+from lucid.graph.histories import Interacted
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.item_knn import CoOccurrence
-from lucid.model.scorer import AnyFloats, Pair, Response, Scorer, Vectors, mask
+from lucid.model.scorer import Pair, Response, Scorer, Vectors, mask
+from lucid.typing import TEXT, AnyFloats, Floats, Rows
 
 HELD_OUT_SHARE = 0.1
 """Share of each pair's interactions that is withheld from propagation."""

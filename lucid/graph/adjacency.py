@@ -6,9 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.graph.histories import Rows
-
-Floats = NDArray[np.float32]
+from lucid.typing import Floats, Rows
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lucid.graph.histories import Rows
 from lucid.store.arrays import MappedTensors, write_tensors
 from lucid.store.machine import connect
+from lucid.typing import Rows
 
 _SHORT = 64
 """Texts up to this length, in bytes, also stand in columns of fixed width, which are read several times faster."""

@@ -10,9 +10,6 @@ import numpy as np
 from lucid.errors import UnknownType
 from lucid.store.machine import connect
 
-INTERACTION, LINK, TEXT = "interaction:", "metadata:", "text:"
-"""Prefixes of relation names: what was uploaded as interaction, what metadata says, and words of names and texts."""
-
 
 @dataclass(frozen=True)
 class Vocabulary:

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from lucid.data.selection import Selection
-from lucid.graph.entity_types import INTERACTION, LINK, TEXT, Vocabulary, read_vocabulary
+from lucid.graph.entity_types import Vocabulary, read_vocabulary
 from lucid.store.machine import connect
+from lucid.typing import INTERACTION, LINK, TEXT
 
 EdgeType = tuple[str, str, str]
 

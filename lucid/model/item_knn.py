@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.graph.entity_types import Vocabulary
-from lucid.graph.histories import Interacted, Rows, within
+from lucid.graph.histories import Interacted, within
+from lucid.typing import Rows
 
 if TYPE_CHECKING:
     from scipy import sparse

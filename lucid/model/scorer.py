@@ -11,18 +11,18 @@ ranks better, co-occurrence has a share in it; see `lucid.model.item_knn`.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.graph.adjacency import Floats, Neighbours
+from lucid.graph.adjacency import Neighbours
 from lucid.graph.entity_types import Vocabulary
-from lucid.graph.histories import Interacted, Rows, within
+from lucid.graph.histories import Interacted, within
 from lucid.model.item_knn import AFFORDABLE, CoOccurrence
+from lucid.typing import AnyFloats, Floats, Rows
 
 Parity = Literal["signed", "positive", "none"]
-AnyFloats = TypeVar("AnyFloats", bound=NDArray[Any])
 
 BLOCK_SOURCES = 256
 """Sources scored at a time; bounds memory to this many rows of scores."""

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from lucid.graph.adjacency import Neighbours
 from lucid.graph.entity_index import Texts
-from lucid.graph.entity_types import INTERACTION
-from lucid.graph.histories import Rows
 from lucid.model.scorer import Profile
+from lucid.typing import INTERACTION, Rows
 from lucid.versions.lifecycle import Model
 
 MOST, LEAST = 5, 0.01

@@ -18,7 +18,6 @@ from lucid.data.conditions import ENTITY_FIELDS, Binder, Condition, where
 from lucid.errors import DamagedVersion, InvalidRequest, UnknownSource
 from lucid.graph.adjacency import nothing
 from lucid.graph.entity_index import Texts
-from lucid.graph.histories import Rows
 from lucid.model.scorer import Best, Profile
 from lucid.schema import (
     EXPLANATION,
@@ -34,6 +33,7 @@ from lucid.serving.rendering import Answer, Block, Column
 from lucid.serving.sources import Sources, find_named, find_rows, together
 from lucid.store.catalog import Catalog
 from lucid.store.machine import connect
+from lucid.typing import Rows
 from lucid.versions.lifecycle import ENTITIES, TEXTS, VALUES, read_config, read_manifest, read_model, read_origin
 from lucid.versions.precomputed import MILLION, UNUSED, open_pairs
 from lucid.versions.uploads import NOTHING, Uploads, uploads_since

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from lucid.graph.adjacency import nothing
 from lucid.graph.entity_index import Texts
-from lucid.graph.histories import Rows
 from lucid.model.scorer import Profile
 from lucid.schema import ServedBy
+from lucid.typing import Rows
 from lucid.versions.lifecycle import Model
 from lucid.versions.uploads import Uploads, profile
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
-from lucid.data.batches import IsLost, Progress
 from lucid.data.selection import interactions_among, read_selection, select
 from lucid.errors import (
     AlreadyTraining,
@@ -40,6 +39,7 @@ from lucid.store.catalog import Catalog, Event, RequestKey, TrainingRow
 from lucid.store.locks import PATIENCE_SECONDS, begun, forget, is_worked_on, text_of, working
 from lucid.store.machine import telling
 from lucid.training.report import read_report, write_report
+from lucid.typing import IsLost, Progress
 from lucid.versions import lifecycle
 from lucid.versions.precompute import precompute as precompute_pairs
 from lucid.versions.uploads import folded_views, uploads_since

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from lucid.data.batches import Progress
 from lucid.evaluation.quality import HeldOut, Split, best_raw, cold_scores, interacted_rows, ndcg
-from lucid.graph.entity_types import INTERACTION, LINK, TEXT
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.decomposition import Solver, Weights, decompose, max_rank
 from lucid.model.scorer import Blend, Calibration, Pair, Parity, Response, Scorer, Vectors
 from lucid.training.learned_filter import affordable, learn
+from lucid.typing import INTERACTION, LINK, TEXT, Progress
 
 START = {INTERACTION: 1.0, LINK: 0.3, TEXT: 0.0}
 """First weight of each kind of relation: words count only where they help."""

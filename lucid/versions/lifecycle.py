@@ -41,7 +41,7 @@ from lucid.errors import (
 )
 from lucid.graph.adjacency import Edges
 from lucid.graph.entity_types import Vocabulary
-from lucid.graph.histories import Interacted, Rows
+from lucid.graph.histories import Interacted
 from lucid.model.scorer import Pair, Scorer, Vectors
 from lucid.schema import KeyKind, format_time
 from lucid.store.arrays import MappedTensors, write_tensors
@@ -50,6 +50,7 @@ from lucid.store.documents import read_json, read_text
 from lucid.store.documents import set_aside as set_file_aside
 from lucid.store.files import checksum, fsync, write_text
 from lucid.store.locks import file_name
+from lucid.typing import Rows
 
 EMBEDDINGS, INTERACTED, EDGES = "embeddings.safetensors", "interacted.safetensors", "edges.safetensors"
 ENTITIES, VALUES, TEXTS, RECOMMENDATIONS = (

@@ -11,12 +11,11 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from lucid.data.batches import Progress
 from lucid.graph.entity_index import write_texts
-from lucid.graph.histories import Rows
 from lucid.schema import PrecomputePair
 from lucid.store.files import replacing
 from lucid.store.machine import connect
+from lucid.typing import Progress, Rows
 from lucid.versions.lifecycle import ENTITIES, RECOMMENDATIONS, TEXTS, read_model
 from lucid.versions.precomputed import record_file, records, write_pairs
 

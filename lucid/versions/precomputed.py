@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.errors import DamagedVersion
-from lucid.graph.histories import Rows
 from lucid.schema import PrecomputePair
+from lucid.typing import Rows
 
 PAIRS = "cache.json"
 MILLION = 1_000_000

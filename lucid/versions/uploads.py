@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from lucid.data.conditions import DataFilters
 from lucid.data.selection import Since, select_since
-from lucid.graph.adjacency import Floats, Neighbours
+from lucid.graph.adjacency import Neighbours
 from lucid.graph.entity_index import Texts
-from lucid.graph.entity_types import INTERACTION
-from lucid.graph.histories import Rows
 from lucid.model.scorer import Profile, Vectors
 from lucid.schema import TrainingRequest
 from lucid.store.catalog import Catalog, SelectedBatch
+from lucid.typing import INTERACTION, Floats, Rows
 from lucid.versions import lifecycle
 from lucid.versions.lifecycle import Config, Model, Origin
 
