@@ -14,7 +14,7 @@ from fastapi import Depends, Header, Request
 
 from api.auth import KEY_ID
 from lucid.errors import InvalidRequest
-from lucid.schema import utc_now
+from lucid.schema.fields import utc_now
 from lucid.store.catalog import RequestKey
 
 HEADER = "Idempotency-Key"

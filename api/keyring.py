@@ -9,7 +9,7 @@ from datetime import datetime
 from lucid.errors import Forbidden, LucidError, TooManyRequests, Unauthorized
 from lucid.health import HealthWarnings
 from lucid.keys import Scope, hash_secret
-from lucid.schema import utc_now
+from lucid.schema.fields import utc_now
 from lucid.store.catalog import ApiKey, Catalog
 
 REFRESH_SECONDS = 5

@@ -21,7 +21,8 @@ from api.metrics import Metrics
 from api.paths import BASE, canonical
 from api.routes.recommended_items import LISTS, MEDIA_TYPES, RecommendationParameters, endpoints
 from lucid.errors import LucidError
-from lucid.schema import OutputFormat, RecommendationQuery
+from lucid.schema.fields import OutputFormat
+from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.registry import Shelf
 from lucid.serving.rendering import Answer, render
 

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from api.auth import SCOPES
 from lucid import errors
-from lucid.schema import ModelStatus
+from lucid.schema.training import ModelStatus
 from lucid.store.machine import RAW, machine_error
 
 STATUS: dict[type[errors.LucidError], int] = {

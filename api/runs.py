@@ -11,7 +11,7 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from lucid.errors import Unavailable
-from lucid.schema import utc_now
+from lucid.schema.fields import utc_now
 from lucid.service import pulse
 from lucid.settings import Settings
 

@@ -16,7 +16,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from lucid.errors import InvalidRequest, LucidError, UnusableFile
-from lucid.schema import MAX_FILES
+from lucid.schema.batches import MAX_FILES
 from lucid.store.files import open_new
 from lucid.store.machine import telling
 

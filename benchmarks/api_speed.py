@@ -39,7 +39,8 @@ from lucid.graph.histories import Interacted
 from lucid.keys import create_key
 from lucid.model.scorer import Blend, Calibration, Pair, Vectors
 from lucid.model.scorer import Response as Spectral
-from lucid.schema import PrecomputePair, utc_now
+from lucid.schema.fields import utc_now
+from lucid.schema.training import PrecomputePair
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.versions.lifecycle import (

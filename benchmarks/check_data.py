@@ -19,7 +19,7 @@ from rich.console import Console
 from lucid.data.batches import batch_folder
 from lucid.data.csv_load import ROWS
 from lucid.data.selection import select
-from lucid.schema import utc_now
+from lucid.schema.fields import utc_now
 from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
 

@@ -22,7 +22,7 @@ import duckdb
 from lucid.data.batches import batch_folder
 from lucid.data.csv_load import REJECTS, ROWS, SHOWN_ERRORS, load_file, read_kind
 from lucid.errors import LucidError
-from lucid.schema import LoadedFile
+from lucid.schema.batches import LoadedFile
 from lucid.settings import Settings
 from lucid.workspace import Workspace
 

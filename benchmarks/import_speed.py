@@ -24,7 +24,7 @@ from rich.table import Table
 
 from lucid.data.csv_load import load_file
 from lucid.data.selection import select
-from lucid.schema import utc_now
+from lucid.schema.fields import utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import SelectedBatch
 

@@ -21,7 +21,7 @@ import duckdb
 
 from lucid.data import batches
 from lucid.data.csv_load import REJECTS, ROWS
-from lucid.schema import Batch
+from lucid.schema.batches import Batch
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace

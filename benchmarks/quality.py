@@ -22,7 +22,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lucid.schema import RecommendationQuery, TrainingRequest
+from lucid.schema.recommendations import RecommendationQuery
+from lucid.schema.training import TrainingRequest
 from lucid.serving.rendering import render
 from lucid.training import run
 from lucid.versions.precompute import precompute

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.quality import gowalla, import_task
-from lucid.schema import PrecomputePair, TrainingRequest
+from lucid.schema.training import PrecomputePair, TrainingRequest
 from lucid.training.run import STEPS, working_on
 from lucid.versions.lifecycle import live_version, read_config, read_views, version_folder
 from lucid.versions.precompute import precompute

@@ -4,7 +4,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from lucid.erasure import erase, requests
-from lucid.schema import Erased
+from lucid.schema.batches import Erased
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 

@@ -8,7 +8,8 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.names import run_name
 from lucid.data.batches import batches_of, import_files
-from lucid.schema import Batch, OnError
+from lucid.schema.batches import Batch
+from lucid.schema.fields import OnError
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 

@@ -10,7 +10,7 @@ from prefect import runtime, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
-from lucid.schema import ModelStatus
+from lucid.schema.training import ModelStatus
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event
 from lucid.training import run as steps

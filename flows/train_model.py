@@ -6,8 +6,9 @@ from prefect import flow, runtime
 
 from flows import steps
 from flows.names import run_name
-from lucid.data.conditions import DataFilters
-from lucid.schema import KeyKind, PrecomputePair, TrainingRequest
+from lucid.schema.fields import KeyKind
+from lucid.schema.filters import DataFilters
+from lucid.schema.training import PrecomputePair, TrainingRequest
 from lucid.settings import load_settings
 from lucid.training.run import Training, working_on
 from lucid.webhooks.callbacks import check_callback

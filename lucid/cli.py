@@ -16,7 +16,10 @@ from rich.table import Column, Table
 
 import lucid
 from lucid.errors import LucidError
-from lucid.schema import Batch, Model, OnError, OutputFormat, RecommendationQuery, Use, check, format_time
+from lucid.schema.batches import Batch
+from lucid.schema.fields import OnError, OutputFormat, Use, check, format_time
+from lucid.schema.recommendations import RecommendationQuery
+from lucid.schema.training import Model
 from lucid.settings import load_settings
 from lucid.store.files import OTHERS, close_home, replacing
 from lucid.store.machine import telling

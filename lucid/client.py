@@ -20,22 +20,10 @@ from pydantic import TypeAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from lucid.errors import InvalidRequest, LucidError, ModelNotReady, TrainingFailed, Unavailable, UnusableFile, error_of
-from lucid.schema import (
-    EXPLANATION,
-    MAX_RECOMMENDATIONS,
-    Batch,
-    BatchChange,
-    Erased,
-    KeyKind,
-    Model,
-    ModelStatus,
-    OnError,
-    Recommendation,
-    RecommendationQuery,
-    RejectedRow,
-    Use,
-    check,
-)
+from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow
+from lucid.schema.fields import MAX_RECOMMENDATIONS, KeyKind, OnError, Use, check
+from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
+from lucid.schema.training import Model, ModelStatus
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from lucid.errors import InvalidRequest
-from lucid.schema import utc_now
+from lucid.schema.fields import utc_now
 from lucid.store.catalog import ApiKey, Catalog
 
 Scope = Literal["data:read", "data:write", "train", "recommend", "admin"]

@@ -7,7 +7,8 @@ from contextlib import suppress
 from datetime import datetime
 
 from lucid.errors import DamagedVersion, ModelNotReady, UnknownModel, UnknownVersion
-from lucid.schema import Model, Version, utc_now
+from lucid.schema.fields import utc_now
+from lucid.schema.training import Model, Version
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training.report import read_report

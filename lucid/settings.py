@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lucid.errors import InvalidRequest
-from lucid.schema import Device, describe
+from lucid.schema.fields import Device, describe
 
 
 class Settings(BaseSettings):

@@ -16,21 +16,10 @@ from lucid.data.batches import sweep as sweep_imports
 from lucid.erasure import erase
 from lucid.errors import MachineError
 from lucid.health import HealthWarnings
-from lucid.schema import (
-    MAX_RECOMMENDATIONS,
-    Batch,
-    BatchChange,
-    Erased,
-    KeyKind,
-    Model,
-    ModelStatus,
-    OnError,
-    RecommendationQuery,
-    RejectedRow,
-    TrainingRequest,
-    Use,
-    check,
-)
+from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow
+from lucid.schema.fields import MAX_RECOMMENDATIONS, KeyKind, OnError, Use, check
+from lucid.schema.recommendations import RecommendationQuery
+from lucid.schema.training import Model, ModelStatus, TrainingRequest
 from lucid.serving.registry import Shelf
 from lucid.serving.rendering import Answer
 from lucid.settings import Settings, load_settings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS
+from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS
 from lucid.settings import Settings
 from lucid.workspace import Workspace
 from tests.support.hostile import train_hostile

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lucid.keys import SCOPES
-from lucid.schema import format_time
+from lucid.schema.fields import format_time
 from lucid.store.catalog import Catalog
 from tests.support.checkerboard import write_checkerboard
 

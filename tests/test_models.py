@@ -19,7 +19,9 @@ from lucid.errors import (
     UnknownModel,
     UnknownVersion,
 )
-from lucid.schema import RecommendationQuery, TrainingRequest, utc_now
+from lucid.schema.fields import utc_now
+from lucid.schema.recommendations import RecommendationQuery
+from lucid.schema.training import TrainingRequest
 from lucid.serving.registry import Shelf
 from lucid.training import run
 from lucid.versions import lifecycle

@@ -32,7 +32,8 @@ from lucid.data.batches import (
 )
 from lucid.data.csv_load import read_kind
 from lucid.errors import InvalidRequest, LucidError, MachineError, Unavailable, UnknownBatch, UnusableFile, error_of
-from lucid.schema import MAX_FILES, Batch, BatchChange, OnError, check
+from lucid.schema.batches import MAX_FILES, Batch, BatchChange
+from lucid.schema.fields import OnError, check
 from lucid.serving.rendering import rejects_csv
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Entered, RequestKey

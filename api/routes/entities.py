@@ -13,7 +13,7 @@ from api.lists import listed
 from api.runs import ERASE_ENTITY
 from lucid.erasure import requests
 from lucid.errors import Unavailable
-from lucid.schema import Erased
+from lucid.schema.batches import Erased
 from lucid.settings import Settings
 
 router = APIRouter(route_class=Guarded, prefix="/entities", tags=["data"])

@@ -14,7 +14,8 @@ from api.openapi import problems
 from api.runs import TRAIN_MODEL
 from lucid import models
 from lucid.errors import CallbackRefused, Unavailable
-from lucid.schema import Model, ModelId, ModelStatus, Rollback, TrainingRequest
+from lucid.schema.fields import ModelId
+from lucid.schema.training import Model, ModelStatus, Rollback, TrainingRequest
 from lucid.store.catalog import Catalog, RequestKey
 from lucid.training import run
 from lucid.webhooks.callbacks import check_callback

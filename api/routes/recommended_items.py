@@ -11,8 +11,9 @@ from api.auth import Guarded
 from api.lists import listed, only, split
 from api.metrics import Metrics
 from api.openapi import problems
-from lucid.data.conditions import Condition
-from lucid.schema import OutputFormat, RecommendationQuery, ServedBy, WeightedSource
+from lucid.schema.fields import OutputFormat, ServedBy
+from lucid.schema.filters import Condition
+from lucid.schema.recommendations import RecommendationQuery, WeightedSource
 from lucid.serving.registry import Shelf
 from lucid.serving.rendering import render
 

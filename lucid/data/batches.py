@@ -16,17 +16,8 @@ from pathlib import Path
 from lucid.data.csv_load import REJECTS, load_file, read_rejects
 from lucid.errors import InvalidRequest, LucidError, MachineError
 from lucid.health import HealthWarnings
-from lucid.schema import (
-    MAX_FILES,
-    MAX_TAG,
-    MAX_TAGS,
-    Batch,
-    BatchChange,
-    LoadedFile,
-    OnError,
-    RejectedRow,
-    utc_now,
-)
+from lucid.schema.batches import MAX_FILES, Batch, BatchChange, LoadedFile, RejectedRow
+from lucid.schema.fields import MAX_TAG, MAX_TAGS, OnError, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.files import fsync

@@ -29,7 +29,8 @@ from lucid.data.csv_file import (
     unpack,
 )
 from lucid.errors import UnusableFile
-from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS, Kind, LoadedFile, OnError, RejectedRow
+from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, LoadedFile, RejectedRow
+from lucid.schema.fields import Kind, OnError
 from lucid.settings import Settings
 from lucid.store.files import make_folder
 from lucid.store.machine import connect

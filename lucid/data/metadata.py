@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from lucid.errors import InvalidRequest
-from lucid.schema import KeyKind
+from lucid.schema.fields import KeyKind
 
 MIN_VALUES_TO_JUDGE = 20
 """With fewer values than this a key is never called an identifier: there is too little to go by."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.data.batches import batch_folder
-from lucid.data.conditions import ENTITY_FIELDS, INTERACTION_FIELDS, Binder, Condition, DataFilters, where
+from lucid.data.conditions import Binder, where
 from lucid.data.csv_load import ROWS
 from lucid.data.metadata import (
     METADATA_KEY,
@@ -30,7 +30,8 @@ from lucid.data.metadata import (
     read_values,
 )
 from lucid.errors import TrainingFailed
-from lucid.schema import KeyKind
+from lucid.schema.fields import KeyKind
+from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Condition, DataFilters
 from lucid.store.catalog import SelectedBatch
 from lucid.store.files import make_folder
 from lucid.store.machine import connect

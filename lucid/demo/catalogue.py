@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS, format_time
+from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS
+from lucid.schema.fields import format_time
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_af
 from lucid.data.batches import batch_folder
 from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import AlreadyTraining, DamagedVersion, InvalidRequest, ModelNotReady, UnknownModel
-from lucid.schema import Erased
+from lucid.schema.batches import Erased
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.files import make_folder, replacing

@@ -15,7 +15,8 @@ from typing import Any
 
 from lucid.errors import Damaged
 from lucid.health import HealthWarnings
-from lucid.schema import Erased, utc_now
+from lucid.schema.batches import Erased
+from lucid.schema.fields import utc_now
 from lucid.settings import Settings
 from lucid.store.documents import read_json, read_text, set_aside
 from lucid.store.files import make_folder, write_text

@@ -21,7 +21,7 @@ from lucid.errors import TrainingFailed
 from lucid.graph.adjacency import Edges
 from lucid.graph.typed_graph import EdgeType, TypedGraph
 from lucid.model.scorer import Vectors
-from lucid.schema import Device
+from lucid.schema.fields import Device
 
 ROUNDS = 4
 """Rounds of subspace iteration; more changed no figure by more than its noise."""

@@ -4,7 +4,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from lucid.schema import utc_now
+from lucid.schema.fields import utc_now
 from lucid.store.files import write_text
 
 BEAT_SECONDS = 2.0

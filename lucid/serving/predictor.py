@@ -14,20 +14,15 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lucid.data.conditions import ENTITY_FIELDS, Binder, Condition, where
+from lucid.data.conditions import Binder, where
 from lucid.errors import DamagedVersion, InvalidRequest, UnknownSource
 from lucid.graph.adjacency import nothing
 from lucid.graph.entity_index import Texts
 from lucid.model.scorer import Best, Profile
-from lucid.schema import (
-    EXPLANATION,
-    Recommendation,
-    RecommendationQuery,
-    TrainingRequest,
-    WeightedSource,
-    utc_now,
-    weights_of,
-)
+from lucid.schema.fields import utc_now
+from lucid.schema.filters import ENTITY_FIELDS, Condition
+from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery, WeightedSource, weights_of
+from lucid.schema.training import TrainingRequest
 from lucid.serving.attribution import explain, explain_mix
 from lucid.serving.rendering import Answer, Block, Column
 from lucid.serving.sources import Sources, find_named, find_rows, together

@@ -17,7 +17,7 @@ import duckdb
 
 from lucid.errors import DamagedVersion, LucidError, UnknownModel
 from lucid.health import HealthWarnings
-from lucid.schema import RecommendationQuery
+from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.predictor import OpenVersion
 from lucid.serving.rendering import Answer
 from lucid.versions.lifecycle import (

@@ -13,7 +13,9 @@ from typing import Any
 
 import orjson
 
-from lucid.schema import OutputFormat, Recommendation, RejectedRow, ServedBy
+from lucid.schema.batches import RejectedRow
+from lucid.schema.fields import OutputFormat, ServedBy
+from lucid.schema.recommendations import Recommendation
 
 Column = list[bytes] | bytes
 """JSON texts, one for each row; or one that all rows share."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lucid.graph.adjacency import nothing
 from lucid.graph.entity_index import Texts
 from lucid.model.scorer import Profile
-from lucid.schema import ServedBy
+from lucid.schema.fields import ServedBy
 from lucid.typing import Rows
 from lucid.versions.lifecycle import Model
 from lucid.versions.uploads import Uploads, profile

@@ -27,7 +27,9 @@ from lucid.errors import (
     UnknownKey,
     UnknownModel,
 )
-from lucid.schema import Batch, LoadedFile, ModelStatus, RunStatus, Stage
+from lucid.schema.batches import Batch, LoadedFile
+from lucid.schema.fields import RunStatus, Stage
+from lucid.schema.training import ModelStatus
 from lucid.store.files import keep_private, make_folder, replacing
 from lucid.store.machine import connect, machine_error, telling
 

@@ -33,7 +33,8 @@ from lucid.errors import (
 from lucid.graph.entity_index import Texts
 from lucid.graph.histories import Interacted
 from lucid.health import HealthWarnings
-from lucid.schema import ModelStatus, PrecomputePair, RunStatus, Stage, TrainingRequest, utc_now
+from lucid.schema.fields import RunStatus, Stage, utc_now
+from lucid.schema.training import ModelStatus, PrecomputePair, TrainingRequest
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event, RequestKey, TrainingRow
 from lucid.store.locks import PATIENCE_SECONDS, begun, forget, is_worked_on, text_of, working

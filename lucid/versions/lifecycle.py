@@ -43,7 +43,7 @@ from lucid.graph.adjacency import Edges
 from lucid.graph.entity_types import Vocabulary
 from lucid.graph.histories import Interacted
 from lucid.model.scorer import Pair, Scorer, Vectors
-from lucid.schema import KeyKind, format_time
+from lucid.schema.fields import KeyKind, format_time
 from lucid.store.arrays import MappedTensors, write_tensors
 from lucid.store.catalog import Catalog
 from lucid.store.documents import read_json, read_text

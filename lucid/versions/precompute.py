@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 
 from lucid.graph.entity_index import write_texts
-from lucid.schema import PrecomputePair
+from lucid.schema.training import PrecomputePair
 from lucid.store.files import replacing
 from lucid.store.machine import connect
 from lucid.typing import Progress, Rows

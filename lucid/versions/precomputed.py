@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.errors import DamagedVersion
-from lucid.schema import PrecomputePair
+from lucid.schema.training import PrecomputePair
 from lucid.typing import Rows
 
 PAIRS = "cache.json"

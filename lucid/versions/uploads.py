@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.data.conditions import DataFilters
 from lucid.data.selection import Since, select_since
 from lucid.graph.adjacency import Neighbours
 from lucid.graph.entity_index import Texts
 from lucid.model.scorer import Profile, Vectors
-from lucid.schema import TrainingRequest
+from lucid.schema.filters import DataFilters
+from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog, SelectedBatch
 from lucid.typing import INTERACTION, Floats, Rows
 from lucid.versions import lifecycle

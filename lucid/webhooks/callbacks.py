@@ -16,7 +16,8 @@ import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from lucid.errors import CallbackFailed, CallbackRefused
-from lucid.schema import ModelStatus, format_time, utc_now
+from lucid.schema.fields import format_time, utc_now
+from lucid.schema.training import ModelStatus
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event
 from lucid.store.files import write_once

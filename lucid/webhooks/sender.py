@@ -14,7 +14,7 @@ from typing import Any
 
 from lucid.errors import CallbackFailed, CallbackRefused
 from lucid.health import HealthWarnings
-from lucid.schema import utc_now
+from lucid.schema.fields import utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event
 from lucid.webhooks.callbacks import RETRY_SECONDS, deliver

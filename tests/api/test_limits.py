@@ -11,7 +11,9 @@ from lucid.data.batches import new_batches
 from lucid.erasure.erase import MAX_IDS_LENGTH
 from lucid.errors import InvalidRequest, UnknownModel
 from lucid.keys import MAX_NAME, create_key
-from lucid.schema import MAX_FILES, MAX_TAG, MAX_TAGS, LoadedFile, RejectedRow, TrainingRequest, utc_now
+from lucid.schema.batches import MAX_FILES, LoadedFile, RejectedRow
+from lucid.schema.fields import MAX_TAG, MAX_TAGS, utc_now
+from lucid.schema.training import TrainingRequest
 from lucid.settings import Settings
 from lucid.store.catalog import MAX_MESSAGE, Catalog
 from lucid.training.run import MAX_REQUEST_BYTES, enter

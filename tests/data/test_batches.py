@@ -8,7 +8,7 @@ import pytest
 
 from lucid.data.batches import batch_folder
 from lucid.errors import InvalidRequest, UnusableFile
-from lucid.schema import Batch
+from lucid.schema.batches import Batch
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace

@@ -8,10 +8,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from lucid.data.conditions import DataFilters
 from lucid.data.selection import select
 from lucid.errors import InvalidRequest
-from lucid.schema import TrainingRequest, check
+from lucid.schema.fields import check
+from lucid.schema.filters import DataFilters
+from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
 from tests.conftest import WriteCsv

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lucid.data import csv_file, csv_load
 from lucid.data.csv_load import load_file, read_kind
 from lucid.errors import UnusableFile
-from lucid.schema import LoadedFile
+from lucid.schema.batches import LoadedFile
 from lucid.settings import Settings
 
 HEADER = b"id,type,name,metadata,media_url\n"

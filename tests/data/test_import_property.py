@@ -29,7 +29,8 @@ from hypothesis import strategies as st
 from lucid.data.batches import batch_folder
 from lucid.data.selection import Selection, select
 from lucid.errors import TrainingFailed
-from lucid.schema import ENTITY_COLUMNS, INTERACTION_COLUMNS, Batch, Kind
+from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, Batch
+from lucid.schema.fields import Kind
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace

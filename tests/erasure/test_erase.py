@@ -10,7 +10,7 @@ import pytest
 
 from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import InvalidRequest, TrainingFailed, UnknownSource
-from lucid.schema import Batch, Erased
+from lucid.schema.batches import Batch, Erased
 from lucid.versions.lifecycle import live_version, version_folder
 from lucid.workspace import Workspace
 

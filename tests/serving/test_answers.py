@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from lucid.errors import ModelNotReady, UnknownModel, UnknownSource, UnknownType, UnknownVersion
-from lucid.schema import RecommendationQuery
+from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.rendering import render
 from lucid.versions.lifecycle import live_version
 from lucid.workspace import Workspace

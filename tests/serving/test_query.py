@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lucid.errors import InvalidRequest, UnknownSource
-from lucid.schema import RecommendationQuery
+from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.rendering import render
 from lucid.versions.lifecycle import read_model, version_folder
 from lucid.workspace import Workspace

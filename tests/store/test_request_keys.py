@@ -6,7 +6,9 @@ import pytest
 
 from lucid.data.batches import new_batches
 from lucid.errors import IdempotencyKeyReused, LucidError
-from lucid.schema import Batch, TrainingRequest, utc_now
+from lucid.schema.batches import Batch
+from lucid.schema.fields import utc_now
+from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import MAX_MESSAGE, REQUEST_KEYS_LAST, Catalog, RequestKey
 from lucid.training import run
 from lucid.workspace import Workspace

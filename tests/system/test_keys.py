@@ -16,7 +16,7 @@ from api.keyring import REFRESH_SECONDS
 from api.paths import BASE
 from lucid.keys import SCOPES as ALL_SCOPES
 from lucid.keys import create_key
-from lucid.schema import format_time, utc_now
+from lucid.schema.fields import format_time, utc_now
 from lucid.store.catalog import Catalog
 from tests.support.service import Api, Service, wait_until
 from tests.test_cli import lucid

@@ -15,7 +15,9 @@ from lucid.data import batches
 from lucid.erasure import requests
 from lucid.errors import Damaged, LucidError, ModelNotReady, UnknownModel
 from lucid.health import HealthWarnings
-from lucid.schema import RecommendationQuery, TrainingRequest, utc_now
+from lucid.schema.fields import utc_now
+from lucid.schema.recommendations import RecommendationQuery
+from lucid.schema.training import TrainingRequest
 from lucid.serving.registry import Shelf
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog

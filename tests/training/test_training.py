@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from lucid.errors import AlreadyTraining, InvalidRequest, TrainingFailed, UnknownModel
-from lucid.schema import TrainingRequest
+from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog
 from lucid.training import run
 from lucid.versions import lifecycle

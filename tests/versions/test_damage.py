@@ -9,7 +9,7 @@ import pytest
 
 from lucid.errors import DamagedVersion, TrainingFailed
 from lucid.health import HealthWarnings
-from lucid.schema import RecommendationQuery
+from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.registry import Shelf
 from lucid.serving.rendering import render
 from lucid.settings import Settings

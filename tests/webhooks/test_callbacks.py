@@ -10,7 +10,8 @@ import pytest
 
 from lucid.demo.receiver import Receiver
 from lucid.errors import CallbackRefused, InvalidRequest
-from lucid.schema import ModelStatus, utc_now
+from lucid.schema.fields import utc_now
+from lucid.schema.training import ModelStatus
 from lucid.service.run import environment
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog

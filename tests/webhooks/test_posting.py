@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lucid.errors import CallbackFailed, CallbackRefused
-from lucid.schema import ModelStatus, utc_now
+from lucid.schema.fields import utc_now
+from lucid.schema.training import ModelStatus
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.webhooks import callbacks

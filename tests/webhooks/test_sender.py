@@ -12,7 +12,8 @@ import duckdb
 import pytest
 
 from lucid.demo.receiver import Receiver
-from lucid.schema import TrainingRequest, utc_now
+from lucid.schema.fields import utc_now
+from lucid.schema.training import TrainingRequest
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training import run

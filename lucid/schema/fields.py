@@ -1,0 +1,99 @@
+"""Words and values that several border types share: choices, limits, names, times, lists.
+
+Holds no behaviour beyond reading and checking values; all times are aware and in UTC.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
+from pydantic.config import JsonDict
+
+from lucid.errors import InvalidRequest
+
+Kind = Literal["entities", "interactions"]
+RunStatus = Literal["running", "completed", "error"]
+OnError = Literal["set_aside", "abort"]
+OutputFormat = Literal["json", "csv"]
+Device = Literal["auto", "cpu", "cuda"]
+Use = Literal["recommend", "similar"]
+ServedBy = Literal["cache", "folded-in", "popular"]
+"""Where an answer comes from: from the version as it is, computed ahead or just now; from the version and what was
+uploaded since; or from popularity alone, as nothing is known of the source."""
+
+Stage = Literal["queued", "select", "build", "fit", "evaluate", "precompute", "publish", "finished", "cancelling"]
+KeyKind = Literal["entity", "number", "text", "identifier", "ignored"]
+"""How the values of a metadata key are used."""
+
+MAX_TAGS, MAX_TAG = 50, 200
+"""How many tags a batch may carry, and how long each may be."""
+
+MAX_RECOMMENDATIONS = 100
+"""How many recommendations a source gets where the request does not say."""
+
+MAX_PARTS = 1000
+"""How many conditions of a kind, or pairs, a training may be asked."""
+
+Checked = TypeVar("Checked", bound=BaseModel)
+_MODEL_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def format_time(moment: datetime) -> str:
+    """Write an aware time as ISO 8601 in UTC with milliseconds and `Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def check(model: type[Checked], values: dict[str, Any]) -> Checked:
+    """Read values into a border type; raises InvalidRequest with one line that names each bad field."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InvalidRequest(describe(error)) from error
+
+
+def describe(error: ValidationError) -> str:
+    """One line that names each bad field and what is wrong with it."""
+    problems = ((".".join(str(place) for place in detail["loc"]), detail["msg"]) for detail in error.errors())
+    return "; ".join(": ".join(part for part in problem if part) for problem in problems)
+
+
+def _check_model_id(model_id: str) -> str:
+    if not _MODEL_ID.fullmatch(model_id):
+        raise ValueError("must be 1 to 128 of the characters A-Z a-z 0-9 . _ - :")
+    return model_id
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def given(name: str) -> JsonDict:
+    """JSON schema of an object that has a property."""
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+
+
+ModelId = Annotated[
+    str,
+    AfterValidator(_check_model_id),
+    WithJsonSchema({"type": "string", "pattern": f"^{_MODEL_ID.pattern}$", "examples": ["videos"]}),
+]
+
+Time = Annotated[
+    datetime,
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
+]
+
+Tag = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_TAG, "pattern": "^[^,]*$"})]
+Text = Annotated[str, Field(min_length=1)]
+TextList = Annotated[
+    list[Text],
+    Field(min_length=1, fail_fast=True),  # a list may be long, and mostly all of it is wrong or nothing
+    BeforeValidator(_as_list, json_schema_input_type=Text | Annotated[list[Text], Field(min_length=1)]),
+]
+"""One text or several, at least one."""

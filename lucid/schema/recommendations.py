@@ -1,0 +1,124 @@
+"""Queries for recommendations, and the rows of their answers."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
+from pydantic.config import JsonDict
+
+from lucid.schema.fields import MAX_RECOMMENDATIONS, ModelId, OutputFormat, ServedBy, Text, TextList, Use, given
+from lucid.schema.filters import ENTITY_FIELDS, Condition, known_fields
+
+
+class WeightedSource(BaseModel):
+    """One of several sources that are asked for as one."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Text = Field(description="An entity.")
+    weight: float = Field(1, ge=-1000, le=1000, description="How much it counts; a negative one pushes away.")
+
+
+def weights_of(sources: Iterable[WeightedSource]) -> dict[str, float]:
+    """The weight of each id, summed where it stands several times."""
+    weights: dict[str, float] = {}
+    for source in sources:
+        weights[source.id] = weights.get(source.id, 0) + source.weight
+    return weights
+
+
+_WITH_TARGETS: JsonDict = {
+    **given("target_type"),
+    "not": {"required": ["use"], "properties": {"use": {"const": "similar"}}},
+}
+
+_SIMILAR: JsonDict = {"required": ["use"], "properties": {"use": {"const": "similar"}}, "not": given("target_type")}
+
+
+class RecommendationQuery(BaseModel):
+    """A question for recommendations: for which sources, of which type, how many."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "allOf": [
+                {"oneOf": [given("source_id"), given("entity_id"), given("source_type"), given("sources")]},
+                {"oneOf": [_WITH_TARGETS, _SIMILAR]},
+            ],
+            "examples": [
+                {
+                    "model_id": "videos",
+                    "source_id": "user_1",
+                    "target_type": "video",
+                    "max_recommendations": 5,
+                }
+            ],
+        },
+    )
+
+    model_id: ModelId = Field(description="Name of the model.")
+    source_id: TextList | None = Field(None, description="One entity or several.", examples=["user_1"])
+    entity_id: TextList | None = Field(None, description="Alias of source_id.", exclude=True)
+    source_type: TextList | None = Field(None, description="All entities of one type or several.")
+    sources: list[WeightedSource] | None = Field(
+        None, min_length=1, max_length=100, description="Several entities of one type, asked for as one."
+    )
+    target_type: TextList | None = Field(
+        None, description="What to recommend: one type or several.", examples=["video"]
+    )
+    use: Use = Field("recommend", description="`similar` recommends entities of the source's own type.")
+    max_recommendations: int = Field(
+        MAX_RECOMMENDATIONS, ge=1, le=10_000, description="How many at most for each source."
+    )
+    threshold: float = Field(0, ge=0, le=100, description="Leave out recommendations with a lower score.")
+    target_filter: list[Condition] | None = Field(
+        None, description="Conditions that targets must fulfil, as in data_filters.", max_length=100
+    )
+    output_format: OutputFormat = Field("json", description="One JSON object, or CSV with a header.")
+    exclude_interacted: StrictBool = Field(True, description="Leave out what the source already interacted with.")
+    explain: StrictBool = Field(False, description="Say of each recommendation what carried it.")
+    version: int | None = Field(None, ge=1, le=2**31 - 1, description="Ask this version instead of the live one.")
+
+    @field_validator("target_filter")
+    @classmethod
+    def _known_fields(cls, conditions: list[Condition] | None) -> list[Condition] | None:
+        return known_fields(conditions, ENTITY_FIELDS) if conditions else None
+
+    @field_validator("sources")
+    @classmethod
+    def _some_weight(cls, sources: list[WeightedSource] | None) -> list[WeightedSource] | None:
+        if sources and not any(weights_of(sources).values()):
+            raise ValueError("the weights of an id are added, and at least one id must keep a weight")
+        return sources
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "RecommendationQuery":
+        if self.source_id and self.entity_id:
+            raise ValueError("give source_id or its alias entity_id, not both")
+        self.source_id = self.source_id or self.entity_id
+        if [bool(self.source_id), bool(self.source_type), bool(self.sources)].count(True) != 1:
+            raise ValueError("give exactly one of source_id, source_type and sources")
+        if (self.use == "similar") == bool(self.target_type):
+            raise ValueError("give target_type, or use=similar for targets of the source's own type")
+        return self
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is asked that takes more than what was computed ahead."""
+        return self.exclude_interacted and not (self.explain or self.target_filter or self.sources)
+
+
+EXPLANATION = "explanation"
+"""Column of an answer that explains itself."""
+
+
+class Recommendation(NamedTuple):
+    """One row of an answer; `rank` counts from 1 within its source."""
+
+    source_id: str
+    target_id: str
+    score: float
+    rank: int
+    target_type: str
+    name: str
+    served_by: ServedBy
