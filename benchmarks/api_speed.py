@@ -33,9 +33,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lucid.graph.adjacency import Edges
-from lucid.graph.entity_index import write_texts
-from lucid.graph.entity_types import read_vocabulary
-from lucid.graph.histories import Interacted
+from lucid.graph.entity_index import write_entity_index
+from lucid.graph.entity_types import read_entity_types
+from lucid.graph.histories import InteractionHistory
 from lucid.keys import create_key
 from lucid.model.scorer import Blend, Calibration, Pair, Vectors
 from lucid.model.scorer import Response as Spectral
@@ -164,15 +164,15 @@ def write_model(home: Path, sources: int) -> None:
             f"SELECT 'video_' || range, 'video', 'The video number ' || range FROM range({TARGETS})) ORDER BY row) "
             f"TO '{folder / ENTITIES}' (FORMAT parquet)"
         )
-    write_texts(folder / TEXTS, folder / ENTITIES)
-    vocabulary = read_vocabulary(folder / ENTITIES)
+    write_entity_index(folder / TEXTS, folder / ENTITIES)
+    entity_types = read_entity_types(folder / ENTITIES)
     response = Spectral("positive", 64, 0.1, 0.5)
     pair = Pair("user", "video", 0, response, 0, response, Blend(), Calibration(1.0, 1.0, 0.0))
-    write_config(folder, Config(vocabulary, {("user", "video"): pair}, pair, (1.0,), {}, 0))
-    size, nobody = vocabulary.size, np.empty(0, np.int64)
+    write_config(folder, Config(entity_types, {("user", "video"): pair}, pair, (1.0,), {}, 0))
+    size, nobody = entity_types.size, np.empty(0, np.int64)
     vectors = Vectors(np.ones(1, np.float32), np.ones((size, 1), np.float32), np.ones(size, np.float32), 1.0)
     write_views(folder, [vectors])
-    write_interacted(folder, Interacted.from_edges(size, nobody, nobody))
+    write_interacted(folder, InteractionHistory.from_edges(size, nobody, nobody))
     edges = Edges.build(size, np.empty((2, 0), np.int64), np.empty(0, np.int16), np.empty((1, 0), np.float32))
     write_edges(folder, edges)
     write_origin(folder, Origin([], [], {}, [], None))
@@ -181,7 +181,7 @@ def write_model(home: Path, sources: int) -> None:
         for start in range(0, sources, 10_000):
             count = min(10_000, sources - start)
             first, step = chance.integers(TARGETS, size=(count, 1)), chance.integers(1, 400, size=(count, 1))
-            targets = (first + step * np.arange(COUNT)) % TARGETS + vocabulary.block("video").start
+            targets = (first + step * np.arange(COUNT)) % TARGETS + entity_types.rows("video").start
             scores = np.sort(chance.random((count, COUNT)) * 100, axis=1)[:, ::-1]
             lines = np.repeat(np.arange(count), COUNT)
             file.write(records(lines, targets.ravel(), scores.ravel(), count, COUNT).tobytes())

@@ -119,7 +119,7 @@ def report_precomputation(out: Console, data: Path) -> None:
         pair = PrecomputePair(source_type="user", target_type="place", max_recommendations=MOST)
         config = read_config(version)
         view = read_views(version, config)[config.pairs["user", "place"].view]
-        blocks = [config.vocabulary.block(kind) for kind in ("user", "place")]
+        blocks = [config.entity_types.rows(kind) for kind in ("user", "place")]
         users, places = (torch.from_numpy(view.vectors[block.start : block.stop].copy()) for block in blocks)
         ratios = []
         for _ in range(2):

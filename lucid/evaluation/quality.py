@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from lucid.graph.histories import Interacted
+from lucid.graph.histories import InteractionHistory
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.item_knn import CoOccurrence
 from lucid.model.scorer import Pair, Response, Scorer, Vectors, mask
@@ -48,7 +48,7 @@ class HeldOut:
     sources: Rows
     starts: NDArray[np.int64]
     targets: Rows
-    known: Interacted
+    known: InteractionHistory
     """What a source has already and nobody is judged by."""
 
     @property
@@ -124,7 +124,7 @@ def split(graph: TypedGraph, seed: int) -> Split:
     nothing of the answer is left in what propagates.
     """
     chance = np.random.default_rng(seed)
-    size = graph.vocabulary.size
+    size = graph.entity_types.size
     pairs = _pairs_each_way_once(graph)
     withheld = [_withhold(graph, pair, chance) for pair in pairs]
     whole = [_withhold_whole(graph, either, chance) for pair in pairs for either in {pair: 0, pair[::-1]: 0}]
@@ -162,29 +162,29 @@ def _implied(
     steps = {either for source, _, target in told for either in ((source, target), (target, source))}
     direct = {either for pair in graph.pairs for either in (pair, pair[::-1])}
     found = []
-    for source, target in itertools.permutations(graph.vocabulary.types, 2):
+    for source, target in itertools.permutations(graph.entity_types.types, 2):
         middles = [
             kind
-            for kind in graph.vocabulary.types
+            for kind in graph.entity_types.types
             if {(source, kind), (kind, target)} <= steps and {(source, kind), (kind, target)} & direct
         ]
-        small = len(graph.vocabulary.block(target)) < MIN_IMPLIED_TARGETS
+        small = len(graph.entity_types.rows(target)) < MIN_IMPLIED_TARGETS
         if not middles or (source, target) in direct or small:
             continue
-        block = graph.vocabulary.block(source)
+        block = graph.entity_types.rows(source)
         rows = np.sort(chance.permutation(np.arange(block.start, block.stop))[:MAX_IMPLIED_TRIED])
         every, left = (
             sum(_reached(part, rows, middle, target) for middle in middles).tocoo() for part in (graph, train)
         )
-        start, size = graph.vocabulary.block(target).start, graph.vocabulary.size
+        start, size = graph.entity_types.rows(target).start, graph.entity_types.size
         pairs, kept = (
             np.unique(rows[reached.row] * size + reached.col.astype(np.int64) + start) for reached in (every, left)
         )
         new = np.setdiff1d(pairs, kept)
         # Who reaches most of a small type anyway cannot be told anything by it.
-        few = np.bincount(kept // size, minlength=size) <= MAX_KNOWN_SHARE * len(graph.vocabulary.block(target))
+        few = np.bincount(kept // size, minlength=size) <= MAX_KNOWN_SHARE * len(graph.entity_types.rows(target))
         edges = np.stack([new // size, new % size])[:, (connected & few)[new // size] & connected[new % size]]
-        held = _group((source, target), edges, Interacted.from_edges(size, kept // size, kept % size))
+        held = _group((source, target), edges, InteractionHistory.from_edges(size, kept // size, kept % size))
         if len(held.sources) >= MIN_IMPLIED:
             found.append(held.part(np.sort(chance.permutation(len(held.sources))[:MAX_IMPLIED])))
     return found
@@ -194,13 +194,13 @@ def _reached(graph: TypedGraph, rows: Rows, middle: str, target: str) -> sparse.
     """How often some rows reach the entities of a type in two steps over another, (rows, targets)."""
     first = _steps(graph, rows, middle)
     between = np.unique(first.indices)
-    return first[:, between] @ _steps(graph, between + graph.vocabulary.block(middle).start, target)
+    return first[:, between] @ _steps(graph, between + graph.entity_types.rows(middle).start, target)
 
 
 def _steps(graph: TypedGraph, rows: Rows, target: str) -> sparse.csr_matrix:
     """Edges of every relation and direction from some rows, sorted, to the entities of a type, (rows, targets)."""
-    block = graph.vocabulary.block(target)
-    chosen = np.zeros(graph.vocabulary.size, dtype=bool)
+    block = graph.entity_types.rows(target)
+    chosen = np.zeros(graph.entity_types.size, dtype=bool)
     chosen[rows] = True
     lines, columns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for edge_type in graph.edge_types:
@@ -225,11 +225,11 @@ def _halves(judged: list[HeldOut], chance: np.random.Generator) -> tuple[list[He
     return choice, report
 
 
-def interacted_rows(graph: TypedGraph) -> Interacted:
+def interacted_rows(graph: TypedGraph) -> InteractionHistory:
     """What each entity interacted with, over all interaction types and both directions."""
     edges = [graph.rows(edge_type).numpy() for edge_type in graph.interaction_types]
     joined = np.concatenate(edges, axis=1) if edges else np.empty((2, 0), np.int64)
-    return Interacted.from_edges(graph.vocabulary.size, joined[0], joined[1])
+    return InteractionHistory.from_edges(graph.entity_types.size, joined[0], joined[1])
 
 
 def ndcg(scores: NDArray[Any] | Tensor, held: HeldOut, targets: range) -> NDArray[np.float64]:
@@ -287,7 +287,7 @@ def report_pairs(held_out: Split, views: Sequence[Vectors], pairs: Sequence[Pair
     found = []
     for held in (held for held in held_out.report + held_out.implied_report if len(held.sources)):
         pair = by_kinds[held.pair]
-        scorer = Scorer(views, pair, held_out.train.vocabulary, interacted)
+        scorer = Scorer(views, pair, held_out.train.entity_types, interacted)
         found.append(_report(scorer, views[pair.cold_view], held, cold.get(held.pair)))
     return found
 
@@ -302,7 +302,7 @@ def cold_scores(vectors: Vectors, response: Response, held: HeldOut) -> tuple[Fl
 def _report(scorer: Scorer, cold_vectors: Vectors, held: HeldOut, cold: HeldOut | None) -> PairQuality:
     pair, block = scorer.pair, scorer.targets
     best, hits = best_raw(scorer, held)
-    baseline = CoOccurrence(held.known, scorer.vocabulary, held.pair)
+    baseline = CoOccurrence(held.known, scorer.entity_types, held.pair)
     popularity = baseline.popularity()
     return PairQuality(
         *held.pair,
@@ -378,7 +378,7 @@ def _withhold_whole(
 ) -> tuple[tuple[str, str], NDArray[np.int64]]:
     """All interactions (2, W) of a few targets with the source type; edges to other types must tell of them."""
     rows, _ = _edges(graph, pair)
-    told = np.zeros(graph.vocabulary.size, dtype=bool)
+    told = np.zeros(graph.entity_types.size, dtype=bool)
     for source, relation, target in graph.edge_types:
         first, second = graph.rows((source, relation, target)).numpy()
         for kind, other, entities in ((source, target, first), (target, source, second)):
@@ -393,12 +393,12 @@ def _withhold_whole(
 def _withhold(graph: TypedGraph, pair: tuple[str, str], chance: np.random.Generator) -> NDArray[np.int64]:
     """Edges (2, W) of one pair, whichever way they point, to withhold: about a tenth of each source's, one stays."""
     rows, time = _edges(graph, pair)
-    keys, first = np.unique(rows[0] * graph.vocabulary.size + rows[1], return_inverse=True)
+    keys, first = np.unique(rows[0] * graph.entity_types.size + rows[1], return_inverse=True)
     latest = np.full(len(keys), -np.inf)
     np.maximum.at(latest, first, np.nan_to_num(time, nan=-np.inf))
-    sources, targets = keys // graph.vocabulary.size, keys % graph.vocabulary.size
+    sources, targets = keys // graph.entity_types.size, keys % graph.entity_types.size
     order = np.lexsort((chance.random(len(keys)), -latest, sources))
-    counts = np.bincount(sources, minlength=graph.vocabulary.size)
+    counts = np.bincount(sources, minlength=graph.entity_types.size)
     place = np.arange(len(keys)) - np.concatenate([[0], np.cumsum(counts)])[sources[order]]
     # Rounding up or down at random withholds the share also where sources have few interactions.
     quota = np.floor(counts * HELD_OUT_SHARE + chance.random(len(counts)))
@@ -406,12 +406,12 @@ def _withhold(graph: TypedGraph, pair: tuple[str, str], chance: np.random.Genera
     return np.stack([sources[chosen], targets[chosen]])
 
 
-def _both_directions(pair: tuple[str, str], edges: NDArray[np.int64], known: Interacted) -> list[HeldOut]:
+def _both_directions(pair: tuple[str, str], edges: NDArray[np.int64], known: InteractionHistory) -> list[HeldOut]:
     forward = _group(pair, edges, known)
     return [forward] if pair[0] == pair[1] else [forward, _group(pair[::-1], edges[::-1], known)]
 
 
-def _group(pair: tuple[str, str], edges: NDArray[np.int64], known: Interacted) -> HeldOut:
+def _group(pair: tuple[str, str], edges: NDArray[np.int64], known: InteractionHistory) -> HeldOut:
     """Edges (2, E) of a pair by their sources."""
     sources, targets = edges
     order = np.lexsort((targets, sources))

@@ -1,4 +1,4 @@
-"""Ids and names of a version's entities, as JSON texts that go into answers as they are.
+"""From an entity's id to its row and back to id and name, as JSON texts that go into answers as they are.
 
 One file, mapped into memory: a million entities cost no time to open, and finding one by its id takes microseconds.
 """
@@ -25,8 +25,8 @@ _NOTHING = b""
 """Id of a row whose entity was erased."""
 
 
-def write_texts(path: Path, entities: Path) -> None:
-    """Write the texts of `entities.parquet`, whose rows are counted from 0."""
+def write_entity_index(path: Path, entities: Path) -> None:
+    """Write the index of `entities.parquet`, whose rows are counted from 0."""
     ids: list[bytes] = []
     names: list[bytes] = []
     with connect() as connection:
@@ -55,8 +55,8 @@ def _fixed(texts: Sequence[bytes]) -> NDArray[np.uint8]:
     return np.array(short, dtype=f"S{width}").view(np.uint8).reshape(-1, width)
 
 
-class Texts:
-    """The texts of one version; see `write_texts`."""
+class EntityIndex:
+    """Ids and names of one version's entities; see `write_entity_index`."""
 
     def __init__(self, path: Path) -> None:
         tensors = self._tensors = MappedTensors(path)
@@ -67,24 +67,28 @@ class Texts:
         """See `MappedTensors.is_whole`."""
         return self._tensors.is_whole()
 
-    def row(self, entity_id: bytes) -> int | None:
-        """The row of an entity whose id is given as JSON; None where there is none."""
-        wanted = _hash(entity_id)
-        place = bisect_left(self._hashes, wanted)
-        while place < len(self._hashes) and self._hashes[place] == wanted:  # mostly once; others may have the same hash
-            row = self._by_hash[place]
+    def row(self, entity_id: str) -> int | None:
+        """The row of an entity; None where the version holds none of that id, or it was erased."""
+        return self.row_of_json(orjson.dumps(entity_id))
+
+    def row_of_json(self, entity_id: bytes) -> int | None:
+        """The row of an entity whose id is given as JSON."""
+        digest = _hash(entity_id)
+        position = bisect_left(self._hashes, digest)
+        while position < len(self._hashes) and self._hashes[position] == digest:  # mostly once; hashes may collide
+            row = self._by_hash[position]
             if self._ids[row] == entity_id:
                 return row
-            place += 1
+            position += 1
         return None
 
-    def row_of(self, entity_id: str) -> int | None:
-        """The same for an id as it is."""
-        return self.row(orjson.dumps(entity_id))
+    def ids(self, rows: Rows) -> list[bytes]:
+        """Ids as JSON, empty where the entity was erased."""
+        return self._ids.at(rows)
 
-    def of(self, rows: Rows) -> tuple[list[bytes], list[bytes]]:
-        """Ids and names as JSON."""
-        return self._ids.of(rows), self._names.of(rows)
+    def names(self, rows: Rows) -> list[bytes]:
+        """Names as JSON."""
+        return self._names.at(rows)
 
 
 class _Column:
@@ -99,7 +103,7 @@ class _Column:
     def __getitem__(self, row: int) -> bytes:
         return self._texts[self._base + self._starts[row] : self._base + self._starts[row + 1]]
 
-    def of(self, rows: Rows) -> list[bytes]:
+    def at(self, rows: Rows) -> list[bytes]:
         found: list[bytes] = self._short.take(rows).tolist()
         if b"" in found:  # longer, or erased
             found = [text or self[row] for text, row in zip(found, rows.tolist(), strict=True)]

@@ -1,4 +1,4 @@
-"""Types, the blocks of rows that they occupy, and names of relations; needs neither torch nor a database to answer."""
+"""Entity types and the node rows that each occupies; needs neither torch nor an open database to answer."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ import numpy as np
 
 from lucid.errors import UnknownType
 from lucid.store.machine import connect
+from lucid.typing import Rows
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class EntityTypes:
     """Entity types, sorted, and where each type's rows start; rows within a type follow the ids' order.
 
     `starts` has one entry more than `types`: the number of all rows.
@@ -26,15 +27,15 @@ class Vocabulary:
         """Number of all entities."""
         return self.starts[-1]
 
-    def block(self, kind: str) -> range:
+    def rows(self, entity_type: str) -> range:
         """Rows of a type; raises UnknownType."""
         try:
-            number = self.types.index(kind)
+            number = self.types.index(entity_type)
         except ValueError:
-            raise UnknownType(f"no entity type {kind!r} in this model; it has {', '.join(self.types)}") from None
+            raise UnknownType(f"no entity type {entity_type!r} in this model; it has {', '.join(self.types)}") from None
         return range(self.starts[number], self.starts[number + 1])
 
-    def type_numbers(self, rows: np.ndarray) -> np.ndarray:
+    def type_numbers(self, rows: Rows) -> Rows:
         """Position in `types` of each row, int64."""
         return np.searchsorted(np.asarray(self.starts[1:]), rows, side="right")
 
@@ -45,11 +46,11 @@ class Vocabulary:
         return {"types": self.types, "starts": self.starts}
 
     @classmethod
-    def from_json(cls, raw: dict[str, Any]) -> "Vocabulary":
+    def from_json(cls, raw: dict[str, Any]) -> "EntityTypes":
         return cls(tuple(raw["types"]), tuple(raw["starts"]))
 
 
-def read_vocabulary(path: Path) -> Vocabulary:
+def read_entity_types(path: Path) -> EntityTypes:
     """Read the types from a selection's `entities.parquet`, whose rows are sorted by type and id."""
     with connect() as connection:
         counts = connection.execute(
@@ -57,4 +58,4 @@ def read_vocabulary(path: Path) -> Vocabulary:
             {"path": str(path)},
         ).fetchall()
     starts = np.concatenate([[0], np.cumsum([count for _, count in counts])])
-    return Vocabulary(tuple(kind for kind, _ in counts), tuple(int(start) for start in starts))
+    return EntityTypes(tuple(entity_type for entity_type, _ in counts), tuple(int(start) for start in starts))

@@ -9,7 +9,7 @@ from lucid.typing import Rows
 
 
 @dataclass(frozen=True)
-class Interacted:
+class InteractionHistory:
     """What each entity interacted with, either way: the rows `indices[starts[r]:starts[r + 1]]`, sorted."""
 
     starts: NDArray[np.int64]
@@ -24,11 +24,11 @@ class Interacted:
         return self.indices[self.starts[row] : self.starts[row + 1]].astype(np.int64)
 
     @classmethod
-    def from_edges(cls, size: int, sources: Rows, targets: Rows) -> "Interacted":
+    def from_edges(cls, size: int, sources: Rows, targets: Rows) -> "InteractionHistory":
         """Build from edges in one direction; both directions are entered, each once."""
         return cls._of_keys(size, np.unique(np.concatenate([sources * size + targets, targets * size + sources])))
 
-    def without(self, rows: Rows) -> "Interacted":
+    def without(self, rows: Rows) -> "InteractionHistory":
         """The same without anything from or to some rows."""
         size = len(self.starts) - 1
         sources = np.repeat(np.arange(size, dtype=np.int64), np.diff(self.starts))
@@ -36,7 +36,7 @@ class Interacted:
         return self._of_keys(size, sources[kept] * size + self.indices[kept])
 
     @classmethod
-    def _of_keys(cls, size: int, keys: Rows) -> "Interacted":
+    def _of_keys(cls, size: int, keys: Rows) -> "InteractionHistory":
         starts = np.searchsorted(keys, np.arange(size + 1, dtype=np.int64) * size)
         return cls(starts, (keys % size).astype(np.int32))
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from lucid.data.selection import Selection
-from lucid.graph.entity_types import Vocabulary, read_vocabulary
+from lucid.graph.entity_types import EntityTypes, read_entity_types
 from lucid.store.machine import connect
 from lucid.typing import INTERACTION, LINK, TEXT
 
@@ -31,7 +31,7 @@ class TypedGraph:
     Unix seconds with NaN for none, `repeats` (E) int64."""
 
     data: HeteroData
-    vocabulary: Vocabulary
+    entity_types: EntityTypes
 
     @property
     def edge_types(self) -> list[EdgeType]:
@@ -49,7 +49,7 @@ class TypedGraph:
     def rows(self, edge_type: EdgeType) -> Tensor:
         """Edges of one type as rows of the whole graph, (2, E) int64."""
         source, _, target = edge_type
-        offsets = torch.tensor([[self.vocabulary.block(source).start], [self.vocabulary.block(target).start]])
+        offsets = torch.tensor([[self.entity_types.rows(source).start], [self.entity_types.rows(target).start]])
         index: Tensor = self.data[edge_type].edge_index
         return index + offsets
 
@@ -67,14 +67,14 @@ class TypedGraph:
         for source, relation, target in self.interaction_types:
             first, second = self.rows((source, relation, target)).numpy()
             for kind, rows in ((source, second), (target, first)):
-                found.setdefault(kind, np.zeros(self.vocabulary.size, dtype=bool))[rows] = True
+                found.setdefault(kind, np.zeros(self.entity_types.size, dtype=bool))[rows] = True
         return found
 
     def counts(self) -> dict[str, Any]:
         """What the graph holds, for the report."""
         return {
-            "entities": self.vocabulary.size,
-            "entity_types": list(self.vocabulary.types),
+            "entities": self.entity_types.size,
+            "entity_types": list(self.entity_types.types),
             "edges": [
                 {"source_type": source, "relation": relation, "target_type": target, "count": edges.shape[1]}
                 for (source, relation, target), edges in self.data.edge_index_dict.items()
@@ -85,7 +85,7 @@ class TypedGraph:
     def without(self, keep: dict[EdgeType, Tensor]) -> "TypedGraph":
         """The same entities with only those edges whose mask (E) bool is true; types not named stay whole."""
         data = HeteroData()
-        for kind in self.vocabulary.types:
+        for kind in self.entity_types.types:
             data[kind].num_nodes = self.data[kind].num_nodes
         for edge_type in self.edge_types:
             store, mask = self.data[edge_type], keep.get(edge_type)
@@ -93,27 +93,27 @@ class TypedGraph:
             data[edge_type].edge_index = store.edge_index[:, every]
             data[edge_type].time = store.time[every]
             data[edge_type].repeats = store.repeats[every]
-        return TypedGraph(data, self.vocabulary)
+        return TypedGraph(data, self.entity_types)
 
 
 def build(selection: Selection) -> TypedGraph:
     """Turn a selection into a typed graph."""
-    vocabulary = read_vocabulary(selection.folder / "entities.parquet")
+    entity_types = read_entity_types(selection.folder / "entities.parquet")
     data = HeteroData()
-    for kind in vocabulary.types:
-        data[kind].num_nodes = len(vocabulary.block(kind))
+    for kind in entity_types.types:
+        data[kind].num_nodes = len(entity_types.rows(kind))
     for relation, source, target, time, repeats in _read_edges(selection.folder):
-        for edge_type, chosen in _by_types(vocabulary, relation, source, target):
+        for edge_type, chosen in _by_types(entity_types, relation, source, target):
             index = np.stack(
                 [
-                    source[chosen] - vocabulary.block(edge_type[0]).start,
-                    target[chosen] - vocabulary.block(edge_type[2]).start,
+                    source[chosen] - entity_types.rows(edge_type[0]).start,
+                    target[chosen] - entity_types.rows(edge_type[2]).start,
                 ]
             )
             data[edge_type].edge_index = torch.from_numpy(index)
             data[edge_type].time = torch.from_numpy(time[chosen])
             data[edge_type].repeats = torch.from_numpy(repeats[chosen])
-    return TypedGraph(data, vocabulary)
+    return TypedGraph(data, entity_types)
 
 
 def write_graph(graph: TypedGraph, folder: Path) -> None:
@@ -124,21 +124,21 @@ def write_graph(graph: TypedGraph, folder: Path) -> None:
         for field in ("edge_index", "time", "repeats"):
             tensors[f"{number}.{field}"] = graph.data[edge_type][field].contiguous()
     save_file(tensors, folder / "graph.safetensors")
-    (folder / "graph.json").write_text(json.dumps({"edge_types": names, "vocabulary": graph.vocabulary.to_json()}))
+    (folder / "graph.json").write_text(json.dumps({"edge_types": names, "vocabulary": graph.entity_types.to_json()}))
 
 
 def read_graph(folder: Path) -> TypedGraph:
     """Read back what `write_graph` left in a folder."""
     meta = json.loads((folder / "graph.json").read_text())
     tensors = load_file(folder / "graph.safetensors")
-    vocabulary = Vocabulary.from_json(meta["vocabulary"])
+    entity_types = EntityTypes.from_json(meta["vocabulary"])
     data = HeteroData()
-    for kind in vocabulary.types:
-        data[kind].num_nodes = len(vocabulary.block(kind))
+    for kind in entity_types.types:
+        data[kind].num_nodes = len(entity_types.rows(kind))
     for number, (source, relation, target) in enumerate(meta["edge_types"]):
         for field in ("edge_index", "time", "repeats"):
             data[source, relation, target][field] = tensors[f"{number}.{field}"]
-    return TypedGraph(data, vocabulary)
+    return TypedGraph(data, entity_types)
 
 
 def _read_edges(folder: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
@@ -167,11 +167,11 @@ def _read_edges(folder: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.
 
 
 def _by_types(
-    vocabulary: Vocabulary, relation: str, source: np.ndarray, target: np.ndarray
+    entity_types: EntityTypes, relation: str, source: np.ndarray, target: np.ndarray
 ) -> Iterator[tuple[EdgeType, np.ndarray]]:
     """Divide the edges of one relation by the types of their ends: edge type and positions of its edges."""
-    width = len(vocabulary.types)
-    combined = vocabulary.type_numbers(source) * width + vocabulary.type_numbers(target)
+    width = len(entity_types.types)
+    combined = entity_types.type_numbers(source) * width + entity_types.type_numbers(target)
     for number in np.unique(combined):
-        kinds = vocabulary.types[number // width], vocabulary.types[number % width]
+        kinds = entity_types.types[number // width], entity_types.types[number % width]
         yield (kinds[0], relation, kinds[1]), np.flatnonzero(combined == number)

@@ -89,7 +89,7 @@ def max_rank(graph: TypedGraph, weights: Weights) -> int:
     if sides is not None:
         size, most = min(int((connected & (sides == side)).sum()) for side in (0, 1)), MAX_RANK
     affordable = int((MAX_WORK / (4 * (ROUNDS + 1) * max(size, 1))) ** 0.5)
-    return min(size, most, max(64, min(affordable, MAX_VALUES // max(graph.vocabulary.size, 1))))
+    return min(size, most, max(64, min(affordable, MAX_VALUES // max(graph.entity_types.size, 1))))
 
 
 def decompose(graph: TypedGraph, weights: Weights, rank: int, solver: Solver, start: Vectors | None = None) -> Vectors:
@@ -104,7 +104,7 @@ def decompose(graph: TypedGraph, weights: Weights, rank: int, solver: Solver, st
     basis = _start(start, members[0], rank, generator).to(solver.device)
     find = _eigenpairs if sides is None else _singular_triplets
     found, turns = find(matrices, rank, basis, warm=start is not None)
-    everyone = torch.zeros(graph.vocabulary.size, len(found))
+    everyone = torch.zeros(graph.entity_types.size, len(found))
     for rows, (vectors, turn) in zip(members, turns, strict=True):
         for part in _panels(len(rows)):
             everyone[rows[part]] = (vectors[part] @ turn).cpu()
@@ -234,7 +234,7 @@ def weighted_edges(graph: TypedGraph, views: Sequence[Weights]) -> tuple[Edges, 
             )
         )
     edges = Edges.build(
-        graph.vocabulary.size,
+        graph.entity_types.size,
         np.concatenate(ends, axis=1),
         np.concatenate(relations),
         np.concatenate(strengths, axis=1).astype(np.float32),
@@ -250,7 +250,7 @@ def _normalised(graph: TypedGraph, weights: Weights) -> tuple[Tensor, Tensor, Te
         given.append(weight * _strength(graph, edge_type, weights))
     joined = torch.cat(edges, dim=1)
     rows, values = torch.cat([joined, joined.flip(0)], dim=1), torch.cat(given).repeat(2)
-    degrees = torch.zeros(graph.vocabulary.size).index_add_(0, rows[0], values)
+    degrees = torch.zeros(graph.entity_types.size).index_add_(0, rows[0], values)
     damped = (degrees + weights.damping).rsqrt()
     return rows, values * damped[rows[0]] * damped[rows[1]], degrees
 
@@ -279,7 +279,7 @@ def _numbering(chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 def _connected(graph: TypedGraph, weights: Weights) -> Tensor:
     """Whether an entity has any edge, (n) bool; the others would only take time and memory."""
-    connected = torch.zeros(graph.vocabulary.size, dtype=torch.bool)
+    connected = torch.zeros(graph.entity_types.size, dtype=torch.bool)
     for edge_type, _ in weights.used(graph):
         connected[graph.rows(edge_type).flatten()] = True
     return connected
@@ -288,11 +288,11 @@ def _connected(graph: TypedGraph, weights: Weights) -> Tensor:
 def _sides(graph: TypedGraph, weights: Weights) -> Tensor | None:
     """0 or 1 for every entity, (n), so that edges only link across; None where the types allow no such division."""
     side: dict[str, int] = {}
-    neighbours: dict[str, set[str]] = {kind: set() for kind in graph.vocabulary.types}
+    neighbours: dict[str, set[str]] = {kind: set() for kind in graph.entity_types.types}
     for (source, _, target), _ in weights.used(graph):
         neighbours[source].add(target)
         neighbours[target].add(source)
-    for first in graph.vocabulary.types:
+    for first in graph.entity_types.types:
         waiting = [] if first in side else [first]
         side.setdefault(first, 0)
         while waiting:
@@ -303,5 +303,5 @@ def _sides(graph: TypedGraph, weights: Weights) -> Tensor | None:
                 if other not in side:
                     side[other] = 1 - side[kind]
                     waiting.append(other)
-    lengths = np.diff(graph.vocabulary.starts)
-    return torch.from_numpy(np.repeat([side[kind] for kind in graph.vocabulary.types], lengths))
+    lengths = np.diff(graph.entity_types.starts)
+    return torch.from_numpy(np.repeat([side[kind] for kind in graph.entity_types.types], lengths))

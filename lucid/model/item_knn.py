@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.graph.entity_types import Vocabulary
-from lucid.graph.histories import Interacted, within
+from lucid.graph.entity_types import EntityTypes
+from lucid.graph.histories import InteractionHistory, within
 from lucid.typing import Rows
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class CoOccurrence:
     neighbourhoods (Sarwar et al. 2001) with inverse user frequency (Breese et al. 1998).
     """
 
-    def __init__(self, interacted: Interacted, vocabulary: Vocabulary, pair: tuple[str, str]) -> None:
-        self._linked, self._targets = links(interacted, vocabulary, pair), vocabulary.block(pair[1])
+    def __init__(self, interacted: InteractionHistory, entity_types: EntityTypes, pair: tuple[str, str]) -> None:
+        self._linked, self._targets = links(interacted, entity_types, pair), entity_types.rows(pair[1])
         self._back = self._linked.T.tocsr()
         self._per_source, self._per_target = (
             np.maximum(np.diff(matrix.indptr), 1) ** -0.5 for matrix in (self._linked, self._back)
@@ -68,11 +68,11 @@ class CoOccurrence:
         return np.asarray(np.diff(self._back.indptr), np.float64)
 
 
-def links(interacted: Interacted, vocabulary: Vocabulary, pair: tuple[str, str]) -> "sparse.csr_matrix":
+def links(interacted: InteractionHistory, entity_types: EntityTypes, pair: tuple[str, str]) -> "sparse.csr_matrix":
     """Which sources (rows) interacted with which targets (columns) of a pair of types, 1 or nothing."""
     from scipy import sparse
 
-    sources, targets = (vocabulary.block(kind) for kind in pair)
+    sources, targets = (entity_types.rows(kind) for kind in pair)
     starts = interacted.starts[sources.start : sources.stop + 1]
     columns = interacted.indices[starts[0] : starts[-1]].astype(np.int64) - targets.start
     lines = np.repeat(np.arange(len(sources)), np.diff(starts))

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.graph.adjacency import Neighbours
-from lucid.graph.entity_types import Vocabulary
-from lucid.graph.histories import Interacted, within
+from lucid.graph.entity_types import EntityTypes
+from lucid.graph.histories import InteractionHistory, within
 from lucid.model.item_knn import AFFORDABLE, CoOccurrence
 from lucid.typing import AnyFloats, Floats, Rows
 
@@ -225,7 +225,7 @@ def _compress(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.copysign(np.log1p(np.abs(values)), values)
 
 
-def mask(scores: AnyFloats, sources: Rows, targets: range, interacted: Interacted | None) -> AnyFloats:
+def mask(scores: AnyFloats, sources: Rows, targets: range, interacted: InteractionHistory | None) -> AnyFloats:
     """Take out, in place, what the sources interacted with and the sources themselves."""
     for line, row in enumerate(sources.tolist()):
         if interacted is not None:
@@ -256,13 +256,17 @@ class _Walks:
 class Scorer:
     """Scores the targets of one pair of types; `interacted` is what co-occurrence counts and what may be left out."""
 
-    def __init__(self, views: Sequence[Vectors], pair: Pair, vocabulary: Vocabulary, interacted: Interacted) -> None:
-        self.pair, self.vocabulary = pair, vocabulary
-        self.sources, self.targets = vocabulary.block(pair.source_type), vocabulary.block(pair.target_type)
+    def __init__(
+        self, views: Sequence[Vectors], pair: Pair, entity_types: EntityTypes, interacted: InteractionHistory
+    ) -> None:
+        self.pair, self.entity_types = pair, entity_types
+        self.sources, self.targets = entity_types.rows(pair.source_type), entity_types.rows(pair.target_type)
         self._views, self._interacted = views, interacted
         self._vectors, self._cold_vectors = views[pair.view], views[pair.cold_view]
         # Made when it is first asked for, and shared with what `blended` and `scaled` return.
-        self._co_occurrence = cache(lambda: CoOccurrence(interacted, vocabulary, (pair.source_type, pair.target_type)))
+        self._co_occurrence = cache(
+            lambda: CoOccurrence(interacted, entity_types, (pair.source_type, pair.target_type))
+        )
 
     @cached_property
     def _cold(self) -> NDArray[np.bool_]:
@@ -465,7 +469,7 @@ class Scorer:
             raw[profile.row - self.targets.start] = -np.inf
 
     def _with(self, pair: Pair) -> "Scorer":
-        other = Scorer(self._views, pair, self.vocabulary, self._interacted)
+        other = Scorer(self._views, pair, self.entity_types, self._interacted)
         other._co_occurrence = self._co_occurrence
         return other
 

@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 
 from lucid.graph.adjacency import Neighbours
-from lucid.graph.entity_index import Texts
+from lucid.graph.entity_index import EntityIndex
 from lucid.model.scorer import Profile
 from lucid.typing import INTERACTION, Rows
 from lucid.versions.lifecycle import Model
@@ -24,21 +24,21 @@ CONSIDERED = 1000
 
 
 def explain(
-    model: Model, texts: Texts, source_type: str, edges: Neighbours, relations: Sequence[str], targets: Rows
+    model: Model, index: EntityIndex, source_type: str, edges: Neighbours, relations: Sequence[str], targets: Rows
 ) -> list[bytes]:
     """For each target (row) the edges of a source that carried it, as a JSON list; empty where popularity did."""
     edges = _strongest(model, edges)
     interactions = np.array([name.startswith(INTERACTION) for name in relations], bool)[edges.relations]
     carried = np.zeros((len(edges.rows), len(targets)))
-    kinds = model.config.vocabulary.type_numbers(targets)
+    kinds = model.config.entity_types.type_numbers(targets)
     for kind in np.unique(kinds).tolist() if len(edges.rows) else ():
-        scorer = model.scorer(source_type, model.config.vocabulary.types[kind])
+        scorer = model.scorer(source_type, model.config.entity_types.types[kind])
         carried[:, kinds == kind] = scorer.carried(edges, interactions, targets[kinds == kind])
-    ids, names = texts.of(edges.rows)
+    ids, names = index.ids(edges.rows), index.names(edges.rows)
 
     def named(edge: int) -> tuple[str, str, str, str, str]:
         kind, _, relation = relations[edges.relations[edge]].partition(":")
-        of_type = model.config.vocabulary.type_of(int(edges.rows[edge]))
+        of_type = model.config.entity_types.type_of(int(edges.rows[edge]))
         return kind, relation, orjson.loads(ids[edge]), of_type, orjson.loads(names[edge])
 
     return [_listed(named, shares) for shares in _shares(carried).T]
@@ -46,7 +46,7 @@ def explain(
 
 def explain_mix(
     model: Model,
-    texts: Texts,
+    index: EntityIndex,
     ids: Sequence[bytes],
     source_type: int,
     profiles: Sequence[Profile],
@@ -54,13 +54,13 @@ def explain_mix(
     targets: Rows,
 ) -> list[bytes]:
     """The same for several sources asked for as one: here it is the sources that carry a target."""
-    kind = model.config.vocabulary.types[source_type]
+    kind = model.config.entity_types.types[source_type]
     rows = [profile.row for profile in profiles]
-    names = [orjson.loads(texts.of(np.array([row]))[1][0]) if row is not None else "" for row in rows]
+    names = [orjson.loads(index.names(np.array([row]))[0]) if row is not None else "" for row in rows]
     carried = np.zeros((len(profiles), len(targets)))
-    kinds = model.config.vocabulary.type_numbers(targets)
+    kinds = model.config.entity_types.type_numbers(targets)
     for number in np.unique(kinds).tolist():
-        scorer, chosen = model.scorer(kind, model.config.vocabulary.types[number]), kinds == number
+        scorer, chosen = model.scorer(kind, model.config.entity_types.types[number]), kinds == number
         raw = scorer.raw_of(profiles)[:, targets[chosen] - scorer.targets.start]
         carried[:, chosen] = np.array(weights)[:, None] * raw
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lucid.data.conditions import Binder, where
 from lucid.errors import DamagedVersion, InvalidRequest, UnknownSource
 from lucid.graph.adjacency import nothing
-from lucid.graph.entity_index import Texts
+from lucid.graph.entity_index import EntityIndex
 from lucid.model.scorer import Best, Profile
 from lucid.schema.fields import utc_now
 from lucid.schema.filters import ENTITY_FIELDS, Condition
@@ -49,10 +49,10 @@ class OpenVersion:
         self._folder = folder
         self._sizes = {folder / name: size for name, size in read_manifest(folder)["files"].items()}
         self._config = read_config(folder)
-        self._texts = Texts(folder / TEXTS)
-        vocabulary = self._config.vocabulary
-        self._cached = open_pairs(folder, {kind: vocabulary.block(kind).start for kind in vocabulary.types})
-        self._types = [orjson.dumps(kind) for kind in vocabulary.types]
+        self._index = EntityIndex(folder / TEXTS)
+        entity_types = self._config.entity_types
+        self._cached = open_pairs(folder, {kind: entity_types.rows(kind).start for kind in entity_types.types})
+        self._types = [orjson.dumps(kind) for kind in entity_types.types]
         # Files are opened now, as the version may be removed while it answers; mapped, they are not read yet.
         self._model = read_model(folder, self._config)
         self._origin = read_origin(folder)
@@ -73,7 +73,7 @@ class OpenVersion:
             raw = catalog.training(self._model_id, self.number).request
             request = TrainingRequest.model_validate({**raw, "model_id": self._model_id})
             self._uploads = uploads_since(
-                home, self._folder, self._config, self._origin, request, self._texts, now=utc_now()
+                home, self._folder, self._config, self._origin, request, self._index, now=utc_now()
             )
             self._uploads_stamp = stamp
 
@@ -82,7 +82,7 @@ class OpenVersion:
         self._expect_whole_files()
         uploads = self._uploads  # the same for the whole answer
         for kind in query.target_type or ():
-            self._config.vocabulary.block(kind)
+            self._config.entity_types.rows(kind)
         columns = (*Recommendation._fields, EXPLANATION) if query.explain else Recommendation._fields
         if query.sources:
             block = self._mixed(query.sources, query, uploads)
@@ -90,7 +90,7 @@ class OpenVersion:
         if query.source_type:
             rows = np.concatenate([self._config.sources(kind) for kind in dict.fromkeys(query.source_type)])
             blocks = (
-                self._block(find_rows(part, self._model, self._texts, uploads), query, uploads)
+                self._block(find_rows(part, self._model, self._index, uploads), query, uploads)
                 for part in np.split(rows, range(_SOURCES_AT_ONCE, len(rows), _SOURCES_AT_ONCE))
             )
             return Answer(self._model_id, self.number, [], blocks, columns)
@@ -101,7 +101,7 @@ class OpenVersion:
             raise self._unknown(asked[0])
         blocks = (
             self._block(
-                find_named(found[start : start + _SOURCES_AT_ONCE], self._model, self._texts, uploads), query, uploads
+                find_named(found[start : start + _SOURCES_AT_ONCE], self._model, self._index, uploads), query, uploads
             )
             for start in range(0, len(found), _SOURCES_AT_ONCE)
         )
@@ -110,13 +110,13 @@ class OpenVersion:
     def recommend_quickly(self, query: RecommendationQuery, source_id: str) -> Answer | None:
         """See `Shelf.recommend_quickly`."""
         kinds = query.target_type
-        if not kinds or len(kinds) > 1 or not query.is_plain or not self._texts.is_whole():
+        if not kinds or len(kinds) > 1 or not query.is_plain or not self._index.is_whole():
             return None
         source = orjson.dumps(source_id)
-        row = self._texts.row(source)
+        row = self._index.row_of_json(source)
         if row is None or row in self._uploads.by_row:
             return None
-        pair = self._config.vocabulary.type_of(row), kinds[0]
+        pair = self._config.entity_types.type_of(row), kinds[0]
         if not self._is_cached(*pair, query):
             return None
         targets, scores = self._cached[pair].read_one(row)
@@ -138,7 +138,7 @@ class OpenVersion:
     # Sources
 
     def _is_known(self, source: str, uploads: Uploads) -> bool:
-        return self._texts.row_of(source) is not None or source in uploads.new
+        return self._index.row(source) is not None or source in uploads.new
 
     def _unknown(self, source: str) -> UnknownSource:
         return UnknownSource(
@@ -168,7 +168,7 @@ class OpenVersion:
             served_by = [b'"%b"' % sources.served_by[line].encode() for line in lines.tolist()]
         source_ids = [sources.ids[line] for line in lines.tolist()]
         numbers = _numbers(scores), _numbers(ranks)
-        columns = self._columns(source_ids, targets, *numbers, self._type_texts(targets), served_by)
+        columns = self._columns(source_ids, targets, *numbers, self._type_names(targets), served_by)
         if query.explain:
             columns[EXPLANATION] = self._explained(sources, lines, targets, uploads)
         return Block(columns, len(lines), Counter(sources.served_by))
@@ -176,13 +176,13 @@ class OpenVersion:
     def _targets(self, source_type: int, query: RecommendationQuery) -> Sequence[str]:
         """Types that are recommended to sources of a type."""
         if query.use == "similar":
-            return [self._config.vocabulary.types[source_type]]
+            return [self._config.entity_types.types[source_type]]
         return list(dict.fromkeys(query.target_type or ()))
 
     def _best(self, sources: Sources, source_type: int, kind: str, query: RecommendationQuery) -> Iterator[Best]:
         """The best targets of a type for the sources of a type: those that uploads have changed, then the others."""
         changed, others = sources.of_type(source_type)
-        pair = self._config.vocabulary.types[source_type], kind
+        pair = self._config.entity_types.types[source_type], kind
         if len(others) and self._is_cached(*pair, query):
             found = self._read(pair, sources.rows[others], query.max_recommendations)
             yield Best(others[found.lines], found.target_rows, found.scores)
@@ -205,15 +205,15 @@ class OpenVersion:
         for source_id in weights:
             if not self._is_known(source_id, uploads):
                 raise self._unknown(source_id)
-        sources = find_named(list(weights), self._model, self._texts, uploads)
+        sources = find_named(list(weights), self._model, self._index, uploads)
         if len(set(sources.types.tolist())) > 1:
-            kinds = sorted({self._config.vocabulary.types[number] for number in sources.types.tolist()})
+            kinds = sorted({self._config.entity_types.types[number] for number in sources.types.tolist()})
             raise InvalidRequest(f"sources: all must be of one type; these are of {', '.join(kinds)}")
         source_type = int(sources.types[0])
         parts: list[Best] = []
         profiles: list[Profile] = []
         for kind in self._targets(source_type, query):
-            scorer = self._model.scorer(self._config.vocabulary.types[source_type], kind)
+            scorer = self._model.scorer(self._config.entity_types.types[source_type], kind)
             profiles = [
                 sources.profiles[line] if line in sources.profiles else scorer.profiles(np.array([row]))[0]
                 for line, row in enumerate(sources.rows.tolist())
@@ -233,28 +233,28 @@ class OpenVersion:
         targets = best.target_rows[order]
         served_by = together(sources.served_by)
         numbers = _numbers(best.scores[order]), _RANKS[: len(order)]
-        mix, types = orjson.dumps(" + ".join(weights)), self._type_texts(targets)
+        mix, types = orjson.dumps(" + ".join(weights)), self._type_names(targets)
         columns = self._columns(mix, targets, *numbers, types, b'"%b"' % served_by.encode())
         if query.explain:
             columns[EXPLANATION] = explain_mix(
-                self._model, self._texts, sources.ids, source_type, profiles, list(weights.values()), targets
+                self._model, self._index, sources.ids, source_type, profiles, list(weights.values()), targets
             )
         return Block(columns, len(order), {served_by: 1})
 
     def _columns(
         self, source_ids: Column, targets: Rows, scores: Column, ranks: Column, kinds: Column, served_by: Column
     ) -> dict[str, Column]:
-        target_ids, names = self._texts.of(targets)
+        target_ids, names = self._index.ids(targets), self._index.names(targets)
         values = (source_ids, target_ids, scores, ranks, kinds, names, served_by)
         return dict(zip(Recommendation._fields, values, strict=True))
 
     def _places_of_ids(self, rows: Rows) -> Rows:
         """Where the id of each row stands among them, as ties between types are broken by ids."""
-        ids = np.array([orjson.loads(target) for target in self._texts.of(rows)[0]], dtype=object)
+        ids = np.array([orjson.loads(target) for target in self._index.ids(rows)], dtype=object)
         return np.argsort(np.argsort(ids))
 
-    def _type_texts(self, rows: Rows) -> Column:
-        numbers = self._config.vocabulary.type_numbers(rows)
+    def _type_names(self, rows: Rows) -> Column:
+        numbers = self._config.entity_types.type_numbers(rows)
         if len(rows) and numbers.min() == numbers.max():
             return self._types[int(numbers[0])]
         return [self._types[number] for number in numbers.tolist()]
@@ -263,13 +263,13 @@ class OpenVersion:
         """What carried each row, as JSON."""
         found: list[bytes] = []
         for line in dict.fromkeys(lines.tolist()):
-            row, source_type = int(sources.rows[line]), self._config.vocabulary.types[int(sources.types[line])]
+            row, source_type = int(sources.rows[line]), self._config.entity_types.types[int(sources.types[line])]
             edges = self._model.edges.of(row) if row >= 0 else nothing(self._model.views)
             new = uploads.every.get(row) if row >= 0 else uploads.by_id.get(orjson.loads(sources.ids[line]))
             relations = uploads.relations or self._origin.relations
             if new is not None:
                 edges = edges.joined(new)
-            found += explain(self._model, self._texts, source_type, edges, relations, targets[lines == line])
+            found += explain(self._model, self._index, source_type, edges, relations, targets[lines == line])
         return found
 
     # What was computed ahead
@@ -278,7 +278,7 @@ class OpenVersion:
         pair = self._cached.get((source_type, target_type))
         if pair is None or not query.exclude_interacted or query.target_filter:
             return False
-        return pair.asked >= min(query.max_recommendations, len(self._config.vocabulary.block(target_type)))
+        return pair.asked >= min(query.max_recommendations, len(self._config.entity_types.rows(target_type)))
 
     def _read(self, kinds: tuple[str, str], rows: Rows, count: int) -> Best:
         pair = self._cached[kinds]
@@ -300,7 +300,7 @@ class OpenVersion:
 
     def _find_allowed(self, kind: str, filters: bytes) -> NDArray[np.bool_]:
         """Which entities of a type fulfil conditions, given as JSON, by what the version was trained with."""
-        block = self._config.vocabulary.block(kind)
+        block = self._config.entity_types.rows(kind)
         allowed = np.zeros(len(block), bool)
         bind = Binder()
         conditions = [Condition.model_validate(condition) for condition in orjson.loads(filters)]

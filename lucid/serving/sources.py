@@ -8,7 +8,7 @@ import orjson
 from numpy.typing import NDArray
 
 from lucid.graph.adjacency import nothing
-from lucid.graph.entity_index import Texts
+from lucid.graph.entity_index import EntityIndex
 from lucid.model.scorer import Profile
 from lucid.schema.fields import ServedBy
 from lucid.typing import Rows
@@ -20,7 +20,7 @@ from lucid.versions.uploads import Uploads, profile
 class Sources:
     """Sources that are answered together: ids as JSON, and rows, of which new entities have none (-1).
 
-    `types` holds the positions of their types in the vocabulary, `profiles` those that uploads have changed, by line.
+    `types` holds the positions of their types in the entity_types, `profiles` those that uploads have changed, by line.
     """
 
     ids: list[bytes]
@@ -36,22 +36,22 @@ class Sources:
         return lines[is_changed], lines[~is_changed]
 
 
-def find_named(names: Sequence[str], model: Model, texts: Texts, uploads: Uploads) -> Sources:
+def find_named(names: Sequence[str], model: Model, index: EntityIndex, uploads: Uploads) -> Sources:
     """Sources by their ids, each of which the version holds or uploads have brought."""
     ids = [orjson.dumps(name) for name in names]
-    rows = [texts.row(source) for source in ids]
+    rows = [index.row_of_json(source) for source in ids]
     new = {line: name for line, (name, row) in enumerate(zip(names, rows, strict=True)) if row is None}
     return _find(ids, np.array([-1 if row is None else row for row in rows], np.int64), new, model, uploads)
 
 
-def find_rows(rows: Rows, model: Model, texts: Texts, uploads: Uploads) -> Sources:
+def find_rows(rows: Rows, model: Model, index: EntityIndex, uploads: Uploads) -> Sources:
     """Sources by their rows."""
-    return _find(texts.of(rows)[0], rows, {}, model, uploads)
+    return _find(index.ids(rows), rows, {}, model, uploads)
 
 
 def _find(ids: list[bytes], rows: Rows, new: Mapping[int, str], model: Model, uploads: Uploads) -> Sources:
-    vocabulary = model.config.vocabulary
-    types = vocabulary.type_numbers(rows)
+    entity_types = model.config.entity_types
+    types = entity_types.type_numbers(rows)
     profiles: dict[int, Profile] = {}
     served_by: list[ServedBy] = ["cache"] * len(ids)
     touched = [line for line, row in enumerate(rows.tolist()) if row in uploads.by_row] if uploads.by_row else []
@@ -60,7 +60,7 @@ def _find(ids: list[bytes], rows: Rows, new: Mapping[int, str], model: Model, up
         profiles[line], _ = profile(model, uploads, row, uploads.by_row[row])
         served_by[line] = "folded-in"
     for line, source in new.items():
-        types[line] = vocabulary.types.index(uploads.new[source])
+        types[line] = entity_types.types.index(uploads.new[source])
         edges = uploads.by_id.get(source) or nothing(model.views)
         profiles[line], is_known = profile(model, uploads, None, edges)
         served_by[line] = "folded-in" if is_known else "popular"

@@ -30,8 +30,8 @@ from lucid.errors import (
     TrainingFailed,
     UnknownModel,
 )
-from lucid.graph.entity_index import Texts
-from lucid.graph.histories import Interacted
+from lucid.graph.entity_index import EntityIndex
+from lucid.graph.histories import InteractionHistory
 from lucid.health import HealthWarnings
 from lucid.schema.fields import RunStatus, Stage, utc_now
 from lucid.schema.training import ModelStatus, PrecomputePair, TrainingRequest
@@ -393,8 +393,8 @@ def take_over(training: Training) -> Path:
         lifecycle.expect_sound(source, thoroughly=True)
         with lifecycle.reading(source):
             model, origin = lifecycle.read_model(source), lifecycle.read_origin(source)
-            texts = Texts(source / lifecycle.TEXTS)
-        uploads = uploads_since(home, source, model.config, origin, training.request, texts, now=training.started)
+            index = EntityIndex(source / lifecycle.TEXTS)
+        uploads = uploads_since(home, source, model.config, origin, training.request, index, now=training.started)
         lifecycle.write_views(training.folder, folded_views(model, uploads))
         selected = set(read_selection(training.work).batch_ids)
         folded = sorted({*origin.folded_ids, *selected} - set(origin.batch_ids))
@@ -402,7 +402,9 @@ def take_over(training: Training) -> Path:
         for name in (lifecycle.ENTITIES, lifecycle.VALUES, lifecycle.EDGES, lifecycle.CONFIG, lifecycle.REPORT):
             shutil.copyfile(source / name, training.folder / name)
         edges = interactions_among(training.work, source / lifecycle.ENTITIES)
-        lifecycle.write_interacted(training.folder, Interacted.from_edges(model.config.vocabulary.size, *edges))
+        lifecycle.write_interacted(
+            training.folder, InteractionHistory.from_edges(model.config.entity_types.size, *edges)
+        )
     return training.folder
 
 
@@ -529,7 +531,7 @@ def _write_fitted(folder: Path, graph: Any, fitted: Any, seed: int) -> None:
     dampings = tuple(view.damping for view in fitted.views)
     lifecycle.write_config(
         folder,
-        lifecycle.Config(graph.vocabulary, pairs, fitted.common, dampings, asdict(fitted.choice), seed),
+        lifecycle.Config(graph.entity_types, pairs, fitted.common, dampings, asdict(fitted.choice), seed),
     )
 
 

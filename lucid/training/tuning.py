@@ -149,7 +149,7 @@ def refit(graph: TypedGraph, chosen: Fitted, solver: Solver) -> Fitted:
         for weights, view in zip(chosen.choice.weights, chosen.views, strict=True)
     )
     interacted = interacted_rows(graph)
-    pairs = [Scorer(views, pair, graph.vocabulary, interacted).scaled().pair for pair in chosen.pairs]
+    pairs = [Scorer(views, pair, graph.entity_types, interacted).scaled().pair for pair in chosen.pairs]
     return Fitted(views, pairs, chosen.common, chosen.choice)
 
 
@@ -179,7 +179,7 @@ class _Search:
         for edge_type in graph.edge_types:
             edges = graph.data[edge_type].edge_index.shape[1]
             self._counts[edge_type[1]] = self._counts.get(edge_type[1], 0) + edges
-        work = 20 * train.vocabulary.size * SEARCH_RANK**2 + 40 * sum(self._counts.values()) * SEARCH_RANK
+        work = 20 * train.entity_types.size * SEARCH_RANK**2 + 40 * sum(self._counts.values()) * SEARCH_RANK
         self._most = min(MAX_TRIES, max(len(DAMPINGS), int(SEARCH_WORK / work)))
         self._seen: dict[Weights, NDArray[np.float64]] = {}
         self._first: Vectors | None = None
@@ -289,7 +289,7 @@ class _Judge:
 
     def __init__(self, held_out: Split, before: Mapping[tuple[str, str], tuple[int, Response]]) -> None:
         self._before = before
-        self._vocabulary = held_out.train.vocabulary
+        self._entity_types = held_out.train.entity_types
         self._interacted = interacted_rows(held_out.train)
         self.judged = [held for held in held_out.choice if len(held.sources)]
         self.implied = [held for held in held_out.implied if len(held.sources)]
@@ -353,7 +353,7 @@ class _Judge:
 
     def _learned(self, vectors: Vectors, response: Response, held: HeldOut) -> Response:
         """The response with a learned filter, if it ranks better for sources that it was not learned from."""
-        places, block = np.arange(len(held.sources)), self._vocabulary.block(held.target_type)
+        places, block = np.arange(len(held.sources)), self._entity_types.rows(held.target_type)
         most = affordable(block)
         if response.parity == "none" or min(len(places) // 2, most) < MIN_LEARNED_FROM:
             return response
@@ -367,7 +367,7 @@ class _Judge:
 
     def blended(self, pair: Pair, views: Sequence[Vectors], held: HeldOut) -> Scorer:
         """What scores a pair, with the share of co-occurrence that ranks best where that can be told and afforded."""
-        plain = Scorer(views, pair, self._vocabulary, self._interacted).scaled()
+        plain = Scorer(views, pair, self._entity_types, self._interacted).scaled()
         if len(held.sources) < MIN_SOURCES or not plain.may_blend:
             return plain
         scorers = [plain, *(plain.blended(share) for share in SHARES)]
@@ -420,7 +420,7 @@ class _Judge:
 
     def _ndcg(self, vectors: Vectors, held: HeldOut, responses: list[Response]) -> list[NDArray[np.float64]]:
         """NDCG of every source of one pair's held-out interactions under each of some responses."""
-        block = self._vocabulary.block(held.target_type)
+        block = self._entity_types.rows(held.target_type)
         found = [self._ndcg_of(vectors, part, responses, block) for part in held.parts(block)]
         return [np.concatenate(figures) for figures in zip(*found, strict=True)]
 

@@ -40,8 +40,8 @@ from lucid.errors import (
     UnknownVersion,
 )
 from lucid.graph.adjacency import Edges
-from lucid.graph.entity_types import Vocabulary
-from lucid.graph.histories import Interacted
+from lucid.graph.entity_types import EntityTypes
+from lucid.graph.histories import InteractionHistory
 from lucid.model.scorer import Pair, Scorer, Vectors
 from lucid.schema.fields import KeyKind, format_time
 from lucid.store.arrays import MappedTensors, write_tensors
@@ -90,7 +90,7 @@ class Config:
     `pairs` are those that were judged on held-out interactions; `common` stands for all others.
     """
 
-    vocabulary: Vocabulary
+    entity_types: EntityTypes
     pairs: dict[tuple[str, str], Pair]
     common: Pair
     dampings: tuple[float, ...]
@@ -106,7 +106,7 @@ class Config:
 
     def sources(self, kind: str) -> Rows:
         """Rows of a type that can get recommendations; raises UnknownType."""
-        block = self.vocabulary.block(kind)
+        block = self.entity_types.rows(kind)
         return np.setdiff1d(np.arange(block.start, block.stop, dtype=np.int64), self.erased)
 
 
@@ -132,7 +132,7 @@ class Model:
 
     config: Config
     views: tuple[Vectors, ...]
-    interacted: Interacted
+    interacted: InteractionHistory
     edges: Edges
     _scorers: dict[tuple[str, str], Scorer] = field(default_factory=dict)
 
@@ -142,7 +142,7 @@ class Model:
         if kinds not in self._scorers:
             known = self.config.pairs.get(kinds)
             pair = known or replace(self.config.common, source_type=source_type, target_type=target_type)
-            scorer = Scorer(self.views, pair, self.config.vocabulary, self.interacted)
+            scorer = Scorer(self.views, pair, self.config.entity_types, self.interacted)
             self._scorers[kinds] = scorer if known else scorer.scaled()
         return self._scorers[kinds]
 
@@ -182,13 +182,13 @@ def read_views(folder: Path, config: Config) -> tuple[Vectors, ...]:
     )
 
 
-def write_interacted(folder: Path, interacted: Interacted) -> None:
+def write_interacted(folder: Path, interacted: InteractionHistory) -> None:
     write_tensors(folder / INTERACTED, {"starts": interacted.starts, "indices": interacted.indices})
 
 
-def read_interacted(folder: Path) -> Interacted:
+def read_interacted(folder: Path) -> InteractionHistory:
     tensors = MappedTensors(folder / INTERACTED)
-    return Interacted(tensors["starts"], tensors["indices"])
+    return InteractionHistory(tensors["starts"], tensors["indices"])
 
 
 def read_model(folder: Path, config: Config | None = None) -> Model:
@@ -224,7 +224,7 @@ def _origin(raw: Any) -> Origin:
 def write_config(folder: Path, config: Config) -> None:
     raw = {
         "format": FORMAT,
-        "vocabulary": config.vocabulary.to_json(),
+        "vocabulary": config.entity_types.to_json(),
         "pairs": [pair.to_json() for pair in config.pairs.values()],
         "common": config.common.to_json(),
         "dampings": config.dampings,
@@ -247,7 +247,7 @@ def _config(raw: Any, version: str) -> Config:
         )
     pairs = [Pair.from_json(pair) for pair in raw["pairs"]]
     return Config(
-        Vocabulary.from_json(raw["vocabulary"]),
+        EntityTypes.from_json(raw["vocabulary"]),
         {(pair.source_type, pair.target_type): pair for pair in pairs},
         Pair.from_json(raw["common"]),
         tuple(raw["dampings"]),

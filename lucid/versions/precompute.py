@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from lucid.graph.entity_index import write_texts
+from lucid.graph.entity_index import write_entity_index
 from lucid.schema.training import PrecomputePair
 from lucid.store.files import replacing
 from lucid.store.machine import connect
@@ -32,7 +32,7 @@ def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress
     places = [min(pair.max_recommendations, len(scorer.targets)) for pair, scorer in zip(pairs, scorers, strict=True)]
     total = sum(len(scorer.sources) for scorer in scorers)
     written = done = 0
-    write_texts(folder / TEXTS, folder / ENTITIES)
+    write_entity_index(folder / TEXTS, folder / ENTITIES)
     with replacing(folder / RECOMMENDATIONS) as new, connect(new) as connection:
         _write_entities(connection, folder / ENTITIES)
         for number, (asked, scorer, count) in enumerate(zip(pairs, scorers, places, strict=True)):

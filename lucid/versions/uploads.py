@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lucid.data.selection import Since, select_since
 from lucid.graph.adjacency import Neighbours
-from lucid.graph.entity_index import Texts
+from lucid.graph.entity_index import EntityIndex
 from lucid.model.scorer import Profile, Vectors
 from lucid.schema.filters import DataFilters
 from lucid.schema.training import TrainingRequest
@@ -49,7 +49,14 @@ NOTHING = Uploads({}, {}, {}, {}, [])
 
 
 def uploads_since(
-    home: Path, folder: Path, config: Config, origin: Origin, request: TrainingRequest, texts: Texts, *, now: datetime
+    home: Path,
+    folder: Path,
+    config: Config,
+    origin: Origin,
+    request: TrainingRequest,
+    index: EntityIndex,
+    *,
+    now: datetime,
 ) -> Uploads:
     """Read what is not in a version yet of the batches that its training would select now."""
     batches = Catalog(home).select_batches(request.data_tags)
@@ -66,7 +73,7 @@ def uploads_since(
     unfolded = [batch for batch in fresh if batch.batch_id not in origin.folded_ids]
     every, new = read(fresh)
     later = every if unfolded == fresh else read(unfolded)[0]
-    rows = {entity_id: texts.row_of(entity_id) for entity_id in every}
+    rows = {entity_id: index.row(entity_id) for entity_id in every}
 
     def by_row(found: Mapping[str, Neighbours]) -> dict[int, Neighbours]:
         return {row: edges for entity_id, edges in found.items() if (row := rows.get(entity_id)) is not None}
@@ -76,7 +83,7 @@ def uploads_since(
         known if later is every else by_row(later),
         known,
         {entity_id: edges for entity_id, edges in every.items() if rows[entity_id] is None},
-        {entity_id: kind for entity_id, kind in new.items() if kind in config.vocabulary.types},
+        {entity_id: kind for entity_id, kind in new.items() if kind in config.entity_types.types},
         relations,
     )
 

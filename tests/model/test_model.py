@@ -11,8 +11,8 @@ from torch_geometric.data import HeteroData
 
 from lucid.errors import TrainingFailed
 from lucid.evaluation.quality import HeldOut, interacted_rows, measure, split
-from lucid.graph.entity_types import Vocabulary
-from lucid.graph.histories import Interacted
+from lucid.graph.entity_types import EntityTypes
+from lucid.graph.histories import InteractionHistory
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.decomposition import Solver, Weights, decompose
 from lucid.model.item_knn import CoOccurrence
@@ -35,7 +35,7 @@ def board(*, shuffle: int | None = None) -> TypedGraph:
     store.edge_index = torch.from_numpy(edges)
     store.time = torch.full((edges.shape[1],), torch.nan, dtype=torch.float64)
     store.repeats = torch.ones(edges.shape[1], dtype=torch.int64)
-    return TypedGraph(data, Vocabulary(("item", "user"), (0, ITEMS, ITEMS + USERS)))
+    return TypedGraph(data, EntityTypes(("item", "user"), (0, ITEMS, ITEMS + USERS)))
 
 
 def with_items(items: int) -> TypedGraph:
@@ -54,7 +54,7 @@ def with_items(items: int) -> TypedGraph:
         count = data[kind].edge_index.shape[1]
         data[kind].time = torch.full((count,), torch.nan, dtype=torch.float64)
         data[kind].repeats = torch.ones(count, dtype=torch.int64)
-    return TypedGraph(data, Vocabulary(("colour", "item", "user"), (0, 10, 10 + items, 10 + items + USERS)))
+    return TypedGraph(data, EntityTypes(("colour", "item", "user"), (0, 10, 10 + items, 10 + items + USERS)))
 
 
 def quiet(_percent: float, _doing: str) -> None:
@@ -158,7 +158,7 @@ def test_the_decomposition_equals_numpys(friends: bool) -> None:
         store = graph.data["user", "interaction:follows", "user"]
         store.edge_index = torch.tensor([[0, 1, 2, 3, 9], [2, 3, 9, 5, 0]])
         store.time, store.repeats = torch.full((5,), torch.nan, dtype=torch.float64), torch.ones(5, dtype=torch.int64)
-    size = graph.vocabulary.size
+    size = graph.entity_types.size
     dense = np.zeros((size, size))
     for edge_type in graph.edge_types:
         rows = graph.rows(edge_type).numpy()
@@ -213,7 +213,7 @@ def test_withheld_pairs_are_gone_from_what_propagates() -> None:
     ]
 
     assert 0.05 < len(withheld_pairs) / 2 / graph.data.num_edges < 0.15  # each pair is judged in both directions
-    everything = range(graph.vocabulary.size)
+    everything = range(graph.entity_types.size)
     assert not any(target in left.of(source, everything) for source, target in withheld_pairs)
 
 
@@ -226,7 +226,7 @@ def test_later_interactions_are_withheld_before_earlier_ones() -> None:
 
     parts = split(graph, 0)
 
-    kept = graph.vocabulary.block("user")
+    kept = graph.entity_types.rows("user")
     youngest = {
         row: max(times[row, int(item)] for item in interacted_rows(parts.train).of(row, range(ITEMS))) for row in kept
     }
@@ -245,7 +245,7 @@ def test_what_comes_later_never_reaches_what_is_judged_by_it() -> None:
     first = split(graph, 0)
     judged = torch.tensor([row for held in first.choice + first.report for row in held.sources])
     last = torch.cat([users[1:] != users[:-1], torch.tensor([True])])
-    later = last & torch.isin(users + graph.vocabulary.block("user").start, judged)
+    later = last & torch.isin(users + graph.entity_types.rows("user").start, judged)
     # In the other history these users last liked an item of the other colour.
     other.data[kind].edge_index = torch.stack([users, torch.where(later, items ^ 1, items)])
 
@@ -267,28 +267,28 @@ def test_some_targets_lose_all_interactions_where_metadata_tells_of_them() -> No
     cold = np.unique(held.targets)
     assert ("user", "item") == held.pair
     assert 20 < len(cold) <= 100
-    assert not any(len(left.of(int(row), range(graph.vocabulary.size))) for row in cold)
+    assert not any(len(left.of(int(row), range(graph.entity_types.size))) for row in cold)
     assert not any(np.isin(judged.targets, cold).any() for judged in parts.choice + parts.report)
 
 
 def test_pairs_two_steps_apart_are_judged_by_what_only_withheld_edges_tell() -> None:
     """Users and makers are linked over items only: judged by makers that a user does not reach in what propagates."""
     chance, items, makers = np.random.default_rng(0), 400, 100
-    data, vocabulary = HeteroData(), Vocabulary(("item", "maker", "user"), (0, items, items + makers, 900))
+    data, entity_types = HeteroData(), EntityTypes(("item", "maker", "user"), (0, items, items + makers, 900))
     edges = {
         ("item", "metadata:maker", "maker"): np.stack([np.arange(items), np.arange(items) % makers]),
         ("user", "interaction:likes", "item"): np.stack(
             [np.repeat(np.arange(400), 12), chance.integers(0, items, 4800)]
         ),
     }
-    for kind in vocabulary.types:
-        data[kind].num_nodes = len(vocabulary.block(kind))
+    for kind in entity_types.types:
+        data[kind].num_nodes = len(entity_types.rows(kind))
     for edge_type, index in edges.items():
         data[edge_type].edge_index = torch.from_numpy(np.unique(index, axis=1))
         count = data[edge_type].edge_index.shape[1]
         data[edge_type].time = torch.full((count,), torch.nan, dtype=torch.float64)
         data[edge_type].repeats = torch.ones(count, dtype=torch.int64)
-    graph = TypedGraph(data, vocabulary)
+    graph = TypedGraph(data, entity_types)
 
     parts = split(graph, 0)
 
@@ -371,7 +371,7 @@ def random_vectors(entities: int, rank: int) -> Vectors:
     )
 
 
-NOTHING = Interacted.from_edges(900, np.empty(0, np.int64), np.empty(0, np.int64))
+NOTHING = InteractionHistory.from_edges(900, np.empty(0, np.int64), np.empty(0, np.int64))
 PAIR = Pair(
     "a",
     "b",
@@ -385,18 +385,18 @@ PAIR = Pair(
 
 
 def scorer_of(
-    vectors: Vectors, sources: int, pair: Pair = PAIR, interacted: Interacted = NOTHING, *, share: float = 0.0
+    vectors: Vectors, sources: int, pair: Pair = PAIR, interacted: InteractionHistory = NOTHING, *, share: float = 0.0
 ) -> Scorer:
     """Scores the pair of the first `sources` rows and all others, of which a share is co-occurrence."""
-    vocabulary = Vocabulary(("a", "b"), (0, sources, len(vectors.vectors)))
-    return Scorer([vectors], replace(pair, blend=Blend(share, 2.0)), vocabulary, interacted)
+    entity_types = EntityTypes(("a", "b"), (0, sources, len(vectors.vectors)))
+    return Scorer([vectors], replace(pair, blend=Blend(share, 2.0)), entity_types, interacted)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_one_source_alone_gets_what_it_gets_among_many(share: float) -> None:
     """Scores and order do not depend on which sources are asked together."""
     chance = np.random.default_rng(2)
-    interacted = Interacted.from_edges(900, chance.integers(0, 100, 2000), chance.integers(100, 900, 2000))
+    interacted = InteractionHistory.from_edges(900, chance.integers(0, 100, 2000), chance.integers(100, 900, 2000))
     scorer = scorer_of(random_vectors(900, 64), 100, interacted=interacted, share=share)
 
     together = scorer.best(np.arange(100), 20)
@@ -412,7 +412,7 @@ def test_the_best_targets_are_those_of_a_full_sort() -> None:
     Targets that nothing links to the source type are scored by the response for those.
     """
     vectors, targets = random_vectors(400, 64), range(5, 400)
-    interacted = Interacted.from_edges(400, np.repeat(np.arange(5), 10), np.arange(50) + 100)
+    interacted = InteractionHistory.from_edges(400, np.repeat(np.arange(5), 10), np.arange(50) + 100)
 
     best = scorer_of(vectors, 5, interacted=interacted).best(np.arange(5), 15)
 
@@ -427,7 +427,7 @@ def test_the_best_targets_are_those_of_a_full_sort() -> None:
 def test_co_occurrence_counts_walks_of_three_steps() -> None:
     """A target scores by the sources that chose it together with the source's own targets, popular ones count less."""
     #  source 0: targets 3, 4; source 1: 4, 5; source 2: 5, 6
-    interacted = Interacted.from_edges(7, np.array([0, 0, 1, 1, 2, 2]), np.array([3, 4, 4, 5, 5, 6]))
+    interacted = InteractionHistory.from_edges(7, np.array([0, 0, 1, 1, 2, 2]), np.array([3, 4, 4, 5, 5, 6]))
     counts, root = {3: 1, 4: 2, 5: 2, 6: 1}, 2**-0.5
     expected = [
         # To 3 and 4 over source 0 itself, to 4 and 5 over source 1.
@@ -437,7 +437,7 @@ def test_co_occurrence_counts_walks_of_three_steps() -> None:
         0.0,
     ]
 
-    found = CoOccurrence(interacted, Vocabulary(("a", "b"), (0, 3, 7)), ("a", "b")).scores(np.array([0]))
+    found = CoOccurrence(interacted, EntityTypes(("a", "b"), (0, 3, 7)), ("a", "b")).scores(np.array([0]))
 
     assert expected == pytest.approx(found[0].tolist())
 
