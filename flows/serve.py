@@ -18,13 +18,11 @@ if __name__ == "__mp_main__" and _SERVER in os.environ:  # this is a run
 from prefect.client.orchestration import get_client  # noqa: E402 - a run attaches itself first
 from prefect.runner import Runner  # noqa: E402
 
-from flows.deployments import register  # noqa: E402
+from flows.deployments import RUNS_AT_ONCE, register  # noqa: E402
+from flows.lost_runs import end_lost_runs  # noqa: E402
 from lucid.service import pulse  # noqa: E402
 from lucid.settings import Settings, load_settings  # noqa: E402
 from lucid.store.files import OTHERS, close_home  # noqa: E402
-
-RUNS_AT_ONCE = max(4, os.cpu_count() or 1)
-"""Further runs wait for their turn: each is a process of its own, and many at once would take all memory."""
 
 
 def main() -> None:
@@ -41,6 +39,8 @@ async def _serve(settings: Settings) -> None:
     runner = Runner(limit=RUNS_AT_ONCE, pause_on_shutdown=False)
     async with get_client() as client:
         await register(runner, client)
+        if settings.prefect_api_url is None:  # on a foreign server, others may run them too
+            await end_lost_runs(client)
     pulse.begin(settings.home)
     beating = asyncio.create_task(_beat(settings))
     try:

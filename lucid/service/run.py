@@ -229,6 +229,10 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         "PREFECT_CLI_PROMPT": "false",
+        # A run that waits for its deployment's limit is looked at again after this time, less 10 s of foresight.
+        "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "12",
+        # In memory, what runs hold would be forgotten with the server, their places never free, and they ended.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "DO_NOT_TRACK": "1",
     }
     fixed = {"PREFECT_API_URL": settings.prefect_api, "PREFECT_UI_URL": settings.prefect_ui}

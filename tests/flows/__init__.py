@@ -1,0 +1,1 @@
+"""The flows, called in this process against a real Prefect server."""

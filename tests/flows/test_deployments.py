@@ -1,0 +1,161 @@
+"""One table of deployments: prefect.yaml says the same, and the server keeps what was registered."""
+
+import asyncio
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate, GlobalConcurrencyLimitUpdate
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.runner import Runner
+from prefect.states import Pending, Running
+
+from flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE, VERSION, Deployment, register
+from flows.lost_runs import end_lost_runs
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def in_yaml(ours: Deployment) -> dict[str, Any]:
+    """A deployment of the table as prefect.yaml has to say it."""
+    module = ours.flow.fn.__module__
+    return {
+        "name": ours.name,
+        "entrypoint": f"{module.replace('.', '/')}.py:{ours.flow.fn.__name__}",
+        "description": ours.description,
+        "tags": list(ours.tags),
+        "version": VERSION,
+        "concurrency_limit": {
+            "limit": ours.limit,
+            "collision_strategy": ours.concurrency.collision_strategy.value,
+        },
+        "schedules": [{"cron": ours.cron, "timezone": "UTC"}] if ours.cron else [],
+        "work_pool": {"name": "lucid"},
+    }
+
+
+def test_work_pools_get_the_deployments_that_are_served() -> None:
+    """prefect.yaml equals the table in every field, and both carry the version of this release."""
+    written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+    assert [in_yaml(ours) for ours in DEPLOYMENTS] == written
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+
+
+def test_no_deployment_can_take_all_places() -> None:
+    """Whatever waits or works elsewhere, each has as many places as its limit allows."""
+    for ours in DEPLOYMENTS:
+        others = sum(other.limit for other in DEPLOYMENTS if other is not ours)
+
+        assert ours.limit == RUNS_AT_ONCE - others
+
+
+async def _register() -> dict[tuple[str, str], Any]:
+    """Register all deployments; returns what the server says of each, by deployment and field."""
+    async with get_client() as client:
+        await register(Runner(limit=RUNS_AT_ONCE), client)
+        return {
+            (ours.name, name): value for ours in DEPLOYMENTS for name, value in (await fields(client, ours)).items()
+        }
+
+
+async def fields(client: PrefectClient, ours: Deployment) -> dict[str, Any]:
+    """What the server says of a deployment but ids, times and what counts its runs."""
+    found = (await client.read_deployment_by_name(ours.full_name)).model_dump(mode="json")
+    kept = "name version description paused tags parameters pull_steps path entrypoint job_variables work_pool_name"
+    limit = found["global_concurrency_limit"]
+    return {
+        **{name: found[name] or None for name in [*kept.split(), "concurrency_options", "enforce_parameter_schema"]},
+        "limit": limit and (limit["limit"], limit["active"]),
+        "schedules": [(one["schedule"], one["active"], one["parameters"]) for one in found["schedules"]],
+    }
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "steps": {"pull_steps": [{"prefect.deployments.steps.run_shell_script": {"script": "true"}}]},
+    "code": {"entrypoint": "evil.py:import_data", "path": "/tmp"},
+    "parameters": {"parameters": {"on_error": "abort"}},
+    "words": {"description": "another", "tags": ["another"], "version": "9"},
+    "limit": {"concurrency_limit": 99, "concurrency_options": {"collision_strategy": "CANCEL_NEW"}},
+    "no limit": {"concurrency_limit": None},
+    "pause": {"paused": True, "enforce_parameter_schema": False},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_strangers_make_of_a_deployment_is_put_right(change: str) -> None:
+    """Registering again gives every field back, whichever was changed."""
+    before = asyncio.run(_register())
+
+    async def tamper() -> None:
+        async with get_client() as client:
+            for ours in DEPLOYMENTS:
+                known = await client.read_deployment_by_name(ours.full_name)
+                (await client._client.patch(f"/deployments/{known.id}", json=CHANGES[change])).raise_for_status()
+
+    asyncio.run(tamper())
+
+    assert before == asyncio.run(_register())
+
+
+def test_schedules_and_limits_of_strangers_are_put_right() -> None:
+    """A schedule that somebody added is gone, one that was paused starts runs again, and a limit limits again."""
+    before = asyncio.run(_register())
+
+    async def tamper() -> None:
+        async with get_client() as client:
+            for ours in DEPLOYMENTS:
+                known = await client.read_deployment_by_name(ours.full_name)
+                for schedule in known.schedules:
+                    await client.update_deployment_schedule(known.id, schedule.id, active=False)
+                added = DeploymentScheduleCreate(schedule=CronSchedule(cron="* * * * *"), parameters={"files": ["x"]})
+                await client._client.post(
+                    f"/deployments/{known.id}/schedules", json=[added.model_dump(mode="json", exclude_unset=True)]
+                )
+                limit = known.global_concurrency_limit
+                assert limit
+                await client.update_global_concurrency_limit(limit.name, GlobalConcurrencyLimitUpdate(active=False))
+
+    asyncio.run(tamper())
+
+    assert before == asyncio.run(_register())
+
+
+def test_runs_of_a_process_that_is_gone_hold_no_place() -> None:
+    """The next process that serves them frees their places at once; what can be done again waits for its turn."""
+    asyncio.run(_register())
+    by_name = {ours.name: ours for ours in DEPLOYMENTS}
+
+    async def lose(client: PrefectClient, name: str, *, begun: bool) -> FlowRun:
+        known = await client.read_deployment_by_name(by_name[name].full_name)
+        run = await client.create_flow_run_from_deployment(known.id, parameters={"files": ["x"], "request": "x"})
+        await client.set_flow_run_state(run.id, Pending())
+        if begun:
+            await client.set_flow_run_state(run.id, Running())
+        return run
+
+    async def lost_and_ended() -> tuple[list[StateType | None], list[int]]:
+        async with get_client() as client:
+            runs = [
+                await lose(client, "import-data", begun=False),
+                await lose(client, "import-data", begun=True),
+                await lose(client, "erase-entity", begun=True),
+            ]
+            assert [2, 1] == await slots(client)
+            await end_lost_runs(client)
+            return [(await client.read_flow_run(run.id)).state_type for run in runs], await slots(client)
+
+    async def slots(client: PrefectClient) -> list[int]:
+        known = [
+            await client.read_deployment_by_name(by_name[name].full_name) for name in ("import-data", "erase-entity")
+        ]
+        return [one.global_concurrency_limit.active_slots for one in known if one.global_concurrency_limit]
+
+    states, held = asyncio.run(lost_and_ended())
+
+    assert [StateType.SCHEDULED, StateType.CRASHED, StateType.SCHEDULED] == states
+    assert [0, 0] == held
