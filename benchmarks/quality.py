@@ -25,7 +25,7 @@ from scipy import sparse
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import TrainingRequest
 from lucid.serving.rendering import render
-from lucid.training import run
+from lucid.training import run, steps
 from lucid.versions.precompute import precompute
 from lucid.workspace import Workspace
 
@@ -231,11 +231,12 @@ def run_product(task: Task, folder: Path) -> Run:
     workspace = import_task(task, folder)
     began = time.perf_counter()
     with run.working_on(workspace.settings, TrainingRequest(model_id="bench")) as trained:
-        for step in run.STEPS[:-1]:
-            step(trained)
+        for step in steps.TRAINING:
+            if step.stage not in ("precompute", "publish"):
+                step(trained)
         stages = json.loads((trained.folder / "timings.json").read_text())
         precompute(trained.folder, [], lambda _percent, _doing: None)
-        run.publish(trained)
+        steps.publish(trained)
     whole = time.perf_counter() - began
     began = time.perf_counter()
     answers = [recommend(workspace, question, folder / "answer.csv") for question in task.questions]

@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from lucid.schema.training import ModelStatus
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event
-from lucid.training import run as steps
+from lucid.training import run, steps
 from lucid.training.markdown import escaped
 from lucid.training.report import as_markdown, read_report
 from lucid.training.run import Training
@@ -81,7 +81,7 @@ def send_callback(settings: Settings, event: Event) -> None:
 
 def tell_customer(training: Training) -> None:
     """Send the callback; one that cannot be delivered fails its task but not the training."""
-    if event := steps.ended_event(training):
+    if event := run.ended_event(training):
         send_callback(training.settings, event, return_state=True)
 
 

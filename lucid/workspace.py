@@ -25,7 +25,7 @@ from lucid.serving.rendering import Answer
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.store.machine import telling, told
-from lucid.training import run
+from lucid.training import run, steps
 from lucid.training.report import read_report
 from lucid.typing import Progress
 from lucid.versions import soundness
@@ -147,7 +147,7 @@ class Workspace:
             },
         )
         self._sweep()
-        return run.train(self.settings, request, progress)
+        return steps.train(self.settings, request, progress)
 
     def status(self, model_id: str) -> ModelStatus:
         """The status of a model's latest training; raises UnknownModel."""

@@ -23,7 +23,7 @@ from lucid.schema.fields import utc_now
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import TrainingRequest
 from lucid.serving.registry import Shelf
-from lucid.training import run
+from lucid.training import run, steps
 from lucid.versions import lifecycle
 from lucid.workspace import Workspace
 from tests.support.checkerboard import train_checkerboard
@@ -49,9 +49,7 @@ def answering(workspace: Workspace) -> int | None:
 
 
 def refresh(workspace: Workspace) -> None:
-    with run.refreshing(workspace.settings, "board") as refreshed:
-        for step in (run.select_data, run.take_over, run.precompute, run.publish):
-            step(refreshed)
+    steps.refresh(workspace.settings, "board")
 
 
 def test_a_model_shows_its_versions_and_their_reports(trained: Workspace) -> None:
@@ -200,4 +198,4 @@ def test_a_step_of_a_cancelled_training_does_not_begin(trained: Workspace) -> No
         run.cancel(trained.settings, "board")
 
         with pytest.raises(TrainingFailed, match="cancelled"):
-            run.select_data(running)
+            steps.select_data(running)

@@ -26,7 +26,7 @@ from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.files import make_folder, replacing
 from lucid.store.machine import connect, telling
-from lucid.training import run
+from lucid.training import run, steps
 from lucid.training.report import read_report
 from lucid.typing import Progress, Rows
 from lucid.versions import lifecycle, soundness
@@ -267,8 +267,8 @@ def _erase_from_versions(settings: Settings, model_id: str, ids: Sequence[str]) 
             counts = Erased(models=1, vectors=len(rows), recommendations=_recommendations(folder, rows))
             with run.succeeding(settings, model_id) as successor:
                 _take_over_without(successor, rows, ids, names_one)
-                run.precompute(successor)
-                run.publish(successor)
+                steps.precompute(successor)
+                steps.publish(successor)
     for number in holding:
         lifecycle.remove_version(home, model_id, number)
     return counts

@@ -1,66 +1,40 @@
-"""A training from start to end, step by step: each step reads what the one before left in the version's folder.
+"""The life of a training around its steps: its entry, its lock, its progress, its end, and what becomes of dead ones.
 
-Flows call the steps as tasks; `train` runs them in a row without a server. The steps hand over a `Training`, a small
-value, and never tables.
+What it does meanwhile stands in `lucid.training.steps`, which loads torch; this here is what the API needs as well.
 """
 
 import json
-import math
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import Timeout
 
-from lucid.data.selection import interactions_among, read_selection, select
 from lucid.errors import (
     AlreadyTraining,
-    DamagedVersion,
     InvalidRequest,
     LucidError,
     MachineError,
-    ModelNotReady,
-    OutdatedVersion,
     TrainingFailed,
     UnknownModel,
 )
-from lucid.graph.entity_index import EntityIndex
-from lucid.graph.histories import InteractionHistory
 from lucid.health import HealthWarnings
 from lucid.schema.fields import RunStatus, Stage, utc_now
-from lucid.schema.training import ModelStatus, PrecomputePair, TrainingRequest
+from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event, RequestKey, TrainingRow
 from lucid.store.locks import PATIENCE_SECONDS, begun, forget, is_worked_on, text_of, working
 from lucid.store.machine import telling
-from lucid.training.report import read_report, write_report
 from lucid.typing import IsLost, Progress
 from lucid.versions import lifecycle
-from lucid.versions.precompute import precompute as precompute_pairs
-from lucid.versions.uploads import folded_views, uploads_since
-from lucid.webhooks.callbacks import check_callback, deliver_patiently, make_event
+from lucid.webhooks.callbacks import deliver_patiently, make_event
 
-if TYPE_CHECKING:
-    from lucid.training.tuning import Before
-
-# torch is imported inside the steps that use it: starting a training from the API must not load it.
-
-_SHARE: dict[Stage, tuple[float, float]] = {
-    "queued": (0, 0),
-    "select": (0, 5),
-    "build": (5, 10),
-    "fit": (10, 70),
-    "evaluate": (70, 75),
-    "precompute": (75, 97),
-    "publish": (97, 100),
-}
-"""Part of the whole, in percent, that each stage takes up."""
 MAX_REQUEST_BYTES = 100_000
 """How long a request may be in JSON: it stays in the catalog, where every refresh repeats it, and DuckDB gives
 long texts blocks of 256 kB."""
@@ -216,104 +190,6 @@ def _training(settings: Settings, row: TrainingRow, watcher: Progress | None = N
     return Training(settings, status.model_id, status.version, status.start_timestamp, request, row.refresh_of, watcher)
 
 
-def select_data(training: Training) -> Path:
-    """Choose the rows by tags and age; leaves `work/entities.parquet` and its fellows."""
-    with _stage(training, "select", "choosing the data"):
-        catalog = training.catalog
-        batches = catalog.select_batches(training.request.data_tags)
-        catalog.set_training_batches(training.model_id, training.version, [batch.batch_id for batch in batches])
-        shutil.rmtree(training.folder, ignore_errors=True)
-        select(
-            training.settings.home,
-            batches,
-            training.work,
-            started=training.started,
-            maximum_interaction_age_days=training.request.maximum_interaction_age_days,
-            data_filters=training.request.data_filters,
-            metadata_rules=training.request.metadata_rules,
-        )
-    return training.work
-
-
-def build_graph(training: Training) -> Path:
-    """Turn the rows into a typed graph; leaves `work/graph.safetensors`."""
-    with _stage(training, "build", "building the graph"):
-        from lucid.graph.typed_graph import build, write_graph
-
-        write_graph(build(read_selection(training.work)), training.work)
-    return training.work
-
-
-def fit_model(training: Training) -> Path:
-    """Choose on held-out interactions, then fit on everything; leaves vectors and `config.json`."""
-    with _stage(training, "fit", "fitting the model") as progress:
-        from lucid.evaluation.quality import interacted_rows, split
-        from lucid.graph.typed_graph import read_graph
-        from lucid.model.decomposition import Solver, weighted_edges
-        from lucid.training.tuning import choose, refit
-
-        graph, seed = read_graph(training.work), training.settings.seed
-        solver = Solver.of(seed, training.settings.device)
-        chosen = choose(
-            graph,
-            split(graph, seed),
-            solver,
-            lambda percent, doing: progress(0.85 * percent, doing),
-            _settings_before(training),
-        )
-        _write_fitted(training.work, graph, chosen, seed)
-        progress(85, "fitting on everything")
-        fitted = refit(graph, chosen, solver)
-        _write_fitted(training.folder, graph, fitted, seed)
-        lifecycle.write_interacted(training.folder, interacted_rows(graph))
-        edges, relations = weighted_edges(graph, fitted.choice.weights)
-        lifecycle.write_edges(training.folder, edges)
-        lifecycle.write_origin(training.folder, _origin(training, relations, graph.times()[1]))
-        for name in (lifecycle.ENTITIES, lifecycle.VALUES):
-            shutil.copyfile(training.work / name, training.folder / name)
-    return training.folder
-
-
-def evaluate_model(training: Training) -> Path:
-    """Judge the choice on held-out interactions that nothing was chosen on; leaves `report.json`."""
-    with _stage(training, "evaluate", "judging on held-out interactions"):
-        from lucid.evaluation.quality import report_pairs, split
-        from lucid.graph.typed_graph import read_graph
-
-        graph = read_graph(training.work)
-        config = lifecycle.read_config(training.work)
-        views = lifecycle.read_views(training.work, config)
-        quality = report_pairs(split(graph, training.settings.seed), views, list(config.pairs.values()))
-        selection = read_selection(training.work)
-        write_report(
-            training.folder,
-            training.model_id,
-            training.version,
-            selection,
-            graph.counts(),
-            config.chosen,
-            quality,
-        )
-    return training.folder / lifecycle.REPORT
-
-
-def precompute(training: Training) -> int:
-    """Compute recommendations ahead; returns how many."""
-    with _stage(training, "precompute", "precomputing recommendations") as progress:
-        return precompute_pairs(training.folder, _pairs(training), progress)
-
-
-def publish(training: Training) -> ModelStatus:
-    """Let the version answer and say so in the catalog; returns the final status."""
-    with _stage(training, "publish", "publishing"):
-        shutil.rmtree(training.work, ignore_errors=True)
-        lifecycle.complete(training.settings.home, training.model_id, training.version, training.refresh_of, utc_now())
-        lifecycle.go_live(training.settings.home, training.model_id, training.version)
-        lifecycle.prune(training.settings.home, training.model_id, training.settings.keep_versions)
-    training.catalog.end_training(training.model_id, training.version, "completed", "", utc_now())
-    return training.catalog.training(training.model_id, training.version).status
-
-
 def fail(training: Training, error: BaseException) -> ModelStatus:
     """End a training in `error` with a message for the customer; what it left is removed.
 
@@ -339,35 +215,6 @@ def _end(home: Path, model_id: str, version: int, error: BaseException, callback
     return catalog.training(model_id, version).status
 
 
-STEPS: tuple[Callable[[Training], Any], ...] = (
-    select_data,
-    build_graph,
-    fit_model,
-    evaluate_model,
-    precompute,
-)
-
-
-def train(settings: Settings, request: TrainingRequest, watcher: Progress | None = None) -> ModelStatus:
-    """Run a whole training in this process, callback included, and return its final status.
-
-    Raises what made it fail, CallbackRefused before anything has begun. A callback that cannot be delivered fails
-    nothing; the catalog holds its outcome.
-    """
-    if request.callback_url:
-        check_callback(settings, request.callback_url)
-    ended: Training | None = None
-    try:
-        with working_on(settings, request, watcher=watcher) as training:
-            ended = training
-            for step in STEPS:
-                step(training)
-            return publish(training)
-    finally:
-        if ended:
-            call_back(ended)
-
-
 def call_back(training: Training) -> None:
     """Tell the customer how a training ended, if it was asked to; a callback that does not arrive fails nothing."""
     with suppress(MachineError):  # at most the catalog does not know of it
@@ -382,30 +229,6 @@ def ended_event(training: Training) -> Event | None:
     """
     url, status = training.request.callback_url, training.catalog.training(training.model_id, training.version).status
     return make_event(status, url) if url and status.status != "running" else None
-
-
-def take_over(training: Training) -> Path:
-    """Give a refresh the vectors of the version it refreshes, with what has been uploaded since folded in."""
-    assert training.refresh_of is not None
-    home = training.settings.home
-    source = lifecycle.version_folder(home, training.model_id, training.refresh_of)
-    with _stage(training, "build", "taking over the vectors"):
-        lifecycle.expect_sound(source, thoroughly=True)
-        with lifecycle.reading(source):
-            model, origin = lifecycle.read_model(source), lifecycle.read_origin(source)
-            index = EntityIndex(source / lifecycle.TEXTS)
-        uploads = uploads_since(home, source, model.config, origin, training.request, index, now=training.started)
-        lifecycle.write_views(training.folder, folded_views(model, uploads))
-        selected = set(read_selection(training.work).batch_ids)
-        folded = sorted({*origin.folded_ids, *selected} - set(origin.batch_ids))
-        lifecycle.write_origin(training.folder, replace(origin, folded_ids=folded))
-        for name in (lifecycle.ENTITIES, lifecycle.VALUES, lifecycle.EDGES, lifecycle.CONFIG, lifecycle.REPORT):
-            shutil.copyfile(source / name, training.folder / name)
-        edges = interactions_among(training.work, source / lifecycle.ENTITIES)
-        lifecycle.write_interacted(
-            training.folder, InteractionHistory.from_edges(model.config.entity_types.size, *edges)
-        )
-    return training.folder
 
 
 def end_unbegun(settings: Settings, status: ModelStatus, error: LucidError) -> ModelStatus:
@@ -490,51 +313,6 @@ def _kept(request: TrainingRequest) -> dict[str, Any]:
     return request.model_dump(mode="json", exclude={"model_id"})
 
 
-def _settings_before(training: Training) -> "Before | None":
-    """Settings of the live version; None where there is none to be read, as for a model that is new."""
-    from lucid.model.decomposition import Weights
-    from lucid.training.tuning import Before
-
-    home, model_id = training.settings.home, training.model_id
-    try:
-        folder = lifecycle.version_folder(home, model_id, lifecycle.live_version(home, model_id))
-        with lifecycle.reading(folder):
-            config = lifecycle.read_config(folder)
-    except (ModelNotReady, UnknownModel, OutdatedVersion, DamagedVersion):
-        return None
-    readings = {kinds: (pair.view, pair.response) for kinds, pair in config.pairs.items()}
-    return Before([Weights(**weights) for weights in config.chosen["weights"]], readings)
-
-
-def _origin(training: Training, relations: list[str], newest: float) -> lifecycle.Origin:
-    selection = read_selection(training.work)
-    return lifecycle.Origin(
-        selection.batch_ids,
-        [],
-        {key.key: key.kind for key in selection.keys},
-        relations,
-        newest if math.isfinite(newest) else None,
-    )
-
-
-def _pairs(training: Training) -> list[PrecomputePair]:
-    """Pairs that interactions link directly, and those that the request adds or changes."""
-    linked = read_report(training.folder)["graph"]["pairs"]
-    pairs = {(source, target): PrecomputePair(source_type=source, target_type=target) for source, target in linked}
-    pairs |= {(pair.source_type, pair.target_type): pair for pair in training.request.precompute or ()}
-    return list(pairs.values())
-
-
-def _write_fitted(folder: Path, graph: Any, fitted: Any, seed: int) -> None:
-    lifecycle.write_views(folder, fitted.views)
-    pairs = {(pair.source_type, pair.target_type): pair for pair in fitted.pairs}
-    dampings = tuple(view.damping for view in fitted.views)
-    lifecycle.write_config(
-        folder,
-        lifecycle.Config(graph.entity_types, pairs, fitted.common, dampings, asdict(fitted.choice), seed),
-    )
-
-
 def _customer_message(error: BaseException) -> str:
     if isinstance(error, LucidError):
         return error.for_customers
@@ -546,10 +324,13 @@ def _customer_message(error: BaseException) -> str:
 
 
 @contextmanager
-def _stage(training: Training, stage: Stage, doing: str) -> Iterator[Progress]:
-    """Tell the catalog and the watcher how far the training has come; writes are spaced out."""
-    start, end = _SHARE[stage]
-    catalog, last = training.catalog, 0.0
+def reporting(training: Training, stage: Stage, share: tuple[float, float], doing: str) -> Iterator[Progress]:
+    """Tell the catalog and the watcher how far the training has come; writes are spaced out.
+
+    `share` is the part of the whole that the stage takes up, from and to percent; the progress that is given counts
+    from 0 to 100 within it, and raises TrainingFailed where the training was cancelled.
+    """
+    (start, end), catalog, last = share, training.catalog, 0.0
 
     def progress(percent: float, message: str) -> None:
         nonlocal last

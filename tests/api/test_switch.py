@@ -13,7 +13,7 @@ import pytest
 
 from api.paths import BASE
 from lucid.settings import Settings
-from lucid.training import run
+from lucid.training import steps
 from tests.support.hostile import IDS
 from tests.support.service import Api
 
@@ -28,7 +28,6 @@ ASKED: tuple[dict[str, Any], ...] = (
 """What was computed ahead and what is scored at once, for one source, several and all of a type."""
 
 PUBLISHED = 3
-REFRESH = (run.select_data, run.take_over, run.precompute, run.publish)
 
 
 @pytest.fixture
@@ -120,9 +119,7 @@ def test_no_call_fails_and_no_answer_mixes_versions_while_they_switch(api: Api) 
         client.post(f"{BASE}/models/board/rollback", json={"version": 1 + number % 2}).raise_for_status()
 
     def publish(_number: int) -> None:
-        with run.refreshing(Settings(home=api.home), "board") as refreshed:
-            for step in REFRESH:
-                step(refreshed)
+        steps.refresh(Settings(home=api.home), "board")
 
     with Asking(api, expected) as asking:
         again_and_again(roll_back, 20, asking)

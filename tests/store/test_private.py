@@ -21,16 +21,14 @@ from lucid.store.catalog import Catalog
 from lucid.erasure import requests
 from lucid.keys import create_key
 from lucid.webhooks.callbacks import callback_secret
-from lucid.training.run import precompute, publish, refreshing, select_data, take_over
+from lucid.training.steps import refresh
 
 home, *files = map(Path, sys.argv[1:])
 workspace = Workspace(home)
 workspace.import_files(files, tags=["a"])
 workspace.train("board")
 workspace.import_files(files[1:])
-with refreshing(workspace.settings, "board") as training:
-    for step in (select_data, take_over, precompute, publish):
-        step(training)
+refresh(workspace.settings, "board")
 create_key(Catalog(home), "shop")
 callback_secret(workspace.settings)
 workspace.erase("u01")

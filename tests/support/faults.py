@@ -26,7 +26,7 @@ import lucid.training.tuning  # noqa: F401 - all of these are loaded before the 
 from lucid import cli
 from lucid.settings import load_settings
 from lucid.store.catalog import Catalog
-from lucid.training.run import precompute, publish, refreshing, select_data, take_over
+from lucid.training import steps
 
 Fault = Literal["nothing", "full", "read-only", "no files", "mounted full", "mounted read-only"]
 
@@ -142,11 +142,7 @@ _SUFFERED = {"full": _small_files, "no files": _few_files}
 @cli.app.command()
 def refresh(model_id: str) -> None:
     """What the flow of this name does."""
-    with refreshing(load_settings(), model_id) as training:
-        select_data(training)
-        take_over(training)
-        precompute(training)
-        publish(training)
+    steps.refresh(load_settings(), model_id)
 
 
 def _lucid(command: Sequence[str]) -> Said:

@@ -13,7 +13,7 @@ import pytest
 from lucid.errors import AlreadyTraining, InvalidRequest, TrainingFailed, UnknownModel
 from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog
-from lucid.training import run
+from lucid.training import run, steps
 from lucid.versions import lifecycle
 from lucid.workspace import Workspace
 from tests.support.checkerboard import train_checkerboard, write_checkerboard
@@ -167,11 +167,7 @@ def test_a_refresh_leaves_out_what_was_interacted_with_since(tmp_path: Path) -> 
     news.write_text(f"type,source_id,target_id,timestamp,metadata\nlikes,u01,{best},,\nlikes,new_user,{best},,\n")
     workspace.import_files([news])
 
-    with run.refreshing(workspace.settings, "board") as refresh:
-        run.select_data(refresh)
-        run.take_over(refresh)
-        run.precompute(refresh)
-        run.publish(refresh)
+    steps.refresh(workspace.settings, "board")
 
     table = workspace.recommend("board", source_id="u01", target_type="item")
     assert best not in table["target_id"].tolist()

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from lucid.errors import UnknownSource
 from lucid.model.scorer import Vectors
-from lucid.training import run
+from lucid.training import steps
 from lucid.versions.uploads import fold
 from lucid.workspace import Workspace
 from tests.support.checkerboard import ITEMS, train_checkerboard
@@ -160,9 +160,7 @@ def test_a_refresh_keeps_what_was_folded_in(board: Workspace, upload: Upload) ->
     known, new = answer(board, "u00"), answer(board, "new")
     explained = board.recommend("board", source_id="u00", target_type="item", explain=True)["explanation"]
 
-    with run.refreshing(board.settings, "board") as refresh:
-        for step in (run.select_data, run.take_over, run.precompute, run.publish):
-            step(refresh)
+    steps.refresh(board.settings, "board")
 
     refreshed = answer(board, "u00")
     assert ({"folded-in"}, {"cache"}) == (set(known["served_by"]), set(refreshed["served_by"]))
