@@ -26,7 +26,7 @@ from lucid.data import batches
 from lucid.erasure import requests
 from lucid.health import HealthWarnings
 from lucid.service.origins import own_addresses
-from lucid.serving.registry import Shelf
+from lucid.serving.registry import ModelRegistry
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.store.files import OTHERS, close_home
@@ -86,7 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.catalog = Catalog(settings.home)
     app.state.warnings = HealthWarnings()
     app.state.keys = KeyRing(app.state.catalog, settings.rate_limit, app.state.warnings)
-    app.state.shelf = Shelf(settings.home, patient=False, warnings=app.state.warnings)
+    app.state.shelf = ModelRegistry(settings.home, patient=False, warnings=app.state.warnings)
     app.state.runs = Runs(settings)
     app.state.readiness = health.Readiness(app.state.catalog, app.state.runs, app.state.warnings)
     app.state.metrics = Metrics()
@@ -104,15 +104,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-async def _keep_up_again_and_again(shelf: Shelf, warnings: HealthWarnings) -> None:
+async def _keep_up_again_and_again(shelf: ModelRegistry, warnings: HealthWarnings) -> None:
     """Notice what others than this process have uploaded, within a second."""
     while True:
         with warnings.apart("uploads", "what was uploaded could not be read"):
-            await asyncio.to_thread(shelf.keep_up)
+            await asyncio.to_thread(shelf.refresh)
         await asyncio.sleep(KEEP_UP_SECONDS)
 
 
-async def _verify_again_and_again(shelf: Shelf, warnings: HealthWarnings) -> None:
+async def _verify_again_and_again(shelf: ModelRegistry, warnings: HealthWarnings) -> None:
     """Compare each version with its checksums once after it was opened, a piece at a time and without haste."""
     while True:
         with warnings.apart("checksums", "versions could not be compared with their checksums"):

@@ -23,7 +23,7 @@ from api.routes.recommended_items import LISTS, MEDIA_TYPES, RecommendationParam
 from lucid.errors import LucidError
 from lucid.schema.fields import OutputFormat
 from lucid.schema.recommendations import RecommendationQuery
-from lucid.serving.registry import Shelf
+from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import Answer, render
 
 _CALL = "/recommended_items"
@@ -46,7 +46,7 @@ class Lookups:
 
     def __init__(self, app: FastAPI) -> None:
         self._app = app
-        self._shelf: Shelf = app.state.shelf
+        self._shelf: ModelRegistry = app.state.shelf
         self._keys: KeyRing = app.state.keys
         self._metrics: Metrics = app.state.metrics
 
@@ -57,7 +57,7 @@ class Lookups:
             if await self._admitted(headers, scope["method"]):
                 scope[ADMITTED] = True
                 asked, receive = await _read(scope, headers, receive)
-                answer = self._shelf.recommend_quickly(*asked) if asked else None
+                answer = self._shelf.lookup_precomputed(*asked) if asked else None
                 if asked and answer:
                     await self._send(answer, asked[0].output_format, send)
                     self._metrics.call(endpoints[scope["method"]], scope["method"], 200, time.perf_counter() - began)

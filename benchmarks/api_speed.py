@@ -32,32 +32,25 @@ from fastapi import FastAPI, Response
 from rich.console import Console
 from rich.table import Table
 
-from lucid.graph.adjacency import Edges
+from lucid.graph.adjacency import Adjacency
 from lucid.graph.entity_index import write_entity_index
 from lucid.graph.entity_types import read_entity_types
 from lucid.graph.histories import InteractionHistory
+from lucid.graph.relation_weights import RelationWeights
 from lucid.keys import create_key
-from lucid.model.scorer import Blend, Calibration, Pair, Vectors
-from lucid.model.scorer import Response as Spectral
+from lucid.model.embedding import Embedding
+from lucid.model.pair_model import PairModel
+from lucid.model.spectral_filter import SpectralFilter
+from lucid.model.top_n import TopN
 from lucid.schema.fields import utc_now
 from lucid.schema.training import PrecomputePair
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
-from lucid.versions.lifecycle import (
-    ENTITIES,
-    TEXTS,
-    Config,
-    Origin,
-    complete,
-    go_live,
-    version_folder,
-    write_config,
-    write_edges,
-    write_interacted,
-    write_origin,
-    write_views,
-)
+from lucid.versions.config import Origin, VersionConfig, write_config, write_origin
+from lucid.versions.files import ENTITIES, INDEX, write_adjacency, write_embeddings, write_history
+from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.precomputed import record_file, records, write_pairs
+from lucid.versions.version import Version
 
 SOURCES, TARGETS, COUNT = 1_000_000, 50_000, 100
 CONNECTIONS = (1, 16, 64)
@@ -155,7 +148,8 @@ def main() -> None:
 
 def write_model(home: Path, sources: int) -> None:
     """A version as a training leaves it, but for what look-ups do not read: vectors of one number, and no edges."""
-    folder = version_folder(home, MODEL, VERSION)
+    version = Version(home, MODEL, VERSION)
+    folder = version.folder
     folder.mkdir(parents=True)
     with duckdb.connect() as connection:
         connection.execute(
@@ -164,33 +158,34 @@ def write_model(home: Path, sources: int) -> None:
             f"SELECT 'video_' || range, 'video', 'The video number ' || range FROM range({TARGETS})) ORDER BY row) "
             f"TO '{folder / ENTITIES}' (FORMAT parquet)"
         )
-    write_entity_index(folder / TEXTS, folder / ENTITIES)
+    write_entity_index(folder / INDEX, folder / ENTITIES)
     entity_types = read_entity_types(folder / ENTITIES)
-    response = Spectral("positive", 64, 0.1, 0.5)
-    pair = Pair("user", "video", 0, response, 0, response, Blend(), Calibration(1.0, 1.0, 0.0))
-    write_config(folder, Config(entity_types, {("user", "video"): pair}, pair, (1.0,), {}, 0))
+    spectral = SpectralFilter("positive", 64, 0.1, 0.5)
+    pair = PairModel("user", "video", 0, spectral, 0, spectral)
+    weightings = (RelationWeights({}, 1.0),)
+    write_config(folder, VersionConfig(entity_types, {pair.pair: pair}, pair, weightings, (pair.pair,), 0))
     size, nobody = entity_types.size, np.empty(0, np.int64)
-    vectors = Vectors(np.ones(1, np.float32), np.ones((size, 1), np.float32), np.ones(size, np.float32), 1.0)
-    write_views(folder, [vectors])
-    write_interacted(folder, InteractionHistory.from_edges(size, nobody, nobody))
-    edges = Edges.build(size, np.empty((2, 0), np.int64), np.empty(0, np.int16), np.empty((1, 0), np.float32))
-    write_edges(folder, edges)
+    embedding = Embedding(np.ones(1, np.float32), np.ones((size, 1), np.float32), np.ones(size, np.float32), 1.0)
+    write_embeddings(folder, [embedding])
+    write_history(folder, InteractionHistory.from_edges(size, nobody, nobody))
+    edges = np.empty((2, 0), np.int64), np.empty(0, np.int16), np.empty((1, 0), np.float32)
+    write_adjacency(folder, Adjacency.build(size, *edges))
     write_origin(folder, Origin([], [], {}, [], None))
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     with (folder / record_file(0)).open("wb") as file:
         for start in range(0, sources, 10_000):
             count = min(10_000, sources - start)
-            first, step = chance.integers(TARGETS, size=(count, 1)), chance.integers(1, 400, size=(count, 1))
+            first, step = rng.integers(TARGETS, size=(count, 1)), rng.integers(1, 400, size=(count, 1))
             targets = (first + step * np.arange(COUNT)) % TARGETS + entity_types.rows("video").start
-            scores = np.sort(chance.random((count, COUNT)) * 100, axis=1)[:, ::-1]
-            lines = np.repeat(np.arange(count), COUNT)
-            file.write(records(lines, targets.ravel(), scores.ravel(), count, COUNT).tobytes())
+            scores = np.sort(rng.random((count, COUNT)) * 100, axis=1)[:, ::-1]
+            best = TopN(np.repeat(np.arange(count), COUNT), targets.ravel(), scores.ravel())
+            file.write(records(best, count, COUNT).tobytes())
     asked = PrecomputePair(source_type="user", target_type="video", max_recommendations=COUNT)
     write_pairs(folder, [(asked, COUNT)])
     Catalog(home).start_training(MODEL, {}, utc_now(), "finished")
     Catalog(home).end_training(MODEL, VERSION, "completed", "", utc_now())
-    complete(home, MODEL, VERSION, None, utc_now())
-    go_live(home, MODEL, VERSION)
+    version.complete(None, utc_now())
+    ModelVersions(home, MODEL).go_live(version)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from rich.table import Table
 from lucid.data.batches import batch_folder
 from lucid.data.csv_load import ROWS
 from lucid.service.supervisor import marked
-from lucid.versions import lifecycle
+from lucid.versions.version import Version
 from tests.support.checkerboard import USERS, withheld, write_checkerboard
 from tests.support.service import Service, wait_for_training, wait_until
 
@@ -238,7 +238,7 @@ class Chaos:
             f"half-visible: of {tags} some are {states}" for tags, states in calls.items() if len(states) > 1
         ]
         for version in model["versions"]:
-            if not lifecycle.is_complete(self.service.home, "board", version["version"]):
+            if not Version(self.service.home, "board", version["version"]).is_complete:
                 self.faults.append(f"half-visible: version {version['version']} is shown and not whole")
         self.figures[kill].count(work)
 

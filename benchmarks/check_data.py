@@ -47,7 +47,7 @@ def _check(out: Console, data: Path) -> bool:
                 different[name] = (dict(loaded), info[name], batch.rejected_count)
         selected = Catalog(Path(home)).select_batches(None)
         selection = select(Path(home), selected, Path(home) / "selection", started=utc_now())
-    kinds = ", ".join(f"{rule.key}: {rule.kind}" for rule in selection.keys) or "none"
+    kinds = ", ".join(f"{rule.key}: {rule.use}" for rule in selection.keys) or "none"
     rows = sum(batch.entity_count + batch.interaction_count for batch in batches)
     verdict = "as info.json says" if not different else f"DIFFERENT {different}"
     out.print(f"{data.name}: {rows:,} rows in {len(names)} files, {verdict}; metadata keys: {kinds}", markup=False)

@@ -235,7 +235,7 @@ def run_product(task: Task, folder: Path) -> Run:
             if step.stage not in ("precompute", "publish"):
                 step(trained)
         stages = json.loads((trained.folder / "timings.json").read_text())
-        precompute(trained.folder, [], lambda _percent, _doing: None)
+        precompute(trained.made, [], lambda _percent, _doing: None)
         steps.publish(trained)
     whole = time.perf_counter() - began
     began = time.perf_counter()
@@ -398,9 +398,9 @@ def main() -> None:
         assert isinstance(judged, list)
         errors = {f"{pair['source_type']} → {pair['target_type']}": pair["calibration_error"] for pair in judged}
         print("\nCalibration error: " + ", ".join(f"{pair} {error:.4f}" for pair, error in errors.items()))
-        choice = run.report["choice"]
-        assert isinstance(choice, dict)
-        print(f"Chosen: { ({key: value for key, value in choice.items() if key != 'tried'}) }", flush=True)
+        chosen = run.report["chosen"]
+        assert isinstance(chosen, dict)
+        print(f"Chosen: { ({key: value for key, value in chosen.items() if key != 'tried'}) }", flush=True)
 
 
 if __name__ == "__main__":

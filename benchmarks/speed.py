@@ -28,7 +28,7 @@ from benchmarks.quality import gowalla, import_task
 from lucid.schema.training import PrecomputePair, TrainingRequest
 from lucid.training.run import working_on
 from lucid.training.steps import TRAINING
-from lucid.versions.lifecycle import live_version, read_config, read_views, version_folder
+from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.precompute import precompute
 from lucid.workspace import Workspace
 
@@ -116,12 +116,12 @@ def report_precomputation(out: Console, data: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         workspace = import_task(gowalla(data), Path(folder))
         workspace.train("bench")
-        version = version_folder(workspace.settings.home, "bench", live_version(workspace.settings.home, "bench"))
+        version = ModelVersions(workspace.settings.home, "bench").live()
         pair = PrecomputePair(source_type="user", target_type="place", max_recommendations=MOST)
-        config = read_config(version)
-        view = read_views(version, config)[config.pairs["user", "place"].view]
-        blocks = [config.entity_types.rows(kind) for kind in ("user", "place")]
-        users, places = (torch.from_numpy(view.vectors[block.start : block.stop].copy()) for block in blocks)
+        config = version.config
+        embedding = version.embeddings[config.pair("user", "place").decomposition]
+        ends = [config.entity_types.rows(entity_type) for entity_type in ("user", "place")]
+        users, places = (torch.from_numpy(embedding.vectors[rows.start : rows.stop].copy()) for rows in ends)
         ratios = []
         for _ in range(2):
             began = time.perf_counter()

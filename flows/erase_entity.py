@@ -3,7 +3,7 @@
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from lucid.erasure import erase, requests
+from lucid.erasure import batches, models, requests
 from lucid.schema.batches import Erased
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
@@ -30,10 +30,10 @@ def erase_entity(request: str) -> dict[str, int]:
 @task(task_run_name="erase from batches", cache_policy=NO_CACHE)
 def erase_from_batches(settings: Settings, ids: list[str]) -> Erased:
     """Write batches anew without the entities."""
-    return erase.erase_from_batches(settings, ids)
+    return batches.erase_from_batches(settings, ids)
 
 
 @task(task_run_name="erase from {model_id}", cache_policy=NO_CACHE)
 def erase_from_model(settings: Settings, model_id: str, ids: list[str]) -> Erased:
     """Let a version without the entities answer."""
-    return erase.erase_from_model(settings, model_id, ids)
+    return models.erase_from_model(settings, model_id, ids)

@@ -15,7 +15,8 @@ from lucid.settings import Settings
 from lucid.store.catalog import Catalog, Event
 from lucid.training import run, steps
 from lucid.training.markdown import escaped
-from lucid.training.report import as_markdown, read_report
+from lucid.training.report import read_report
+from lucid.training.report_page import as_markdown
 from lucid.training.run import Training
 from lucid.webhooks.callbacks import RETRY_SECONDS, deliver
 
@@ -53,7 +54,7 @@ def evaluate_model(training: Training) -> None:
 @task(task_run_name="take over version {training.refresh_of}", cache_policy=NO_CACHE)
 def take_over(training: Training) -> None:
     """Give a refresh the vectors of the version it refreshes."""
-    steps.take_over(training)
+    steps.fold_in(training)
 
 
 @task(task_run_name="precompute {training.model_id}", cache_policy=NO_CACHE)

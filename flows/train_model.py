@@ -6,7 +6,7 @@ from prefect import flow, runtime
 
 from flows import steps
 from flows.names import run_name
-from lucid.schema.fields import KeyKind
+from lucid.schema.fields import KeyUse
 from lucid.schema.filters import DataFilters
 from lucid.schema.training import PrecomputePair, TrainingRequest
 from lucid.settings import load_settings
@@ -26,7 +26,7 @@ def train_model(
     callback_url: str | None = None,
     precompute: list[PrecomputePair] | None = None,
     data_filters: DataFilters | None = None,
-    metadata_rules: dict[str, KeyKind] | None = None,
+    metadata_rules: dict[str, KeyUse] | None = None,
     version: int | None = None,
 ) -> dict[str, Any]:
     """Train a model on the knowledge graph and let it answer; one of that name is replaced once it is ready.

@@ -357,10 +357,10 @@ def progress_bar() -> "Iterator[Report]":
 
 def quality_table(report: dict[str, Any]) -> Table:
     """NDCG@10 of every judged pair next to the simple baselines, and what answers."""
-    columns = "pair", "NDCG@10", "popularity", "co-occurrence", "answered by"
+    columns = "pair", "NDCG@10", "popularity", "item-kNN", "answered by"
     table = Table(*columns, title="on held-out interactions")
     for pair in report["pairs"]:
-        figures = [pair[who]["ndcg"] for who in ("model", "popularity", "co_occurrence")]
+        figures = [pair[who]["ndcg"] for who in ("model", "popularity", "item_knn")]
         kinds = escape(f"{pair['source_type']} → {pair['target_type']}")
         table.add_row(kinds, *(f"{figure:.3f}" for figure in figures), pair["answered_by"])
     return table

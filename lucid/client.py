@@ -21,7 +21,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from lucid.errors import InvalidRequest, LucidError, ModelNotReady, TrainingFailed, Unavailable, UnusableFile, error_of
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow
-from lucid.schema.fields import MAX_RECOMMENDATIONS, KeyKind, OnError, Use, check
+from lucid.schema.fields import MAX_RECOMMENDATIONS, KeyUse, OnError, Use, check
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
 from lucid.schema.training import Model, ModelStatus
 
@@ -167,7 +167,7 @@ class Client:
         callback_url: str | None = None,
         precompute: Sequence[dict[str, Any]] | None = None,
         data_filters: Mapping[str, Any] | None = None,
-        metadata_rules: Mapping[str, KeyKind] | None = None,
+        metadata_rules: Mapping[str, KeyUse] | None = None,
         progress: "Progress | None" = None,
     ) -> ModelStatus:
         """Train a model, wait until it is live, and return its final status; a model of that name is replaced.

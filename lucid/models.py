@@ -4,7 +4,6 @@ Reads what trainings left in the catalog and on disk; how a training makes a ver
 """
 
 from contextlib import suppress
-from datetime import datetime
 
 from lucid.errors import DamagedVersion, ModelNotReady, UnknownModel, UnknownVersion
 from lucid.schema.fields import utc_now
@@ -13,7 +12,8 @@ from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training.report import read_report
 from lucid.training.run import alone_with
-from lucid.versions import lifecycle
+from lucid.versions.lifecycle import ModelVersions
+from lucid.versions.manifest import Manifest
 
 
 def list_models(settings: Settings) -> list[Model]:
@@ -29,9 +29,9 @@ def show_model(settings: Settings, model_id: str) -> Model:
     """A model with the report of each version that can be read; raises UnknownModel."""
     model = _describe(settings, model_id)
     for version in model.versions:
-        folder = lifecycle.version_folder(settings.home, model_id, version.version)
-        with suppress(DamagedVersion), lifecycle.reading(folder):  # removed in this moment, or damaged
-            version.report = read_report(folder)
+        handle = ModelVersions(settings.home, model_id).version(version.version)
+        with suppress(DamagedVersion), handle.reading():  # removed in this moment, or damaged
+            version.report = read_report(handle.folder).to_json()
     return model
 
 
@@ -44,7 +44,7 @@ def delete_model(settings: Settings, model_id: str) -> Model:
     with alone_with(settings, model_id):
         # Entered like a refresh: no training can begin meanwhile, and what a killed process leaves is swept.
         catalog.start_training(model_id, {}, utc_now(), "select", refresh_of=0)
-        lifecycle.remove_model(settings.home, model_id)
+        ModelVersions(settings.home, model_id).remove()
         catalog.forget_model(model_id)
     return deleted
 
@@ -57,49 +57,46 @@ def roll_back(settings: Settings, model_id: str, version: int | None = None) -> 
     Raises UnknownModel, ModelNotReady, UnknownVersion, DamagedVersion where its files are not as they were published,
     and AlreadyTraining while a process works on the model, since it might remove that version.
     """
-    home = settings.home
+    versions = ModelVersions(settings.home, model_id)
     with suppress(DamagedVersion):
-        lifecycle.live_version(home, model_id)  # an unknown model gets no lock
+        versions.live()  # an unknown model gets no lock
     with alone_with(settings, model_id):
         if version is None:
-            answering = lifecycle.answering_version(home, model_id)
-            is_sound = lifecycle.is_live(home, model_id, answering)
-            version = _before(settings, model_id, answering) if is_sound else answering
-        folder = lifecycle.version_folder(home, model_id, lifecycle.find_version(home, model_id, version))
-        lifecycle.expect_sound(folder, thoroughly=True)
-        lifecycle.switch(home, model_id, version)
+            answering = versions.answering().number
+            version = _before(versions, answering) if versions.is_live(answering) else answering
+        chosen = versions.named(version)
+        chosen.expect_sound(thoroughly=True)
+        versions.switch(chosen)
     return _describe(settings, model_id)
 
 
-def _before(settings: Settings, model_id: str, live: int) -> int:
-    """The newest finished version that is older than the training whose vectors answer."""
-    trained = live
-    while (of := Catalog(settings.home).training(model_id, trained).refresh_of) is not None:
+def _before(versions: ModelVersions, live: int) -> int:
+    """The newest finished version that is older than the training whose embeddings answer."""
+    trained, catalog = live, Catalog(versions.home)
+    while (of := catalog.training(versions.model_id, trained).refresh_of) is not None:
         trained = of
-    older = [number for number in lifecycle.versions(settings.home, model_id) if number < trained]
+    older = [version.number for version in versions.complete() if version.number < trained]
     if not older:
-        raise UnknownVersion(f"model {model_id!r} has no finished version before {trained}; version {live} answers")
+        raise UnknownVersion(
+            f"model {versions.model_id!r} has no finished version before {trained}; version {live} answers"
+        )
     return older[-1]
 
 
 def _describe(settings: Settings, model_id: str) -> Model:
+    kept = ModelVersions(settings.home, model_id)
     try:
-        live = lifecycle.answering_version(settings.home, model_id)
+        live = kept.answering().number
     except (ModelNotReady, UnknownModel, DamagedVersion):
         live = None
     training = Catalog(settings.home).training(model_id).status
     versions = []
-    for number in lifecycle.versions(settings.home, model_id):
+    for version in kept.complete():
         with suppress(FileNotFoundError, DamagedVersion):  # removed in this moment, because newer ones took its place
-            versions.append(_version(settings, model_id, number, live))
+            versions.append(_describe_version(version.manifest, live))
     return Model(model_id=model_id, live_version=live, training=training, versions=versions)
 
 
-def _version(settings: Settings, model_id: str, number: int, live: int | None) -> Version:
-    manifest = lifecycle.read_manifest(lifecycle.version_folder(settings.home, model_id, number))
-    return Version(
-        version=number,
-        created=datetime.fromisoformat(manifest["created"]),
-        live=number == live,
-        refresh_of=manifest["refresh_of"],
-    )
+def _describe_version(manifest: Manifest, live: int | None) -> Version:
+    number = manifest.version
+    return Version(version=number, created=manifest.created, live=number == live, refresh_of=manifest.refresh_of)

@@ -17,19 +17,18 @@ from lucid.erasure import erase
 from lucid.errors import MachineError
 from lucid.health import HealthWarnings
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow
-from lucid.schema.fields import MAX_RECOMMENDATIONS, KeyKind, OnError, Use, check
+from lucid.schema.fields import MAX_RECOMMENDATIONS, KeyUse, OnError, Use, check
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import Model, ModelStatus, TrainingRequest
-from lucid.serving.registry import Shelf
+from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import Answer
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.store.machine import telling, told
-from lucid.training import run, steps
+from lucid.training import run, soundness, steps
 from lucid.training.report import read_report
 from lucid.typing import Progress
-from lucid.versions import soundness
-from lucid.versions.lifecycle import answering_version, reading, version_folder
+from lucid.versions.lifecycle import ModelVersions
 from lucid.webhooks.sender import Sender
 
 _POLL_SECONDS = 0.2
@@ -55,7 +54,7 @@ class Workspace:
         self.settings = settings
         self._catalog = Catalog(settings.home)
         self._warnings = HealthWarnings(no_news=(MachineError,))
-        self._shelf = Shelf(settings.home, warnings=self._warnings)
+        self._registry = ModelRegistry(settings.home, warnings=self._warnings)
         self._sender = Sender(settings, self._warnings)
 
     def import_files(
@@ -126,7 +125,7 @@ class Workspace:
         callback_url: str | None = None,
         precompute: Sequence[dict[str, Any]] | None = None,
         data_filters: Mapping[str, Any] | None = None,
-        metadata_rules: Mapping[str, KeyKind] | None = None,
+        metadata_rules: Mapping[str, KeyUse] | None = None,
         progress: Progress | None = None,
     ) -> ModelStatus:
         """Train a model in this process and return its final status; a model of that name is replaced.
@@ -188,14 +187,14 @@ class Workspace:
             return models.roll_back(self.settings, model_id, version)
 
     def check(self, model_id: str | None = None, *, repair: bool = False) -> Iterator[soundness.Finding]:
-        """Whether all that was published is as it was published; see `lucid.versions.soundness.check`."""
+        """Whether all that was published is as it was published; see `lucid.training.soundness.check`."""
         return soundness.check(self.settings, model_id, repair=repair)
 
     def report(self, model_id: str) -> dict[str, Any]:
         """The training report of the version that answers; raises UnknownModel, ModelNotReady, DamagedVersion."""
         home = self.settings.home
-        with telling(home), reading(version_folder(home, model_id, answering_version(home, model_id))) as folder:
-            return read_report(folder)
+        with telling(home), ModelVersions(home, model_id).answering().reading() as version:
+            return read_report(version.folder).to_json()
 
     def recommend(
         self,
@@ -219,7 +218,7 @@ class Workspace:
         each `{"id", "weight"}`. `use="similar"` stands for the source's own type instead of `target_type`,
         `target_filter` takes conditions as `data_filters` does, `explain` adds a column `explanation`. Unknown ids in
         a list have no rows; their list stands in the table's `attrs["unknown_source_ids"]`. Raises as
-        `Shelf.recommend` does.
+        `ModelRegistry.recommend` does.
         """
         query = check(
             RecommendationQuery,
@@ -247,7 +246,7 @@ class Workspace:
     def answer(self, query: RecommendationQuery) -> Answer:
         """The same in blocks, for answers too large for memory."""
         with telling(self.settings.home):
-            answer = self._shelf.recommend(query)
+            answer = self._registry.recommend(query)
         return replace(answer, blocks=told(self.settings.home, answer.blocks))
 
     def _sweep(self) -> None:

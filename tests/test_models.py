@@ -22,9 +22,11 @@ from lucid.errors import (
 from lucid.schema.fields import utc_now
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import TrainingRequest
-from lucid.serving.registry import Shelf
+from lucid.serving.registry import ModelRegistry
 from lucid.training import run, steps
-from lucid.versions import lifecycle
+from lucid.versions.files import CONFIG
+from lucid.versions.lifecycle import ModelVersions
+from lucid.versions.version import Version
 from lucid.workspace import Workspace
 from tests.support.checkerboard import train_checkerboard
 
@@ -120,22 +122,21 @@ def test_a_version_that_goes_while_it_is_opened_is_looked_for_again(
     trained: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between reading which version answers and opening its files, another may take its place."""
-    home, said = trained.settings.home, [1, 1]
-    lifecycle.remove_version(home, "board", 1)
-    monkeypatch.setattr(
-        "lucid.serving.registry.live_version", lambda *which: said.pop() if said else lifecycle.live_version(*which)
-    )
+    home = trained.settings.home
+    said, pointed_at = [Version(home, "board", 1)] * 2, ModelVersions.pointed_at
+    ModelVersions(home, "board").remove_version(Version(home, "board", 1))
+    monkeypatch.setattr(ModelVersions, "pointed_at", lambda versions: said.pop() if said else pointed_at(versions))
     query = RecommendationQuery(model_id="board", source_id=["u01"], target_type=["item"])
 
-    assert 2 == Shelf(home).recommend(query).version
+    assert 2 == ModelRegistry(home).recommend(query).version
     assert not said
 
 
 def test_a_version_of_another_release_asks_for_a_training(trained: Workspace) -> None:
     """It is shown, but neither answers nor is refreshed; a training takes its place."""
-    path = lifecycle.version_folder(trained.settings.home, "board", 2) / lifecycle.CONFIG
+    path = Version(trained.settings.home, "board", 2).folder / CONFIG
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 0}))
-    lifecycle.complete(trained.settings.home, "board", 2, None, utc_now())
+    Version(trained.settings.home, "board", 2).complete(None, utc_now())
 
     with pytest.raises(OutdatedVersion, match="train the model again"):
         trained.recommend("board", source_id="u01", target_type="item")
@@ -171,7 +172,7 @@ def test_a_cancelled_training_ends_wherever_it_runs(trained: Workspace) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not lifecycle.version_folder(home, "board", 3).exists():
+    while not Version(home, "board", 3).folder.exists():
         assert process.poll() is None
         time.sleep(0.005)
 
@@ -179,7 +180,7 @@ def test_a_cancelled_training_ends_wherever_it_runs(trained: Workspace) -> None:
 
     assert ("error", "cancelled", 3) == (status.status, status.message, status.version)
     assert (1, "lucid: cancelled\n") == (process.wait(30), process.communicate()[1])
-    assert not lifecycle.version_folder(home, "board", 3).exists()
+    assert not Version(home, "board", 3).folder.exists()
     assert 2 == answering(trained)
 
 

@@ -107,7 +107,7 @@ async def upload(request: Request, response: Response, given: Given) -> list[Bat
         finished = await _wait(state.settings, state.catalog, ids, options.wait_seconds)
     except UnknownBatch as error:
         raise await run_in_threadpool(_why_gone, state.catalog, key, error) from None
-    await run_in_threadpool(state.shelf.keep_up)
+    await run_in_threadpool(state.shelf.refresh)
     response.status_code = 202 if any(batch.status == "running" for batch in finished) else 200
     return finished
 
@@ -172,7 +172,7 @@ def change_batches(
 ) -> list[Batch]:
     """Give batches other tags, archive them, or take them back."""
     changed = update_batches(request.app.state.catalog, split(batch_id), split(tags), change)
-    request.app.state.shelf.keep_up()
+    request.app.state.shelf.refresh()
     return changed
 
 
@@ -208,7 +208,7 @@ def remove_batches(
     """Delete batches; an earlier version of an entity that they held counts again from the next training on."""
     state = request.app.state
     deleted = delete_batches(state.settings.home, state.catalog, split(batch_id), split(tags))
-    state.shelf.keep_up()
+    state.shelf.refresh()
     return deleted
 
 

@@ -14,7 +14,7 @@ from api.openapi import problems
 from lucid.schema.fields import OutputFormat, ServedBy
 from lucid.schema.filters import Condition
 from lucid.schema.recommendations import RecommendationQuery, WeightedSource
-from lucid.serving.registry import Shelf
+from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import render
 
 MEDIA_TYPES: dict[OutputFormat, str] = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
@@ -130,7 +130,7 @@ def get_recommended_items(request: Request, query: Annotated[RecommendationParam
 
 def _answer(request: Request, query: RecommendationQuery) -> StreamingResponse:
     state = request.app.state
-    shelf: Shelf = state.shelf
+    shelf: ModelRegistry = state.shelf
     metrics: Metrics = state.metrics
     answer = metrics.counted(shelf.recommend(query))
     return StreamingResponse(render(answer, query.output_format), media_type=MEDIA_TYPES[query.output_format])

@@ -1,4 +1,4 @@
-"""Metadata becomes entities: what each metadata key holds, decided from the data.
+"""What each metadata key holds, decided from the data; see `lucid.data.links` for what becomes of its values.
 
 Nested objects are flattened with dots, each list element counts on its own. A key is judged by all its values
 together; the thresholds are the constants below and the outcome of every key stands in the training report.
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from lucid.errors import InvalidRequest
-from lucid.schema.fields import KeyKind
+from lucid.schema.fields import KeyUse
 
 MIN_VALUES_TO_JUDGE = 20
 """With fewer values than this a key is never called an identifier: there is too little to go by."""
@@ -22,17 +22,6 @@ TEXT_LENGTH = 50
 """Values longer than this on average, in characters, are text rather than names."""
 URL_SHARE = 0.5
 """A key with this share of URLs identifies, even where several entities share one."""
-RANGES = 10
-"""Numbers are also cut into about this many ranges with equally many values, each an entity."""
-
-WORD = "word"
-"""Type of the entities that words make."""
-MIN_WORD_LETTERS, MIN_WORD_ENTITIES, MAX_WORD_SHARE, MAX_WORDS = 3, 3, 0.05, 20
-"""Words are at least so long, in at least so many entities of a type and at most this share of them; of one text the
-rarest so many."""
-
-WORD_PATTERN = rf"[\p{{L}}\p{{N}}]{{{MIN_WORD_LETTERS},}}"
-
 METADATA_KEY = r"regexp_replace(substr(j.fullkey, 3), '\[\d+\]', '', 'g')"
 METADATA_VALUE = r"regexp_replace(j.atom ->> '$', '^\s+|\s+$', '', 'g')"
 """SQL of the flattened key and of the text of a scalar, where `j` is a row of DuckDB's `json_tree`."""
@@ -43,7 +32,7 @@ class KeyRule:
     """How the values of one metadata key are used, and the counts that decided it."""
 
     key: str
-    kind: KeyKind
+    use: KeyUse
     reason: str
     entities: int
     values: int
@@ -66,7 +55,7 @@ def read_values(connection: duckdb.DuckDBPyConnection) -> None:
         WHERE value <> '' AND key <> ''""")
 
 
-def judge_keys(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, KeyKind] | None = None) -> list[KeyRule]:
+def judge_keys(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, KeyUse] | None = None) -> list[KeyRule]:
     """Decide for every key in `metadata_values` what it holds, sorted by key; what is `asked` is not decided.
 
     Raises InvalidRequest for an asked key that no entity has.
@@ -87,7 +76,7 @@ def judge_keys(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, KeyKin
         known = ", ".join(rule.key for rule in rules) or "none"
         raise InvalidRequest(f"metadata_rules: no selected entity has the key {', '.join(unknown)}; keys are {known}")
     return [
-        replace(rule, kind=asked[rule.key], reason="asked for by the training") if asked and rule.key in asked else rule
+        replace(rule, use=asked[rule.key], reason="asked for by the training") if asked and rule.key in asked else rule
         for rule in rules
     ]
 
@@ -105,8 +94,8 @@ def _judge(
     fractions: bool | None,
     examples: list[str],
 ) -> KeyRule:
-    def rule(kind: KeyKind, reason: str) -> KeyRule:
-        return KeyRule(key, kind, reason, entities, values, distinct, [example[:60] for example in examples])
+    def rule(use: KeyUse, reason: str) -> KeyRule:
+        return KeyRule(key, use, reason, entities, values, distinct, [example[:60] for example in examples])
 
     if urls >= URL_SHARE:
         return rule("identifier", f"{urls:.0%} of the values are URLs")
@@ -119,86 +108,3 @@ def _judge(
     if numeric >= NUMBER_SHARE:
         return rule("number", f"{numeric:.0%} of the values are numbers")
     return rule("entity", f"{distinct:,} distinct among {values:,} values")
-
-
-def link_entities(connection: duckdb.DuckDBPyConnection, rules: list[KeyRule]) -> None:
-    """Create `links(source_id, key, target_id)` and add the entities that metadata makes to `entities`.
-
-    An uploaded entity of the key's type that has the value as its id or name is linked; otherwise the entity
-    `key:value` is made. Numbers make one entity for each of their ranges, such as `release_year:1990 to 1994`.
-    """
-    chosen = [rule.key for rule in rules if rule.kind == "entity"]
-    numbers = [rule.key for rule in rules if rule.kind == "number"]
-    connection.execute(
-        """
-        CREATE TABLE wanted AS
-        WITH numbers AS (
-            SELECT id, key, try_cast(value AS DOUBLE) AS number FROM metadata_values
-            WHERE list_contains($numbers, key) AND isfinite(try_cast(value AS DOUBLE))),
-        ranges AS (  -- by rank, so that equal numbers share a range
-            SELECT *, ((rank() OVER by_number - 1) * $ranges) // count(*) OVER (PARTITION BY key) AS range,
-                CASE WHEN number = round(number) AND abs(number) < 1e15 THEN number::BIGINT::VARCHAR
-                    ELSE number::VARCHAR END AS shown
-            FROM numbers WINDOW by_number AS (PARTITION BY key ORDER BY number)),
-        named AS (
-            SELECT id, key, arg_min(shown, number) OVER same AS lowest, arg_max(shown, number) OVER same AS highest
-            FROM ranges WINDOW same AS (PARTITION BY key, range))
-        SELECT DISTINCT id AS source_id, key, value FROM metadata_values WHERE list_contains($chosen, key)
-        UNION ALL
-        SELECT DISTINCT id, key, CASE WHEN lowest = highest THEN lowest ELSE lowest || ' to ' || highest END
-        FROM named""",
-        {"chosen": chosen, "numbers": numbers, "ranges": RANGES},
-    )
-    connection.execute("""
-        CREATE TABLE links AS
-        SELECT DISTINCT w.source_id, w.key, w.value,
-            coalesce(by_id.id, by_name.id, w.key || ':' || w.value) AS target_id,
-            by_id.id IS NULL AND by_name.id IS NULL AS made
-        FROM wanted w
-        LEFT JOIN entities by_id ON by_id.type = w.key AND by_id.id = w.value
-        LEFT JOIN (SELECT type, name, min(id) AS id FROM entities WHERE name <> '' GROUP BY type, name) by_name
-            ON by_name.type = w.key AND by_name.name = w.value""")
-    # An uploaded entity may already have the id that a made one would get: it is the same thing.
-    connection.execute("""
-        INSERT INTO entities (id, type, name)
-        SELECT target_id, min(key), arg_min(value, key) FROM links WHERE made
-            AND target_id NOT IN (SELECT id FROM entities) GROUP BY target_id""")
-
-
-def link_words(connection: duckdb.DuckDBPyConnection, rules: list[KeyRule]) -> None:
-    """Create `words(source_id, key, target_id)` and add the words of names and of text metadata to `entities`.
-
-    The entity of a word is `word:` and the word in small letters.
-    """
-    connection.execute(
-        """
-        CREATE TABLE words AS
-        WITH texts AS (
-            SELECT id, type, 'name' AS key, name AS text FROM entities e
-            WHERE name <> '' AND NOT EXISTS (SELECT 1 FROM links l WHERE l.made AND l.target_id = e.id)
-            UNION ALL
-            SELECT id, type, key, value FROM metadata_values WHERE list_contains($texts, key)),
-        found AS (
-            SELECT DISTINCT id, type, key, unnest(regexp_extract_all(lower(text), $pattern)) AS word FROM texts),
-        counted AS (
-            SELECT *, count(*) OVER (PARTITION BY type, key, word) AS entities FROM found),
-        telling AS (
-            SELECT * FROM counted
-            WHERE entities >= $least
-                AND entities <= $share * (SELECT count(DISTINCT id) FROM texts t WHERE (t.type, t.key) = (type, key))
-            QUALIFY row_number() OVER (PARTITION BY id, key ORDER BY entities, word) <= $most)
-        SELECT id AS source_id, key, $word || ':' || word AS target_id, word FROM telling""",
-        {
-            "texts": [rule.key for rule in rules if rule.kind == "text"],
-            "pattern": WORD_PATTERN,
-            "least": MIN_WORD_ENTITIES,
-            "share": MAX_WORD_SHARE,
-            "most": MAX_WORDS,
-            "word": WORD,
-        },
-    )
-    connection.execute(
-        "INSERT INTO entities (id, type, name) SELECT DISTINCT target_id, $word, word FROM words "
-        "WHERE target_id NOT IN (SELECT id FROM entities)",
-        {"word": WORD},
-    )

@@ -13,29 +13,25 @@ from typing import Any
 
 import duckdb
 import numpy as np
-from numpy.typing import NDArray
 
 from lucid.data.batches import batch_folder
 from lucid.data.conditions import Binder, where
 from lucid.data.csv_load import ROWS
+from lucid.data.links import add_made, learn, link, write_learnt
 from lucid.data.metadata import (
     METADATA_KEY,
     METADATA_VALUE,
-    WORD,
-    WORD_PATTERN,
     KeyRule,
     judge_keys,
-    link_entities,
-    link_words,
     read_values,
 )
 from lucid.errors import TrainingFailed
-from lucid.schema.fields import KeyKind
+from lucid.schema.fields import KeyUse
 from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Condition, DataFilters
 from lucid.store.catalog import SelectedBatch
 from lucid.store.files import make_folder
 from lucid.store.machine import connect
-from lucid.typing import INTERACTION, LINK, TEXT, Rows
+from lucid.typing import Rows
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Selection:
     `folder` holds `entities.parquet` (row, id, type, name), sorted by type and id with rows counted from 0, and
     `values.parquet` (row, key, value), their metadata;
     `interactions.parquet` (type, source_row, target_row, timestamp, repeats), and `links.parquet` and `words.parquet`
-    (key, source_row, target_row).
+    (key, source_row, target_row); and what `lucid.data.links` has learnt of all values.
     """
 
     folder: Path
@@ -72,7 +68,7 @@ def select(
     started: datetime,
     maximum_interaction_age_days: int | None = None,
     data_filters: DataFilters | None = None,
-    metadata_rules: Mapping[str, KeyKind] | None = None,
+    metadata_rules: Mapping[str, KeyUse] | None = None,
 ) -> Selection:
     """Write the rows that a training uses into `folder`.
 
@@ -84,98 +80,20 @@ def select(
     with connect(config={"temp_directory": str(folder / "spill")}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         filters = data_filters or DataFilters()
-        steps = [_read_entities(connection, home, batches)]
+        steps = [read_entities(connection, home, batches)]
         read_values(connection)
-        steps += _filter_entities(connection, filters.entities)
+        steps += filter_entities(connection, filters.entities)
         keys = judge_keys(connection, metadata_rules)
-        link_entities(connection, keys)
-        link_words(connection, keys)
-        steps += _read_interactions(connection, home, batches, started, maximum_interaction_age_days, filters)
+        uses = {key.key: key.use for key in keys}
+        learn(connection, uses)
+        link(connection, uses)
+        add_made(connection)
+        steps += read_interactions(connection, home, batches, started, maximum_interaction_age_days, filters)
         _refuse_nothing(steps, batches)
         _write(connection, folder)
     selection = Selection(folder, [batch.batch_id for batch in batches], steps, keys)
     (folder / "selection.json").write_text(json.dumps(asdict(selection), default=str))
     return selection
-
-
-@dataclass(frozen=True)
-class Since:
-    """Rows that were uploaded since a version was trained, as its graph sees them.
-
-    `edges` has the columns id, relation, other (row of a known entity), timestamp (Unix seconds or NaN) and repeats,
-    sorted by id: interactions of every entity either way, and links and words of entities that the version does not
-    hold; these are `new` (id to type).
-    """
-
-    edges: dict[str, NDArray[Any]]
-    new: dict[str, str]
-
-
-def select_since(
-    home: Path,
-    batches: Sequence[SelectedBatch],
-    entities: Path,
-    keys: Sequence[str],
-    text_keys: Sequence[str],
-    *,
-    now: datetime,
-    maximum_interaction_age_days: int | None,
-    data_filters: DataFilters,
-) -> Since:
-    """Select from batches as a training would, for a version with the given `entities.parquet`.
-
-    `keys` are the metadata keys whose values are entities, `text_keys` those whose words are.
-    """
-    with connect(config={"threads": 2}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        _read_entities(connection, home, batches)
-        read_values(connection)
-        _filter_entities(connection, data_filters.entities)
-        connection.execute(
-            "CREATE TABLE held AS SELECT row, id, type, name FROM read_parquet(?) WHERE id IS NOT NULL", [str(entities)]
-        )
-        # What the version holds stays as it was trained.
-        for table in ("entities", "metadata_values", "removed_entities"):
-            connection.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM held)")
-        new = dict(connection.execute("SELECT id, type FROM entities").fetchall())
-        connection.execute(
-            """
-            CREATE TABLE links AS
-            SELECT DISTINCT m.id AS source_id, $link || m.key AS relation,
-                coalesce(by_id.id, by_name.id) AS target_id
-            FROM metadata_values m
-            LEFT JOIN held by_id ON by_id.type = m.key AND by_id.id IN (m.value, m.key || ':' || m.value)
-            LEFT JOIN held by_name ON by_name.type = m.key AND by_name.name = m.value
-            WHERE list_contains($keys, m.key)""",
-            {"link": LINK, "keys": list(keys)},
-        )
-        connection.execute(
-            """
-            INSERT INTO links SELECT DISTINCT id, $text || key, $word || ':' || word FROM (
-                SELECT id, key, unnest(regexp_extract_all(lower(text), $pattern)) AS word FROM (
-                    SELECT id, 'name' AS key, name AS text FROM entities UNION ALL
-                    SELECT id, key, value FROM metadata_values WHERE list_contains($keys, key)))""",
-            {"text": TEXT, "keys": list(text_keys), "word": WORD, "pattern": WORD_PATTERN},
-        )
-        connection.execute("INSERT INTO entities (id, type, name) SELECT id, type, name FROM held")
-        _read_interactions(connection, home, batches, now, maximum_interaction_age_days, data_filters)
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS interactions "
-            "(type VARCHAR, source_id VARCHAR, target_id VARCHAR, timestamp TIMESTAMPTZ)"
-        )
-        edges = connection.execute(
-            """
-            WITH ends AS (
-                SELECT source_id AS id, target_id AS other, $interaction || type AS relation, timestamp
-                FROM interactions
-                UNION ALL SELECT target_id, source_id, $interaction || type, timestamp FROM interactions
-                UNION ALL SELECT source_id, target_id, relation, NULL FROM links)
-            SELECT ends.id, relation, row AS other, coalesce(epoch(max(timestamp)), 'nan'::DOUBLE) AS timestamp,
-                count(*) AS repeats
-            FROM ends JOIN held ON held.id = other WHERE ends.id <> other GROUP BY ALL ORDER BY ALL""",
-            {"interaction": INTERACTION},
-        ).fetchnumpy()
-    return Since({name: np.asarray(column) for name, column in edges.items()}, new)
 
 
 def read_selection(folder: Path) -> Selection:
@@ -222,7 +140,7 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     return int(count)
 
 
-def _read_entities(connection: duckdb.DuckDBPyConnection, home: Path, batches: Sequence[SelectedBatch]) -> Step:
+def read_entities(connection: duckdb.DuckDBPyConnection, home: Path, batches: Sequence[SelectedBatch]) -> Step:
     """Create `entities`: of every id the last row of the latest batch."""
     connection.execute("CREATE TABLE entities (id VARCHAR, type VARCHAR, name VARCHAR DEFAULT '', metadata VARCHAR)")
     files = _files(home, batches, "entities")
@@ -241,7 +159,7 @@ def _read_entities(connection: duckdb.DuckDBPyConnection, home: Path, batches: S
     return Step("entities: latest version of each id", kept, rows - kept, [])
 
 
-def _filter_entities(connection: duckdb.DuckDBPyConnection, conditions: list[Condition]) -> list[Step]:
+def filter_entities(connection: duckdb.DuckDBPyConnection, conditions: list[Condition]) -> list[Step]:
     """Move entities that do not fulfil the conditions to `removed_entities`."""
     connection.execute("CREATE TABLE removed_entities (id VARCHAR)")
     if not conditions:
@@ -256,7 +174,7 @@ def _filter_entities(connection: duckdb.DuckDBPyConnection, conditions: list[Con
     return [Step("entities: data_filters", _count(connection, "entities"), removed, [])]
 
 
-def _read_interactions(
+def read_interactions(
     connection: duckdb.DuckDBPyConnection,
     home: Path,
     batches: Sequence[SelectedBatch],
@@ -373,11 +291,12 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     for table in ("links", "words"):
         _copy(
             connection,
-            f"SELECT key, s.row AS source_row, t.row AS target_row FROM {table} "
+            f"SELECT DISTINCT key, s.row AS source_row, t.row AS target_row FROM {table} "
             "JOIN numbered s ON s.id = source_id JOIN numbered t ON t.id = target_id "
             "WHERE s.row <> t.row ORDER BY ALL",
             folder / f"{table}.parquet",
         )
+    write_learnt(connection, folder)
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> None:

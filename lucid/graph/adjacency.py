@@ -1,64 +1,82 @@
-"""The edges of every entity, with their relation and what each counts; needs no torch."""
+"""The weighted neighbours of every entity, with the relation of each edge; needs no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.typing import Floats, Rows
+from lucid.typing import INTERACTION, Floats, Rows
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What one entity is linked to: rows, numbers of relations, and what each edge counts in each view, (views, E)."""
+    """What one entity is linked to: rows (E), numbers of relations (E), and the weight of each edge in each
+    decomposition, (decompositions, E)."""
 
     rows: Rows
     relations: NDArray[np.int16]
-    strengths: Floats
+    weights: Floats
+
+    @classmethod
+    def none(cls, decompositions: int) -> "Neighbours":
+        """The neighbours of an entity of which nothing is known."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int16), np.empty((decompositions, 0), np.float32))
+
+    def part(self, edges: Rows | NDArray[np.bool_] | slice) -> "Neighbours":
+        """Some of the edges, by their positions or by a mask (E)."""
+        return Neighbours(self.rows[edges], self.relations[edges], self.weights[:, edges])
 
     def joined(self, other: "Neighbours") -> "Neighbours":
         """The edges of both."""
         return Neighbours(
             np.concatenate([self.rows, other.rows]),
             np.concatenate([self.relations, other.relations]),
-            np.concatenate([self.strengths, other.strengths], axis=1),
+            np.concatenate([self.weights, other.weights], axis=1),
         )
+
+    def are_interactions(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """Which edges are interactions, (E), given the names of the relations."""
+        return np.array([name.startswith(INTERACTION) for name in names], bool)[self.relations]
 
 
 @dataclass(frozen=True)
-class Edges:
+class Adjacency:
     """The edges of the typed graph, either way: those of a row lie at `starts[row]:starts[row + 1]`."""
 
     starts: NDArray[np.int64]
     rows: NDArray[np.int32]
     relations: NDArray[np.int16]
-    strengths: Floats
-    """(views, 2 E): the weight of the relation, by repeats and age; zero where a view leaves the relation out."""
+    weights: Floats
+    """(decompositions, 2 E), as `RelationWeights` has them; zero where a decomposition leaves the relation out."""
 
     @classmethod
-    def build(cls, size: int, ends: NDArray[np.int64], relations: NDArray[np.int16], strengths: Floats) -> "Edges":
-        """From edges in one direction: `ends` (2, E), `strengths` (views, E)."""
+    def build(cls, size: int, ends: NDArray[np.int64], relations: NDArray[np.int16], weights: Floats) -> "Adjacency":
+        """From edges in one direction: `ends` (2, E), `weights` (decompositions, E)."""
         order = np.argsort(ends.ravel(), kind="stable")
         others = np.concatenate([ends[1], ends[0]])[order]
         starts = np.searchsorted(ends.ravel()[order], np.arange(size + 1))
         twice = order % max(ends.shape[1], 1)
-        return cls(starts, others.astype(np.int32), relations[twice], strengths[:, twice])
+        return cls(starts, others.astype(np.int32), relations[twice], weights[:, twice])
 
     def of(self, row: int) -> Neighbours:
         """The edges of one entity."""
         part = slice(self.starts[row], self.starts[row + 1])
-        return Neighbours(self.rows[part].astype(np.int64), self.relations[part], self.strengths[:, part])
+        return Neighbours(self.rows[part].astype(np.int64), self.relations[part], self.weights[:, part])
 
-    def without(self, rows: Rows) -> "Edges":
-        """The same without the edges of some entities."""
+    def without(self, rows: Rows) -> "Adjacency":
+        """An adjacency without the edges of some entities."""
         size = len(self.starts) - 1
         mine = np.repeat(np.arange(size), np.diff(self.starts))
         kept = ~(np.isin(mine, rows) | np.isin(self.rows, rows))
         starts = np.searchsorted(mine[kept], np.arange(size + 1))
-        return Edges(starts, self.rows[kept], self.relations[kept], self.strengths[:, kept])
+        return Adjacency(starts, self.rows[kept], self.relations[kept], self.weights[:, kept])
 
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """As it is stored; see `from_arrays`."""
+        return {"starts": self.starts, "rows": self.rows, "relations": self.relations, "strengths": self.weights}
 
-def nothing(views: Sequence[object]) -> Neighbours:
-    """No edges."""
-    return Neighbours(np.empty(0, np.int64), np.empty(0, np.int16), np.empty((len(views), 0), np.float32))
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Adjacency":
+        return cls(arrays["starts"], arrays["rows"], arrays["relations"], arrays["strengths"])

@@ -1,4 +1,4 @@
-"""Who interacted with whom, over all interaction types and both directions; needs no torch."""
+"""Interaction histories: who interacted with whom, over all interaction types and both directions; needs no torch."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,8 @@ class InteractionHistory:
     starts: NDArray[np.int64]
     indices: NDArray[np.int32]
 
-    def of(self, row: int, targets: range) -> NDArray[np.int64]:
-        """Positions within `targets` of what one row interacted with."""
-        return within(self.all_of(row), targets)
-
-    def all_of(self, row: int) -> Rows:
-        """What one row interacted with, of every type."""
+    def of(self, row: int) -> Rows:
+        """What one row interacted with, of every type, sorted."""
         return self.indices[self.starts[row] : self.starts[row + 1]].astype(np.int64)
 
     @classmethod
@@ -29,7 +25,7 @@ class InteractionHistory:
         return cls._of_keys(size, np.unique(np.concatenate([sources * size + targets, targets * size + sources])))
 
     def without(self, rows: Rows) -> "InteractionHistory":
-        """The same without anything from or to some rows."""
+        """A history without anything from or to some rows."""
         size = len(self.starts) - 1
         sources = np.repeat(np.arange(size, dtype=np.int64), np.diff(self.starts))
         kept = ~(np.isin(sources, rows) | np.isin(self.indices, rows))

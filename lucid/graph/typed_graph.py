@@ -1,11 +1,11 @@
 """The typed graph: selected rows become a PyG `HeteroData`, with one translator between ids and rows.
 
-Rows are counted over the whole graph, sorted by type and id, so that each type is one block of rows. Edge
-indices inside `HeteroData` count within their type, as PyG expects.
+Rows are counted over the whole graph, sorted by type and id, so that each type is one range of rows. Edge indices
+inside `HeteroData` count within their type, as PyG expects.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,15 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from lucid.data.selection import Selection
+from lucid.graph.adjacency import Adjacency
 from lucid.graph.entity_types import EntityTypes, read_entity_types
+from lucid.graph.histories import InteractionHistory
+from lucid.graph.relation_weights import RelationWeights
 from lucid.store.machine import connect
-from lucid.typing import INTERACTION, LINK, TEXT
+from lucid.typing import INTERACTION, LINK, TEXT, Floats, Rows
 
 EdgeType = tuple[str, str, str]
+"""Source type, relation, target type."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class TypedGraph:
 
     @property
     def interaction_types(self) -> list[EdgeType]:
+        """The edge types that were uploaded as interactions."""
         return [edge_type for edge_type in self.edge_types if edge_type[1].startswith(INTERACTION)]
 
     @property
@@ -53,7 +58,7 @@ class TypedGraph:
         index: Tensor = self.data[edge_type].edge_index
         return index + offsets
 
-    def times(self) -> tuple[float, float]:
+    def time_range(self) -> tuple[float, float]:
         """The oldest and the newest interaction, Unix seconds; the first is the larger where none has a time."""
         times = [self.data[edge_type].time for edge_type in self.interaction_types]
         return (
@@ -61,32 +66,54 @@ class TypedGraph:
             max((float(time.nan_to_num(-torch.inf).max()) for time in times if len(time)), default=-torch.inf),
         )
 
-    def linked(self) -> dict[str, NDArray[np.bool_]]:
+    def newest(self) -> float | None:
+        """The time of the newest interaction, Unix seconds; None where none has one."""
+        oldest, newest = self.time_range()
+        return newest if oldest <= newest else None
+
+    def edge_weights(self, edge_type: EdgeType, weights: RelationWeights) -> Floats:
+        """The weight of each edge of a type, (E) float32; ages count from the newest interaction of the graph."""
+        edges = self.data[edge_type]
+        newest = self.newest() if weights.half_life is not None else None
+        return weights.edge_weights(edge_type[1], edges.repeats.numpy(), edges.time.numpy(), newest)
+
+    def history(self) -> InteractionHistory:
+        """What each entity interacted with, over all interaction types and both directions."""
+        edges = [self.rows(edge_type).numpy() for edge_type in self.interaction_types]
+        joined = np.concatenate(edges, axis=1) if edges else np.empty((2, 0), np.int64)
+        return InteractionHistory.from_edges(self.entity_types.size, joined[0], joined[1])
+
+    def adjacency(self, weightings: Sequence[RelationWeights]) -> tuple[Adjacency, list[str]]:
+        """The neighbours of every entity with their weights in each decomposition, and the names of the relations."""
+        names = sorted({edge_type[1] for edge_type in self.edge_types})
+        ends: list[NDArray[np.int64]] = []
+        relations, weights = [], []
+        for edge_type in self.edge_types:
+            ends.append(self.rows(edge_type).numpy())
+            relations.append(np.full(ends[-1].shape[1], names.index(edge_type[1]), np.int16))
+            weights.append(np.stack([self.edge_weights(edge_type, weighting) for weighting in weightings]))
+        adjacency = Adjacency.build(
+            self.entity_types.size,
+            np.concatenate(ends, axis=1),
+            np.concatenate(relations),
+            np.concatenate(weights, axis=1),
+        )
+        return adjacency, names
+
+    def warm(self) -> dict[str, NDArray[np.bool_]]:
         """For each type that has interactions, which entities (n, bool) interacted with one of it."""
         found: dict[str, NDArray[np.bool_]] = {}
         for source, relation, target in self.interaction_types:
             first, second = self.rows((source, relation, target)).numpy()
-            for kind, rows in ((source, second), (target, first)):
-                found.setdefault(kind, np.zeros(self.entity_types.size, dtype=bool))[rows] = True
+            for entity_type, rows in ((source, second), (target, first)):
+                found.setdefault(entity_type, np.zeros(self.entity_types.size, dtype=bool))[rows] = True
         return found
-
-    def counts(self) -> dict[str, Any]:
-        """What the graph holds, for the report."""
-        return {
-            "entities": self.entity_types.size,
-            "entity_types": list(self.entity_types.types),
-            "edges": [
-                {"source_type": source, "relation": relation, "target_type": target, "count": edges.shape[1]}
-                for (source, relation, target), edges in self.data.edge_index_dict.items()
-            ],
-            "pairs": [list(pair) for pair in self.pairs],
-        }
 
     def without(self, keep: dict[EdgeType, Tensor]) -> "TypedGraph":
         """The same entities with only those edges whose mask (E) bool is true; types not named stay whole."""
         data = HeteroData()
-        for kind in self.entity_types.types:
-            data[kind].num_nodes = self.data[kind].num_nodes
+        for entity_type in self.entity_types.types:
+            data[entity_type].num_nodes = self.data[entity_type].num_nodes
         for edge_type in self.edge_types:
             store, mask = self.data[edge_type], keep.get(edge_type)
             every = slice(None) if mask is None else mask
@@ -100,19 +127,19 @@ def build(selection: Selection) -> TypedGraph:
     """Turn a selection into a typed graph."""
     entity_types = read_entity_types(selection.folder / "entities.parquet")
     data = HeteroData()
-    for kind in entity_types.types:
-        data[kind].num_nodes = len(entity_types.rows(kind))
+    for entity_type in entity_types.types:
+        data[entity_type].num_nodes = len(entity_types.rows(entity_type))
     for relation, source, target, time, repeats in _read_edges(selection.folder):
-        for edge_type, chosen in _by_types(entity_types, relation, source, target):
+        for edge_type, edges in _by_types(entity_types, relation, source, target):
             index = np.stack(
                 [
-                    source[chosen] - entity_types.rows(edge_type[0]).start,
-                    target[chosen] - entity_types.rows(edge_type[2]).start,
+                    source[edges] - entity_types.rows(edge_type[0]).start,
+                    target[edges] - entity_types.rows(edge_type[2]).start,
                 ]
             )
             data[edge_type].edge_index = torch.from_numpy(index)
-            data[edge_type].time = torch.from_numpy(time[chosen])
-            data[edge_type].repeats = torch.from_numpy(repeats[chosen])
+            data[edge_type].time = torch.from_numpy(time[edges])
+            data[edge_type].repeats = torch.from_numpy(repeats[edges])
     return TypedGraph(data, entity_types)
 
 
@@ -124,24 +151,25 @@ def write_graph(graph: TypedGraph, folder: Path) -> None:
         for field in ("edge_index", "time", "repeats"):
             tensors[f"{number}.{field}"] = graph.data[edge_type][field].contiguous()
     save_file(tensors, folder / "graph.safetensors")
-    (folder / "graph.json").write_text(json.dumps({"edge_types": names, "vocabulary": graph.entity_types.to_json()}))
+    meta: dict[str, Any] = {"edge_types": names, "entity_types": graph.entity_types.to_json()}
+    (folder / "graph.json").write_text(json.dumps(meta))
 
 
 def read_graph(folder: Path) -> TypedGraph:
     """Read back what `write_graph` left in a folder."""
     meta = json.loads((folder / "graph.json").read_text())
     tensors = load_file(folder / "graph.safetensors")
-    entity_types = EntityTypes.from_json(meta["vocabulary"])
+    entity_types = EntityTypes.from_json(meta["entity_types"])
     data = HeteroData()
-    for kind in entity_types.types:
-        data[kind].num_nodes = len(entity_types.rows(kind))
+    for entity_type in entity_types.types:
+        data[entity_type].num_nodes = len(entity_types.rows(entity_type))
     for number, (source, relation, target) in enumerate(meta["edge_types"]):
         for field in ("edge_index", "time", "repeats"):
             data[source, relation, target][field] = tensors[f"{number}.{field}"]
     return TypedGraph(data, entity_types)
 
 
-def _read_edges(folder: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+def _read_edges(folder: Path) -> Iterator[tuple[str, Rows, Rows, NDArray[np.float64], NDArray[np.int64]]]:
     """Relation name, source rows, target rows, times and repeats of each interaction type and metadata key."""
     timed = "type AS name, source_row, target_row, epoch(timestamp)::DOUBLE AS time, repeats"
     untimed = "key AS name, source_row, target_row, NULL::DOUBLE AS time, 1::BIGINT AS repeats"
@@ -166,12 +194,10 @@ def _read_edges(folder: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.
                 )
 
 
-def _by_types(
-    entity_types: EntityTypes, relation: str, source: np.ndarray, target: np.ndarray
-) -> Iterator[tuple[EdgeType, np.ndarray]]:
+def _by_types(entity_types: EntityTypes, relation: str, source: Rows, target: Rows) -> Iterator[tuple[EdgeType, Rows]]:
     """Divide the edges of one relation by the types of their ends: edge type and positions of its edges."""
     width = len(entity_types.types)
     combined = entity_types.type_numbers(source) * width + entity_types.type_numbers(target)
     for number in np.unique(combined):
-        kinds = entity_types.types[number // width], entity_types.types[number % width]
-        yield (kinds[0], relation, kinds[1]), np.flatnonzero(combined == number)
+        ends = entity_types.types[number // width], entity_types.types[number % width]
+        yield (ends[0], relation, ends[1]), np.flatnonzero(combined == number)

@@ -1,4 +1,4 @@
-"""The spectrum of the typed graph: its leading eigenvectors, in one space for the entities of all types.
+"""The decomposition of the typed graph: its leading eigenvectors, in one space for the entities of all types.
 
 All entities stand in one symmetric adjacency A in which each relation has a weight. It is normalised,
 `(D + a)^-1/2 A (D + a)^-1/2`, and its eigenpairs of largest absolute value are what infinitely many linear
@@ -10,17 +10,17 @@ sides.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lucid.errors import TrainingFailed
-from lucid.graph.adjacency import Edges
+from lucid.graph.relation_weights import RelationWeights
 from lucid.graph.typed_graph import EdgeType, TypedGraph
-from lucid.model.scorer import Vectors
+from lucid.model.embedding import Embedding
 from lucid.schema.fields import Device
 
 ROUNDS = 4
@@ -40,32 +40,6 @@ MAX_WORK = 3e12
 
 
 @dataclass(frozen=True)
-class Weights:
-    """How much the edges of each relation count (1 where it is not named), and the damping a of the degrees.
-
-    With a weight of 0 a relation is left out. An edge that was repeated r times counts `r ** repeats`, and half for
-    every `half_life` (seconds), if there is one, that it is older than the newest.
-    """
-
-    relations: Mapping[str, float]
-    damping: float
-    repeats: float = 0.0
-    half_life: float | None = None
-
-    def __hash__(self) -> int:
-        return hash((*sorted(self.relations.items()), self.damping, self.repeats, self.half_life))
-
-    def used(self, graph: TypedGraph) -> list[tuple[EdgeType, float]]:
-        """Edge types that count at all, and how much."""
-        weighted = [(edge_type, self.relations.get(edge_type[1], 1.0)) for edge_type in graph.edge_types]
-        return [(edge_type, weight) for edge_type, weight in weighted if weight > 0]
-
-    def with_relations(self, names: Iterable[str], weight: float) -> "Weights":
-        """The same with another weight for some relations."""
-        return replace(self, relations={**self.relations, **dict.fromkeys(names, weight)})
-
-
-@dataclass(frozen=True)
 class Solver:
     """How vectors are computed: with the same seed and device they are the same."""
 
@@ -81,7 +55,7 @@ class Solver:
         return cls(seed, "cuda" if found and device != "cpu" else "cpu")
 
 
-def max_rank(graph: TypedGraph, weights: Weights) -> int:
+def max_rank(graph: TypedGraph, weights: RelationWeights) -> int:
     """Eigenpairs at most, so that vectors fit in memory and the iteration ends in a minute or so."""
     connected = _connected(graph, weights)
     sides = _sides(graph, weights)
@@ -92,7 +66,9 @@ def max_rank(graph: TypedGraph, weights: Weights) -> int:
     return min(size, most, max(64, min(affordable, MAX_VALUES // max(graph.entity_types.size, 1))))
 
 
-def decompose(graph: TypedGraph, weights: Weights, rank: int, solver: Solver, start: Vectors | None = None) -> Vectors:
+def decompose(
+    graph: TypedGraph, weights: RelationWeights, rank: int, solver: Solver, start: Embedding | None = None
+) -> Embedding:
     """The leading eigenpairs of the normalised typed graph, by falling absolute value.
 
     Randomised subspace iteration (Halko, Martinsson, Tropp 2011, algorithm 4.4), exact where rank is nearly the graph's
@@ -108,7 +84,7 @@ def decompose(graph: TypedGraph, weights: Weights, rank: int, solver: Solver, st
     for rows, (vectors, turn) in zip(members, turns, strict=True):
         for part in _panels(len(rows)):
             everyone[rows[part]] = (vectors[part] @ turn).cpu()
-    return Vectors(found.cpu().numpy(), everyone.numpy(), degrees.numpy(), weights.damping, graph.linked())
+    return Embedding(found.cpu().numpy(), everyone.numpy(), degrees.numpy(), weights.damping, graph.warm())
 
 
 Turn = tuple[Tensor, Tensor]
@@ -116,7 +92,7 @@ Turn = tuple[Tensor, Tensor]
 
 
 def _matrices(
-    graph: TypedGraph, weights: Weights, sides: Tensor | None, device: str
+    graph: TypedGraph, weights: RelationWeights, sides: Tensor | None, device: str
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Weighted degrees (n), what the iteration multiplies with in turn, and the rows that its matrices are about.
 
@@ -201,7 +177,7 @@ def _panels(rows: int) -> Iterator[slice]:
     return (slice(start, start + PANEL_ROWS) for start in range(0, rows, PANEL_ROWS))
 
 
-def _start(start: Vectors | None, rows: Tensor, rank: int, generator: torch.Generator) -> Tensor:
+def _start(start: Embedding | None, rows: Tensor, rank: int, generator: torch.Generator) -> Tensor:
     """Where the iteration begins: random columns, after those of earlier vectors if there are any."""
     columns = min(rank + OVERSAMPLING, len(rows))
     if start is None:
@@ -219,50 +195,20 @@ def _start(start: Vectors | None, rows: Tensor, rank: int, generator: torch.Gene
     return basis
 
 
-def weighted_edges(graph: TypedGraph, views: Sequence[Weights]) -> tuple[Edges, list[str]]:
-    """What every edge counts in each view, and the names of the relations."""
-    names = sorted({edge_type[1] for edge_type in graph.edge_types})
-    ends, relations, strengths = [], [], []
-    for edge_type in graph.edge_types:
-        rows = graph.rows(edge_type).numpy()
-        ends.append(rows)
-        relations.append(np.full(rows.shape[1], names.index(edge_type[1]), np.int16))
-        used = [dict(weights.used(graph)).get(edge_type, 0.0) for weights in views]
-        strengths.append(
-            np.stack(
-                [weight * _strength(graph, edge_type, view).numpy() for weight, view in zip(used, views, strict=True)]
-            )
-        )
-    edges = Edges.build(
-        graph.entity_types.size,
-        np.concatenate(ends, axis=1),
-        np.concatenate(relations),
-        np.concatenate(strengths, axis=1).astype(np.float32),
-    )
-    return edges, names
-
-
-def _normalised(graph: TypedGraph, weights: Weights) -> tuple[Tensor, Tensor, Tensor]:
+def _normalised(graph: TypedGraph, weights: RelationWeights) -> tuple[Tensor, Tensor, Tensor]:
     """Edges in both directions (2, 2E), their normalised weights, and the weighted degrees (n) of all entities."""
-    edges, given = [], []
-    for edge_type, weight in weights.used(graph):
-        edges.append(graph.rows(edge_type))
-        given.append(weight * _strength(graph, edge_type, weights))
-    joined = torch.cat(edges, dim=1)
-    rows, values = torch.cat([joined, joined.flip(0)], dim=1), torch.cat(given).repeat(2)
+    used = _used(graph, weights)
+    joined = torch.cat([graph.rows(edge_type) for edge_type in used], dim=1)
+    given = torch.cat([torch.from_numpy(graph.edge_weights(edge_type, weights)) for edge_type in used])
+    rows, values = torch.cat([joined, joined.flip(0)], dim=1), given.repeat(2)
     degrees = torch.zeros(graph.entity_types.size).index_add_(0, rows[0], values)
     damped = (degrees + weights.damping).rsqrt()
     return rows, values * damped[rows[0]] * damped[rows[1]], degrees
 
 
-def _strength(graph: TypedGraph, edge_type: EdgeType, weights: Weights) -> Tensor:
-    """How much each edge of a type (E) counts by its repeats and its age."""
-    store = graph.data[edge_type]
-    strength: Tensor = store.repeats.float() ** weights.repeats
-    if weights.half_life is not None:
-        ages = (graph.times()[1] - store.time) / weights.half_life
-        strength = strength * torch.nan_to_num(0.5**ages, nan=1.0).float()
-    return strength
+def _used(graph: TypedGraph, weights: RelationWeights) -> list[EdgeType]:
+    """Edge types that weigh anything."""
+    return [edge_type for edge_type in graph.edge_types if weights.of(edge_type[1]) > 0]
 
 
 def _sparse(index: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -277,31 +223,31 @@ def _numbering(chosen: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cumsum(chosen, 0) - 1, torch.nonzero(chosen).flatten()
 
 
-def _connected(graph: TypedGraph, weights: Weights) -> Tensor:
+def _connected(graph: TypedGraph, weights: RelationWeights) -> Tensor:
     """Whether an entity has any edge, (n) bool; the others would only take time and memory."""
     connected = torch.zeros(graph.entity_types.size, dtype=torch.bool)
-    for edge_type, _ in weights.used(graph):
+    for edge_type in _used(graph, weights):
         connected[graph.rows(edge_type).flatten()] = True
     return connected
 
 
-def _sides(graph: TypedGraph, weights: Weights) -> Tensor | None:
+def _sides(graph: TypedGraph, weights: RelationWeights) -> Tensor | None:
     """0 or 1 for every entity, (n), so that edges only link across; None where the types allow no such division."""
     side: dict[str, int] = {}
-    neighbours: dict[str, set[str]] = {kind: set() for kind in graph.entity_types.types}
-    for (source, _, target), _ in weights.used(graph):
+    neighbours: dict[str, set[str]] = {entity_type: set() for entity_type in graph.entity_types.types}
+    for source, _, target in _used(graph, weights):
         neighbours[source].add(target)
         neighbours[target].add(source)
     for first in graph.entity_types.types:
         waiting = [] if first in side else [first]
         side.setdefault(first, 0)
         while waiting:
-            kind = waiting.pop()
-            for other in neighbours[kind]:
-                if side.get(other) == side[kind]:
+            entity_type = waiting.pop()
+            for other in neighbours[entity_type]:
+                if side.get(other) == side[entity_type]:
                     return None
                 if other not in side:
-                    side[other] = 1 - side[kind]
+                    side[other] = 1 - side[entity_type]
                     waiting.append(other)
     lengths = np.diff(graph.entity_types.starts)
-    return torch.from_numpy(np.repeat([side[kind] for kind in graph.entity_types.types], lengths))
+    return torch.from_numpy(np.repeat([side[entity_type] for entity_type in graph.entity_types.types], lengths))

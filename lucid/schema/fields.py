@@ -23,7 +23,7 @@ ServedBy = Literal["cache", "folded-in", "popular"]
 uploaded since; or from popularity alone, as nothing is known of the source."""
 
 Stage = Literal["queued", "select", "build", "fit", "evaluate", "precompute", "publish", "finished", "cancelling"]
-KeyKind = Literal["entity", "number", "text", "identifier", "ignored"]
+KeyUse = Literal["entity", "number", "text", "identifier", "ignored"]
 """How the values of a metadata key are used."""
 
 MAX_TAGS, MAX_TAG = 50, 200

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from lucid.schema.fields import MAX_PARTS, MAX_RECOMMENDATIONS, KeyKind, ModelId, RunStatus, Stage, TextList, Time
+from lucid.schema.fields import MAX_PARTS, MAX_RECOMMENDATIONS, KeyUse, ModelId, RunStatus, Stage, TextList, Time
 from lucid.schema.filters import DataFilters
 
 
@@ -53,7 +53,7 @@ class TrainingRequest(BaseModel):
     data_filters: DataFilters | None = Field(
         None, description="Conditions on entities and interactions; a removed entity takes its interactions with it."
     )
-    metadata_rules: dict[str, KeyKind] | None = Field(
+    metadata_rules: dict[str, KeyUse] | None = Field(
         None, description="How to use metadata keys, where the data would decide otherwise."
     )
 

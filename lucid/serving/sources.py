@@ -1,74 +1,87 @@
 """The sources of a query: who they are, and what was uploaded about them since the training."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
-from lucid.graph.adjacency import nothing
-from lucid.graph.entity_index import EntityIndex
+from lucid.graph.adjacency import Neighbours
+from lucid.model.fold_in import folded_in_profile
 from lucid.model.scorer import Profile
 from lucid.schema.fields import ServedBy
 from lucid.typing import Rows
-from lucid.versions.lifecycle import Model
-from lucid.versions.uploads import Uploads, profile
+from lucid.versions.uploads import Uploads
+from lucid.versions.version import Version
 
 
 @dataclass(frozen=True)
-class Sources:
-    """Sources that are answered together: ids as JSON, and rows, of which new entities have none (-1).
+class Source:
+    """A source that is answered: its id as JSON, its row (None for an entity that was uploaded since), its type.
 
-    `types` holds the positions of their types in the entity_types, `profiles` those that uploads have changed, by line.
+    `profile` is there where uploads have changed what the version knows of it.
     """
 
-    ids: list[bytes]
-    rows: Rows
-    types: NDArray[np.int64]
-    profiles: Mapping[int, Profile]
-    served_by: list[ServedBy]
-
-    def of_type(self, number: int) -> tuple[Rows, Rows]:
-        """Lines of the sources of a type: those that uploads have changed, and the others."""
-        lines = np.flatnonzero(self.types == number)
-        is_changed = np.array([line in self.profiles for line in lines.tolist()], bool)
-        return lines[is_changed], lines[~is_changed]
+    id: bytes
+    row: int | None
+    entity_type: str
+    profile: Profile | None = None
+    served_by: ServedBy = "cache"
 
 
-def find_named(names: Sequence[str], model: Model, index: EntityIndex, uploads: Uploads) -> Sources:
+def find_named(names: Sequence[str], version: Version, uploads: Uploads) -> list[Source]:
     """Sources by their ids, each of which the version holds or uploads have brought."""
-    ids = [orjson.dumps(name) for name in names]
-    rows = [index.row_of_json(source) for source in ids]
-    new = {line: name for line, (name, row) in enumerate(zip(names, rows, strict=True)) if row is None}
-    return _find(ids, np.array([-1 if row is None else row for row in rows], np.int64), new, model, uploads)
+    found = []
+    for name in names:
+        entity_id = orjson.dumps(name)
+        row = version.index.row_of_json(entity_id)
+        found.append(
+            _new(entity_id, name, version, uploads) if row is None else _held(entity_id, row, version, uploads)
+        )
+    return found
 
 
-def find_rows(rows: Rows, model: Model, index: EntityIndex, uploads: Uploads) -> Sources:
+def find_rows(rows: Rows, version: Version, uploads: Uploads) -> list[Source]:
     """Sources by their rows."""
-    return _find(index.ids(rows), rows, {}, model, uploads)
+    ids = version.index.ids(rows)
+    return [_held(entity_id, row, version, uploads) for entity_id, row in zip(ids, rows.tolist(), strict=True)]
 
 
-def _find(ids: list[bytes], rows: Rows, new: Mapping[int, str], model: Model, uploads: Uploads) -> Sources:
-    entity_types = model.config.entity_types
-    types = entity_types.type_numbers(rows)
-    profiles: dict[int, Profile] = {}
-    served_by: list[ServedBy] = ["cache"] * len(ids)
-    touched = [line for line, row in enumerate(rows.tolist()) if row in uploads.by_row] if uploads.by_row else []
-    for line in touched:
-        row = int(rows[line])
-        profiles[line], _ = profile(model, uploads, row, uploads.by_row[row])
-        served_by[line] = "folded-in"
-    for line, source in new.items():
-        types[line] = entity_types.types.index(uploads.new[source])
-        edges = uploads.by_id.get(source) or nothing(model.views)
-        profiles[line], is_known = profile(model, uploads, None, edges)
-        served_by[line] = "folded-in" if is_known else "popular"
-    return Sources(ids, rows, types, profiles, served_by)
+def _held(entity_id: bytes, row: int, version: Version, uploads: Uploads) -> Source:
+    entity_type = version.config.entity_types.type_of(row)
+    edges = uploads.by_row.get(row)
+    if edges is None:
+        return Source(entity_id, row, entity_type)
+    return Source(entity_id, row, entity_type, _profile(version, uploads, row, edges), "folded-in")
 
 
-def together(served_by: Sequence[ServedBy]) -> ServedBy:
+def _new(entity_id: bytes, name: str, version: Version, uploads: Uploads) -> Source:
+    edges = uploads.by_id.get(name) or Neighbours.none(len(version.embeddings))
+    profile = _profile(version, uploads, None, edges)
+    is_known = any(vector.any() for vector in profile.vectors)
+    return Source(entity_id, None, uploads.new[name], profile, "folded-in" if is_known else "popular")
+
+
+def _profile(version: Version, uploads: Uploads, row: int | None, edges: Neighbours) -> Profile:
+    return folded_in_profile(version.embeddings, version.history, row, edges, uploads.relations)
+
+
+def edges_of(source: Source, version: Version, uploads: Uploads) -> Neighbours:
+    """All edges of a source, those uploaded since included."""
+    if source.row is None:
+        return uploads.by_id.get(orjson.loads(source.id)) or Neighbours.none(len(version.embeddings))
+    edges, new = version.adjacency.of(source.row), uploads.every.get(source.row)
+    return edges if new is None else edges.joined(new)
+
+
+def counted(sources: Iterable[Source]) -> Counter[ServedBy]:
+    """How many sources are served in each way."""
+    return Counter(source.served_by for source in sources)
+
+
+def together(sources: Iterable[Source]) -> ServedBy:
     """What several sources as one are served by."""
-    if "folded-in" in served_by:
+    ways = {source.served_by for source in sources}
+    if "folded-in" in ways:
         return "folded-in"
-    return "popular" if set(served_by) == {"popular"} else "cache"
+    return "popular" if ways == {"popular"} else "cache"

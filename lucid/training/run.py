@@ -32,7 +32,8 @@ from lucid.store.catalog import Catalog, Event, RequestKey, TrainingRow
 from lucid.store.locks import PATIENCE_SECONDS, begun, forget, is_worked_on, text_of, working
 from lucid.store.machine import telling
 from lucid.typing import IsLost, Progress
-from lucid.versions import lifecycle
+from lucid.versions.lifecycle import REMOVED, ModelVersions
+from lucid.versions.version import Version
 from lucid.webhooks.callbacks import deliver_patiently, make_event
 
 MAX_REQUEST_BYTES = 100_000
@@ -47,7 +48,7 @@ _LOCK = "train-"
 class Training:
     """A running training: which version it makes and what it was asked to do.
 
-    `refresh_of` names the version whose vectors a refresh takes over instead of fitting new ones.
+    `refresh_of` names the parent version, from which a refresh is derived instead of fitting a new one.
     """
 
     settings: Settings
@@ -59,8 +60,18 @@ class Training:
     watcher: Progress | None = None
 
     @property
+    def versions(self) -> ModelVersions:
+        """All versions of its model."""
+        return ModelVersions(self.settings.home, self.model_id)
+
+    @property
+    def made(self) -> Version:
+        """The version that it makes, as far as it has come."""
+        return self.versions.version(self.version)
+
+    @property
     def folder(self) -> Path:
-        return lifecycle.version_folder(self.settings.home, self.model_id, self.version)
+        return self.made.folder
 
     @property
     def work(self) -> Path:
@@ -114,8 +125,8 @@ def working_on(
 
 @contextmanager
 def refreshing(settings: Settings, model_id: str, watcher: Progress | None = None) -> Iterator[Training]:
-    """Work on a refresh of a model's live version as the model's only worker; see `succeeding`."""
-    with alone_with(settings, model_id), succeeding(settings, model_id, watcher) as training:
+    """Work on a refresh of a model's live version as the model's only worker; see `deriving`."""
+    with alone_with(settings, model_id), deriving(settings, model_id, watcher) as training:
         yield training
 
 
@@ -146,19 +157,19 @@ def _holding(home: Path, model_id: str, patience_seconds: float = 0) -> Iterator
             try:
                 yield
             finally:
-                lifecycle.remove_empty(home, model_id)
+                ModelVersions(home, model_id).remove_empty()
     finally:
         forget(home, _lock_name(model_id))
 
 
 @contextmanager
-def succeeding(settings: Settings, model_id: str, watcher: Progress | None = None) -> Iterator[Training]:
-    """Make a successor of the live version that is not trained anew and gets the next version number.
+def deriving(settings: Settings, model_id: str, watcher: Progress | None = None) -> Iterator[Training]:
+    """Make a version from the live one that is not trained anew and gets the next version number.
 
     The caller holds the model's lock. Raises UnknownModel, ModelNotReady, and AlreadyTraining where a training waits
     for its worker.
     """
-    live = lifecycle.live_version(settings.home, model_id)
+    live = ModelVersions(settings.home, model_id).live().number
     catalog = Catalog(settings.home)
     request = catalog.training(model_id, live).request
     entered = catalog.start_training(model_id, request, utc_now(), "select", refresh_of=live)
@@ -203,11 +214,13 @@ def _end(home: Path, model_id: str, version: int, error: BaseException, callback
     """See `fail`; the event for a callback URL is entered in the catalog together with the end."""
     catalog = Catalog(home)
     outcome: tuple[RunStatus, str] = "completed", ""
-    with telling(lifecycle.version_folder(home, model_id, version)):
-        if lifecycle.is_complete(home, model_id, version):
-            lifecycle.go_live(home, model_id, version)
+    versions = ModelVersions(home, model_id)
+    made = versions.version(version)
+    with telling(made.folder):
+        if made.is_complete:
+            versions.go_live(made)
         else:
-            lifecycle.remove_version(home, model_id, version)  # first, for that may make room
+            versions.remove_version(made)  # first, for that may make room
             cancelled = catalog.training(model_id, version).status.stage == "cancelling"
             outcome = "error", _CANCELLED if cancelled else _customer_message(error)
         owes = (lambda status: make_event(status, callback_url)) if callback_url else None
@@ -297,7 +310,7 @@ def _clear(home: Path, folder: Path) -> None:
     if not folder.is_dir():
         return
     for removed in (folder, *folder.iterdir()):
-        if removed.name.startswith(lifecycle.REMOVED):
+        if removed.name.startswith(REMOVED):
             shutil.rmtree(removed, ignore_errors=True)
     model_id = text_of(folder.name)
     if model_id and folder.is_dir() and not any(folder.iterdir()):

@@ -4,30 +4,47 @@ Each step reads what the one before left in the version's folder; all they hand 
 never tables. Flows make their tasks from the lists; `train` and `refresh` run them in a row in this process.
 """
 
-import math
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from lucid.data.links import KNOWN_RANGES, KNOWN_WORDS
 from lucid.data.selection import interactions_among, read_selection, select
 from lucid.errors import DamagedVersion, ModelNotReady, OutdatedVersion, UnknownModel
-from lucid.graph.entity_index import EntityIndex
 from lucid.graph.histories import InteractionHistory
 from lucid.schema.fields import Stage, utc_now
-from lucid.schema.training import ModelStatus, PrecomputePair, TrainingRequest
+from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
-from lucid.training.report import read_report, write_report
+from lucid.training.chosen import read_chosen, write_chosen
+from lucid.training.report import TrainingReport, count_graph, write_report
 from lucid.training.run import Training, call_back, refreshing, reporting, working_on
 from lucid.typing import Progress
-from lucid.versions import lifecycle
+from lucid.versions.config import Origin, VersionConfig, read_config, write_config, write_origin
+from lucid.versions.derive import derive
+from lucid.versions.files import (
+    ADJACENCY,
+    CONFIG,
+    EMBEDDINGS,
+    ENTITIES,
+    HISTORY,
+    ORIGIN,
+    REPORT,
+    VALUES,
+    read_embeddings,
+    write_adjacency,
+    write_embeddings,
+    write_history,
+)
+from lucid.versions.precompute import pairs_to_precompute
 from lucid.versions.precompute import precompute as precompute_pairs
-from lucid.versions.uploads import folded_views, uploads_since
+from lucid.versions.uploads import uploads_since, with_uploads
 from lucid.webhooks.callbacks import check_callback
 
 if TYPE_CHECKING:
-    from lucid.training.tuning import Before
+    from lucid.graph.typed_graph import TypedGraph
+    from lucid.training.fitting import EarlierSettings, Fitted
 
 # torch is imported inside the steps that use it: a command that trains nothing must not load it.
 
@@ -91,99 +108,113 @@ def build_graph(training: Training, _progress: Progress) -> Path:
 
 @_step("fit", (10, 70), "fitting the model")
 def fit_model(training: Training, progress: Progress) -> Path:
-    """Choose on held-out interactions, then fit on everything; leaves vectors and `config.json`."""
-    from lucid.evaluation.quality import interacted_rows, split
+    """Choose on held-out interactions, then fit on everything; leaves embeddings and `config.json`."""
+    from lucid.evaluation.splitting import hold_out
     from lucid.graph.typed_graph import read_graph
-    from lucid.model.decomposition import Solver, weighted_edges
-    from lucid.training.tuning import choose, refit
+    from lucid.model.decomposition import Solver
+    from lucid.training.fitting import choose, refit
 
     graph, seed = read_graph(training.work), training.settings.seed
     solver = Solver.of(seed, training.settings.device)
     chosen = choose(
         graph,
-        split(graph, seed),
+        hold_out(graph, seed),
         solver,
         lambda percent, doing: progress(0.85 * percent, doing),
-        _settings_before(training),
+        _earlier_settings(training),
     )
     _write_fitted(training.work, graph, chosen, seed)
+    write_chosen(training.work, chosen.chosen)
     progress(85, "fitting on everything")
     fitted = refit(graph, chosen, solver)
     _write_fitted(training.folder, graph, fitted, seed)
-    lifecycle.write_interacted(training.folder, interacted_rows(graph))
-    edges, relations = weighted_edges(graph, fitted.choice.weights)
-    lifecycle.write_edges(training.folder, edges)
-    lifecycle.write_origin(training.folder, _origin(training, relations, graph.times()[1]))
-    for name in (lifecycle.ENTITIES, lifecycle.VALUES):
+    write_history(training.folder, graph.history())
+    adjacency, relations = graph.adjacency(fitted.chosen.weightings)
+    write_adjacency(training.folder, adjacency)
+    selection = read_selection(training.work)
+    keys = {rule.key: rule.use for rule in selection.keys}
+    write_origin(training.folder, Origin(selection.batch_ids, [], keys, relations, graph.newest()))
+    for name in (ENTITIES, VALUES, KNOWN_RANGES, KNOWN_WORDS):
         shutil.copyfile(training.work / name, training.folder / name)
     return training.folder
 
 
 @_step("evaluate", (70, 75), "judging on held-out interactions")
 def evaluate_model(training: Training, _progress: Progress) -> Path:
-    """Judge the choice on held-out interactions that nothing was chosen on; leaves `report.json`."""
-    from lucid.evaluation.quality import report_pairs, split
+    """Judge what was chosen on held-out interactions that nothing was chosen on; leaves `report.json`."""
+    from lucid.evaluation.quality import judge_pairs
+    from lucid.evaluation.splitting import hold_out
     from lucid.graph.typed_graph import read_graph
 
-    graph = read_graph(training.work)
-    config = lifecycle.read_config(training.work)
-    views = lifecycle.read_views(training.work, config)
-    quality = report_pairs(split(graph, training.settings.seed), views, list(config.pairs.values()))
+    graph, config = read_graph(training.work), read_config(training.work)
+    embeddings = read_embeddings(training.work, config.weightings, config.erased)
+    quality = judge_pairs(hold_out(graph, training.settings.seed), embeddings, list(config.pairs.values()))
     selection = read_selection(training.work)
-    write_report(
-        training.folder,
+    report = TrainingReport(
         training.model_id,
         training.version,
-        selection,
-        graph.counts(),
-        config.chosen,
+        selection.steps,
+        selection.keys,
+        count_graph(graph),
+        read_chosen(training.work),
         quality,
     )
-    return training.folder / lifecycle.REPORT
+    write_report(training.folder, report)
+    return training.folder / REPORT
 
 
-@_step("build", (5, 10), "taking over the vectors")
-def take_over(training: Training, _progress: Progress) -> Path:
-    """Give a refresh the vectors of the version it refreshes, with what has been uploaded since folded in."""
+@_step("build", (5, 10), "folding in what was uploaded since")
+def fold_in(training: Training, _progress: Progress) -> Path:
+    """Derive a refresh from the version it refreshes, with what has been uploaded since folded in."""
     assert training.refresh_of is not None
-    home = training.settings.home
-    source = lifecycle.version_folder(home, training.model_id, training.refresh_of)
-    lifecycle.expect_sound(source, thoroughly=True)
-    with lifecycle.reading(source):
-        model, origin = lifecycle.read_model(source), lifecycle.read_origin(source)
-        index = EntityIndex(source / lifecycle.TEXTS)
-    uploads = uploads_since(home, source, model.config, origin, training.request, index, now=training.started)
-    lifecycle.write_views(training.folder, folded_views(model, uploads))
-    selected = set(read_selection(training.work).batch_ids)
-    folded = sorted({*origin.folded_ids, *selected} - set(origin.batch_ids))
-    lifecycle.write_origin(training.folder, replace(origin, folded_ids=folded))
-    for name in (lifecycle.ENTITIES, lifecycle.VALUES, lifecycle.EDGES, lifecycle.CONFIG, lifecycle.REPORT):
-        shutil.copyfile(source / name, training.folder / name)
-    edges = interactions_among(training.work, source / lifecycle.ENTITIES)
-    lifecycle.write_interacted(training.folder, InteractionHistory.from_edges(model.config.entity_types.size, *edges))
+    parent = training.versions.version(training.refresh_of)
+    parent.expect_sound(thoroughly=True)
+    with parent.reading():
+        parent.open()
+        uploads = uploads_since(parent, training.request, now=training.started)
+    origin, selected = parent.origin, set(read_selection(training.work).batch_ids)
+    folded_ids = sorted({*origin.folded_ids, *selected} - set(origin.batch_ids))
+    interactions = interactions_among(training.work, parent.folder / ENTITIES)
+    history = InteractionHistory.from_edges(parent.config.entity_types.size, *interactions)
+    with parent.learnt() as learnt:
+        derive(
+            parent,
+            training.made,
+            changed={
+                CONFIG: lambda folder: write_config(folder, parent.config),  # in the format of today
+                EMBEDDINGS: lambda folder: write_embeddings(folder, with_uploads(parent, uploads)),
+                HISTORY: lambda folder: write_history(folder, history),
+                ORIGIN: lambda folder: write_origin(folder, replace(origin, folded_ids=folded_ids)),
+                KNOWN_RANGES: lambda folder: shutil.copy(learnt / KNOWN_RANGES, folder),
+                KNOWN_WORDS: lambda folder: shutil.copy(learnt / KNOWN_WORDS, folder),
+            },
+            kept={ENTITIES, VALUES, ADJACENCY, REPORT},
+        )
     return training.folder
 
 
 @_step("precompute", (75, 97), "precomputing recommendations")
 def precompute(training: Training, progress: Progress) -> int:
     """Compute recommendations ahead; returns how many."""
-    return precompute_pairs(training.folder, _pairs(training), progress)
+    made = training.made
+    pairs = pairs_to_precompute(made.config.direct_pairs, training.request.precompute or ())
+    return precompute_pairs(made, pairs, progress)
 
 
 @_step("publish", (97, 100), "publishing")
 def publish(training: Training, _progress: Progress) -> ModelStatus:
     """Let the version answer and say so in the catalog; returns the final status."""
     shutil.rmtree(training.work, ignore_errors=True)
-    lifecycle.complete(training.settings.home, training.model_id, training.version, training.refresh_of, utc_now())
-    lifecycle.go_live(training.settings.home, training.model_id, training.version)
-    lifecycle.prune(training.settings.home, training.model_id, training.settings.keep_versions)
+    training.made.complete(training.refresh_of, utc_now())
+    training.versions.go_live(training.made)
+    training.versions.prune(training.settings.keep_versions)
     training.catalog.end_training(training.model_id, training.version, "completed", "", utc_now())
     return training.catalog.training(training.model_id, training.version).status
 
 
 TRAINING: tuple[Step[Any], ...] = (select_data, build_graph, fit_model, evaluate_model, precompute, publish)
 """What a training does."""
-REFRESH: tuple[Step[Any], ...] = (select_data, take_over, precompute, publish)
+REFRESH: tuple[Step[Any], ...] = (select_data, fold_in, precompute, publish)
 """What a refresh does, which makes a version of another without training anew."""
 
 
@@ -215,46 +246,22 @@ def refresh(settings: Settings, model_id: str, watcher: Progress | None = None) 
         return training.catalog.training(training.model_id, training.version).status
 
 
-def _settings_before(training: Training) -> "Before | None":
+def _earlier_settings(training: Training) -> "EarlierSettings | None":
     """Settings of the live version; None where there is none to be read, as for a model that is new."""
-    from lucid.model.decomposition import Weights
-    from lucid.training.tuning import Before
+    from lucid.training.filter_choice import Assigned
+    from lucid.training.fitting import EarlierSettings
 
-    home, model_id = training.settings.home, training.model_id
     try:
-        folder = lifecycle.version_folder(home, model_id, lifecycle.live_version(home, model_id))
-        with lifecycle.reading(folder):
-            config = lifecycle.read_config(folder)
+        with training.versions.live().reading() as live:
+            config = live.config
     except (ModelNotReady, UnknownModel, OutdatedVersion, DamagedVersion):
         return None
-    readings = {kinds: (pair.view, pair.response) for kinds, pair in config.pairs.items()}
-    return Before([Weights(**weights) for weights in config.chosen["weights"]], readings)
+    filters = {pair: Assigned(model.decomposition, model.filter) for pair, model in config.pairs.items()}
+    return EarlierSettings(config.weightings, filters)
 
 
-def _origin(training: Training, relations: list[str], newest: float) -> lifecycle.Origin:
-    selection = read_selection(training.work)
-    return lifecycle.Origin(
-        selection.batch_ids,
-        [],
-        {key.key: key.kind for key in selection.keys},
-        relations,
-        newest if math.isfinite(newest) else None,
-    )
-
-
-def _pairs(training: Training) -> list[PrecomputePair]:
-    """Pairs that interactions link directly, and those that the request adds or changes."""
-    linked = read_report(training.folder)["graph"]["pairs"]
-    pairs = {(source, target): PrecomputePair(source_type=source, target_type=target) for source, target in linked}
-    pairs |= {(pair.source_type, pair.target_type): pair for pair in training.request.precompute or ()}
-    return list(pairs.values())
-
-
-def _write_fitted(folder: Path, graph: Any, fitted: Any, seed: int) -> None:
-    lifecycle.write_views(folder, fitted.views)
-    pairs = {(pair.source_type, pair.target_type): pair for pair in fitted.pairs}
-    dampings = tuple(view.damping for view in fitted.views)
-    lifecycle.write_config(
-        folder,
-        lifecycle.Config(graph.entity_types, pairs, fitted.common, dampings, asdict(fitted.choice), seed),
-    )
+def _write_fitted(folder: Path, graph: "TypedGraph", fitted: "Fitted", seed: int) -> None:
+    write_embeddings(folder, fitted.embeddings)
+    pairs = {pair.pair: pair for pair in fitted.pairs}
+    weightings, direct_pairs = tuple(fitted.chosen.weightings), tuple(graph.pairs)
+    write_config(folder, VersionConfig(graph.entity_types, pairs, fitted.default_pair, weightings, direct_pairs, seed))

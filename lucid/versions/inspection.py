@@ -5,7 +5,9 @@ from pathlib import Path
 from lucid.errors import DamagedVersion
 from lucid.health import HealthWarnings, Round
 from lucid.store.locks import text_of
-from lucid.versions import lifecycle
+from lucid.versions.files import LIVE
+from lucid.versions.lifecycle import ModelVersions
+from lucid.versions.version import Version
 
 _Stamps = tuple[tuple[int, int, int], ...]
 """What changes when a file is written, replaced or restored, of each JSON file of a version."""
@@ -15,12 +17,12 @@ class Inspection:
     """Looks at all models again and again: which version `live` names, and the small files of every version.
 
     Names and sizes of files are compared each time, the checksums of JSON files when they have changed; see
-    `lucid.serving.registry.Shelf.verify` for all others.
+    `lucid.serving.registry.ModelRegistry.verify` for all others.
     """
 
     def __init__(self, home: Path, warnings: HealthWarnings) -> None:
         self._home, self._warnings = home, warnings
-        self._seen: dict[Path, tuple[_Stamps, str | None]] = {}
+        self._seen: dict[Version, tuple[_Stamps, str | None]] = {}
 
     def look(self) -> None:
         """Warn of all that is damaged now, and of nothing else any more."""
@@ -33,41 +35,43 @@ class Inspection:
                         self._look_at_model(model_id, folder, before, each)
 
     def _look_at_model(
-        self, model_id: str, folder: Path, before: dict[Path, tuple[_Stamps, str | None]], each: Round
+        self, model_id: str, folder: Path, before: dict[Version, tuple[_Stamps, str | None]], each: Round
     ) -> None:
-        if found := self._wrong_pointer(model_id):
-            each.warn(f"{folder.name}/{lifecycle.LIVE}", _sentence(f"{folder.name}/{lifecycle.LIVE}: {found}"))
-        for number in lifecycle.begun_versions(self._home, model_id):
-            version = folder / str(number)
-            if (version / lifecycle.MANIFEST).exists():  # else it is not complete yet
+        versions = ModelVersions(self._home, model_id)
+        if found := _wrong_pointer(versions):
+            each.warn(f"{folder.name}/{LIVE}", _sentence(f"{folder.name}/{LIVE}: {found}"))
+        for version in versions.begun():
+            if version.is_begun:  # else it is not complete yet
                 found = self._damage(version, before)
-                if found and version.exists():
-                    each.warn(f"{folder.name}/{number}", _sentence(f"{folder.name}/{number}/{found}"))
+                if found and version.folder.exists():
+                    about = f"{folder.name}/{version.number}"
+                    each.warn(about, _sentence(f"{about}/{found}"))
 
-    def _damage(self, version: Path, before: dict[Path, tuple[_Stamps, str | None]]) -> str | None:
-        stamps = _stamps(version)
+    def _damage(self, version: Version, before: dict[Version, tuple[_Stamps, str | None]]) -> str | None:
+        stamps = _stamps(version.folder)
         seen, found = before.get(version, ((), None))
         if seen != stamps:
-            found = lifecycle.compare(version, ".json")
+            found = version.compare(".json")
         self._seen[version] = stamps, found
-        return found or lifecycle.damage(version)
+        return found or version.damage()
 
-    def _wrong_pointer(self, model_id: str) -> str | None:
-        """What is wrong with the file that names the version that answers."""
-        try:
-            number = lifecycle.live_number(self._home, model_id)
-            if lifecycle.version_folder(self._home, model_id, number).is_dir():
-                return None
-            again = lifecycle.live_number(self._home, model_id)  # another may have taken its place in this moment
-            return f"it names version {number}, which is not there" if again == number else None
-        except FileNotFoundError:  # no training has finished yet
+
+def _wrong_pointer(versions: ModelVersions) -> str | None:
+    """What is wrong with the file that names the version that answers."""
+    try:
+        version = versions.pointed_at()
+        if version.folder.is_dir():
             return None
-        except DamagedVersion as error:
-            return error.found
+        again = versions.pointed_at()  # another may have taken its place in this moment
+        return f"it names version {version.number}, which is not there" if again == version else None
+    except FileNotFoundError:  # no training has finished yet
+        return None
+    except DamagedVersion as error:
+        return error.found
 
 
-def _stamps(version: Path) -> _Stamps:
-    found = [path.stat() for path in sorted(version.glob("*.json"))]
+def _stamps(folder: Path) -> _Stamps:
+    found = [path.stat() for path in sorted(folder.glob("*.json"))]
     return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in found)
 
 

@@ -4,7 +4,7 @@ They are written twice: into one DuckDB file, for people and programs that ask i
 from which the API answers; see `lucid.versions.precomputed`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,30 +12,40 @@ import duckdb
 import numpy as np
 
 from lucid.graph.entity_index import write_entity_index
+from lucid.model.pair_model import Pair
+from lucid.model.top_n import top_n
 from lucid.schema.training import PrecomputePair
 from lucid.store.files import replacing
 from lucid.store.machine import connect
 from lucid.typing import Progress, Rows
-from lucid.versions.lifecycle import ENTITIES, RECOMMENDATIONS, TEXTS, read_model
+from lucid.versions.files import ENTITIES, INDEX, RECOMMENDATIONS
 from lucid.versions.precomputed import record_file, records, write_pairs
+from lucid.versions.version import Version
 
 _SOURCES_AT_ONCE = 4096
 
 
-def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress) -> int:
+def pairs_to_precompute(direct: Iterable[Pair], asked: Iterable[PrecomputePair]) -> list[PrecomputePair]:
+    """Pairs that interactions link directly, and those that a training's request adds or changes."""
+    pairs = {(source, target): PrecomputePair(source_type=source, target_type=target) for source, target in direct}
+    pairs |= {(pair.source_type, pair.target_type): pair for pair in asked}
+    return list(pairs.values())
+
+
+def precompute(version: Version, pairs: Sequence[PrecomputePair], progress: Progress) -> int:
     """Write `recommendations.duckdb` and the records into a version's folder; returns the number of recommendations.
 
     Raises UnknownType where a pair names a type that the model lacks.
     """
-    model = read_model(folder)
-    scorers = [model.scorer(pair.source_type, pair.target_type) for pair in pairs]
-    places = [min(pair.max_recommendations, len(scorer.targets)) for pair, scorer in zip(pairs, scorers, strict=True)]
+    folder, erased = version.folder, version.config.erased
+    scorers = [version.scorer(pair.source_type, pair.target_type) for pair in pairs]
+    slots = [min(pair.max_recommendations, len(scorer.targets)) for pair, scorer in zip(pairs, scorers, strict=True)]
     total = sum(len(scorer.sources) for scorer in scorers)
     written = done = 0
-    write_entity_index(folder / TEXTS, folder / ENTITIES)
+    write_entity_index(folder / INDEX, folder / ENTITIES)
     with replacing(folder / RECOMMENDATIONS) as new, connect(new) as connection:
         _write_entities(connection, folder / ENTITIES)
-        for number, (asked, scorer, count) in enumerate(zip(pairs, scorers, places, strict=True)):
+        for number, (asked, scorer, n) in enumerate(zip(pairs, scorers, slots, strict=True)):
             connection.execute(
                 "INSERT INTO precomputed VALUES (?, ?, ?, ?)",
                 [number, asked.source_type, asked.target_type, asked.max_recommendations],
@@ -43,12 +53,12 @@ def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress
             with (folder / record_file(number)).open("wb") as file:
                 for sources in _parts(scorer.sources):
                     progress(100 * done / total, f"{asked.source_type} → {asked.target_type}")
-                    kept = np.flatnonzero(~np.isin(sources, model.config.erased))
-                    best = scorer.best(sources[kept], count)
-                    best = replace(best, lines=kept[best.lines])
-                    file.write(records(best.lines, best.target_rows, best.scores, len(sources), count).tobytes())
+                    kept = np.flatnonzero(~np.isin(sources, erased))
+                    best = top_n(scorer, scorer.profiles(sources[kept]), n)
+                    best = replace(best, positions=kept[best.positions])
+                    file.write(records(best, len(sources), n).tobytes())
                     connection.register(
-                        "rows", {"source": sources[best.lines], "target": best.target_rows, "score": best.scores}
+                        "rows", {"source": sources[best.positions], "target": best.target_rows, "score": best.scores}
                     )
                     connection.execute(
                         "INSERT INTO recommendations SELECT $pair, source, "
@@ -56,10 +66,10 @@ def precompute(folder: Path, pairs: Sequence[PrecomputePair], progress: Progress
                         "FROM rows ORDER BY source, score DESC, target",
                         {"pair": number},
                     )
-                    written += len(best.lines)
+                    written += len(best.positions)
                     done += len(sources)
         connection.execute("CHECKPOINT")  # closing does it too, but says nothing where the disk is full
-    write_pairs(folder, list(zip(pairs, places, strict=True)))
+    write_pairs(folder, list(zip(pairs, slots, strict=True)))
     return written
 
 

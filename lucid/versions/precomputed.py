@@ -1,10 +1,10 @@
-"""Recommendations computed ahead, laid out for look-ups: one record of fixed size for each source of a pair.
+"""The precomputed store: recommendations laid out for look-ups, one record of fixed size for each source of a pair.
 
     cache.json             the pairs: source type, target type, how many recommendations
     cache.<number>.bin     for each source of the type, in the order of rows: target rows (k), then scores (k), int32
 
-Scores are counted in millionths of a point, so they are exact; places that are not used hold a target of -1. One read
-of a known place answers for a source; nothing is kept in memory.
+Scores are counted in millionths of a point, so they are exact; slots that are not used hold a target of -1. One read at
+a known offset answers for a source; nothing is kept in memory.
 """
 
 import json
@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.errors import DamagedVersion
+from lucid.graph.entity_types import EntityTypes
+from lucid.model.pair_model import Pair
+from lucid.model.top_n import TopN
 from lucid.schema.training import PrecomputePair
 from lucid.typing import Rows
 
@@ -31,7 +34,7 @@ def record_file(number: int) -> str:
 
 
 def write_pairs(folder: Path, pairs: Sequence[tuple[PrecomputePair, int]]) -> None:
-    """Say which pairs are there, and how many places their records have."""
+    """Say which pairs are there, and how many slots their records have."""
     found = [
         {"source_type": pair.source_type, "target_type": pair.target_type, "asked": pair.max_recommendations, "k": k}
         for pair, k in pairs
@@ -39,37 +42,46 @@ def write_pairs(folder: Path, pairs: Sequence[tuple[PrecomputePair, int]]) -> No
     (folder / PAIRS).write_text(json.dumps(found))
 
 
-def records(lines: Rows, targets: Rows, scores: NDArray[np.float64], sources: int, places: int) -> NDArray[np.int32]:
-    """Records of some sources, (sources, 2, places); `lines` says whose each target and score is, best first."""
-    found = np.empty((sources, 2, places), np.int32)
+def records(best: TopN, sources: int, slots: int) -> NDArray[np.int32]:
+    """Records of some sources, (sources, 2, slots)."""
+    found = np.empty((sources, 2, slots), np.int32)
     found[:, 0], found[:, 1] = UNUSED, 0
-    first = np.searchsorted(lines, np.arange(sources))
-    place = np.arange(len(lines)) - first[lines]
-    found[lines, 0, place] = targets
-    found[lines, 1, place] = np.rint(scores * MILLION)
+    first = np.searchsorted(best.positions, np.arange(sources))
+    slot = np.arange(len(best.positions)) - first[best.positions]
+    found[best.positions, 0, slot] = best.target_rows
+    found[best.positions, 1, slot] = np.rint(best.scores * MILLION)
     return found
 
 
 @dataclass(frozen=True)
-class CachedPair:
+class PrecomputedPair:
     """Open records of one pair; `asked` is how many recommendations were computed for each source."""
 
     asked: int
-    places: int
+    slots: int
     _first_row: int
     _file: int
 
-    def read(self, first: int, count: int) -> NDArray[np.int32]:
-        """Records of `count` rows from the row `first`, (count, 2, places)."""
-        return np.frombuffer(self._raw(first, count), np.int32).reshape(-1, 2, self.places)
+    def top_n(self, rows: Rows, n: int) -> TopN:
+        """The first n recommendations of some sources, by their rows."""
+        if (np.diff(rows) == 1).all():  # one read for all of them
+            found = self._read(int(rows[0]), len(rows))
+        else:
+            found = np.concatenate([self._read(row, 1) for row in rows.tolist()])
+        targets, scores = found[:, 0, :n], found[:, 1, :n]
+        used = targets != UNUSED
+        return TopN(np.nonzero(used)[0], targets[used].astype(np.int64), scores[used] / MILLION)
 
-    def read_one(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Targets and scores of one row, (places,) each."""
+    def record(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Targets and scores of one source, (slots,) each, as they are stored."""
         raw = self._raw(row, 1)
-        return np.frombuffer(raw, np.int32, self.places), np.frombuffer(raw, np.int32, self.places, 4 * self.places)
+        return np.frombuffer(raw, np.int32, self.slots), np.frombuffer(raw, np.int32, self.slots, 4 * self.slots)
+
+    def _read(self, first: int, count: int) -> NDArray[np.int32]:
+        return np.frombuffer(self._raw(first, count), np.int32).reshape(-1, 2, self.slots)
 
     def _raw(self, first: int, count: int) -> bytes:
-        size = 8 * self.places
+        size = 8 * self.slots
         raw = os.pread(self._file, size * count, size * (first - self._first_row))
         if len(raw) < size * count:
             raise DamagedVersion("a version", "a file of records ends before its last one")
@@ -79,13 +91,13 @@ class CachedPair:
         os.close(self._file)
 
 
-def open_pairs(folder: Path, first_row: dict[str, int]) -> dict[tuple[str, str], CachedPair]:
-    """The pairs of a version; `first_row` says where the rows of each type begin."""
+def open_pairs(folder: Path, entity_types: EntityTypes) -> dict[Pair, PrecomputedPair]:
+    """The pairs of a version."""
     return {
-        (pair["source_type"], pair["target_type"]): CachedPair(
+        (pair["source_type"], pair["target_type"]): PrecomputedPair(
             pair["asked"],
             pair["k"],
-            first_row[pair["source_type"]],
+            entity_types.rows(pair["source_type"]).start,
             os.open(folder / record_file(number), os.O_RDONLY),
         )
         for number, pair in enumerate(json.loads((folder / PAIRS).read_text()))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from api.paths import BASE
-from lucid.serving.registry import Shelf
-from lucid.versions import lifecycle
+from lucid.serving.registry import ModelRegistry
+from lucid.versions.files import MANIFEST
 from tests.support.service import Api, wait_until
 from tests.versions.test_damage import ASKED, Damage, answers, empty, file_of, flip, halve, name_of
 
@@ -41,13 +41,13 @@ def warnings(api: Api) -> list[str]:
         ("embeddings.safetensors", flip),
         ("texts.safetensors", halve),
         ("edges.safetensors", empty),
-        (lifecycle.MANIFEST, Path.unlink),
+        (MANIFEST, Path.unlink),
     ],
     ids=name_of,
 )
 def test_damage_while_it_runs_hands_over_to_the_version_before(home: Path, name: str, kind: Damage) -> None:
     """Nobody asks anything meanwhile: the background finds it, warns, and settles the warning when another is live."""
-    before = answers(Shelf(home), 1)
+    before = answers(ModelRegistry(home), 1)
     with Api(home).running() as api:
         assert 2 == json.loads(ask(api)[0])["version"]
         kind(file_of(home, 2, name))

@@ -13,7 +13,7 @@ from api.problems import FOREIGN_ADDRESS, HTTP_CODES, INTERNAL_ERROR, STATUS, ST
 from lucid.data.batches import new_batches
 from lucid.errors import MachineError, UnusableFile
 from lucid.store.catalog import Catalog
-from lucid.versions.lifecycle import model_folder
+from lucid.versions.lifecycle import ModelVersions
 from tests.support.service import Api, wait_until
 
 README = Path(__file__).parent.parent.parent / "README.md"
@@ -120,7 +120,7 @@ def test_an_unexpected_error_tells_nothing_and_is_logged(api: Api) -> None:
 @pytest.mark.parametrize("what", ["nonsense", "folder"])
 def test_damage_on_disk_is_named_without_the_place_of_the_home(api: Api, what: str) -> None:
     """A pointer that makes no sense is no fault of the program: 409, with the file and what to do."""
-    folder = model_folder(api.home, what)
+    folder = ModelVersions(api.home, what).folder
     folder.mkdir(parents=True)
     if what == "folder":
         (folder / "live").mkdir()

@@ -170,7 +170,7 @@ def test_metadata_rules_take_the_place_of_what_the_data_say(films: Workspace) ->
     """A key can be left out or used otherwise; the report says that it was asked for."""
     films.train("films", metadata_rules={"genre": "ignored", "seen": "text"})
 
-    rules = {rule["key"]: (rule["kind"], rule["reason"]) for rule in films.report("films")["keys"]}
+    rules = {rule["key"]: (rule["use"], rule["reason"]) for rule in films.report("films")["keys"]}
     assert ("ignored", "asked for by the training") == rules["genre"]
     assert "text" == rules["seen"][0]
     assert "genre" not in films.report("films")["graph"]["entity_types"]

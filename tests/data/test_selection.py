@@ -162,7 +162,7 @@ def test_keys_are_judged_by_all_their_values(
 
     selection = selected(workspace, tmp_path)
 
-    kinds = {rule.key: rule.kind for rule in selection.keys}
+    kinds = {rule.key: rule.use for rule in selection.keys}
     assert {
         "imdb": "identifier",
         "page": "identifier",

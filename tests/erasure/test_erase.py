@@ -11,7 +11,8 @@ import pytest
 from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import InvalidRequest, TrainingFailed, UnknownSource
 from lucid.schema.batches import Batch, Erased
-from lucid.versions.lifecycle import live_version, version_folder
+from lucid.versions.lifecycle import ModelVersions
+from lucid.versions.version import Version
 from lucid.workspace import Workspace
 
 GONE = "Zoë-4711-gone"
@@ -137,7 +138,7 @@ def answers(workspace: Workspace) -> list[tuple[str, str]]:
 def test_models_answer_without_the_erased_entity(workspace: Workspace) -> None:
     """The others keep their order, nobody is recommended the erased one, and a list is filled up to its length."""
     before = answers(workspace)
-    version = live_version(workspace.settings.home, "board")
+    version = ModelVersions(workspace.settings.home, "board").live().number
 
     workspace.erase(GONE)
 
@@ -148,8 +149,8 @@ def test_models_answer_without_the_erased_entity(workspace: Workspace) -> None:
         assert {3} == set(five.groupby("source_id").size())
     with pytest.raises(UnknownSource):
         workspace.recommend("board", source_id=GONE, target_type="item")
-    assert live_version(workspace.settings.home, "board") > version
-    assert not version_folder(workspace.settings.home, "board", version).exists()
+    assert ModelVersions(workspace.settings.home, "board").live().number > version
+    assert not Version(workspace.settings.home, "board", version).folder.exists()
     workspace.train("board")
     assert set() == places_of(GONE, workspace.settings.home)
 

@@ -10,16 +10,25 @@ import torch
 from torch_geometric.data import HeteroData
 
 from lucid.errors import TrainingFailed
-from lucid.evaluation.quality import HeldOut, interacted_rows, measure, split
+from lucid.evaluation.holdout import HeldOut
+from lucid.evaluation.metrics import measure
+from lucid.evaluation.splitting import hold_out
 from lucid.graph.entity_types import EntityTypes
 from lucid.graph.histories import InteractionHistory
+from lucid.graph.relation_weights import RelationWeights
 from lucid.graph.typed_graph import TypedGraph
-from lucid.model.decomposition import Solver, Weights, decompose
-from lucid.model.item_knn import CoOccurrence
-from lucid.model.scorer import Blend, Calibration, Pair, Response, Scorer, Vectors
-from lucid.training.learned_filter import learn
-from lucid.training.tuning import choose, refit
-from lucid.versions.lifecycle import read_model, version_folder
+from lucid.model.calibration import Calibration
+from lucid.model.decomposition import Solver, decompose
+from lucid.model.embedding import Embedding
+from lucid.model.item_knn import ItemKNN
+from lucid.model.pair_model import Blend, PairModel
+from lucid.model.scorer import Scorer
+from lucid.model.spectral_filter import SpectralFilter
+from lucid.model.top_n import TopN, top_n
+from lucid.training.fitting import choose, refit
+from lucid.training.learned_filter import with_learned_gain
+from lucid.typing import Rows
+from lucid.versions.version import Version
 from lucid.workspace import Workspace
 from tests.support.checkerboard import ITEMS, USERS, liked, train_checkerboard, withheld, write_checkerboard
 
@@ -40,12 +49,12 @@ def board(*, shuffle: int | None = None) -> TypedGraph:
 
 def with_items(items: int) -> TypedGraph:
     """Users with random items, each of which has one of ten colours as metadata."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     data = HeteroData()
     data["colour"].num_nodes, data["item"].num_nodes, data["user"].num_nodes = 10, items, USERS
     edges = {
         ("user", "interaction:likes", "item"): np.stack(
-            [np.repeat(np.arange(USERS), 100), chance.integers(0, items, USERS * 100)]
+            [np.repeat(np.arange(USERS), 100), rng.integers(0, items, USERS * 100)]
         ),
         ("item", "metadata:colour", "colour"): np.stack([np.arange(items), np.arange(items) % 10]),
     }
@@ -122,31 +131,36 @@ def test_an_entity_without_interactions_is_near_its_kin(tmp_path: Path, colour: 
 
 def test_saved_and_loaded_vectors_give_the_same_scores(trained: Workspace) -> None:
     """What was computed ahead at training equals what the stored vectors give."""
-    model = read_model(version_folder(trained.settings.home, "board", 1))
+    version = Version(trained.settings.home, "board", 1)
+    scorer = version.scorer("user", "user")
 
     stored = trained.recommend("board", source_type="user", target_type="user", max_recommendations=5)
-    best = model.scorer("user", "user").best(model.config.sources("user"), 5)
+    found = top_n(scorer, scorer.profiles(version.config.sources("user")), 5)
 
-    assert stored["score"].tolist() == best.scores.tolist()
+    assert stored["score"].tolist() == found.scores.tolist()
 
 
 def test_the_same_seed_gives_the_same_model() -> None:
     """Two fits with one seed agree to the last bit, another seed may differ."""
-    first, second = (refit(board(), choose(board(), split(board(), 7), Solver(7), quiet), Solver(7)) for _ in range(2))
+    first, second = (
+        refit(board(), choose(board(), hold_out(board(), 7), Solver(7), quiet), Solver(7)) for _ in range(2)
+    )
 
-    assert np.array_equal(first.views[0].vectors, second.views[0].vectors)
+    assert np.array_equal(first.embeddings[0].vectors, second.embeddings[0].vectors)
     assert first.pairs == second.pairs
 
 
 def test_the_order_of_edges_does_not_matter() -> None:
     """Shuffled edges give the same scores."""
-    response = Response("positive", 12, 0.1, 0.25)
+    spectral = SpectralFilter("positive", 12, 0.1, 0.25)
     sources, items = np.arange(ITEMS, ITEMS + USERS), range(ITEMS)
 
-    plain, shuffled = (decompose(graph, Weights({}, 3.0), 12, Solver()) for graph in (board(), board(shuffle=3)))
+    plain, shuffled = (
+        decompose(graph, RelationWeights({}, 3.0), 12, Solver()) for graph in (board(), board(shuffle=3))
+    )
 
     assert np.allclose(
-        plain.raw_scores(response, sources, items), shuffled.raw_scores(response, sources, items), atol=1e-5
+        plain.raw_scores(spectral, sources, items), shuffled.raw_scores(spectral, sources, items), atol=1e-5
     )
 
 
@@ -168,7 +182,7 @@ def test_the_decomposition_equals_numpys(friends: bool) -> None:
     order = np.argsort(-np.abs(values))[:4]
     expected = (vectors[:, order] * values[order]) @ vectors[:, order].T
 
-    ours = decompose(graph, Weights({}, damping), 4 if friends else 2, Solver())
+    ours = decompose(graph, RelationWeights({}, damping), 4 if friends else 2, Solver())
 
     found = (ours.vectors * ours.values) @ ours.vectors.T
     if friends:
@@ -191,8 +205,8 @@ def test_a_gpu_that_is_not_there_is_asked_for_in_vain() -> None:
 
 def test_warm_and_cold_starts_find_the_same_vectors() -> None:
     """Starting from the vectors of a part of the graph leads to those of the whole."""
-    graph, weights = board(), Weights({}, 3.0)
-    part = decompose(split(graph, 0).train, weights, 3, Solver())
+    graph, weights = board(), RelationWeights({}, 3.0)
+    part = decompose(hold_out(graph, 0).train, weights, 3, Solver())
 
     cold, warm = decompose(graph, weights, 3, Solver()), decompose(graph, weights, 3, Solver(), start=part)
 
@@ -202,19 +216,18 @@ def test_warm_and_cold_starts_find_the_same_vectors() -> None:
 def test_withheld_pairs_are_gone_from_what_propagates() -> None:
     """No withheld pair of entities is linked in the training part, in either direction."""
     graph = board()
-    parts = split(graph, 0)
-    left = interacted_rows(parts.train)
+    parts = hold_out(graph, 0)
+    left = parts.train.history()
 
     withheld_pairs = [
         (int(source), int(target))
-        for held in parts.choice + parts.report
+        for held in parts.warm.validation + parts.warm.test
         for place, source in enumerate(held.sources)
         for target in held.of(place)
     ]
 
     assert 0.05 < len(withheld_pairs) / 2 / graph.data.num_edges < 0.15  # each pair is judged in both directions
-    everything = range(graph.entity_types.size)
-    assert not any(target in left.of(source, everything) for source, target in withheld_pairs)
+    assert not any(target in left.of(source) for source, target in withheld_pairs)
 
 
 def test_later_interactions_are_withheld_before_earlier_ones() -> None:
@@ -224,13 +237,11 @@ def test_later_interactions_are_withheld_before_earlier_ones() -> None:
     store.time = torch.arange(store.edge_index.shape[1], dtype=torch.float64)
     times = {tuple(edge): index for index, edge in enumerate(graph.rows(graph.edge_types[0]).T.tolist())}
 
-    parts = split(graph, 0)
+    parts = hold_out(graph, 0)
 
     kept = graph.entity_types.rows("user")
-    youngest = {
-        row: max(times[row, int(item)] for item in interacted_rows(parts.train).of(row, range(ITEMS))) for row in kept
-    }
-    for held in (held for held in parts.choice + parts.report if held.source_type == "user"):
+    youngest = {row: max(times[row, int(item)] for item in parts.train.history().of(row)) for row in kept}
+    for held in (held for held in parts.warm.validation + parts.warm.test if held.source_type == "user"):
         for place, source in enumerate(held.sources.tolist()):
             assert all(times[source, int(item)] > youngest[source] for item in held.of(place))
 
@@ -242,44 +253,42 @@ def test_what_comes_later_never_reaches_what_is_judged_by_it() -> None:
     users, items = graph.data[kind].edge_index
     times = torch.arange(len(users), dtype=torch.float64)
     graph.data[kind].time = other.data[kind].time = times
-    first = split(graph, 0)
-    judged = torch.tensor([row for held in first.choice + first.report for row in held.sources])
+    first = hold_out(graph, 0)
+    judged = torch.tensor([row for held in first.warm.validation + first.warm.test for row in held.sources])
     last = torch.cat([users[1:] != users[:-1], torch.tensor([True])])
     later = last & torch.isin(users + graph.entity_types.rows("user").start, judged)
     # In the other history these users last liked an item of the other colour.
     other.data[kind].edge_index = torch.stack([users, torch.where(later, items ^ 1, items)])
 
-    second = split(other, 0)
+    second = hold_out(other, 0)
 
     assert later.sum() > USERS / 2
     assert torch.equal(first.train.rows(kind), second.train.rows(kind))
 
 
 def test_some_targets_lose_all_interactions_where_metadata_tells_of_them() -> None:
-    """Whole targets are withheld for the choice of their response, and nothing else is judged by them."""
+    """Whole targets are withheld for the choice of their spectral, and nothing else is judged by them."""
     graph = with_items(2000)
-    assert [] == [held for held in split(board(), 0).cold if len(held.sources)]  # nothing tells of those
+    assert [] == [held for held in hold_out(board(), 0).cold.validation if len(held.sources)]  # nothing tells of those
 
-    parts = split(graph, 0)
+    parts = hold_out(graph, 0)
 
-    (held,) = (held for held in parts.cold if len(held.sources))
-    left = interacted_rows(parts.train)
+    (held,) = (held for held in parts.cold.validation if len(held.sources))
+    left = parts.train.history()
     cold = np.unique(held.targets)
     assert ("user", "item") == held.pair
     assert 20 < len(cold) <= 100
-    assert not any(len(left.of(int(row), range(graph.entity_types.size))) for row in cold)
-    assert not any(np.isin(judged.targets, cold).any() for judged in parts.choice + parts.report)
+    assert not any(len(left.of(int(row))) for row in cold)
+    assert not any(np.isin(judged.targets, cold).any() for judged in parts.warm.validation + parts.warm.test)
 
 
 def test_pairs_two_steps_apart_are_judged_by_what_only_withheld_edges_tell() -> None:
     """Users and makers are linked over items only: judged by makers that a user does not reach in what propagates."""
-    chance, items, makers = np.random.default_rng(0), 400, 100
+    rng, items, makers = np.random.default_rng(0), 400, 100
     data, entity_types = HeteroData(), EntityTypes(("item", "maker", "user"), (0, items, items + makers, 900))
     edges = {
         ("item", "metadata:maker", "maker"): np.stack([np.arange(items), np.arange(items) % makers]),
-        ("user", "interaction:likes", "item"): np.stack(
-            [np.repeat(np.arange(400), 12), chance.integers(0, items, 4800)]
-        ),
+        ("user", "interaction:likes", "item"): np.stack([np.repeat(np.arange(400), 12), rng.integers(0, items, 4800)]),
     }
     for kind in entity_types.types:
         data[kind].num_nodes = len(entity_types.rows(kind))
@@ -290,15 +299,15 @@ def test_pairs_two_steps_apart_are_judged_by_what_only_withheld_edges_tell() -> 
         data[edge_type].repeats = torch.ones(count, dtype=torch.int64)
     graph = TypedGraph(data, entity_types)
 
-    parts = split(graph, 0)
+    parts = hold_out(graph, 0)
 
     def reached(part: TypedGraph) -> set[tuple[int, int]]:
         likes = part.rows(("user", "interaction:likes", "item")).T.tolist()
         return {(user, items + item % makers) for user, item in likes}
 
     new = reached(graph) - reached(parts.train)
-    judged: dict[tuple[str, str], set[tuple[int, int]]] = {held.pair: set() for held in parts.implied}
-    for held in parts.implied + parts.implied_report:
+    judged: dict[tuple[str, str], set[tuple[int, int]]] = {held.pair: set() for held in parts.indirect.validation}
+    for held in parts.indirect.validation + parts.indirect.test:
         for place, source in enumerate(held.sources.tolist()):
             judged[held.pair] |= {(source, target) for target in held.of(place).tolist()}
     assert {("user", "maker"), ("maker", "user")} == judged.keys()
@@ -315,37 +324,37 @@ def test_older_and_repeated_interactions_count_as_the_weights_say() -> None:
     items = store.edge_index[1, :3]
     counts = torch.bincount(store.edge_index[1], minlength=ITEMS)[items].float()
 
-    plain = decompose(graph, Weights({}, 3.0), 2, Solver()).degrees[items]
-    weighted = decompose(graph, Weights({}, 3.0, repeats=0.5, half_life=1000.0), 2, Solver()).degrees[items]
+    plain = decompose(graph, RelationWeights({}, 3.0), 2, Solver()).degrees[items]
+    weighted = decompose(graph, RelationWeights({}, 3.0, repeats=0.5, half_life=1000.0), 2, Solver()).degrees[items]
 
     assert counts.tolist() == plain.tolist()
     assert [-0.5, 0.0, 1.0] == pytest.approx((weighted - plain).tolist())
 
 
-def test_a_learned_filter_ranks_better_where_the_chosen_response_is_wrong() -> None:
+def test_a_learned_filter_ranks_better_where_the_chosen_filter_is_wrong() -> None:
     """Learned on some sources, it finds more of what other sources chose by the middle of the spectrum."""
     vectors = random_vectors(400, 64)
-    targets, plain = range(200, 400), Response("signed", 64, 0.1, 0.0)
+    targets, plain = range(200, 400), SpectralFilter("signed", 64, 0.1, 0.0)
     strength = np.abs(vectors.values)
     middle = vectors.vectors[:200] * (strength * ((strength > 0.3) & (strength < 0.6)) * np.sign(vectors.values))
     chosen = np.sort(np.argsort(-(middle @ vectors.vectors[200:].T), axis=1)[:, :5], axis=1) + 200
     held = HeldOut("a", "b", np.arange(200), np.arange(0, 1001, 5), chosen.ravel(), NOTHING)
     others = held.part(np.arange(100, 200))
 
-    learned = learn(vectors, plain, held.part(np.arange(100)), targets)
+    learned = with_learned_gain(vectors, plain, held.part(np.arange(100)), targets)
 
     before, after = (
-        measure(vectors.raw_scores(response, others.sources, targets), others, targets) for response in (plain, learned)
+        measure(vectors.raw_scores(spectral, others.sources, targets), others, targets) for spectral in (plain, learned)
     )
     assert after.ndcg > 1.2 * before.ndcg
-    assert learned == Response.from_json(json.loads(json.dumps(asdict(learned))))
+    assert learned == SpectralFilter.from_json(json.loads(json.dumps(asdict(learned))))
 
 
 def test_the_fast_metric_equals_the_naive_one() -> None:
     """NDCG and recall agree with a plain loop over random scores."""
-    chance = np.random.default_rng(0)
-    scores = chance.random((40, 30)).astype(np.float32)
-    lists = [np.sort(chance.permutation(30)[: chance.integers(1, 15)]) + 5 for _ in range(40)]
+    rng = np.random.default_rng(0)
+    scores = rng.random((40, 30)).astype(np.float32)
+    lists = [np.sort(rng.permutation(30)[: rng.integers(1, 15)]) + 5 for _ in range(40)]
     starts = np.concatenate([[0], np.cumsum([len(wanted) for wanted in lists])])
     held = HeldOut("a", "b", np.arange(40), starts, np.concatenate(lists), NOTHING)
 
@@ -360,71 +369,80 @@ def test_the_fast_metric_equals_the_naive_one() -> None:
     assert [float(np.mean(ndcg)), float(np.mean(recall))] == pytest.approx([ours.ndcg, ours.recall])
 
 
-def random_vectors(entities: int, rank: int) -> Vectors:
-    chance = np.random.default_rng(1)
-    return Vectors(
-        np.sort(chance.uniform(-1, 1, rank).astype(np.float32))[::-1].copy(),
-        chance.normal(size=(entities, rank)).astype(np.float32),
-        chance.integers(0, 50, entities).astype(np.float32),
+def random_vectors(entities: int, rank: int) -> Embedding:
+    rng = np.random.default_rng(1)
+    return Embedding(
+        np.sort(rng.uniform(-1, 1, rank).astype(np.float32))[::-1].copy(),
+        rng.normal(size=(entities, rank)).astype(np.float32),
+        rng.integers(0, 50, entities).astype(np.float32),
         3.0,
-        {"a": chance.random(entities) < 0.8},
+        {"a": rng.random(entities) < 0.8},
     )
 
 
 NOTHING = InteractionHistory.from_edges(900, np.empty(0, np.int64), np.empty(0, np.int64))
-PAIR = Pair(
+PAIR = PairModel(
     "a",
     "b",
     0,
-    Response("signed", 48, 0.1, 0.25),
+    SpectralFilter("signed", 48, 0.1, 0.25),
     0,
-    Response("signed", 12, 0.3, 0.25),
+    SpectralFilter("signed", 12, 0.3, 0.25),
     Blend(),
     Calibration(2.0, 1.5, -1.0),
 )
 
 
 def scorer_of(
-    vectors: Vectors, sources: int, pair: Pair = PAIR, interacted: InteractionHistory = NOTHING, *, share: float = 0.0
+    embedding: Embedding,
+    sources: int,
+    pair: PairModel = PAIR,
+    interacted: InteractionHistory = NOTHING,
+    *,
+    share: float = 0.0,
 ) -> Scorer:
-    """Scores the pair of the first `sources` rows and all others, of which a share is co-occurrence."""
-    entity_types = EntityTypes(("a", "b"), (0, sources, len(vectors.vectors)))
-    return Scorer([vectors], replace(pair, blend=Blend(share, 2.0)), entity_types, interacted)
+    """Scores the pair of the first `sources` rows and all others, of which a share is item-kNN."""
+    entity_types = EntityTypes(("a", "b"), (0, sources, len(embedding.vectors)))
+    return Scorer([embedding], replace(pair, blend=Blend(share, 2.0)), entity_types, interacted)
+
+
+def best(scorer: Scorer, sources: Rows, n: int) -> TopN:
+    return top_n(scorer, scorer.profiles(sources), n)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_one_source_alone_gets_what_it_gets_among_many(share: float) -> None:
     """Scores and order do not depend on which sources are asked together."""
-    chance = np.random.default_rng(2)
-    interacted = InteractionHistory.from_edges(900, chance.integers(0, 100, 2000), chance.integers(100, 900, 2000))
+    rng = np.random.default_rng(2)
+    interacted = InteractionHistory.from_edges(900, rng.integers(0, 100, 2000), rng.integers(100, 900, 2000))
     scorer = scorer_of(random_vectors(900, 64), 100, interacted=interacted, share=share)
 
-    together = scorer.best(np.arange(100), 20)
-    alone = [scorer.best(np.array([source]), 20) for source in range(100)]
+    together = best(scorer, np.arange(100), 20)
+    alone = [best(scorer, np.array([source]), 20) for source in range(100)]
 
-    assert np.array_equal(together.target_rows, np.concatenate([best.target_rows for best in alone]))
-    assert np.array_equal(together.scores, np.concatenate([best.scores for best in alone]))
+    assert np.array_equal(together.target_rows, np.concatenate([one.target_rows for one in alone]))
+    assert np.array_equal(together.scores, np.concatenate([one.scores for one in alone]))
 
 
 def test_the_best_targets_are_those_of_a_full_sort() -> None:
     """The short cut finds what sorting all scores finds, without what was interacted with.
 
-    Targets that nothing links to the source type are scored by the response for those.
+    Targets that nothing links to the source type are scored by the filter for those.
     """
     vectors, targets = random_vectors(400, 64), range(5, 400)
     interacted = InteractionHistory.from_edges(400, np.repeat(np.arange(5), 10), np.arange(50) + 100)
 
-    best = scorer_of(vectors, 5, interacted=interacted).best(np.arange(5), 15)
+    found = best(scorer_of(vectors, 5, interacted=interacted), np.arange(5), 15)
 
-    warm, cold = (vectors.raw_scores(response, np.arange(5), targets) for response in (PAIR.response, PAIR.cold))
-    raw = np.where(vectors.linked["a"][5:], warm, cold)
+    warm, cold = (vectors.raw_scores(spectral, np.arange(5), targets) for spectral in (PAIR.filter, PAIR.cold_filter))
+    raw = np.where(vectors.warm["a"][5:], warm, cold)
     for source in range(5):
-        forbidden = set(interacted.of(source, targets).tolist())
+        forbidden = set((interacted.of(source) - targets.start).tolist())
         ranking = [place for place in np.argsort(-raw[source], kind="stable").tolist() if place not in forbidden][:15]
-        assert ranking == (best.target_rows[best.lines == source] - 5).tolist()
+        assert ranking == (found.target_rows[found.positions == source] - 5).tolist()
 
 
-def test_co_occurrence_counts_walks_of_three_steps() -> None:
+def test_item_knn_counts_walks_of_three_steps() -> None:
     """A target scores by the sources that chose it together with the source's own targets, popular ones count less."""
     #  source 0: targets 3, 4; source 1: 4, 5; source 2: 5, 6
     interacted = InteractionHistory.from_edges(7, np.array([0, 0, 1, 1, 2, 2]), np.array([3, 4, 4, 5, 5, 6]))
@@ -437,7 +455,7 @@ def test_co_occurrence_counts_walks_of_three_steps() -> None:
         0.0,
     ]
 
-    found = CoOccurrence(interacted, EntityTypes(("a", "b"), (0, 3, 7)), ("a", "b")).scores(np.array([0]))
+    found = ItemKNN(interacted, EntityTypes(("a", "b"), (0, 3, 7)), ("a", "b")).scores(np.array([0]))
 
     assert expected == pytest.approx(found[0].tolist())
 
@@ -445,11 +463,11 @@ def test_co_occurrence_counts_walks_of_three_steps() -> None:
 def test_equal_scores_follow_the_ids() -> None:
     """Targets that nothing tells apart come in the order of their rows, which is that of ids."""
     ones = np.ones((50, 4), np.float32)
-    vectors = replace(random_vectors(50, 4), vectors=ones, degrees=ones[:, 0], linked={})
+    vectors = replace(random_vectors(50, 4), vectors=ones, degrees=ones[:, 0], warm={})
 
-    best = scorer_of(vectors, 10).best(np.array([0]), 40)
+    found = best(scorer_of(vectors, 10), np.array([0]), 40)
 
-    assert list(range(10, 50)) == best.target_rows.tolist()
+    assert list(range(10, 50)) == found.target_rows.tolist()
 
 
 @pytest.mark.parametrize("slope", [0.05, 1.5, 40.0])
@@ -458,15 +476,15 @@ def test_how_many_are_asked_for_changes_nothing_before_the_cut(slope: float) -> 
     vectors = random_vectors(600, 16)
     vectors.vectors[200:] = vectors.vectors[200]  # four hundred targets that nothing tells apart
     vectors.degrees[100:] = 0
-    vectors.linked["a"][200:] = True
+    vectors.warm["a"][200:] = True
     scorer = scorer_of(vectors, 20, replace(PAIR, calibration=Calibration(2.0, slope, -1.0)))
 
-    every = scorer.best(np.arange(20), 580)
+    every = best(scorer, np.arange(20), 580)
 
     for count in (1, 7, 100, 399):
-        some = scorer.best(np.arange(20), count)
+        some = best(scorer, np.arange(20), count)
         for source in range(20):
-            mine, all_of_it = some.lines == source, every.lines == source
+            mine, all_of_it = some.positions == source, every.positions == source
             assert every.target_rows[all_of_it][:count].tolist() == some.target_rows[mine].tolist()
             assert every.scores[all_of_it][:count].tolist() == some.scores[mine].tolist()
 

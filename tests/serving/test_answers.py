@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from lucid.errors import ModelNotReady, UnknownModel, UnknownSource, UnknownType, UnknownVersion
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.rendering import render
-from lucid.versions.lifecycle import live_version
+from lucid.versions.lifecycle import ModelVersions
 from lucid.workspace import Workspace
 from tests.support.checkerboard import ITEMS, USERS, liked, train_checkerboard
 
@@ -171,7 +171,7 @@ def test_a_new_version_answers_at_once_and_the_old_one_on_request(tmp_path: Path
     before = workspace.recommend("board", source_type="user", target_type="item")
     workspace.train("board", precompute=[{"source_type": "item", "target_type": "item", "max_recommendations": 3}])
 
-    assert 2 == live_version(workspace.settings.home, "board")
+    assert 2 == ModelVersions(workspace.settings.home, "board").live().number
     assert before.equals(workspace.recommend("board", source_type="user", target_type="item", version=1))
     answer = workspace.answer(RecommendationQuery(model_id="board", source_id=["i01"], target_type=["item"]))
     assert 2 == answer.version

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lucid.errors import InvalidRequest, UnknownSource
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.rendering import render
-from lucid.versions.lifecycle import read_model, version_folder
+from lucid.versions.version import Version
 from lucid.workspace import Workspace
 from tests.support.checkerboard import ITEMS, USERS, liked, train_checkerboard
 
@@ -142,33 +142,39 @@ def test_an_explanation_names_the_edges_that_carried_a_recommendation(board: Wor
     """Interactions of the source itself, the largest share first; together at most the whole."""
     found = board.recommend("board", source_id="u00", target_type="item", max_recommendations=3, explain=True)
 
-    for carriers in found["explanation"]:
-        assert carriers
-        assert 1.001 >= sum(carrier["share"] for carrier in carriers)
-        assert sorted((carrier["share"] for carrier in carriers), reverse=True) == [c["share"] for c in carriers]
-        for carrier in carriers:
-            assert ("interaction", "likes", "item") == (carrier["kind"], carrier["relation"], carrier["type"])
-            assert liked(0, int(carrier["id"][1:]))
-            assert f"Item {int(carrier['id'][1:])}" == carrier["name"]
+    for contributions in found["explanation"]:
+        assert contributions
+        assert 1.001 >= sum(contribution["share"] for contribution in contributions)
+        assert sorted((contribution["share"] for contribution in contributions), reverse=True) == [
+            c["share"] for c in contributions
+        ]
+        for contribution in contributions:
+            assert ("interaction", "likes", "item") == (
+                contribution["kind"],
+                contribution["relation"],
+                contribution["type"],
+            )
+            assert liked(0, int(contribution["id"][1:]))
+            assert f"Item {int(contribution['id'][1:])}" == contribution["name"]
 
 
 def test_the_shares_add_up_to_the_score(board: Workspace) -> None:
-    """What the edges carry together is the raw score, so an explanation leaves nothing out."""
-    model = read_model(version_folder(board.settings.home, "board", 1))
-    scorer = model.scorer("user", "item")
+    """What the edges contribute together is the raw score, so an explanation leaves nothing out."""
+    version = Version(board.settings.home, "board", 1)
+    scorer = version.scorer("user", "item")
     source, targets = scorer.sources.start, np.array(scorer.targets)
-    edges = model.edges.of(source)
+    edges = version.adjacency.of(source)
 
-    carried = scorer.carried(edges, np.ones(len(edges.rows), bool), targets)
+    contributions = scorer.contributions(edges, np.ones(len(edges.rows), bool), targets)
 
-    assert scorer.raw(np.array([source]))[0] == pytest.approx(carried.sum(axis=0), rel=1e-2, abs=1e-4)
+    assert scorer.raw(np.array([source]))[0] == pytest.approx(contributions.sum(axis=0), rel=1e-2, abs=1e-4)
 
 
 def test_links_are_part_of_explanations(board: Workspace) -> None:
     """An item is explained by its users and by what its metadata says."""
     found = board.recommend("board", source_id="i01", use="similar", max_recommendations=3, explain=True)
 
-    kinds = {carrier["kind"] for carriers in found["explanation"] for carrier in carriers}
+    kinds = {contribution["kind"] for contributions in found["explanation"] for contribution in contributions}
     assert kinds <= {"interaction", "metadata", "text"}
     assert "interaction" in kinds
 

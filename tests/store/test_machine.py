@@ -12,7 +12,7 @@ import pytest
 from api.paths import BASE
 from lucid.errors import MachineError
 from lucid.store.catalog import Catalog
-from lucid.versions.lifecycle import is_complete, live_version
+from lucid.versions.lifecycle import ModelVersions
 from lucid.workspace import Workspace
 from tests.support.checkerboard import train_checkerboard
 from tests.support.faults import Fault, Said, may_mount, obey_modes, run
@@ -127,8 +127,8 @@ def test_wherever_it_stops_nothing_half_done_stays(
     assert [] == Catalog(home).running_batches() + Catalog(home).running_trainings()
     stored = [batch for batch in workspace.batches() if batch.status == "completed"]
     assert 2 + 2 * sum(one.code == 0 for one in said[:: len(verbs)]) == len(stored)
-    assert live_version(home, "board") >= (known.live_version or 0)
-    assert is_complete(home, "board", live_version(home, "board"))
+    assert ModelVersions(home, "board").live().number >= (known.live_version or 0)
+    assert ModelVersions(home, "board").live().is_complete
     assert all(one.code == 0 for one in run(home, "nothing", *reading(home), *verbs))
 
 

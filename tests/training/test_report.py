@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +13,8 @@ from markdown_it.token import Token
 
 from flows.names import run_name
 from lucid.training.markdown import escaped
-from lucid.training.report import as_markdown
+from lucid.training.report import TrainingReport
+from lucid.training.report_page import as_markdown
 
 _CONSTRUCTS = [
     *("![x](http://a.example/i.png)", "[x](http://a.example)", "[x][y]", "[x]: http://a.example", "![x]"),
@@ -89,28 +89,48 @@ def control(letter: str) -> bool:
     return (letter < " " and letter not in "\t\n\r") or "\x7f" <= letter <= "\x9f"
 
 
-def report_on(name: str) -> dict[str, Any]:
+def report_on(name: str) -> TrainingReport:
     """A report in which everything that customers name is named so."""
-    judged = {"ndcg": 0.5, "recall": 0.25, "sources": 7}
+    judged = {"ndcg": 0.5, "recall": 0.25, "hit_rate": 0.75, "sources": 7}
     pair = {"source_type": name, "target_type": name, "answered_by": name, "calibration_error": 0.1, "cold": None}
     weights = {"damping": 0.5, "repeats": 0, "half_life": 86400.0, "relations": {name: 1.0}}
-    return {
+    raw = {
+        "format": 2,
         "model_id": name,
         "version": 1,
         "steps": [{"step": name, "kept": 1234, "removed": 0, "examples": [name]}],
-        "keys": [{"key": name, "kind": name, "reason": name, "values": 2, "distinct": 1, "examples": [name]}],
+        "keys": [
+            {
+                "key": name,
+                "use": name,
+                "reason": name,
+                "entities": 2,
+                "values": 2,
+                "distinct": 1,
+                "examples": [name],
+            }
+        ],
         "graph": {
             "entities": 3,
             "entity_types": [name, name],
             "edges": [{"source_type": name, "relation": name, "target_type": name, "count": 5}],
             "pairs": [[name, name]],
         },
-        "choice": {
-            "filters": [{"source_type": name, "target_type": name, "plain": 0.1, "learned": 0.2, "kept": True}],
-            "weights": [weights, weights],
+        "chosen": {
+            "weightings": [weights, weights],
+            "default_filter": {
+                "sign_mode": "positive",
+                "rank": 4,
+                "ridge": 0.1,
+                "degree_exponent": 0.5,
+                "learned_gain": [],
+            },
+            "tried": [],
+            "learned_filters": [{"source_type": name, "target_type": name, "plain": 0.1, "learned": 0.2, "kept": True}],
         },
-        "pairs": [{**pair, "model": judged, "popularity": judged, "co_occurrence": judged}],
+        "pairs": [{**pair, "model": judged, "popularity": judged, "item_knn": judged}],
     }
+    return TrainingReport.from_json(raw)
 
 
 def blocks(tokens: list[Token]) -> list[str]:

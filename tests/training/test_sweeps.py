@@ -18,13 +18,15 @@ from lucid.health import HealthWarnings
 from lucid.schema.fields import utc_now
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import TrainingRequest
-from lucid.serving.registry import Shelf
+from lucid.serving.registry import ModelRegistry
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.locks import working
 from lucid.training import run
-from lucid.versions import lifecycle
+from lucid.versions.files import LIVE
 from lucid.versions.inspection import Inspection
+from lucid.versions.lifecycle import ModelVersions
+from lucid.versions.version import Version
 from lucid.workspace import Workspace
 from tests.support.checkerboard import train_checkerboard
 from tests.support.service import Api, wait_until
@@ -46,11 +48,11 @@ DAMAGES: dict[str, Damage] = {
     "too deep": lambda path: path.write_text("[" * 100_000),
     "a folder": _folder,
 }
-FILES = (lifecycle.LIVE, *(f"1/{name}" for name in ("manifest.json", "config.json", "origin.json", "report.json")))
+FILES = (LIVE, *(f"1/{name}" for name in ("manifest.json", "config.json", "origin.json", "report.json")))
 GRID = [
-    *((file, damage) for file in FILES for damage in DAMAGES if (file, damage) != (lifecycle.LIVE, "cut off")),
-    (lifecycle.LIVE, "a version that is not there"),
-    (lifecycle.LIVE, "no number"),
+    *((file, damage) for file in FILES for damage in DAMAGES if (file, damage) != (LIVE, "cut off")),
+    (LIVE, "a version that is not there"),
+    (LIVE, "no number"),
 ]
 DAMAGES |= {
     "a version that is not there": lambda path: path.write_text("99"),
@@ -121,8 +123,8 @@ def ask_everything(settings: Settings) -> None:
     query = RecommendationQuery(model_id="board", source_id=["u01"], target_type=["item"])
     calls: list[Callable[[], object]] = [
         lambda: workspace.report("board"),
-        lambda: Shelf(settings.home).recommend(query),
-        lambda: lifecycle.prune(settings.home, "board", 3),
+        lambda: ModelRegistry(settings.home).recommend(query),
+        lambda: ModelVersions(settings.home, "board").prune(3),
     ]
     for call in calls:
         with suppress(Damaged):
@@ -164,14 +166,14 @@ def test_a_rollback_or_a_training_mends_what_names_the_live_version(settings: Se
     for mend in (
         lambda: models.roll_back(settings, "board"),
         lambda: models.roll_back(settings, "board", 1),
-        lambda: lifecycle.go_live(settings.home, "board", 1),
+        lambda: ModelVersions(settings.home, "board").go_live(Version(settings.home, "board", 1)),
     ):
-        DAMAGES[damage](folder / lifecycle.LIVE)
-        assert not lifecycle.is_live(settings.home, "board", 1)
+        DAMAGES[damage](folder / LIVE)
+        assert not ModelVersions(settings.home, "board").is_live(1)
 
         mend()
 
-        assert 1 == lifecycle.live_version(settings.home, "board")
+        assert 1 == ModelVersions(settings.home, "board").live().number
     assert 3 * (damage == "a folder") == len(list(folder.glob("live.unreadable*")))
 
 
@@ -234,7 +236,7 @@ def test_what_is_not_ours_is_left_alone_and_stops_nothing(settings: Settings, wh
     assert [True] * len(strays) == [stray.exists() for stray in strays]
     assert [] == warnings.current()
     with pytest.raises(UnknownModel):
-        lifecycle.live_version(settings.home, "stray")
+        ModelVersions(settings.home, "stray").live()
 
 
 def test_what_goes_wrong_with_one_thing_is_a_warning_until_it_goes_well(settings: Settings) -> None:
@@ -265,15 +267,15 @@ def test_a_batch_that_cannot_be_read_costs_no_answer(settings: Settings) -> None
     (batch,) = workspace.import_files([news])
     (batches.batch_folder(settings.home, batch.batch_id) / "rows.parquet").write_bytes(b"no Parquet")
     query = RecommendationQuery(model_id="board", source_id=["u01"], target_type=["item"])
-    shelf = Shelf(settings.home, warnings=warnings)
+    registry = ModelRegistry(settings.home, warnings=warnings)
 
     for _ in range(2):
-        assert 1 == shelf.recommend(query).version
+        assert 1 == registry.recommend(query).version
 
     (said,) = warnings.current()
     assert said.startswith("model 'board': what was uploaded since version 1 was trained cannot be read")
     workspace.delete_batches([batch.batch_id])
-    shelf.recommend(query)
+    registry.recommend(query)
     assert [] == warnings.current()
 
 
@@ -282,7 +284,7 @@ def test_nothing_stays_of_a_model_that_never_finished(settings: Settings) -> Non
     workspace, home = Workspace(settings=settings), settings.home
     before = sorted(home.rglob("*"))
     run.enter(settings, TrainingRequest(model_id="killed"), "fit")
-    (lifecycle.version_folder(home, "killed", 1) / "work").mkdir(parents=True)
+    (Version(home, "killed", 1).folder / "work").mkdir(parents=True)
     run.enter(settings, TrainingRequest(model_id="waiting"), "queued")
     run.cancel(settings, "waiting")
     (home / "models" / "an-earlier-release").mkdir()
@@ -302,7 +304,7 @@ def test_nothing_stays_of_a_model_that_never_finished(settings: Settings) -> Non
             workspace.roll_back(model_id)
         assert workspace.delete_model(model_id).live_version is None
         with pytest.raises(UnknownModel):
-            lifecycle.live_version(home, model_id)
+            ModelVersions(home, model_id).live()
     assert before == sorted(home.rglob("*"))
 
 

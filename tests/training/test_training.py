@@ -14,7 +14,9 @@ from lucid.errors import AlreadyTraining, InvalidRequest, TrainingFailed, Unknow
 from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog
 from lucid.training import run, steps
-from lucid.versions import lifecycle
+from lucid.versions.files import LIVE, MANIFEST, REPORT
+from lucid.versions.lifecycle import ModelVersions
+from lucid.versions.version import Version
 from lucid.workspace import Workspace
 from tests.support.checkerboard import train_checkerboard, write_checkerboard
 
@@ -31,7 +33,7 @@ def test_a_failing_training_leaves_the_old_version_answering(tmp_path: Path) -> 
     assert ("error", 2) == (status.status, status.version)
     assert status.message.startswith("no interactions are left to train on")
     assert before.equals(workspace.recommend("board", source_id="u01", target_type="item"))
-    assert not lifecycle.version_folder(workspace.settings.home, "board", 2).exists()
+    assert not Version(workspace.settings.home, "board", 2).folder.exists()
 
 
 def test_a_second_training_of_a_model_is_refused_while_one_runs(workspace: Workspace) -> None:
@@ -56,7 +58,7 @@ def test_every_allowed_model_id_gets_a_folder_of_its_own(tmp_path: Path, model_i
     workspace = train_checkerboard(Workspace(tmp_path / "home"), tmp_path, model_id)
 
     assert 1 == workspace.status(model_id).version
-    assert [lifecycle.model_folder(tmp_path / "home", model_id)] == list((tmp_path / "home" / "models").iterdir())
+    assert [ModelVersions(tmp_path / "home", model_id).folder] == list((tmp_path / "home" / "models").iterdir())
 
 
 def test_a_killed_training_becomes_an_error_and_leaves_nothing(tmp_path: Path) -> None:
@@ -69,7 +71,7 @@ def test_a_killed_training_becomes_an_error_and_leaves_nothing(tmp_path: Path) -
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while not (lifecycle.version_folder(workspace.settings.home, "board", 2) / "work").exists():
+    while not (Version(workspace.settings.home, "board", 2).folder / "work").exists():
         assert process.poll() is None
         time.sleep(0.005)
     run.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
@@ -82,7 +84,7 @@ def test_a_killed_training_becomes_an_error_and_leaves_nothing(tmp_path: Path) -
     status = catalog.training("board").status
     assert ("error", 2) == (status.status, status.version)
     assert "train again" in status.message
-    assert not lifecycle.version_folder(workspace.settings.home, "board", 2).exists()
+    assert not Version(workspace.settings.home, "board", 2).folder.exists()
     assert not workspace.recommend("board", source_id="u01", target_type="item").empty
     assert 3 == workspace.train("board").version
 
@@ -126,26 +128,26 @@ def test_a_training_that_dies_between_manifest_and_switch_is_completed(tmp_path:
     """A complete version goes live when its dead training is swept."""
     workspace = train_checkerboard(Workspace(tmp_path / "home"), tmp_path)
     workspace.train("board")
-    live = lifecycle.model_folder(workspace.settings.home, "board") / lifecycle.LIVE
+    live = ModelVersions(workspace.settings.home, "board").folder / LIVE
     live.write_text("1")
     with duckdb.connect(str(workspace.settings.home / "catalog.duckdb")) as connection:
         connection.execute("UPDATE trainings SET status = 'running', stage = 'publish' WHERE version = 2")
 
     assert "completed" == workspace.status("board").status
-    assert 2 == lifecycle.live_version(workspace.settings.home, "board")
+    assert 2 == ModelVersions(workspace.settings.home, "board").live().number
 
 
 def test_a_version_without_its_manifest_does_not_exist(tmp_path: Path) -> None:
     """A folder is a version only once its manifest names all files at their sizes."""
     home = train_checkerboard(Workspace(tmp_path / "home"), tmp_path).settings.home
-    folder = lifecycle.version_folder(home, "board", 1)
-    assert lifecycle.is_complete(home, "board", 1)
+    folder = Version(home, "board", 1).folder
+    assert Version(home, "board", 1).is_complete
 
-    with (folder / lifecycle.REPORT).open("a") as file:
+    with (folder / REPORT).open("a") as file:
         file.write(" ")
-    assert not lifecycle.is_complete(home, "board", 1)
-    (folder / lifecycle.MANIFEST).unlink()
-    assert [] == lifecycle.versions(home, "board")
+    assert not Version(home, "board", 1).is_complete
+    (folder / MANIFEST).unlink()
+    assert [] == [version.number for version in ModelVersions(home, "board").complete()]
 
 
 def test_only_the_newest_versions_are_kept(tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ def test_only_the_newest_versions_are_kept(tmp_path: Path) -> None:
     for _ in range(2):
         workspace.train("board")
 
-    assert [2, 3] == lifecycle.versions(workspace.settings.home, "board")
+    assert [2, 3] == [version.number for version in ModelVersions(workspace.settings.home, "board").complete()]
 
 
 def test_a_refresh_leaves_out_what_was_interacted_with_since(tmp_path: Path) -> None:

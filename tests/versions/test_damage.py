@@ -10,11 +10,14 @@ import pytest
 from lucid.errors import DamagedVersion, TrainingFailed
 from lucid.health import HealthWarnings
 from lucid.schema.recommendations import RecommendationQuery
-from lucid.serving.registry import Shelf
+from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import render
 from lucid.settings import Settings
-from lucid.training import run
-from lucid.versions import lifecycle, soundness
+from lucid.training import run, soundness
+from lucid.versions.files import LIVE, MANIFEST
+from lucid.versions.lifecycle import ModelVersions
+from lucid.versions.manifest import read_manifest
+from lucid.versions.version import Version
 from lucid.workspace import Workspace
 from tests.support.hostile import IDS
 from tests.test_cli import lucid
@@ -25,6 +28,7 @@ Damage = Callable[[Path], None]
 FILES = (
     *("config.json", "origin.json", "report.json", "timings.json", "cache.json", "entities.parquet", "values.parquet"),
     *("embeddings.safetensors", "interacted.safetensors", "edges.safetensors", "texts.safetensors"),
+    *("known_ranges.parquet", "known_words.parquet"),
     *("cache.0.bin", "cache.1.bin", "recommendations.duckdb"),
 )
 """What a version of the model `board` consists of, besides its manifest."""
@@ -76,22 +80,22 @@ def home(trained_hostile: Path, tmp_path: Path) -> Path:
 
 
 def file_of(home: Path, version: int, name: str) -> Path:
-    return lifecycle.version_folder(home, "board", version) / name
+    return Version(home, "board", version).folder / name
 
 
-def answers(shelf: Shelf, version: int | None = None) -> list[bytes]:
+def answers(registry: ModelRegistry, version: int | None = None) -> list[bytes]:
     queries = [RecommendationQuery.model_validate({"model_id": "board", "version": version, **one}) for one in ASKED]
-    return [b"".join(render(shelf.recommend(query), "json")) for query in queries]
+    return [b"".join(render(registry.recommend(query), "json")) for query in queries]
 
 
-def quick_answer(shelf: Shelf) -> bytes | None:
+def quick_answer(registry: ModelRegistry) -> bytes | None:
     query = RecommendationQuery.model_validate({"model_id": "board", **ASKED[0]})
-    answer = shelf.recommend_quickly(query, "u05")
+    answer = registry.lookup_precomputed(query, "u05")
     return b"".join(render(answer, "json")) if answer else None
 
 
-def verify(shelf: Shelf) -> int:
-    return sum(shelf.verify())
+def verify(registry: ModelRegistry) -> int:
+    return sum(registry.verify())
 
 
 def states(home: Path, *, repair: bool = False) -> dict[str, str]:
@@ -101,39 +105,39 @@ def states(home: Path, *, repair: bool = False) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def expected(trained_hostile: Path) -> dict[int, list[bytes]]:
     """What each of the two versions answers."""
-    return {version: answers(Shelf(trained_hostile), version) for version in (1, 2)}
+    return {version: answers(ModelRegistry(trained_hostile), version) for version in (1, 2)}
 
 
 def test_the_manifest_names_every_file(trained_hostile: Path) -> None:
     """Each with its size and its checksum, so nothing in a folder can change unnoticed."""
     for version in (1, 2):
-        folder = lifecycle.version_folder(trained_hostile, "board", version)
-        manifest = lifecycle.read_manifest(folder)
-        inside = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != lifecycle.MANIFEST}
+        folder = Version(trained_hostile, "board", version).folder
+        manifest = read_manifest(folder)
+        inside = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != MANIFEST}
 
         assert set(FILES) == set(inside)
-        assert inside == manifest["files"]
-        assert set(FILES) == set(manifest["sha256"])
+        assert inside == manifest.files
+        assert set(FILES) == set(manifest.sha256)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=name_of)
-@pytest.mark.parametrize("name", [*FILES, lifecycle.MANIFEST])
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
 def test_a_damaged_version_is_found_and_the_one_before_answers(
     home: Path, expected: dict[int, list[bytes]], name: str, kind: Damage
 ) -> None:
     """At once where sizes or JSON tell, else after one comparison; both ways of answering give the same bytes."""
     kind(file_of(home, 2, name))
     warnings = HealthWarnings()
-    shelf = Shelf(home, warnings=warnings)
+    registry = ModelRegistry(home, warnings=warnings)
 
     if kind is not flip or name.endswith(".json"):
-        assert expected[1] == answers(shelf)
+        assert expected[1] == answers(registry)
     else:
-        answers(shelf)
-    verify(shelf)
+        answers(registry)
+    verify(registry)
 
-    assert expected[1] == answers(shelf)
-    assert quick_answer(shelf) in (expected[1][0], None)
+    assert expected[1] == answers(registry)
+    assert quick_answer(registry) in (expected[1][0], None)
     (warning,) = warnings.current()
     assert warning.startswith(f"model 'board': version 2 is damaged ({name}: ")
     assert warning.endswith("); version 1 answers; train again or run: lucid check --repair")
@@ -150,47 +154,47 @@ def test_damage_that_comes_while_a_version_is_open_is_noticed(
     home: Path, expected: dict[int, list[bytes]], name: str, kind: Damage
 ) -> None:
     """What was cut short is not touched, and the version before takes over without a failed answer."""
-    shelf = Shelf(home, patient=False)
-    assert expected[2] == answers(shelf)
-    verify(shelf)
+    registry = ModelRegistry(home, patient=False)
+    assert expected[2] == answers(registry)
+    verify(registry)
 
     kind(file_of(home, 2, name))
 
-    for answer, before, after in zip(answers(shelf), expected[2], expected[1], strict=True):
+    for answer, before, after in zip(answers(registry), expected[2], expected[1], strict=True):
         assert answer in (before, after) or kind is flip
-    shelf.keep_up()
-    verify(shelf)
-    assert expected[1] == answers(shelf)
+    registry.refresh()
+    verify(registry)
+    assert expected[1] == answers(registry)
 
 
 def test_each_version_is_compared_once(home: Path) -> None:
     """The second time nothing is read, until a file has changed."""
-    shelf = Shelf(home)
-    answers(shelf)
+    registry = ModelRegistry(home)
+    answers(registry)
     size = sum(file_of(home, 2, name).stat().st_size for name in FILES)
 
-    assert [size, 0] == [verify(shelf), verify(shelf)]
+    assert [size, 0] == [verify(registry), verify(registry)]
 
 
 def test_a_new_version_answers_and_settles_the_warning(home: Path, expected: dict[int, list[bytes]]) -> None:
     """Also files that are put back as they were."""
     file, warnings = file_of(home, 2, "texts.safetensors"), HealthWarnings()
-    shelf = Shelf(home, patient=False, warnings=warnings)
+    registry = ModelRegistry(home, patient=False, warnings=warnings)
     was = file.read_bytes()
     halve(file)
-    assert expected[1] == answers(shelf)
+    assert expected[1] == answers(registry)
     file.write_bytes(was)
-    shelf.keep_up()
-    assert ([], expected[2]) == (warnings.current(), answers(shelf))
+    registry.refresh()
+    assert ([], expected[2]) == (warnings.current(), answers(registry))
 
     halve(file)
-    shelf.keep_up()
+    registry.refresh()
     assert 1 == len(warnings.current())
     Workspace(home).train("board")
-    shelf.keep_up()
+    registry.refresh()
     assert [] == warnings.current()
     query = RecommendationQuery.model_validate({"model_id": "board", **ASKED[0]})
-    assert 3 == shelf.recommend(query).version
+    assert 3 == registry.recommend(query).version
 
 
 def test_where_no_version_is_sound_the_advice_is_to_train(home: Path) -> None:
@@ -198,36 +202,36 @@ def test_where_no_version_is_sound_the_advice_is_to_train(home: Path) -> None:
     for version in (1, 2):
         empty(file_of(home, version, "edges.safetensors"))
     warnings = HealthWarnings()
-    shelf = Shelf(home, patient=False, warnings=warnings)
+    registry = ModelRegistry(home, patient=False, warnings=warnings)
 
     with pytest.raises(DamagedVersion, match=r"version 2 .*no sound version is left; train the model again"):
-        answers(shelf)
+        answers(registry)
     assert 1 == len(warnings.current())
     assert (None, []) == (Workspace(home).model("board").live_version, Workspace(home).model("board").versions)
     Workspace(home).train("board")
-    shelf.keep_up()
+    registry.refresh()
     assert [] == warnings.current()
-    assert answers(shelf)
+    assert answers(registry)
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "7", "-1", "\udcff"], ids=ascii)
 def test_a_pointer_that_names_no_version_is_damage_too(home: Path, expected: dict[int, list[bytes]], text: str) -> None:
     """The newest sound version answers; a repair, a rollback or a training writes it anew."""
-    pointer = lifecycle.model_folder(home, "board") / lifecycle.LIVE
+    pointer = ModelVersions(home, "board").folder / LIVE
     garbled = text.encode("utf-8", "surrogateescape")
     pointer.write_bytes(garbled)
 
-    assert expected[2] == answers(Shelf(home))
-    assert expected[1] == answers(Shelf(home), 1)
+    assert expected[2] == answers(ModelRegistry(home))
+    assert expected[1] == answers(ModelRegistry(home), 1)
     assert "damaged" == states(home)["board live"]
     assert 2 == Workspace(home).model("board").live_version
     assert "repaired" == states(home, repair=True)["board live"]
-    assert 2 == lifecycle.live_version(home, "board")
+    assert 2 == ModelVersions(home, "board").live().number
     pointer.write_bytes(garbled)
     assert 1 == Workspace(home).roll_back("board", 1).live_version
     pointer.write_bytes(garbled)
-    lifecycle.go_live(home, "board", 2)
-    assert 2 == lifecycle.live_version(home, "board")
+    ModelVersions(home, "board").go_live(Version(home, "board", 2))
+    assert 2 == ModelVersions(home, "board").live().number
 
 
 @pytest.mark.parametrize("kind", [halve, flip], ids=name_of)
@@ -238,13 +242,15 @@ def test_nobody_builds_on_a_damaged_version(home: Path, kind: Damage) -> None:
         kind(file_of(home, 2, name))
 
     with pytest.raises(DamagedVersion, match="version 2 of this model is damaged"):
-        answers(Shelf(home), 2)
+        answers(ModelRegistry(home), 2)
     with pytest.raises(DamagedVersion):
         workspace.roll_back("board", 2)
     with pytest.raises(DamagedVersion):
         refresh(workspace)
     assert 4 == workspace.train("board").version
-    assert [1, 4] == [number for number in lifecycle.versions(home, "board") if number != 2]
+    assert [1, 4] == [
+        number for number in [version.number for version in ModelVersions(home, "board").complete()] if number != 2
+    ]
 
 
 def test_vectors_that_changed_unseen_are_neither_refreshed_nor_rolled_back_to(home: Path) -> None:
@@ -259,7 +265,7 @@ def test_vectors_that_changed_unseen_are_neither_refreshed_nor_rolled_back_to(ho
 
 def test_only_whole_versions_are_listed(home: Path) -> None:
     """The list names what can answer, and what answers."""
-    garbled = file_of(home, 2, lifecycle.MANIFEST)
+    garbled = file_of(home, 2, MANIFEST)
     garbled.write_text("{")
 
     (model,) = Workspace(home).models()
@@ -271,20 +277,20 @@ def test_only_whole_versions_are_listed(home: Path) -> None:
 def test_versions_of_earlier_releases_go_on(home: Path, expected: dict[int, list[bytes]]) -> None:
     """Their manifests have sizes only: they answer, and a look says that there are no checksums."""
     for version in (1, 2):
-        path = file_of(home, version, lifecycle.MANIFEST)
+        path = file_of(home, version, MANIFEST)
         manifest = json.loads(path.read_text())
         path.write_text(json.dumps({key: manifest[key] for key in manifest if key not in ("sha256", "seal")}, indent=1))
 
-    shelf = Shelf(home)
-    assert expected[2] == answers(shelf)
-    verify(shelf)
-    assert expected[2] == answers(shelf)
+    registry = ModelRegistry(home)
+    assert expected[2] == answers(registry)
+    verify(registry)
+    assert expected[2] == answers(registry)
     assert ["no checksums", "no checksums", "ok", "ok"] == list(states(home).values())
     # Of the same size, but no longer what it says at its beginning.
     file_of(home, 2, "interacted.safetensors").write_bytes(
         b"\xff" * file_of(home, 2, "interacted.safetensors").stat().st_size
     )
-    assert expected[1] == answers(Shelf(home))
+    assert expected[1] == answers(ModelRegistry(home))
 
 
 def test_a_look_changes_nothing(home: Path) -> None:
@@ -312,8 +318,8 @@ def test_a_repair_sets_damaged_versions_aside(home: Path, expected: dict[int, li
     } == states(home, repair=True)
 
     assert ["ok"] * 3 == list(states(home).values())
-    assert expected[1] == answers(Shelf(home))
-    assert damaged == (lifecycle.model_folder(home, "board") / "damaged-2" / "cache.0.bin").read_bytes()
+    assert expected[1] == answers(ModelRegistry(home))
+    assert damaged == (ModelVersions(home, "board").folder / "damaged-2" / "cache.0.bin").read_bytes()
 
 
 def test_a_repair_of_nothing_but_damage_says_what_to_do(home: Path) -> None:
@@ -326,7 +332,7 @@ def test_a_repair_of_nothing_but_damage_says_what_to_do(home: Path) -> None:
     assert (1, "") == (repaired.returncode, repaired.stderr)
     assert "board live: damaged (no sound version is left; run: lucid train --model-id board)" in repaired.stdout
     with pytest.raises(DamagedVersion, match="train the model again"):
-        answers(Shelf(home))
+        answers(ModelRegistry(home))
     Workspace(home).train("board")
     assert ["ok"] * 3 == list(states(home).values())
 
@@ -337,7 +343,7 @@ def test_a_model_that_is_worked_on_is_not_repaired(home: Path) -> None:
 
     with run.alone_with(Settings(home=home), "board"):
         assert "damaged" == states(home, repair=True)["board repair"]
-        assert 2 == lifecycle.live_version(home, "board")
+        assert 2 == ModelVersions(home, "board").live().number
     assert "repaired" == states(home, repair=True)["board live"]
 
 
@@ -387,8 +393,10 @@ def test_an_erasure_reaches_damaged_versions(home: Path, kind: Damage, name: str
 
     Workspace(home).erase("u05")
 
-    folder = lifecycle.model_folder(home, "board")
-    assert [folder / str(lifecycle.live_version(home, "board"))] == [path for path in folder.iterdir() if path.is_dir()]
+    folder = ModelVersions(home, "board").folder
+    assert [folder / str(ModelVersions(home, "board").live().number)] == [
+        path for path in folder.iterdir() if path.is_dir()
+    ]
     answer = Workspace(home).recommend("board", source_id=["u05", "u06"], target_type="item")
     assert (["u05"], {"u06"}) == (answer.attrs["unknown_source_ids"], set(answer["source_id"]))
 
@@ -400,12 +408,12 @@ def test_an_erasure_reaches_what_was_set_aside(home: Path) -> None:
 
     Workspace(home).erase("u05")
 
-    assert [] == list(lifecycle.model_folder(home, "board").glob("damaged-*"))
+    assert [] == list(ModelVersions(home, "board").folder.glob("damaged-*"))
 
 
 def test_a_training_that_fails_says_so_although_the_live_version_is_damaged(home: Path) -> None:
     """What ends a training looks at no damaged file."""
-    empty(file_of(home, 2, lifecycle.MANIFEST))
+    empty(file_of(home, 2, MANIFEST))
 
     with pytest.raises(TrainingFailed):
         Workspace(home).train("board", data_tags=["nothing has this"])
@@ -422,12 +430,12 @@ def test_what_was_uploaded_since_is_left_out_where_it_cannot_be_read(home: Path,
     was = rows.read_bytes()
     halve(rows)
 
-    shelf = Shelf(home, warnings=warnings)
+    registry = ModelRegistry(home, warnings=warnings)
     query = RecommendationQuery.model_validate({"model_id": "board", **ASKED[0]})
-    assert b'"served_by":"cache"' in b"".join(render(shelf.recommend(query), "json"))
+    assert b'"served_by":"cache"' in b"".join(render(registry.recommend(query), "json"))
     (warning,) = warnings.current()
     assert warning.startswith("model 'board': what was uploaded since version 2 was trained cannot be read (")
 
     rows.write_bytes(was)
-    assert b'"served_by":"folded-in"' in b"".join(render(shelf.recommend(query), "json"))
+    assert b'"served_by":"folded-in"' in b"".join(render(registry.recommend(query), "json"))
     assert [] == warnings.current()

@@ -9,9 +9,9 @@ import pytest
 from scipy import sparse
 
 from lucid.errors import UnknownSource
-from lucid.model.scorer import Vectors
+from lucid.model.embedding import Embedding
+from lucid.model.fold_in import folded_in
 from lucid.training import steps
-from lucid.versions.uploads import fold
 from lucid.workspace import Workspace
 from tests.support.checkerboard import ITEMS, train_checkerboard
 
@@ -194,18 +194,18 @@ def test_folding_in_all_edges_of_an_entity_gives_its_vector() -> None:
     degrees = adjacency.sum(axis=1)
     scale = sparse.diags_array((degrees + 2.0) ** -0.5)
     values, vectors = np.linalg.eigh(scale @ adjacency @ scale)
-    view = Vectors(values.astype(np.float32), vectors.astype(np.float32), degrees.astype(np.float32), 2.0)
+    embedding = Embedding(values.astype(np.float32), vectors.astype(np.float32), degrees.astype(np.float32), 2.0)
     edges = np.flatnonzero(adjacency[7])
     half = len(edges) // 2
 
-    from_nothing, degree = fold(view, None, edges, adjacency[7, edges].astype(np.float32))
+    from_nothing, degree = folded_in(embedding, None, edges, adjacency[7, edges].astype(np.float32))
     assert degrees[7] == pytest.approx(degree)
     assert from_nothing == pytest.approx(vectors[7], abs=1e-3)
 
     # As if only half of the edges had been known.
-    first, first_degree = fold(view, None, edges[:half], adjacency[7, edges[:half]].astype(np.float32))
-    vectors_then, degrees_then = view.vectors.copy(), view.degrees.copy()
+    first, first_degree = folded_in(embedding, None, edges[:half], adjacency[7, edges[:half]].astype(np.float32))
+    vectors_then, degrees_then = embedding.vectors.copy(), embedding.degrees.copy()
     vectors_then[7], degrees_then[7] = first, first_degree
-    then = Vectors(view.values, vectors_then, degrees_then, 2.0)
-    both, _ = fold(then, 7, edges[half:], adjacency[7, edges[half:]].astype(np.float32))
+    then = Embedding(embedding.values, vectors_then, degrees_then, 2.0)
+    both, _ = folded_in(then, 7, edges[half:], adjacency[7, edges[half:]].astype(np.float32))
     assert from_nothing == pytest.approx(both, abs=1e-5)

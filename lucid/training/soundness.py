@@ -18,7 +18,8 @@ from lucid.errors import AlreadyTraining, DamagedVersion, ModelNotReady, Unknown
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training.run import alone_with
-from lucid.versions import lifecycle
+from lucid.versions.lifecycle import ModelVersions
+from lucid.versions.version import Version
 
 State = Literal["ok", "no checksums", "damaged", "repaired"]
 
@@ -58,21 +59,21 @@ def repair_model(home: Path, catalog: Catalog, model_id: str) -> list[Finding]:
 
     The caller holds the model's lock.
     """
-    states = _states(home, catalog, model_id)
-    sound = [number for number, found in states.items() if found.state != "damaged"]
-    findings = [states[number] for number in sound]
-    if not _is_sound(home, model_id, sound):
+    versions = ModelVersions(home, model_id)
+    states = _states(versions, catalog)
+    sound = [version for version, found in states.items() if found.state != "damaged"]
+    findings = [states[version] for version in sound]
+    if not _is_live_sound(versions, sound):
         if sound:
-            lifecycle.switch(home, model_id, sound[-1])
-            findings.append(Finding(f"{model_id} live", "repaired", f"version {sound[-1]} answers"))
-        elif states or _is_pointed(home, model_id):
+            versions.switch(sound[-1])
+            findings.append(Finding(f"{model_id} live", "repaired", f"version {sound[-1].number} answers"))
+        elif states or versions.pointer.exists():
             advice = f"no sound version is left; run: lucid train --model-id {model_id}"
             findings.append(Finding(f"{model_id} live", "damaged", advice))
-    for number, found in states.items():
-        if number not in sound:
+    for version, found in states.items():
+        if version not in sound:
             with suppress(FileNotFoundError):  # there is no folder of it
-                new = lifecycle.set_aside(home, model_id, number)
-                detail = f"{found.detail}; set aside as {new.relative_to(home)}"
+                detail = f"{found.detail}; set aside as {version.set_aside().relative_to(home)}"
                 findings.append(Finding(found.about, "repaired", detail))
     return findings
 
@@ -86,16 +87,18 @@ def _repaired(settings: Settings, model_id: str, findings: list[Finding]) -> lis
 
 
 def _check_model(home: Path, catalog: Catalog, model_id: str) -> Iterator[Finding]:
-    states = _states(home, catalog, model_id)
+    versions = ModelVersions(home, model_id)
+    states = _states(versions, catalog)
     yield from states.values()
-    sound = [number for number, found in states.items() if found.state != "damaged"]
-    about, instead = f"{model_id} live", f"; version {sound[-1]} answers" if sound else "; no sound version is left"
+    sound = [version for version, found in states.items() if found.state != "damaged"]
+    instead = f"; version {sound[-1].number} answers" if sound else "; no sound version is left"
+    about = f"{model_id} live"
     try:
-        live = lifecycle.live_version(home, model_id)
-        if _is_sound(home, model_id, sound):
-            yield Finding(about, "ok", f"version {live}")
+        live = versions.live()
+        if _is_live_sound(versions, sound):
+            yield Finding(about, "ok", f"version {live.number}")
         else:
-            yield Finding(about, "damaged", f"names version {live}, which is damaged or missing{instead}")
+            yield Finding(about, "damaged", f"names version {live.number}, which is damaged or missing{instead}")
     except DamagedVersion as error:
         yield Finding(about, "damaged", f"{error.found}{instead}")
     except ModelNotReady:
@@ -107,46 +110,38 @@ def _check_model(home: Path, catalog: Catalog, model_id: str) -> Iterator[Findin
                 yield Finding(about, "damaged", f"no folder of the model; run: lucid train --model-id {model_id}")
 
 
-def _is_sound(home: Path, model_id: str, sound: list[int]) -> bool:
+def _is_live_sound(versions: ModelVersions, sound: list[Version]) -> bool:
     """Whether `live` names one of the sound versions, or one that was published since they were looked at."""
     try:
-        live = lifecycle.live_version(home, model_id)
+        live = versions.live()
     except (DamagedVersion, ModelNotReady, UnknownModel):
         return False
-    return live in sound or (live > max(sound, default=0) and _compared(home, model_id, live).state != "damaged")
+    newest = max((version.number for version in sound), default=0)
+    return live in sound or (live.number > newest and _compared(live).state != "damaged")
 
 
-def _is_pointed(home: Path, model_id: str) -> bool:
-    return (lifecycle.model_folder(home, model_id) / lifecycle.LIVE).exists()
-
-
-def _states(home: Path, catalog: Catalog, model_id: str) -> dict[int, Finding]:
+def _states(versions: ModelVersions, catalog: Catalog) -> dict[Version, Finding]:
     """What is to be said of each version that was finished once, oldest first."""
-    numbers = (
-        number for number in lifecycle.begun_versions(home, model_id) if _was_finished(home, catalog, model_id, number)
-    )
-    states = {number: _compared(home, model_id, number) for number in numbers}
+    states = {version: _compared(version) for version in versions.begun() if _was_finished(version, catalog)}
     # Those whose folder is gone were removed meanwhile, because newer ones took their place.
-    return {
-        number: found for number, found in states.items() if lifecycle.version_folder(home, model_id, number).exists()
-    }
+    return {version: found for version, found in states.items() if version.folder.exists()}
 
 
-def _was_finished(home: Path, catalog: Catalog, model_id: str, number: int) -> bool:
+def _was_finished(version: Version, catalog: Catalog) -> bool:
     """What a training has only begun, or left when it died, is no version."""
-    if (lifecycle.version_folder(home, model_id, number) / lifecycle.MANIFEST).exists():
+    if version.is_begun:
         return True
     with suppress(UnknownModel):
-        return catalog.training(model_id, number).status.status == "completed"
+        return catalog.training(version.model_id, version.number).status.status == "completed"
     return False
 
 
-def _compared(home: Path, model_id: str, number: int) -> Finding:
-    folder, about = lifecycle.version_folder(home, model_id, number), f"{model_id} version {number}"
-    if found := lifecycle.compare(folder):
+def _compared(version: Version) -> Finding:
+    about = f"{version.model_id} version {version.number}"
+    if found := version.compare():
         return Finding(about, "damaged", found)
     with suppress(FileNotFoundError):  # removed in this moment
-        if not lifecycle.read_manifest(folder)["sha256"]:
+        if not version.manifest.sha256:
             return Finding(about, "no checksums")
     return Finding(about, "ok")
 

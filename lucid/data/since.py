@@ -1,0 +1,83 @@
+"""What was uploaded since a version was trained, selected as its training would have done."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lucid.data.links import link, read_learnt
+from lucid.data.metadata import read_values
+from lucid.data.selection import filter_entities, read_entities, read_interactions
+from lucid.schema.fields import KeyUse
+from lucid.schema.filters import DataFilters
+from lucid.store.catalog import SelectedBatch
+from lucid.store.machine import connect
+from lucid.typing import INTERACTION, LINK, TEXT
+
+
+@dataclass(frozen=True)
+class Since:
+    """Rows that were uploaded since a version was trained, as its graph sees them.
+
+    `edges` has the columns id, relation, other (row of a known entity), timestamp (Unix seconds or NaN) and repeats,
+    sorted by id: interactions of every entity either way, and links and words of entities that the version does not
+    hold; these are `new` (id to type).
+    """
+
+    edges: dict[str, NDArray[Any]]
+    new: dict[str, str]
+
+
+def select_since(
+    home: Path,
+    batches: Sequence[SelectedBatch],
+    entities: Path,
+    learnt: Path,
+    uses: Mapping[str, KeyUse],
+    *,
+    now: datetime,
+    maximum_interaction_age_days: int | None,
+    data_filters: DataFilters,
+) -> Since:
+    """Select from batches as a training would, for a version with the given `entities.parquet`.
+
+    `learnt` is a folder with what its training learnt of metadata values, `uses` says how it used each key.
+    """
+    with connect(config={"threads": 2}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        read_entities(connection, home, batches)
+        read_values(connection)
+        filter_entities(connection, data_filters.entities)
+        connection.execute(
+            "CREATE TABLE held AS SELECT row, id, type, name FROM read_parquet(?) WHERE id IS NOT NULL", [str(entities)]
+        )
+        # What the version holds stays as it was trained.
+        for table in ("entities", "metadata_values", "removed_entities"):
+            connection.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM held)")
+        new = dict(connection.execute("SELECT id, type FROM entities").fetchall())
+        read_learnt(connection, learnt)
+        link(connection, uses, candidates="held")
+        connection.execute("INSERT INTO entities (id, type, name) SELECT id, type, name FROM held")
+        read_interactions(connection, home, batches, now, maximum_interaction_age_days, data_filters)
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS interactions "
+            "(type VARCHAR, source_id VARCHAR, target_id VARCHAR, timestamp TIMESTAMPTZ)"
+        )
+        edges = connection.execute(
+            """
+            WITH ends AS (
+                SELECT source_id AS id, target_id AS other, $interaction || type AS relation, timestamp
+                FROM interactions
+                UNION ALL SELECT target_id, source_id, $interaction || type, timestamp FROM interactions
+                UNION ALL SELECT DISTINCT source_id, target_id, $link || key, NULL FROM links
+                UNION ALL SELECT DISTINCT source_id, target_id, $text || key, NULL FROM words)
+            SELECT ends.id, relation, row AS other, coalesce(epoch(max(timestamp)), 'nan'::DOUBLE) AS timestamp,
+                count(*) AS repeats
+            FROM ends JOIN held ON held.id = other WHERE ends.id <> other GROUP BY ALL ORDER BY ALL""",
+            {"interaction": INTERACTION, "link": LINK, "text": TEXT},
+        ).fetchnumpy()
+    return Since({name: np.asarray(column) for name, column in edges.items()}, new)

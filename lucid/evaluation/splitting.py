@@ -1,0 +1,112 @@
+"""Splitting: which interactions of a graph are withheld, so that nothing of the answer is left in what propagates."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lucid.evaluation.holdout import Halves, HeldOut, Holdout, HoldoutConfig
+from lucid.graph.histories import InteractionHistory
+from lucid.graph.typed_graph import TypedGraph
+from lucid.model.pair_model import Pair
+
+
+def hold_out(graph: TypedGraph, seed: int, config: HoldoutConfig | None = None) -> Holdout:
+    """Withhold interactions of every pair: each source's latest where there are timestamps, else random ones.
+
+    A withheld pair of entities is linked by no interaction any more, whatever its type or direction, so that
+    nothing of the answer is left in what propagates.
+    """
+    from lucid.evaluation.indirect import indirect_pairs
+
+    config, rng, size = config or HoldoutConfig(), np.random.default_rng(seed), graph.entity_types.size
+    pairs = _pairs_each_way_once(graph)
+    withheld = [_withhold(graph, pair, config, rng) for pair in pairs]
+    whole = [_withhold_whole(graph, either, config, rng) for pair in pairs for either in {pair: 0, pair[::-1]: 0}]
+    every = [*withheld, *(edges for _, edges in whole)]
+    keys = np.unique(np.concatenate([_undirected(edges, size) for edges in every]))
+    train = graph.without(
+        {
+            edge_type: torch.from_numpy(~np.isin(_undirected(graph.rows(edge_type).numpy(), size), keys))
+            for edge_type in graph.interaction_types
+        }
+    )
+    connected, cold = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
+    for edge_type in train.edge_types:
+        connected[train.rows(edge_type).numpy().ravel()] = True
+    for _, edges in whole:
+        cold[edges[1]] = True
+    history = train.history()
+    warm_targets = [
+        held
+        for pair, edges in zip(pairs, withheld, strict=True)
+        for held in _both_directions(pair, edges[:, (connected & ~cold)[edges].all(axis=0)], history)
+    ]
+    cold_targets = [HeldOut.by_source(pair, edges[:, connected[edges].all(axis=0)], history) for pair, edges in whole]
+    indirect = indirect_pairs(graph, train, connected, config, rng)
+    return Holdout(
+        train, *(Halves.at_random(held, config.max_sources, rng) for held in (warm_targets, cold_targets, indirect))
+    )
+
+
+def _pairs_each_way_once(graph: TypedGraph) -> list[Pair]:
+    """Linked pairs, in the direction that most of their interactions have."""
+    counts = dict.fromkeys(graph.pairs, 0)
+    for edge_type in graph.interaction_types:
+        counts[edge_type[0], edge_type[2]] += graph.data[edge_type].edge_index.shape[1]
+    return [pair for pair, count in counts.items() if (count, pair) >= (counts.get(pair[::-1], 0), pair[::-1])]
+
+
+def _undirected(edges: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """One number per pair of rows, whichever way the edge points."""
+    keys: NDArray[np.int64] = np.minimum(edges[0], edges[1]) * size + np.maximum(edges[0], edges[1])
+    return keys
+
+
+def _edges(graph: TypedGraph, pair: Pair) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Interactions of one pair, whichever way they point, as (2, E) from source to target, and their times."""
+    found, times = [], []
+    for edge_type in graph.interaction_types:
+        ends = edge_type[0], edge_type[2]
+        if pair in (ends, ends[::-1]):
+            rows = graph.rows(edge_type).numpy()
+            found.append(rows if ends == pair else rows[::-1])
+            times.append(graph.data[edge_type].time.numpy())
+    return np.concatenate(found, axis=1), np.concatenate(times)
+
+
+def _withhold(graph: TypedGraph, pair: Pair, config: HoldoutConfig, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Edges (2, W) of one pair, whichever way they point, to withhold: a share of each source's, of which one stays."""
+    rows, time = _edges(graph, pair)
+    keys, first = np.unique(rows[0] * graph.entity_types.size + rows[1], return_inverse=True)
+    latest = np.full(len(keys), -np.inf)
+    np.maximum.at(latest, first, np.nan_to_num(time, nan=-np.inf))
+    sources, targets = keys // graph.entity_types.size, keys % graph.entity_types.size
+    order = np.lexsort((rng.random(len(keys)), -latest, sources))
+    counts = np.bincount(sources, minlength=graph.entity_types.size)
+    rank = np.arange(len(keys)) - np.concatenate([[0], np.cumsum(counts)])[sources[order]]
+    # Rounding up or down at random withholds the share also where sources have few interactions.
+    quota = np.floor(counts * config.share + rng.random(len(counts)))
+    chosen = order[rank < np.minimum(quota, counts - 1)[sources[order]]]
+    return np.stack([sources[chosen], targets[chosen]])
+
+
+def _withhold_whole(
+    graph: TypedGraph, pair: Pair, config: HoldoutConfig, rng: np.random.Generator
+) -> tuple[Pair, NDArray[np.int64]]:
+    """All interactions (2, W) of a few targets with the source type; edges to other types must tell of them."""
+    rows, _ = _edges(graph, pair)
+    described = np.zeros(graph.entity_types.size, dtype=bool)
+    for source, relation, target in graph.edge_types:
+        first, second = graph.rows((source, relation, target)).numpy()
+        for entity_type, other, entities in ((source, target, first), (target, source, second)):
+            if entity_type == pair[1] and other != pair[0]:
+                described[entities] = True
+    candidates = np.unique(rows[1, described[rows[1]]])
+    count = min(config.max_cold, int(config.cold_share * len(candidates)))
+    chosen = rng.permutation(candidates)[: count if count >= config.min_cold and pair[0] != pair[1] else 0]
+    return pair, np.unique(rows[:, np.isin(rows[1], chosen)], axis=1)
+
+
+def _both_directions(pair: Pair, edges: NDArray[np.int64], history: InteractionHistory) -> list[HeldOut]:
+    forward = HeldOut.by_source(pair, edges, history)
+    return [forward] if pair[0] == pair[1] else [forward, HeldOut.by_source(pair[::-1], edges[::-1], history)]

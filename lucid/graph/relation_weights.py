@@ -1,0 +1,66 @@
+"""What an edge weighs: the one formula, for edges that a training decomposes and for those that are folded in later."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lucid.typing import Floats
+
+
+@dataclass(frozen=True)
+class RelationWeights:
+    """How much the edges of each relation weigh (1 where it is not named), and the damping a of the degrees.
+
+    With a weight of 0 a relation is left out. An edge that was repeated r times weighs `r ** repeats` as much, and half
+    as much for every `half_life` (seconds), if there is one, that it is older than the newest.
+    """
+
+    relations: Mapping[str, float]
+    damping: float
+    repeats: float = 0.0
+    half_life: float | None = None
+
+    def __hash__(self) -> int:
+        return hash((*sorted(self.relations.items()), self.damping, self.repeats, self.half_life))
+
+    def of(self, relation: str) -> float:
+        """The weight of a relation's edges before repeats and age."""
+        return self.relations.get(relation, 1.0)
+
+    def with_relations(self, names: Iterable[str], weight: float) -> "RelationWeights":
+        """These weights but for some relations, which get another."""
+        return replace(self, relations={**self.relations, **dict.fromkeys(names, weight)})
+
+    def edge_weights(
+        self,
+        relations: str | NDArray[np.str_],
+        repeats: NDArray[np.int64],
+        times: NDArray[np.float64],
+        newest: float | None,
+    ) -> Floats:
+        """The weight of each edge, (E) float32: `w(relation) * repeats ** p * 0.5 ** (age / half-life)`.
+
+        `relations` names the relation of all edges or of each (E); `times` are Unix seconds (E), NaN for edges that
+        have none, which do not age; `newest` is the time from which ages are counted, None where nothing has a time.
+        Edges that are newer have no age.
+        """
+        if isinstance(relations, str):
+            base: float | NDArray[np.float64] = self.of(relations)
+        else:
+            names, which = np.unique(relations, return_inverse=True)
+            base = np.array([self.of(name) for name in names.tolist()], np.float64)[which]
+        weights = base * repeats.astype(np.float64) ** self.repeats
+        if self.half_life is not None and newest is not None:
+            ages = np.maximum(newest - times, 0) / self.half_life
+            weights = weights * np.nan_to_num(0.5**ages, nan=1.0)
+        return np.asarray(weights, np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "relations": dict(self.relations)}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "RelationWeights":
+        return cls(**raw)

@@ -1,0 +1,44 @@
+"""Which entities a query allows as targets, by conditions on what the version was trained with."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from lucid.data.conditions import Binder, where
+from lucid.schema.filters import ENTITY_FIELDS, Condition
+from lucid.store.machine import connect
+from lucid.versions.files import ENTITIES, VALUES
+from lucid.versions.version import Version
+
+
+class TargetFilter:
+    """Finds the allowed targets of one version, and keeps what was found lately."""
+
+    def __init__(self, version: Version) -> None:
+        self._version = version
+        self._find_cached = lru_cache(maxsize=64)(self._find)
+
+    def allowed(self, entity_type: str, conditions: Sequence[Condition] | None) -> NDArray[np.bool_] | None:
+        """Which entities of a type fulfil the conditions, (targets) bool; None where there are none."""
+        if not conditions:
+            return None
+        return self._find_cached(entity_type, orjson.dumps([condition.model_dump() for condition in conditions]))
+
+    def _find(self, entity_type: str, filters: bytes) -> NDArray[np.bool_]:
+        targets = self._version.config.entity_types.rows(entity_type)
+        allowed = np.zeros(len(targets), bool)
+        bind = Binder()
+        conditions = [Condition.model_validate(condition) for condition in orjson.loads(filters)]
+        with connect(config={"threads": 2}) as connection:
+            connection.read_parquet(str(self._version.folder / ENTITIES)).create_view("entities")
+            connection.read_parquet(str(self._version.folder / VALUES)).create_view("entity_values")
+            held = where(conditions, {name: name for name in ENTITY_FIELDS}, "row", "entity_values", bind)
+            found = connection.execute(
+                f"SELECT row FROM entities WHERE row BETWEEN $first AND $last AND ({held})",
+                {**bind.values, "first": targets.start, "last": targets.stop - 1},
+            ).fetchnumpy()
+        allowed[np.asarray(found["row"]) - targets.start] = True
+        return allowed

@@ -1,0 +1,60 @@
+"""What a training chose on validation sources, as its report shows it; needs no torch."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lucid.graph.relation_weights import RelationWeights
+from lucid.model.spectral_filter import SpectralFilter
+
+
+@dataclass(frozen=True)
+class TriedWeights:
+    """Relation weights that were tried, and the mean over the pairs of log NDCG@10 that they reached."""
+
+    weights: RelationWeights
+    mean_log_ndcg: float
+
+
+@dataclass(frozen=True)
+class LearnedFilterTrial:
+    """NDCG@10 of a pair without and with a learned gain, on sources that it was not learned from."""
+
+    source_type: str
+    target_type: str
+    plain: float
+    learned: float
+    kept: bool
+
+
+@dataclass(frozen=True)
+class ChosenSettings:
+    """What was chosen for several pairs together, and what was tried on the way."""
+
+    weightings: list[RelationWeights]
+    """Of each decomposition."""
+    default_filter: SpectralFilter
+    """For pairs that no interactions link, or too few; it is applied to the first decomposition."""
+    tried: list[TriedWeights]
+    learned_filters: list[LearnedFilterTrial]
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "ChosenSettings":
+        return cls(
+            [RelationWeights.from_json(weights) for weights in raw["weightings"]],
+            SpectralFilter.from_json(raw["default_filter"]),
+            [TriedWeights(RelationWeights.from_json(one["weights"]), one["mean_log_ndcg"]) for one in raw["tried"]],
+            [LearnedFilterTrial(**trial) for trial in raw["learned_filters"]],
+        )
+
+
+def write_chosen(folder: Path, chosen: ChosenSettings) -> None:
+    """Leave `chosen.json` for the step that writes the report."""
+    (folder / "chosen.json").write_text(json.dumps(asdict(chosen)))
+
+
+def read_chosen(folder: Path) -> ChosenSettings:
+    """Read back what `write_chosen` left in a folder."""
+    return ChosenSettings.from_json(json.loads((folder / "chosen.json").read_text()))

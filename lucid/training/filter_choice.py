@@ -1,0 +1,269 @@
+"""The choice of each pair's filter on validation sources: decomposition, spectral filter, cold filter, item-kNN share.
+
+A choice differs from what was there before only where the gain exceeds its noise over the sources.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lucid.evaluation.holdout import HeldOut, Holdout
+from lucid.evaluation.metrics import ndcg
+from lucid.evaluation.quality import cold_scores
+from lucid.model.embedding import Embedding
+from lucid.model.pair_model import Pair, PairModel
+from lucid.model.scorer import Scorer
+from lucid.model.spectral_filter import SignMode, SpectralFilter
+from lucid.training.chosen import LearnedFilterTrial
+from lucid.training.learned_filter import LearnedFilterConfig, with_learned_gain
+
+_NEGLIGIBLE = 1e-3
+"""Added to NDCG before its logarithm is taken."""
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """What is tried for a pair's filter. Grids span what won on the validation sources of the public data sets."""
+
+    ridges: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+    degree_exponents: tuple[float, ...] = (0.0, 0.15, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+    default_ridge: float = 0.1
+    default_exponent: float = 0.5
+    """Where a choice begins: the geometric middle of what won."""
+    rank_shares: tuple[float, ...] = (1.0, 0.5, 0.25)
+    cold_rank_shares: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125, 0.0625)
+    cold_ridges: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0)
+    """What is tried for targets without interactions: smoother ones, as the graph says less of them."""
+    item_knn_shares: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
+    """Shares of item-kNN in a score that are tried where it is affordable."""
+    min_sources: int = 20
+    """A pair with fewer validation sources takes the default filter: a mean of fewer cannot tell filters apart."""
+    min_learned_from: int = 30
+    """Sources that a gain is learned from at least, and judged by."""
+    standard_errors: float = 2.0
+    """That a gain in NDCG must exceed; what comes later is never quite like what was withheld."""
+    search_sources: int = 500
+    """Sources of a pair that relation weights and filters are judged by: half of what is held out at most."""
+    search_ridges: tuple[float, ...] = (0.1, 1.0)
+    search_exponents: tuple[float, ...] = (0.25, 0.5)
+    """What relation weights are judged with, the best for each pair."""
+    learned: LearnedFilterConfig = field(default_factory=LearnedFilterConfig)
+
+
+class Assigned(NamedTuple):
+    """The filter assigned to a pair, and the decomposition that it is applied to."""
+
+    decomposition: int
+    filter: SpectralFilter
+
+
+class FilterJudge:
+    """Measures how well embeddings rank the validation part of a holdout, and assigns filters to pairs by that.
+
+    `earlier` are the filters of the version that answers now; a pair keeps its own unless another is surely better.
+    """
+
+    def __init__(self, holdout: Holdout, earlier: Mapping[Pair, Assigned], config: FilterConfig | None = None) -> None:
+        self._earlier, self._config = earlier, config or FilterConfig()
+        self._entity_types, self._history = holdout.train.entity_types, holdout.train.history()
+        self.direct = [held for held in holdout.warm.validation if len(held.sources)]
+        self.indirect = [held for held in holdout.indirect.validation if len(held.sources)]
+        self._few = [held.part(self._some(len(held.sources))) for held in self.direct]
+        self._cold = [held for held in holdout.cold.validation if len(held.sources) >= self._config.min_sources]
+        self.learned_filters: list[LearnedFilterTrial] = []
+        """Every learned gain that was tried."""
+        self.pair_weights = np.sqrt([len(held.sources) for held in self._few + self._cold])
+        """How much each pair's figure is worth: the noise of a mean falls with the root of how many it is of."""
+
+    def score(self, embedding: Embedding) -> NDArray[np.float64]:
+        """Logarithm of NDCG of every direct pair, then of cold targets, each with the best of a few filters."""
+        filters = [
+            SpectralFilter(sign_mode, len(embedding.values), ridge, exponent)
+            for sign_mode in _sign_modes(embedding)
+            for ridge in self._config.search_ridges
+            for exponent in self._config.search_exponents
+        ]
+        found = [self._ndcg(embedding, held, filters) for held in self._few]
+        found += [[ndcg(*cold_scores(embedding, spectral, held)) for spectral in filters] for held in self._cold]
+        best = [max(figures.mean() for figures in tried) for tried in found]
+        return np.log(np.array(best, dtype=np.float64) + _NEGLIGIBLE)
+
+    def mean(self, embedding: Embedding) -> float:
+        """`score` on average over the pairs."""
+        return float(self.score(embedding) @ self.pair_weights / max(self.pair_weights.sum(), 1))
+
+    # Warm targets
+
+    def assign(self, embeddings: Sequence[Embedding]) -> dict[Pair, Assigned]:
+        """The best decomposition and filter for every direct pair that has enough validation sources."""
+        config = self._config
+        starts = [
+            SpectralFilter(
+                _sign_modes(embedding)[0], len(embedding.values), config.default_ridge, config.default_exponent
+            )
+            for embedding in embeddings
+        ]
+        return self._assign(embeddings, starts, self._few)
+
+    def assign_indirect(self, embeddings: Sequence[Embedding], default: SpectralFilter) -> dict[Pair, Assigned]:
+        """The best decomposition and filter for every indirect pair that has enough validation sources."""
+        starts = [replace(default, rank=len(embedding.values)) for embedding in embeddings]
+        return self._assign(embeddings, starts, self.indirect)
+
+    def default_filter(self, assigned: Mapping[Pair, Assigned], rank: int) -> SpectralFilter:
+        """The middle of the filters that suit the first decomposition, for pairs that cannot be judged.
+
+        It drops negative eigenvalues, as types that no interaction links may be an even number of steps apart.
+        """
+        filters = [one.filter for one in assigned.values() if one.decomposition == 0 and not one.filter.is_popularity]
+        if not filters:
+            return SpectralFilter("positive", rank, self._config.default_ridge, self._config.default_exponent)
+        ridge = float(np.exp(np.mean(np.log([spectral.ridge for spectral in filters]))))
+        return SpectralFilter("positive", rank, ridge, float(np.mean([one.degree_exponent for one in filters])))
+
+    def _assign(
+        self, embeddings: Sequence[Embedding], starts: Sequence[SpectralFilter], judged: Sequence[HeldOut]
+    ) -> dict[Pair, Assigned]:
+        return {
+            held.pair: self._assign_one(embeddings, starts, held)
+            for held in judged
+            if len(held.sources) >= self._config.min_sources
+        }
+
+    def _assign_one(self, embeddings: Sequence[Embedding], starts: Sequence[SpectralFilter], held: HeldOut) -> Assigned:
+        earlier = self._usable_earlier(held.pair, embeddings)
+        if earlier is not None:
+            starts = [
+                earlier.filter if number == earlier.decomposition else start for number, start in enumerate(starts)
+            ]
+        filters = [
+            self._best_filter(embedding, held, start) for embedding, start in zip(embeddings, starts, strict=True)
+        ]
+        found = [
+            self._ndcg(embedding, held, [spectral])[0] for embedding, spectral in zip(embeddings, filters, strict=True)
+        ]
+        best = int(np.argmax([figures.mean() for figures in found]))
+        if earlier is not None and not self._surely_best([found[earlier.decomposition], found[best]]):
+            best = earlier.decomposition
+        return Assigned(best, self._perhaps_learned(embeddings[best], filters[best], held))
+
+    def _usable_earlier(self, pair: Pair, embeddings: Sequence[Embedding]) -> Assigned | None:
+        """What was assigned to a pair before, if these embeddings allow it."""
+        earlier = self._earlier.get(pair)
+        if earlier is None or earlier.decomposition >= len(embeddings):
+            return None
+        if earlier.filter.sign_mode not in (*_sign_modes(embeddings[earlier.decomposition]), "none"):
+            return None
+        return earlier._replace(filter=replace(earlier.filter, learned_gain=()))
+
+    def _best_filter(self, embedding: Embedding, held: HeldOut, best: SpectralFilter) -> SpectralFilter:
+        """The best filter for one pair, one coordinate after the other."""
+        config, rank = self._config, len(embedding.values)
+        ranks = sorted({max(1, round(rank * share)) for share in config.rank_shares}, reverse=True)
+        best = self._better(embedding, held, best, [replace(best, sign_mode=mode) for mode in _sign_modes(embedding)])
+        best = self._better(embedding, held, best, [replace(best, ridge=ridge) for ridge in config.ridges])
+        exponents = [replace(best, degree_exponent=exponent) for exponent in config.degree_exponents]
+        best = self._better(embedding, held, best, exponents)
+        best = self._better(embedding, held, best, [replace(best, rank=rank) for rank in ranks])
+        return self._better(embedding, held, best, [SpectralFilter("none", 0, best.ridge, 1.0)])
+
+    def _better(
+        self, embedding: Embedding, held: HeldOut, now: SpectralFilter, tries: Sequence[SpectralFilter]
+    ) -> SpectralFilter:
+        """The best of some filters, or the present one where the difference may be noise."""
+        filters = [now, *tries]
+        return filters[self._surely_best(self._ndcg(embedding, held, filters))]
+
+    def _perhaps_learned(self, embedding: Embedding, spectral: SpectralFilter, held: HeldOut) -> SpectralFilter:
+        """The filter with a learned gain, if it ranks better for sources that it was not learned from."""
+        positions, targets = np.arange(len(held.sources)), self._entity_types.rows(held.target_type)
+        most = self._config.learned.affordable(targets)
+        if spectral.is_popularity or min(len(positions) // 2, most) < self._config.min_learned_from:
+            return spectral
+        learned = with_learned_gain(
+            embedding, spectral, held.part(positions[::2][:most]), targets, self._config.learned
+        )
+        judged = self._ndcg(embedding, held.part(positions[1::2]), [spectral, learned])
+        kept = bool(self._surely_best(judged))
+        plain, with_gain = (round(float(found.mean()), 4) for found in judged)
+        self.learned_filters.append(LearnedFilterTrial(*held.pair, plain, with_gain, kept))
+        return learned if kept else spectral
+
+    # Cold targets and item-kNN
+
+    def assign_cold(self, embeddings: Sequence[Embedding], assigned: Mapping[Pair, Assigned]) -> dict[Pair, Assigned]:
+        """What is assigned to cold targets, where the holdout has some and others than the pair's own filter pay.
+
+        They are ranked among themselves.
+        """
+        found = {}
+        for held in self._cold:
+            own = assigned.get(held.pair)
+            if own is None or own.filter.is_popularity:
+                continue
+            tries = [own]
+            for number, embedding in enumerate(embeddings):
+                ranks = {max(1, round(len(embedding.values) * share)) for share in self._config.cold_rank_shares}
+                tries += [
+                    Assigned(number, replace(own.filter, rank=rank, ridge=ridge, learned_gain=()))
+                    for rank in sorted(ranks)
+                    for ridge in self._config.cold_ridges
+                ]
+            judged = [ndcg(*cold_scores(embeddings[one.decomposition], one.filter, held)) for one in tries]
+            found[held.pair] = tries[self._surely_best(judged)]
+        return found
+
+    def blended(self, pair: PairModel, embeddings: Sequence[Embedding], held: HeldOut) -> Scorer:
+        """What scores a pair, with the share of item-kNN that ranks best where that can be told and afforded."""
+        plain = Scorer(embeddings, pair, self._entity_types, self._history).scaled()
+        if len(held.sources) < self._config.min_sources or not plain.may_blend:
+            return plain
+        scorers = [plain, *(plain.blended(share) for share in self._config.item_knn_shares)]
+        few = held.part(self._some(len(held.sources)))
+        judged = [ndcg(few.masked(scorer.raw(few.sources), scorer.targets), few, scorer.targets) for scorer in scorers]
+        return scorers[self._surely_best(judged)]
+
+    # Figures
+
+    def _ndcg(
+        self, embedding: Embedding, held: HeldOut, filters: Sequence[SpectralFilter]
+    ) -> list[NDArray[np.float64]]:
+        """NDCG of every source of one pair's held-out interactions under each of some filters."""
+        targets = self._entity_types.rows(held.target_type)
+        found = [_ndcg_of(embedding, part, filters, targets) for part in held.parts(targets)]
+        return [np.concatenate(figures) for figures in zip(*found, strict=True)]
+
+    def _surely_best(self, found: Sequence[NDArray[np.float64]]) -> int:
+        """Position of the NDCG by source that gains most over the first for sure; 0 where every gain may be noise."""
+        gains = [figures - found[0] for figures in found]
+        surely = [gain.mean() - self._config.standard_errors * gain.std() / len(gain) ** 0.5 for gain in gains]
+        return int(np.argmax(surely))
+
+    def _some(self, count: int) -> NDArray[np.int64]:
+        """Positions of `search_sources` of so many, evenly spread."""
+        return np.unique(np.linspace(0, count - 1, min(count, self._config.search_sources)).astype(np.int64))
+
+
+def _ndcg_of(
+    embedding: Embedding, held: HeldOut, filters: Sequence[SpectralFilter], targets: range
+) -> list[NDArray[np.float64]]:
+    blank = np.zeros((len(held.sources), len(targets)), dtype=np.float32)
+    forbidden = torch.from_numpy(held.masked(blank, targets))
+    raw: dict[SpectralFilter, torch.Tensor] = {}
+    found = []
+    for spectral in filters:
+        flat = replace(spectral, degree_exponent=0.0)
+        if flat not in raw:
+            raw = {flat: torch.from_numpy(embedding.raw_scores(flat, held.sources, targets))}
+        factor = torch.from_numpy(embedding.target_factor(spectral, targets))
+        found.append(ndcg(torch.addcmul(forbidden, raw[flat], factor), held, targets))
+    return found
+
+
+def _sign_modes(embedding: Embedding) -> tuple[SignMode, ...]:
+    """Without negative eigenvalues both say the same."""
+    return ("signed", "positive") if (embedding.values < 0).any() else ("positive",)

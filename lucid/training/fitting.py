@@ -1,0 +1,116 @@
+"""Fitting: choose on the holdout, then apply what was chosen to all interactions.
+
+How much each relation weighs is chosen for all pairs together (`tuning`), then the filter of each pair
+(`filter_choice`), then how its scores are calibrated.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from lucid.evaluation.holdout import Holdout
+from lucid.evaluation.quality import best_raw
+from lucid.graph.relation_weights import RelationWeights
+from lucid.graph.typed_graph import TypedGraph
+from lucid.model.decomposition import Solver, decompose, max_rank
+from lucid.model.embedding import Embedding
+from lucid.model.pair_model import Pair, PairModel
+from lucid.model.scorer import Scorer
+from lucid.training.chosen import ChosenSettings
+from lucid.training.filter_choice import Assigned, FilterJudge
+from lucid.training.tuning import WeightSearch, grown
+from lucid.typing import Progress
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Embeddings of all entities and the models of the pairs that were judged: what scores every pair of types.
+
+    Decompositions differ in their relation weights; every pair's filter is applied to one of them.
+    """
+
+    embeddings: tuple[Embedding, ...]
+    pairs: list[PairModel]
+    default_pair: PairModel
+    """Stands for all other pairs; its scale is set when one is first asked."""
+    chosen: ChosenSettings
+
+
+@dataclass(frozen=True)
+class EarlierSettings:
+    """The settings of the version that answers now: a model that is trained again begins with them.
+
+    Otherwise every training would settle on others that serve as well, and answers would change without a reason.
+    """
+
+    weightings: Sequence[RelationWeights]
+    filters: Mapping[Pair, Assigned]
+
+
+def choose(
+    graph: TypedGraph, holdout: Holdout, solver: Solver, progress: Progress, earlier: EarlierSettings | None = None
+) -> Fitted:
+    """Choose weights, damping and filters, and calibrate, on the validation part of the holdout.
+
+    The embeddings of the result are those of the graph without the held-out interactions.
+    """
+    judge = FilterJudge(holdout, earlier.filters if earlier else {})
+    search = WeightSearch(graph, holdout.train, judge, solver, lambda percent, doing: progress(0.5 * percent, doing))
+    weightings = search.best_from(earlier.weightings) if earlier else search.best()
+    embeddings: list[Embedding] = []
+    for number, weights in enumerate(weightings):
+        progress(50 + 15 * number, "decomposing the graph without held-out interactions")
+        embeddings.append(grown(search.decomposed(weights), holdout.train, weights, judge, solver))
+    assigned = judge.assign(embeddings)
+    default = judge.default_filter(assigned, len(embeddings[0].values))
+    assigned |= judge.assign_indirect(embeddings, default)
+    cold = judge.assign_cold(embeddings, assigned)
+    pairs, samples = [], []
+    judged = judge.direct + judge.indirect
+    for number, held in enumerate(judged):
+        progress(80 + 20 * number / len(judged), f"calibrating {held.source_type} → {held.target_type}")
+        own = assigned.get(held.pair, Assigned(0, default))
+        plain = PairModel(*held.pair, *own, *cold.get(held.pair, own))
+        scorer = judge.blended(plain, embeddings, held)
+        raw, hits = best_raw(scorer, held)
+        samples.append((scorer.pair.calibration.log1p(raw), hits))
+        pairs.append(calibrated(scorer.pair, *samples[-1]))
+    pooled = np.concatenate([x for x, _ in samples] or [np.empty(0)])
+    pooled_hits = np.concatenate([hits for _, hits in samples] or [np.empty(0, bool)])
+    default_pair = calibrated(PairModel("", "", 0, default, 0, default), pooled, pooled_hits)
+    chosen = ChosenSettings(weightings, default, search.tried, judge.learned_filters)
+    return Fitted(tuple(embeddings), pairs, default_pair, chosen)
+
+
+def refit(graph: TypedGraph, fitted: Fitted, solver: Solver) -> Fitted:
+    """The chosen settings on the whole graph."""
+    embeddings = tuple(
+        decompose(graph, weights, min(len(embedding.values), max_rank(graph, weights)), solver, start=embedding)
+        for weights, embedding in zip(fitted.chosen.weightings, fitted.embeddings, strict=True)
+    )
+    history = graph.history()
+    pairs = [Scorer(embeddings, pair, graph.entity_types, history).scaled().pair for pair in fitted.pairs]
+    return replace(fitted, embeddings=embeddings, pairs=pairs)
+
+
+def calibrated(pair: PairModel, x: NDArray[np.float64], hits: NDArray[np.bool_]) -> PairModel:
+    """Fit slope and intercept by penalised maximum likelihood (Platt 1999); the slope stays above zero.
+
+    `x` are raw scores as `Calibration.log1p` gives them, `hits` whether each was withheld.
+    """
+
+    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        slope, intercept = parameters
+        log_odds = intercept + slope * x
+        rest = expit(log_odds) - hits
+        value = np.logaddexp(0, log_odds).sum() - log_odds[hits].sum() + (slope - 1) ** 2 / 2 + intercept**2 / 200
+        return float(value), np.array([rest @ x + slope - 1, rest.sum() + intercept / 100])
+
+    start = np.array([1.0, np.log((hits.sum() + 1) / (len(hits) - hits.sum() + 1))])
+    slope, intercept = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.05, None), (None, None)]).x
+    calibration = replace(pair.calibration, slope=float(slope), intercept=float(intercept))
+    return replace(pair, calibration=calibration)

@@ -1,0 +1,90 @@
+"""The files of a version, and how each is written and read.
+
+    models/<encoded model_id>/live               number of the version that answers, replaced atomically
+    models/<encoded model_id>/<version>/
+        config.json, origin.json, report.json    settings, what it was trained on, how good it is
+        entities.parquet, values.parquet         its entities, and their metadata (row, key, value)
+        known_ranges.parquet, known_words.parquet    what was learnt of all values, see `lucid.data.links`
+        embeddings, interacted, edges            .safetensors: what scores, masks and explains
+        texts.safetensors, cache.*               what answers are read from
+        recommendations.duckdb                   the same answers, for SQL
+        timings.json                             seconds that each stage of the training took
+        manifest.json
+
+A file that a training leaves has to stand in `TRAINED`, so that every way to make a version makes it; see `derive`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lucid.data.links import KNOWN_RANGES, KNOWN_WORDS
+from lucid.graph.adjacency import Adjacency
+from lucid.graph.histories import InteractionHistory
+from lucid.graph.relation_weights import RelationWeights
+from lucid.model.embedding import Embedding
+from lucid.store.arrays import MappedTensors, write_tensors
+
+FORMAT = 2
+"""Counts up whenever the layout of a version's files changes; readers of the formats before stay, see `config`."""
+
+CONFIG, ORIGIN, REPORT = "config.json", "origin.json", "report.json"
+ENTITIES, VALUES = "entities.parquet", "values.parquet"
+EMBEDDINGS, HISTORY, ADJACENCY = "embeddings.safetensors", "interacted.safetensors", "edges.safetensors"
+INDEX, RECOMMENDATIONS = "texts.safetensors", "recommendations.duckdb"
+TIMINGS, MANIFEST, LIVE = "timings.json", "manifest.json", "live"
+
+TRAINED = (CONFIG, ORIGIN, REPORT, ENTITIES, VALUES, KNOWN_RANGES, KNOWN_WORDS, EMBEDDINGS, HISTORY, ADJACENCY)
+"""What a training leaves, and a derived version takes over from its parent, see `derive`."""
+
+REMEDY = "roll back to another version or train the model again"
+"""What mends a model of which a file is damaged."""
+
+
+def write_embeddings(folder: Path, embeddings: Sequence[Embedding]) -> None:
+    tensors: dict[str, NDArray[Any]] = {
+        f"{number}.{name}": values
+        for number, one in enumerate(embeddings)
+        for name, values in (("values", one.values), ("vectors", one.vectors), ("degrees", one.degrees))
+    }
+    tensors |= {f"linked.{entity_type}": warm for entity_type, warm in embeddings[0].warm.items()}  # the same in all
+    write_tensors(folder / EMBEDDINGS, tensors)
+
+
+def read_embeddings(
+    folder: Path, weightings: Sequence[RelationWeights], erased: Sequence[int]
+) -> tuple[Embedding, ...]:
+    """The embedding of all entities in each decomposition of a version, mapped."""
+    tensors, rows = MappedTensors(folder / EMBEDDINGS), np.array(erased, np.int64)
+    warm = {name.partition(".")[2]: entities for name, entities in tensors.items() if name.startswith("linked.")}
+    return tuple(
+        Embedding(
+            tensors[f"{number}.values"],
+            tensors[f"{number}.vectors"],
+            tensors[f"{number}.degrees"],
+            weights.damping,
+            warm,
+            rows,
+        )
+        for number, weights in enumerate(weightings)
+    )
+
+
+def write_history(folder: Path, history: InteractionHistory) -> None:
+    write_tensors(folder / HISTORY, {"starts": history.starts, "indices": history.indices})
+
+
+def read_history(folder: Path) -> InteractionHistory:
+    tensors = MappedTensors(folder / HISTORY)
+    return InteractionHistory(tensors["starts"], tensors["indices"])
+
+
+def write_adjacency(folder: Path, adjacency: Adjacency) -> None:
+    write_tensors(folder / ADJACENCY, adjacency.to_arrays())
+
+
+def read_adjacency(folder: Path) -> Adjacency:
+    return Adjacency.from_arrays(MappedTensors(folder / ADJACENCY))

@@ -1,0 +1,153 @@
+"""The handle of a version: where it lies and what is in it, each part opened once, when it is first asked for."""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lucid.data.links import KNOWN_WORDS, learn_again
+from lucid.graph.adjacency import Adjacency
+from lucid.graph.entity_index import EntityIndex
+from lucid.graph.histories import InteractionHistory
+from lucid.model.embedding import Embedding
+from lucid.model.pair_model import Pair
+from lucid.model.scorer import Scorer
+from lucid.store.files import fsync
+from lucid.store.locks import file_name
+from lucid.versions import manifest
+from lucid.versions.config import Origin, VersionConfig, read_config, read_origin
+from lucid.versions.files import ENTITIES, INDEX, MANIFEST, VALUES, read_adjacency, read_embeddings, read_history
+from lucid.versions.manifest import Manifest
+from lucid.versions.precomputed import PrecomputedPair, open_pairs
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a model under a home, published or being made.
+
+    What is in it raises FileNotFoundError where the version was removed, Damaged where a file cannot be read, and
+    OutdatedVersion where another release wrote it in a way that this one does not read; read inside `reading`.
+    """
+
+    home: Path
+    model_id: str
+    number: int
+    _scorers: dict[Pair, Scorer] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "models" / file_name(self.model_id) / str(self.number)
+
+    # What is in it
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        return manifest.read_manifest(self.folder)
+
+    @cached_property
+    def config(self) -> VersionConfig:
+        return read_config(self.folder)
+
+    @cached_property
+    def origin(self) -> Origin:
+        return read_origin(self.folder)
+
+    @cached_property
+    def embeddings(self) -> tuple[Embedding, ...]:
+        return read_embeddings(self.folder, self.config.weightings, self.config.erased)
+
+    @cached_property
+    def history(self) -> InteractionHistory:
+        return read_history(self.folder)
+
+    @cached_property
+    def adjacency(self) -> Adjacency:
+        return read_adjacency(self.folder)
+
+    @cached_property
+    def index(self) -> EntityIndex:
+        return EntityIndex(self.folder / INDEX)
+
+    @cached_property
+    def precomputed(self) -> dict[Pair, PrecomputedPair]:
+        return open_pairs(self.folder, self.config.entity_types)
+
+    @contextmanager
+    def learnt(self) -> Iterator[Path]:
+        """A folder with what its training learnt of metadata values; see `lucid.data.links`."""
+        if (self.folder / KNOWN_WORDS).exists():
+            yield self.folder
+        else:
+            with TemporaryDirectory() as folder:
+                learn_again(self.folder / ENTITIES, self.folder / VALUES, self.origin.keys, Path(folder))
+                yield Path(folder)
+
+    def scorer(self, source_type: str, target_type: str) -> Scorer:
+        """What scores a pair, kept for the next time; raises UnknownType."""
+        pair = source_type, target_type
+        if pair not in self._scorers:
+            config = self.config
+            scorer = Scorer(self.embeddings, config.pair(*pair), config.entity_types, self.history)
+            self._scorers[pair] = scorer if pair in config.pairs else scorer.scaled()
+        return self._scorers[pair]
+
+    def open(self) -> "Version":
+        """Open all that answers are made of, as the version may be removed meanwhile; mapped, it is not read yet."""
+        parts = self.manifest, self.origin, self.embeddings, self.history, self.adjacency, self.index, self.precomputed
+        assert all(part is not None for part in parts)
+        return self
+
+    # Whether it is as it was published
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it was published once, whatever has become of it."""
+        return (self.folder / MANIFEST).exists()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has its manifest and every file in it at the right size."""
+        return self.damage() is None
+
+    def damage(self) -> str | None:
+        """See `manifest.damage`."""
+        return manifest.damage(self.folder)
+
+    def compare(self, only: str = "") -> str | None:
+        """See `manifest.compare`."""
+        return manifest.compare(self.folder, only)
+
+    def comparing(self) -> Generator[int, None, str | None]:
+        """See `manifest.comparing`."""
+        return manifest.comparing(self.folder)
+
+    def expect_sound(self, *, thoroughly: bool) -> None:
+        """See `manifest.expect_sound`."""
+        manifest.expect_sound(self.folder, thoroughly=thoroughly)
+
+    @contextmanager
+    def reading(self) -> Iterator["Version"]:
+        """Read what is in it; raises DamagedVersion where a file is not as it was published or cannot be read."""
+        self.expect_sound(thoroughly=False)
+        with manifest.telling_damage(self.folder):
+            yield self
+
+    # How it comes and goes
+
+    def complete(self, refresh_of: int | None, now: datetime) -> None:
+        """Write its manifest, after which it can answer; see `manifest.write_manifest`."""
+        manifest.write_manifest(self.folder, self.model_id, self.number, refresh_of, now)
+
+    def set_aside(self) -> Path:
+        """Rename its folder, so that nothing reads it any more, and return the new one."""
+        folder = self.folder
+        names = (
+            folder.with_name(f"damaged-{self.number}" + (f".{number}" if number else "")) for number in range(1000)
+        )
+        new = next(name for name in names if not name.exists())
+        folder.rename(new)
+        fsync(new.parent)
+        return new
