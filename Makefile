@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
 	@echo "make test    run the tests"
-	@echo "make check   ruff, mypy (strict) and the tests; warnings are errors in both"
+	@echo "make check   ruff, mypy (strict), the layers and the tests; warnings are errors"
 	@echo "make fuzz-api KEY=key [URL=http://127.0.0.1:8000]   generated requests to a running service, with the key and without"
 	@echo "make bench-quality DATA=folder   how well the data sets in it are ranked, next to baselines"
 	@echo "make bench-speed [DATA=folder]   how long fits take as data grow; DATA: and precomputation, on its gowalla"
@@ -43,6 +43,7 @@ test: $(INSTALLED)
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 	$(BIN)/pytest $(ARGS)
 
