@@ -22,12 +22,12 @@ MAX_SCORES = 50_000_000
 
 @dataclass(frozen=True)
 class HoldoutConfig:
-    """How much is withheld. Shares are the usual ones; limits keep judging within seconds and change figures little."""
+    """How much is withheld; what has no measurement beside it was set by hand, to keep judging within seconds."""
 
     share: float = 0.1
-    """Of each pair's interactions, withheld from propagation: the customary tenth."""
+    """Of each pair's interactions, withheld from propagation."""
     max_sources: int = 1000
-    """That a pair is judged by, validation and test together; more changed the figures by less than their noise."""
+    """That a pair is judged by, validation and test together."""
     cold_share: float = 0.05
     """Of each pair's targets, that lose all their interactions with the source type, if other edges tell of them."""
     max_cold: int = 300
@@ -35,7 +35,7 @@ class HoldoutConfig:
     """Cold targets that a pair is judged by at most, and at least."""
     min_indirect: int = 40
     max_indirect: int = 400
-    """Sources that an indirect pair is judged by at least and at most: half of them has to tell 20 apart."""
+    """Sources that an indirect pair is judged by at least and at most; half of them are for validation."""
     max_indirect_tried: int = 2000
     """Sources that are looked at to find these; bounds the time on large graphs."""
     min_indirect_targets: int = 20

@@ -23,20 +23,32 @@ from lucid.graph.typed_graph import EdgeType, TypedGraph
 from lucid.model.embedding import Embedding
 from lucid.schema.fields import Device
 
-ROUNDS = 4
-"""Rounds of subspace iteration; more changed no figure by more than its noise."""
-WARM_ROUNDS = 2
-"""Rounds from vectors of nearly the same graph."""
-OVERSAMPLING = 16
-PANEL, PANEL_ROWS = 64, 65_536
-"""Columns multiplied at a time, as so many stay in the processor's cache, which halves the time; and rows of a tall
-matrix that are worked on at a time, as a second one of its size would not fit in memory."""
-MAX_RANK = 1024
-"""Singular triplets at most; twice as many eigenpairs where the types have no two sides, which tell as much."""
-MAX_VALUES = 250_000_000
-"""Numbers that the vectors of a graph may hold: a gigabyte in single precision."""
-MAX_WORK = 3e12
-"""Floating-point operations that the iteration may take; bounds the rank of large graphs."""
+
+@dataclass(frozen=True)
+class DecompositionConfig:
+    """How far the iteration goes; where values were measured, `benchmarks/LOG.md` has the figures."""
+
+    rounds: int = 4
+    """Of subspace iteration; measured: six, eight and fourteen changed no figure by more than its noise."""
+    warm_rounds: int = 2
+    """From vectors of nearly the same graph; measured to be enough."""
+    oversampling: int = 16
+    """Columns beyond the rank, as Halko et al. 2011 have them; set by hand."""
+    panel: int = 64
+    """Columns multiplied at a time; measured: so many stay in the processor's cache, which halves the time."""
+    panel_rows: int = 65_536
+    """Rows of a tall matrix that are worked on at a time, as a second one of its size would not fit in memory."""
+    max_rank: int = 1024
+    """Singular triplets at most; twice as many eigenpairs where the types have no two sides, which tell as much.
+
+    Measured: 2048 gain on what is withheld and lose on the test part of gowalla, and cost a quarter more time there."""
+    max_values: int = 250_000_000
+    """Numbers that the vectors of a graph may hold: a gigabyte in single precision."""
+    max_work: float = 3e12
+    """Floating-point operations that the iteration may take, a minute or so; bounds the rank of large graphs."""
+
+
+CONFIG = DecompositionConfig()
 
 
 @dataclass(frozen=True)
@@ -59,11 +71,11 @@ def max_rank(graph: TypedGraph, weights: RelationWeights) -> int:
     """Eigenpairs at most, so that vectors fit in memory and the iteration ends in a minute or so."""
     connected = _connected(graph, weights)
     sides = _sides(graph, weights)
-    size, most = int(connected.sum()), 2 * MAX_RANK
+    size, most = int(connected.sum()), 2 * CONFIG.max_rank
     if sides is not None:
-        size, most = min(int((connected & (sides == side)).sum()) for side in (0, 1)), MAX_RANK
-    affordable = int((MAX_WORK / (4 * (ROUNDS + 1) * max(size, 1))) ** 0.5)
-    return min(size, most, max(64, min(affordable, MAX_VALUES // max(graph.entity_types.size, 1))))
+        size, most = min(int((connected & (sides == side)).sum()) for side in (0, 1)), CONFIG.max_rank
+    affordable = int((CONFIG.max_work / (4 * (CONFIG.rounds + 1) * max(size, 1))) ** 0.5)
+    return min(size, most, max(64, min(affordable, CONFIG.max_values // max(graph.entity_types.size, 1))))
 
 
 def decompose(
@@ -119,7 +131,7 @@ def _matrices(
 
 def _eigenpairs(matrices: list[Tensor], rank: int, basis: Tensor, *, warm: bool) -> tuple[Tensor, list[Turn]]:
     matrix, _ = matrices
-    if rank + OVERSAMPLING >= matrix.shape[0]:
+    if rank + CONFIG.oversampling >= matrix.shape[0]:
         basis = torch.eye(matrix.shape[0], device=basis.device)
         values, small = torch.linalg.eigh(matrix.to_dense())
     else:
@@ -131,7 +143,7 @@ def _eigenpairs(matrices: list[Tensor], rank: int, basis: Tensor, *, warm: bool)
 
 def _singular_triplets(matrices: list[Tensor], rank: int, basis: Tensor, *, warm: bool) -> tuple[Tensor, list[Turn]]:
     transposed, block = matrices
-    if rank + OVERSAMPLING >= block.shape[0]:
+    if rank + CONFIG.oversampling >= block.shape[0]:
         basis = torch.eye(block.shape[0], device=basis.device)
         image = torch.empty(transposed.shape[0], block.shape[0], device=basis.device)
     else:
@@ -148,7 +160,7 @@ def _iterate(matrices: list[Tensor], basis: Tensor, *, warm: bool) -> Tensor:
     """Rounds of the iteration, in place; returns the memory that it needed beside the basis."""
     first, second = matrices
     image = torch.empty(first.shape[0], basis.shape[1], device=basis.device)
-    for _ in range(WARM_ROUNDS if warm else ROUNDS):
+    for _ in range(CONFIG.warm_rounds if warm else CONFIG.rounds):
         _product(second, _product(first, basis, image), basis)
         _make_orthonormal(basis)
     _make_orthonormal(basis)  # once more: Cholesky leaves the square of what the basis was short of
@@ -157,8 +169,8 @@ def _iterate(matrices: list[Tensor], basis: Tensor, *, warm: bool) -> Tensor:
 
 def _product(matrix: Tensor, columns: Tensor, product: Tensor) -> Tensor:
     """Write a product into `product`, which is returned."""
-    for start in range(0, columns.shape[1], PANEL):
-        product[:, start : start + PANEL] = matrix @ columns[:, start : start + PANEL].contiguous()
+    for start in range(0, columns.shape[1], CONFIG.panel):
+        product[:, start : start + CONFIG.panel] = matrix @ columns[:, start : start + CONFIG.panel].contiguous()
     return product
 
 
@@ -174,12 +186,12 @@ def _make_orthonormal(basis: Tensor) -> None:
 
 def _panels(rows: int) -> Iterator[slice]:
     """Parts of a tall matrix."""
-    return (slice(start, start + PANEL_ROWS) for start in range(0, rows, PANEL_ROWS))
+    return (slice(start, start + CONFIG.panel_rows) for start in range(0, rows, CONFIG.panel_rows))
 
 
 def _start(start: Embedding | None, rows: Tensor, rank: int, generator: torch.Generator) -> Tensor:
     """Where the iteration begins: random columns, after those of earlier vectors if there are any."""
-    columns = min(rank + OVERSAMPLING, len(rows))
+    columns = min(rank + CONFIG.oversampling, len(rows))
     if start is None:
         return torch.randn(len(rows), columns, generator=generator)
     vectors = torch.from_numpy(start.vectors)

@@ -20,14 +20,14 @@ from lucid.model.spectral_filter import SpectralFilter
 
 @dataclass(frozen=True)
 class LearnedFilterConfig:
-    """How a gain is learned; chosen on validation sources of the public data sets of `benchmarks/`."""
+    """How a gain is learned; where values were measured, `benchmarks/LOG.md` has the figures."""
 
     knots: int = 8
-    """Points of the gain, equally far apart in the root of the eigenvalue; straight lines between them."""
+    """Points of the gain, equally far apart in the root of the eigenvalue, with straight lines between; set by hand."""
     smoothness: float = 0.03
-    """Penalty on steps of the gain's logarithm; with a tenth of it, small data were learned by heart."""
+    """Penalty on steps of the gain's logarithm; measured: a tenth of it loses 8 to 12% on small data."""
     steps: int = 20
-    """Of L-BFGS; the loss hardly falls after that."""
+    """Of L-BFGS at most; set by hand."""
     max_scores: int = 30_000_000
     """Scores that may be held at a time, knots times sources times targets; bounds memory and time."""
     first_score: float = 10.0
