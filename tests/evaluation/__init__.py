@@ -1,0 +1,1 @@
+"""How well held-out interactions are found again."""

@@ -1,0 +1,64 @@
+"""Metrics: ours agree with PyG's, which are written independently, and with plain loops."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch_geometric.metrics import LinkPredNDCG, LinkPredRecall
+
+from lucid.evaluation.holdout import HeldOut
+from lucid.evaluation.metrics import CUTOFF, calibration_error, measure, ndcg
+from lucid.graph.histories import InteractionHistory
+
+NOTHING = InteractionHistory.from_edges(1, np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def held_out(relevant: list[list[int]]) -> HeldOut:
+    """The relevant targets (rows) of sources 0, 1, 2 …"""
+    starts = np.concatenate([[0], np.cumsum([len(rows) for rows in relevant])])
+    targets = np.array([row for rows in relevant for row in sorted(rows)], np.int64)
+    return HeldOut("a", "b", np.arange(len(relevant)), starts, targets, NOTHING)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 60), st.integers(0, 1000))
+def test_ndcg_and_recall_agree_with_pyg(seed: int, sources: int, targets: int, first: int) -> None:
+    """Over random scores, numbers of targets and of relevant ones, wherever the rows of the type begin."""
+    rng = np.random.default_rng(seed)
+    scores = rng.permuted(np.tile(np.arange(targets, dtype=np.float32), (sources, 1)), axis=1)
+    relevant = [rng.permutation(targets)[: rng.integers(1, targets + 1)] for _ in range(sources)]
+    edges = np.concatenate(
+        [np.stack([np.full(len(rows), source), rows]) for source, rows in enumerate(relevant)], axis=1
+    )
+    ranking = torch.from_numpy(np.argsort(-scores, axis=1)[:, :CUTOFF].copy())
+    theirs = {}
+    for metric in (LinkPredNDCG(k=CUTOFF), LinkPredRecall(k=CUTOFF)):
+        metric.update(ranking, torch.from_numpy(edges))
+        theirs[type(metric)] = float(metric.compute())
+
+    ours = measure(
+        scores, held_out([[int(row) + first for row in rows] for rows in relevant]), range(first, first + targets)
+    )
+
+    assert pytest.approx(theirs[LinkPredRecall], abs=1e-6) == ours.recall
+    if targets >= CUTOFF:  # PyG's ideal ranking has k slots even where there are fewer targets
+        assert pytest.approx(theirs[LinkPredNDCG], abs=1e-6) == ours.ndcg
+
+
+def test_a_source_without_a_hit_counts_zero_and_one_that_is_right_counts_one() -> None:
+    """The best ranking reaches 1 however many targets are relevant, the worst 0."""
+    scores = np.array([np.arange(40), -np.arange(40)], np.float32)
+    held = held_out([[39, 38, 37], [38, 39]])
+
+    assert [1.0, 0.0] == ndcg(scores, held, range(40)).tolist()
+    assert 0.5 == measure(scores, held, range(40)).hit_rate
+
+
+def test_predictions_that_come_true_as_often_as_they_say_have_no_calibration_error() -> None:
+    """And those that are sure of what never happens are wrong by one."""
+    rng = np.random.default_rng(0)
+    predicted = rng.random(200_000)
+
+    assert calibration_error(predicted, rng.random(200_000) < predicted) < 0.01
+    assert 1.0 == calibration_error(np.ones(1000), np.zeros(1000, bool))
+    assert 0.0 == calibration_error(np.empty(0), np.empty(0, bool))
