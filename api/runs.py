@@ -75,7 +75,7 @@ class Runs:
                 return True
             run = response.raise_for_status().json()
             if run["state_type"] in ("PENDING", "RUNNING") and self._is_dead(run["state"]["timestamp"]):
-                again = {"state": {"type": "SCHEDULED"}, "force": True}
+                again = {"state": {"type": "SCHEDULED"}}  # by force, it would keep its place among the runs that work
                 await self._try("POST", f"/flow_runs/{flow_run_id}/set_state", json=again)
         except httpx.HTTPError:
             return False

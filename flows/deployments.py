@@ -54,7 +54,7 @@ DEPLOYMENTS = (
         "import-data",
         "Import CSV files of entities or interactions.",
         tags=("lucid", "data"),
-        limit=4,  # of up to four files each are loaded at once, with 1 GB of memory at most for one
+        limit=4,  # of each up to two files are loaded at once, with 1 GB of memory at most for one
     ),
     Deployment(
         train_model,

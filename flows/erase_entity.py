@@ -3,13 +3,21 @@
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.logs import say_steps
 from lucid.erasure import batches, models, requests
 from lucid.schema.batches import Erased
-from lucid.settings import Settings, load_settings
+from lucid.settings import load_settings
 from lucid.store.catalog import Catalog
 
 
-@flow(name="erase_entity", flow_run_name="erase entities", log_prints=True, retries=2, retry_delay_seconds=10)
+@flow(
+    name="erase_entity",
+    flow_run_name="erase entities",
+    log_prints=True,
+    on_running=[say_steps],
+    retries=2,
+    retry_delay_seconds=10,
+)
 def erase_entity(request: str) -> dict[str, int]:
     """Erase entities from batches, models and recommendations.
 
@@ -18,22 +26,27 @@ def erase_entity(request: str) -> dict[str, int]:
             ids themselves never stand here; by hand, use the command: lucid erase ID.
     """
     settings = load_settings()
-    with requests.working_on(settings, request) as ids:
-        counts = erase_from_batches(settings, ids)
+    with requests.working_on(settings, request):
+        counts = erase_from_batches(request)
         for model_id in Catalog(settings.home).models():
-            counts += erase_from_model(settings, model_id, ids)
+            counts += erase_from_model(model_id, request)
         requests.finish(settings, request, counts)
     print(", ".join(f"{place.replace('_', ' ')}: {count:,}" for place, count in counts.model_dump().items()))
     return counts.model_dump()
 
 
+# Tasks are given the name of the request too, and read the ids themselves.
+
+
 @task(task_run_name="erase from batches", cache_policy=NO_CACHE)
-def erase_from_batches(settings: Settings, ids: list[str]) -> Erased:
+def erase_from_batches(request: str) -> Erased:
     """Write batches anew without the entities."""
-    return batches.erase_from_batches(settings, ids)
+    settings = load_settings()
+    return batches.erase_from_batches(settings, requests.ids_of(settings, request))
 
 
 @task(task_run_name="erase from {model_id}", cache_policy=NO_CACHE)
-def erase_from_model(settings: Settings, model_id: str, ids: list[str]) -> Erased:
+def erase_from_model(model_id: str, request: str) -> Erased:
     """Let a version without the entities answer."""
-    return models.erase_from_model(settings, model_id, ids)
+    settings = load_settings()
+    return models.erase_from_model(settings, model_id, requests.ids_of(settings, request))

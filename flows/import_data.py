@@ -3,21 +3,29 @@
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, runtime, task
+from prefect import flow, runtime, task, unmapped
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import wait
+from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.logs import say_steps
 from flows.names import run_name
-from lucid.data.batches import batches_of, import_files
-from lucid.schema.batches import Batch
+from lucid.data.batches import batches_of, importing, load_batch, publish_batches
 from lucid.schema.fields import OnError
-from lucid.settings import Settings, load_settings
+from lucid.settings import load_settings
 from lucid.store.catalog import Catalog
+
+FILES_AT_ONCE = 2
+"""How many files of one import are loaded at the same time: each takes up to 1 GB of memory."""
+_THREADS: Any = ThreadPoolTaskRunner(max_workers=FILES_AT_ONCE)  # not of the type that Prefect's own decorator asks for
 
 
 @flow(
     name="import_data",
     flow_run_name=lambda: run_name("import", *(Path(file).name for file in runtime.flow_run.parameters["files"])),
     log_prints=True,
+    on_running=[say_steps],
+    task_runner=_THREADS,
 )
 def import_data(
     files: list[str],
@@ -34,18 +42,28 @@ def import_data(
         batch_ids: Leave empty; the API fills it in for files that were uploaded over HTTP.
     """
     settings = load_settings()
-    batches = load_files(settings, [Path(file) for file in files], tags or [], on_error, batch_ids)
-    for batch in batches:
-        counts = f"{batch.entity_count:,} entities, {batch.interaction_count:,} interactions"
-        print(f"{batch.file_name}: {counts}, {batch.rejected_count:,} rows set aside (batch {batch.batch_id})")
-    return [batch.model_dump(mode="json") for batch in batches]
-
-
-@task(task_run_name="load files", cache_policy=NO_CACHE)
-def load_files(
-    settings: Settings, paths: list[Path], tags: list[str], on_error: OnError, batch_ids: list[str] | None
-) -> list[Batch]:
-    """Load the files and make their batches visible together."""
     catalog = Catalog(settings.home)
-    batches = catalog.batches(batch_ids) if batch_ids else batches_of(paths, tags)
-    return import_files(settings, catalog, paths, batches, on_error)
+    batches = catalog.batches(batch_ids) if batch_ids else batches_of([Path(file) for file in files], tags or [])
+    ids = [batch.batch_id for batch in batches]
+    with importing(settings, catalog, batches):
+        loading = load_file.map(files, ids, unmapped(on_error))
+        try:
+            wait(list(loading))
+        finally:
+            wait(list(loading))  # also where this run is cancelled: nothing is removed that is still being written
+        loading.result()  # raises what made the first of them fail
+        publish(ids, wait_for=loading)
+    return [batch.model_dump(mode="json") for batch in catalog.batches(ids)]
+
+
+@task(task_run_name=lambda: run_name("load", Path(runtime.task_run.parameters["path"]).name), cache_policy=NO_CACHE)
+def load_file(path: str, batch_id: str, on_error: OnError) -> None:
+    """Load one file into its batch, which nobody sees yet."""
+    load_batch(load_settings(), Path(path), batch_id, on_error)
+
+
+@task(task_run_name="publish", cache_policy=NO_CACHE)
+def publish(batch_ids: list[str]) -> None:
+    """Make the batches of all files visible together."""
+    settings = load_settings()
+    publish_batches(settings.home, Catalog(settings.home), batch_ids)

@@ -1,19 +1,34 @@
 """The flow that precomputes recommendations again, so that new interactions are left out of them."""
 
-from prefect import flow, runtime
+from typing import Any
 
-from flows import steps
+from prefect import flow, runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.futures import wait
+from prefect.states import Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.logs import say_steps
 from flows.names import run_name
-from lucid.errors import AlreadyTraining, LucidError, ModelNotReady
-from lucid.settings import Settings, load_settings
+from flows.tasks import do_steps, link_flow_run, progress_artifact
+from lucid.errors import AlreadyTraining, LucidError, ModelNotReady, UnknownModel
+from lucid.settings import load_settings
 from lucid.store.catalog import Catalog
 from lucid.training.run import refreshing
+from lucid.training.steps import REFRESH
+
+_SKIPPED = "Skipped"
+_THREADS: Any = ThreadPoolTaskRunner(max_workers=1)
+"""One model after the other, for each takes all processors."""
 
 
 @flow(
     name="refresh_recommendations",
     flow_run_name=lambda: run_name("refresh", runtime.flow_run.parameters.get("model_id") or "all models"),
     log_prints=True,
+    on_running=[say_steps],
+    task_runner=_THREADS,
 )
 def refresh_recommendations(model_id: str | None = None) -> list[str]:
     """Precompute the recommendations of live versions again, with the interactions that have come in since.
@@ -23,29 +38,33 @@ def refresh_recommendations(model_id: str | None = None) -> list[str]:
     Args:
         model_id: The model to refresh; empty means all.
     """
-    settings = load_settings()
-    refreshed, failed = [], []
-    for name in [model_id] if model_id else Catalog(settings.home).models():
-        try:
-            refresh(settings, name)
-            refreshed.append(name)
-        except (AlreadyTraining, ModelNotReady) as reason:
-            if model_id:
-                raise
-            print(f"left out: {reason.message}")
-        except LucidError as error:  # the other models are refreshed all the same
-            failed.append(f"{name}: {error.message}")
+    names = [model_id] if model_id else Catalog(load_settings().home).models()
+    refreshing_each = refresh_model.map(names)
+    wait(list(refreshing_each))
+    states = dict(zip(names, (one.state for one in refreshing_each), strict=True))
+    failed = [f"{name}: {_reason(state)}" for name, state in states.items() if not state.is_completed()]
+    if model_id:  # that one was asked for by its name
+        failed += [f"{name}: {state.message}" for name, state in states.items() if state.name == _SKIPPED]
     if failed:
         raise LucidError("; ".join(failed))
-    return refreshed
+    return [name for name, state in states.items() if state.name != _SKIPPED]
 
 
-def refresh(settings: Settings, model_id: str) -> None:
-    """Make and publish a refreshed version of one model."""
-    with refreshing(settings, model_id, steps.progress_artifact(f"refresh {model_id}")) as training:
-        steps.link_flow_run(training)
-        steps.select_data(training)
-        steps.take_over(training)
-        recommendations = steps.precompute(training)
-        steps.publish(training)
-    print(f"{model_id}: version {training.version} refreshes {training.refresh_of}, {recommendations:,} rows")
+@task(task_run_name="refresh {model_id}", cache_policy=NO_CACHE)
+def refresh_model(model_id: str) -> Any:
+    """Make and publish a refreshed version of one model; one that is being trained or not ready is left out."""
+    try:
+        progress_id = progress_artifact(f"refresh {model_id}")
+        with refreshing(load_settings(), model_id) as training:
+            link_flow_run(training)
+            do_steps(training, REFRESH, progress_id)
+    except (AlreadyTraining, ModelNotReady, UnknownModel) as reason:
+        return Completed(name=_SKIPPED, message=reason.message)
+    print(f"version {training.version} refreshes {training.refresh_of}")
+    return training.version
+
+
+def _reason(state: State[Any]) -> str:
+    """What made a model fail, in a sentence where it is one of our errors."""
+    error = state.result(raise_on_failure=False)
+    return error.message if isinstance(error, LucidError) else f"{state.message}"

@@ -4,6 +4,7 @@ Every run is a process of its own that imports this module first, and ends with 
 """
 
 import asyncio
+import logging
 import os
 
 from lucid.service.attached import be_ended_first, end_with
@@ -32,6 +33,7 @@ def main() -> None:
     close_home(settings.home)
     os.nice(settings.flow_niceness)
     os.environ[_SERVER] = str(os.getpid())
+    logging.getLogger("prefect.runner.state_proposer").setLevel(logging.WARNING)  # it tells of all that wait, for ever
     asyncio.run(_serve(settings))
 
 

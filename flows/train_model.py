@@ -4,13 +4,15 @@ from typing import Any
 
 from prefect import flow, runtime
 
-from flows import steps
+from flows.logs import say_steps
 from flows.names import run_name
+from flows.tasks import do_steps, link_flow_run, progress_artifact, tell_customer
 from lucid.schema.fields import KeyUse
 from lucid.schema.filters import DataFilters
-from lucid.schema.training import PrecomputePair, TrainingRequest
+from lucid.schema.training import ModelStatus, PrecomputePair, TrainingRequest
 from lucid.settings import load_settings
 from lucid.training.run import Training, working_on
+from lucid.training.steps import TRAINING
 from lucid.webhooks.callbacks import check_callback
 
 
@@ -18,6 +20,7 @@ from lucid.webhooks.callbacks import check_callback
     name="train_model",
     flow_run_name=lambda: run_name("train", runtime.flow_run.parameters.get("model_id") or "a new model"),
     log_prints=True,
+    on_running=[say_steps],
 )
 def train_model(
     model_id: str | None = None,
@@ -55,17 +58,14 @@ def train_model(
         check_callback(settings, request.callback_url)
     ended: Training | None = None
     try:
-        with working_on(settings, request, version, steps.progress_artifact(model_id or "new")) as training:
+        with working_on(settings, request, version) as training:
             ended = training
-            steps.link_flow_run(training)
-            steps.select_data(training)
-            steps.build_graph(training)
-            steps.fit_model(training)
-            steps.evaluate_model(training)
-            recommendations = steps.precompute(training)
-            status = steps.publish(training)
+            link_flow_run(training)
+            progress_id = progress_artifact(training.model_id)
+            made = do_steps(training, TRAINING, progress_id)
     finally:
         if ended:
-            steps.tell_customer(ended)
-    print(f"model {status.model_id} version {status.version} is live with {recommendations:,} recommendations")
+            tell_customer(ended)
+    status: ModelStatus = made["publish"]
+    print(f"model {status.model_id} version {status.version} is live with {made['precompute']:,} recommendations")
     return status.model_dump(mode="json")

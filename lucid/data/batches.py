@@ -5,6 +5,7 @@ are renamed into place and made visible in one catalog transaction. Which rows a
 later, in `lucid.data.selection`.
 """
 
+import logging
 import re
 import shutil
 import time
@@ -13,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from lucid.data.csv_load import REJECTS, load_file, read_rejects
 from lucid.errors import InvalidRequest, LucidError, MachineError
 from lucid.health import HealthWarnings
@@ -20,14 +23,16 @@ from lucid.schema.batches import MAX_FILES, Batch, BatchChange, LoadedFile, Reje
 from lucid.schema.fields import MAX_TAG, MAX_TAGS, OnError, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
-from lucid.store.files import fsync
+from lucid.store.files import fsync, write_text
 from lucid.store.locks import begun, forget, is_worked_on, was_worked_on, working
 from lucid.store.machine import telling, told
 from lucid.typing import IsLost, Progress
 
 UPLOAD_SECONDS = 3600
 """Uploads that no batch waits for any more are removed after this time."""
+_log = logging.getLogger("lucid")
 _LOCK, _BATCH_ID = "import-", re.compile("[0-9a-f]{32}")
+_LOADED, _LOADED_FILE = "loaded.json", TypeAdapter(LoadedFile)
 
 
 def batches_of(files: Sequence[Path], tags: Sequence[str]) -> list[Batch]:
@@ -71,31 +76,73 @@ def import_files(
     on_error: OnError = "set_aside",
     progress: Progress = lambda _percent, _doing: None,
 ) -> list[Batch]:
-    """Load files into batches, which are entered in the catalog if they are not yet; all of them or none.
-
-    Raises UnusableFile where a file cannot be used, or, with on_error="abort", where any row is bad: the batches are
-    then marked as failed and nothing of them is stored. Raises InvalidRequest for batches that have ended already,
-    MachineError where the machine does not give what the import needs.
-    """
+    """Load files into batches in this process; all of them or none. Raises as `importing` and `load_batch` do."""
     ids = [batch.batch_id for batch in batches]
-    with _entered(settings.home, catalog, batches) as ended:
+    with importing(settings, catalog, batches):
+        for number, (path, batch_id) in enumerate(zip(files, ids, strict=True)):
+            progress(100 * number / len(files), f"loading {path.name}")
+            load_batch(settings, path, batch_id, on_error)
+        publish_batches(settings.home, catalog, ids)
+        progress(100, "done")
+    return catalog.batches(ids)
+
+
+@contextmanager
+def importing(settings: Settings, catalog: Catalog, batches: Sequence[Batch]) -> Iterator[None]:
+    """Work on batches as their only worker; they are entered in the catalog if they are not yet.
+
+    Inside, each is loaded with `load_batch`, wherever that runs, and then all are published with `publish_batches`.
+    Whatever goes wrong is raised again: the batches are then marked as failed and nothing of them is stored, so nothing
+    may load them any more by then. Uploads are removed in the end. Raises InvalidRequest for batches that have ended
+    already, MachineError where the machine does not give what the import needs.
+    """
+    home, ids = settings.home, [batch.batch_id for batch in batches]
+    with _entered(home, catalog, batches) as ended:
         try:
-            with telling(settings.home):
-                loaded = []
-                for number, (path, batch_id) in enumerate(zip(files, ids, strict=True)):
-                    progress(100 * number / len(files), f"loading {path.name}")
-                    loaded.append(load_file(settings, path, _staging(settings.home, batch_id), on_error))
-                _publish(settings.home, catalog, ids, loaded)
+            with telling(home):
+                yield
         except BaseException as error:
             with suppress(MachineError):
-                _fail(settings.home, catalog, ids, error)
+                _fail(home, catalog, ids, error)
                 ended += ids
             raise
         ended += ids
-        progress(100, "done")
     for batch_id in ids:
-        shutil.rmtree(upload_folder(settings.home, batch_id), ignore_errors=True)
-    return catalog.batches(ids)
+        shutil.rmtree(upload_folder(home, batch_id), ignore_errors=True)
+
+
+def load_batch(settings: Settings, path: Path, batch_id: str, on_error: OnError = "set_aside") -> LoadedFile:
+    """Load a file into a batch that is being imported; what `publish_batches` needs of it is left next to its rows.
+
+    Raises UnusableFile where the file cannot be used, or, with on_error="abort", where any row is bad.
+    """
+    staging, began = _staging(settings.home, batch_id), time.monotonic()
+    with telling(settings.home):
+        loaded = load_file(settings, path, staging, on_error)
+        write_text(staging / _LOADED, _LOADED_FILE.dump_json(loaded).decode())
+    counts = f"{loaded.loaded:,} {loaded.kind}, {loaded.rejected:,} rows set aside"
+    _log.info("batch %s: %s, loaded in %.1f s", batch_id, counts, time.monotonic() - began)
+    return loaded
+
+
+def publish_batches(home: Path, catalog: Catalog, batch_ids: Sequence[str]) -> None:
+    """Make batches that are loaded visible to trainings, all at once."""
+    with telling(home):
+        loaded = [_take_loaded(_staging(home, batch_id)) for batch_id in batch_ids]
+        for batch_id in batch_ids:
+            folder = _staging(home, batch_id)
+            for file in folder.iterdir():
+                fsync(file)
+            folder.rename(batch_folder(home, batch_id))
+        fsync(home / "batches")
+        catalog.complete_batches(list(zip(batch_ids, loaded, strict=True)))
+
+
+def _take_loaded(staging: Path) -> LoadedFile:
+    """What loading has left for the catalog, which is no part of a published batch."""
+    loaded = _LOADED_FILE.validate_json((staging / _LOADED).read_bytes())
+    (staging / _LOADED).unlink()
+    return loaded
 
 
 @contextmanager
@@ -236,13 +283,3 @@ def _lock_name(batch_id: str) -> str:
 
 def _staging(home: Path, batch_id: str) -> Path:
     return home / "batches" / f".staging-{batch_id}"
-
-
-def _publish(home: Path, catalog: Catalog, batch_ids: Sequence[str], loaded: Sequence[LoadedFile]) -> None:
-    for batch_id in batch_ids:
-        folder = _staging(home, batch_id)
-        for file in folder.iterdir():
-            fsync(file)
-        folder.rename(batch_folder(home, batch_id))
-    fsync(home / "batches")
-    catalog.complete_batches(list(zip(batch_ids, loaded, strict=True)))

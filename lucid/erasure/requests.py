@@ -47,6 +47,12 @@ def withdraw(settings: Settings, request: str) -> None:
     _path(settings.home, request).unlink(missing_ok=True)
 
 
+def ids_of(settings: Settings, request: str) -> list[str]:
+    """The ids that a request wants erased; raises FileNotFoundError where it is done already."""
+    ids: list[str] = _read(settings.home, request)["ids"]
+    return ids
+
+
 @contextmanager
 def working_on(settings: Settings, request: str) -> Iterator[list[str]]:
     """The ids that a request wants erased; its lock shows others that it is being done.
@@ -55,7 +61,7 @@ def working_on(settings: Settings, request: str) -> Iterator[list[str]]:
     """
     try:
         with telling(settings.home), working(settings.home, _lock_name(request)):
-            yield _read(settings.home, request)["ids"]
+            yield ids_of(settings, request)
     finally:
         forget(settings.home, _lock_name(request))
 

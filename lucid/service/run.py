@@ -229,6 +229,9 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         "PREFECT_CLI_PROMPT": "false",
+        # What our loggers say during a run stands on its page, and elsewhere in the log of the process alone.
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "lucid",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         # A run that waits for its deployment's limit is looked at again after this time, less 10 s of foresight.
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "12",
         # In memory, what runs hold would be forgotten with the server, their places never free, and they ended.

@@ -119,7 +119,7 @@ def working_on(
     with alone_with(settings, model_id):
         named = request.model_copy(update={"model_id": model_id})
         number = version if version is not None else enter(settings, named).version
-        with _ending_in_error(_resume(settings, model_id, number, watcher)) as training:
+        with _ending_in_error(resume(settings, model_id, number, watcher)) as training:
             yield training
 
 
@@ -173,7 +173,7 @@ def deriving(settings: Settings, model_id: str, watcher: Progress | None = None)
     catalog = Catalog(settings.home)
     request = catalog.training(model_id, live).request
     entered = catalog.start_training(model_id, request, utc_now(), "select", refresh_of=live)
-    with _ending_in_error(_resume(settings, model_id, entered.version, watcher)) as training:
+    with _ending_in_error(resume(settings, model_id, entered.version, watcher)) as training:
         yield training
 
 
@@ -188,11 +188,17 @@ def _ending_in_error(training: Training) -> Iterator[Training]:
         raise
 
 
-def _resume(settings: Settings, model_id: str, version: int, watcher: Progress | None) -> Training:
+def resume(settings: Settings, model_id: str, version: int, watcher: Progress | None = None) -> Training:
+    """A training that runs, for whoever works on it, in whatever process; raises InvalidRequest where it has ended."""
     row = Catalog(settings.home).training(model_id, version)
     if row.status.status != "running":
         raise InvalidRequest(f"version {version} of model {model_id!r} has ended ({row.status.status}); train again")
     return _training(settings, row, watcher)
+
+
+def find(settings: Settings, model_id: str, version: int) -> Training:
+    """A training whether it runs or has ended; raises UnknownModel where nothing is known of it."""
+    return _training(settings, Catalog(settings.home).training(model_id, version))
 
 
 def _training(settings: Settings, row: TrainingRow, watcher: Progress | None = None) -> Training:
@@ -235,13 +241,13 @@ def call_back(training: Training) -> None:
             deliver_patiently(training.settings, training.catalog, event)
 
 
-def ended_event(training: Training) -> Event | None:
+def ended_event(training: Training, event_id: str | None = None, created: datetime | None = None) -> Event | None:
     """What to tell the customer who asked to be told; None where nobody did, or where the end is not written down yet.
 
-    The next sweep writes it down then and tells the customer.
+    The next sweep writes it down then and tells the customer. `event_id` and `created` as in `make_event`.
     """
     url, status = training.request.callback_url, training.catalog.training(training.model_id, training.version).status
-    return make_event(status, url) if url and status.status != "running" else None
+    return make_event(status, url, event_id, created) if url and status.status != "running" else None
 
 
 def end_unbegun(settings: Settings, status: ModelStatus, error: LucidError) -> ModelStatus:

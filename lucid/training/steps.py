@@ -4,7 +4,9 @@ Each step reads what the one before left in the version's folder; all they hand 
 never tables. Flows make their tasks from the lists; `train` and `refresh` run them in a row in this process.
 """
 
+import logging
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 # torch is imported inside the steps that use it: a command that trains nothing must not load it.
 
 T = TypeVar("T")
+_log = logging.getLogger("lucid")
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,12 @@ class Step(Generic[T]):
 
     def __call__(self, training: Training) -> T:
         """Do the step and return what it makes; raises TrainingFailed where the training was cancelled."""
+        began = time.monotonic()
         with reporting(training, self.stage, self.share, self.doing) as progress:
-            return self.work(training, progress)
+            made = self.work(training, progress)
+        name = f"model {training.model_id} version {training.version}"
+        _log.info("%s: %s took %.1f s", name, self.doing, time.monotonic() - began)
+        return made
 
 
 def _step(
@@ -85,7 +92,7 @@ def select_data(training: Training, _progress: Progress) -> Path:
     batches = catalog.select_batches(training.request.data_tags)
     catalog.set_training_batches(training.model_id, training.version, [batch.batch_id for batch in batches])
     shutil.rmtree(training.folder, ignore_errors=True)
-    select(
+    selection = select(
         training.settings.home,
         batches,
         training.work,
@@ -94,6 +101,7 @@ def select_data(training: Training, _progress: Progress) -> Path:
         data_filters=training.request.data_filters,
         metadata_rules=training.request.metadata_rules,
     )
+    _log.info("%s: %s rows", selection.steps[-1].step, f"{selection.steps[-1].kept:,}")
     return training.work
 
 
@@ -198,7 +206,9 @@ def precompute(training: Training, progress: Progress) -> int:
     """Compute recommendations ahead; returns how many."""
     made = training.made
     pairs = pairs_to_precompute(made.config.direct_pairs, training.request.precompute or ())
-    return precompute_pairs(made, pairs, progress)
+    recommendations = precompute_pairs(made, pairs, progress)
+    _log.info("%s recommendations are computed ahead", f"{recommendations:,}")
+    return recommendations
 
 
 @_step("publish", (97, 100), "publishing")

@@ -11,6 +11,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Collection
+from datetime import datetime
 
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
@@ -31,14 +32,17 @@ RETRY_SECONDS = [1, 2, 4, 8, 16]
 """Pauses between the attempts to deliver an event."""
 
 
-def make_event(status: ModelStatus, url: str) -> Event:
-    """The event that tells how a training ended: `training.completed` or `training.error`."""
-    event_id, name = uuid.uuid4().hex, f"training.{status.status}"
+def make_event(status: ModelStatus, url: str, event_id: str | None = None, created: datetime | None = None) -> Event:
+    """The event that tells how a training ended: `training.completed` or `training.error`.
+
+    A new one, made now; or the one of this id and time once more.
+    """
+    event_id, name = event_id or uuid.uuid4().hex, f"training.{status.status}"
     body = {
         **status.model_dump(mode="json"),
         "event_id": event_id,
         "event": name,
-        "created": format_time(utc_now()),
+        "created": format_time(created or utc_now()),
     }
     return Event(event_id, name, url, status, json.dumps(body).encode())
 

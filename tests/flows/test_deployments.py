@@ -16,8 +16,12 @@ from prefect.states import Pending, Running
 
 from flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE, VERSION, Deployment, register
 from flows.lost_runs import end_lost_runs
+from lucid.service.run import environment
+from lucid.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
+LOGS = {"PREFECT_LOGGING_EXTRA_LOGGERS": "lucid", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore"}
+"""What `lucid up` has in its environment, so that runs show what our loggers say."""
 
 
 def in_yaml(ours: Deployment) -> dict[str, Any]:
@@ -34,15 +38,16 @@ def in_yaml(ours: Deployment) -> dict[str, Any]:
             "collision_strategy": ours.concurrency.collision_strategy.value,
         },
         "schedules": [{"cron": ours.cron, "timezone": "UTC"}] if ours.cron else [],
-        "work_pool": {"name": "lucid"},
+        "work_pool": {"name": "lucid", "job_variables": {"env": LOGS}},
     }
 
 
-def test_work_pools_get_the_deployments_that_are_served() -> None:
+def test_work_pools_get_the_deployments_that_are_served(settings: Settings) -> None:
     """prefect.yaml equals the table in every field, and both carry the version of this release."""
     written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
     assert [in_yaml(ours) for ours in DEPLOYMENTS] == written
+    assert LOGS.items() <= environment(settings).items()
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
 
 
@@ -159,3 +164,25 @@ def test_runs_of_a_process_that_is_gone_hold_no_place() -> None:
 
     assert [StateType.SCHEDULED, StateType.CRASHED, StateType.SCHEDULED] == states
     assert [0, 0] == held
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_run_that_the_api_schedules_again_holds_no_place(begun: bool) -> None:
+    """One that a process took and never began, as the API tells Prefect of it."""
+    asyncio.run(_register())
+    (ours,) = (one for one in DEPLOYMENTS if one.name == "erase-entity")
+
+    async def schedule_again() -> tuple[StateType | None, int]:
+        async with get_client() as client:
+            known = await client.read_deployment_by_name(ours.full_name)
+            run = await client.create_flow_run_from_deployment(known.id, parameters={"request": "x"})
+            await client.set_flow_run_state(run.id, Pending())
+            if begun:
+                await client.set_flow_run_state(run.id, Running())
+            again = {"state": {"type": "SCHEDULED"}}
+            (await client._client.post(f"/flow_runs/{run.id}/set_state", json=again)).raise_for_status()
+            limit = (await client.read_deployment_by_name(ours.full_name)).global_concurrency_limit
+            assert limit
+            return (await client.read_flow_run(run.id)).state_type, limit.active_slots
+
+    assert (StateType.SCHEDULED, 0) == asyncio.run(schedule_again())

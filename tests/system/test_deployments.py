@@ -165,5 +165,7 @@ def test_runs_started_from_prefect_import_train_and_answer(operator: Operator, t
         rows = client.post("/recommended_items", json=wanted).json()["recommendations"]
 
     assert "completed" == status["status"], status["message"]
+    logs = httpx.post(f"{operator.prefect_url}/logs/filter", json={}, trust_env=False).json()
+    assert "lucid" in {line["name"] for line in logs}  # what our loggers say stands on the pages of the runs
     assert status["flow_run_url"].startswith(operator.prefect_url.removesuffix("/api"))
     assert ["i00"] == [row["target_id"] for row in rows]

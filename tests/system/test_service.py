@@ -433,9 +433,20 @@ def test_prefect_shows_the_progress_the_report_and_readable_names(trained: dict[
     assert float(by_type["progress"]) >= 97
     assert "| user → item |" in by_type["markdown"]
     assert ["train board"] == [run["name"] for run in runs]
-    assert {"select data for board", "fit board", "publish version 1 of board", "call back training.completed"} <= {
-        task["name"] for task in tasks
-    }
+    assert {"select data", "fit model", "publish", "call back"} <= {task["name"].partition(":")[0] for task in tasks}
+
+
+def test_the_page_of_a_run_shows_what_each_step_has_done(trained: dict[str, Any], service: Service) -> None:
+    """What our loggers say stands there: how long a step took and how much it made."""
+    run_id = trained["flow_run_url"].rsplit("/", 1)[1]
+
+    def said() -> str:
+        lines = service.prefect("/logs/filter", {"logs": {"flow_run_id": {"any_": [run_id]}}})
+        return "\n".join(line["message"] for line in lines if line["name"] == "lucid")
+
+    wait_until(lambda: "publishing took" in said(), 20, "the last lines")
+    assert "model board version 1: fitting the model took " in said()
+    assert "recommendations are computed ahead" in said()
 
 
 def test_the_refresh_is_scheduled(service: Service) -> None:

@@ -1,0 +1,15 @@
+"""What Lucid says while it works, on the page of the run.
+
+Prefect shows there what the loggers of PREFECT_LOGGING_EXTRA_LOGGERS say; `lucid up` and prefect.yaml name ours.
+"""
+
+import logging
+from typing import Any
+
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flows import Flow
+
+
+def say_steps(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - a hook's names
+    """When a run begins: let our loggers say what each step has done, which they keep to themselves elsewhere."""
+    logging.getLogger("lucid").setLevel(logging.INFO)

@@ -1,0 +1,83 @@
+"""The flow that imports: a task for each file, then one that shows all of them; all or none."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.task_runners import ProcessPoolTaskRunner
+
+from flows.import_data import import_data
+from lucid.data.batches import new_batches, upload_folder
+from lucid.errors import InvalidRequest, UnusableFile
+from lucid.settings import Settings
+from lucid.store.catalog import Catalog
+from tests.flows.conftest import task_states
+from tests.support.checkerboard import write_checkerboard
+
+
+def test_each_file_is_a_task_and_all_become_visible_together(settings: Settings, tmp_path: Path) -> None:
+    """Prefect shows the name and the state of each file, then the task that publishes them."""
+    files = [str(file) for file in write_checkerboard(tmp_path)]
+
+    state = import_data(files, tags=["a"], return_state=True)
+
+    assert state.is_completed()
+    batches = Catalog(settings.home).batches()
+    assert [batch.model_dump(mode="json") for batch in batches] == state.result()
+    assert [("entities.csv", 50, "completed"), ("interactions.csv", 0, "completed")] == [
+        (batch.file_name, batch.entity_count, batch.status) for batch in batches
+    ]
+    assert {
+        "load entities.csv": "Completed",
+        "load interactions.csv": "Completed",
+        "publish": "Completed",
+    } == task_states(state)
+    folders = [sorted(file.name for file in folder.iterdir()) for folder in (settings.home / "batches").iterdir()]
+    assert [["rejects.parquet", "rows.parquet"]] * 2 == folders
+    assert [] == list((settings.home / "locks").iterdir())
+
+
+def test_one_bad_file_fails_all_and_leaves_nothing(settings: Settings, tmp_path: Path) -> None:
+    """The good files are loaded too, but nothing of them is shown or stays; the uploads are removed."""
+    good, _ = write_checkerboard(tmp_path)
+    bad = tmp_path / "bad.csv"
+    bad.write_text("a,b\n1,2\n")
+    catalog = Catalog(settings.home)
+    batches = new_batches(["entities.csv", "bad.csv"], [])
+    catalog.enter_batches(batches)
+    ids = [batch.batch_id for batch in batches]
+    for batch_id in ids:
+        upload_folder(settings.home, batch_id).mkdir(parents=True)
+
+    state = import_data([str(good), str(bad)], batch_ids=ids, return_state=True)
+
+    with pytest.raises(UnusableFile, match=r"^bad\.csv: "):
+        state.result()
+    found = catalog.batches(ids)
+    assert ["error", "error"] == [batch.status for batch in found]
+    assert all(batch.message.startswith("bad.csv: ") for batch in found)
+    assert {"load entities.csv": "Completed", "load bad.csv": "Failed"} == task_states(state)
+    for place in ("batches", "uploads", "locks"):
+        assert [] == list((settings.home / place).iterdir())
+
+
+def test_an_import_that_has_ended_is_not_done_again(settings: Settings, tmp_path: Path) -> None:
+    """Its batches stay as they are."""
+    files = [str(file) for file in write_checkerboard(tmp_path)]
+    before = import_data(files)
+
+    with pytest.raises(InvalidRequest):
+        import_data(files, batch_ids=[batch["batch_id"] for batch in before])
+
+    assert before == [batch.model_dump(mode="json") for batch in Catalog(settings.home).batches()]
+
+
+def test_files_are_loaded_in_other_processes_just_as_well(settings: Settings, tmp_path: Path) -> None:
+    """A task takes with it all that it needs, so any task runner can be given to the flow."""
+    files = [str(file) for file in write_checkerboard(tmp_path)]
+
+    processes: Any = ProcessPoolTaskRunner(max_workers=1)
+
+    batches = import_data.with_options(task_runner=processes)(files)
+
+    assert [50, 0] == [batch["entity_count"] for batch in batches]

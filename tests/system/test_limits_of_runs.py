@@ -1,0 +1,86 @@
+"""Deployments have limits of their own: what waits for one of them holds back nothing else."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE
+from tests.support.checkerboard import write_checkerboard
+from tests.support.service import Service, wait_for_training, wait_until
+
+(TRAININGS,) = (deployment.limit for deployment in DEPLOYMENTS if deployment.name == "train-model")
+WAITING = RUNS_AT_ONCE
+"""So many trainings that they would take every place, had they not a limit of their own."""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    running = Service(tmp_path_factory.mktemp("limits") / "home")
+    running.start()
+    yield running
+    running.stop()
+
+
+class Stopped:
+    """Trainings that do nothing meanwhile, as if what they do took very long."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._processes: set[psutil.Process] = set()
+
+    def __enter__(self) -> "Stopped":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for process in self._processes:
+            process.resume()
+
+    def stop_begun(self) -> int:
+        """Stop every process that works on a training, which its lock shows; returns how many are stopped."""
+        for process in self._service.part("flows.serve").children():
+            with suppress(psutil.Error):  # it has ended
+                if any("/locks/train-" in file.path for file in process.open_files()):
+                    process.suspend()
+                    self._processes.add(process)
+        return len(self._processes)
+
+
+def upload(client: httpx.Client, folder: Path) -> list[dict[str, Any]]:
+    files = [("files", (file.name, file.read_bytes())) for file in write_checkerboard(folder)]
+    batches: list[dict[str, Any]] = client.post("/data_batch", files=files).raise_for_status().json()
+    return batches
+
+
+def test_trainings_that_wait_do_not_hold_back_an_upload(service: Service, tmp_path: Path) -> None:
+    """As many trainings work as their limit says, the others wait, an upload is imported at once; then all are done."""
+    models = [f"m{number}" for number in range(WAITING)]
+    with service.client(service.first_key()) as client:
+        upload(client, tmp_path)
+        for model_id in models:
+            client.post("/train", json={"model_id": model_id}).raise_for_status()
+        with Stopped(service) as stopped:
+            wait_until(lambda: stopped.stop_begun() == TRAININGS, 60, "the trainings to begin")
+            # All others have been looked at by now, and wait for a place of their deployment.
+            wait_until(lambda: WAITING - TRAININGS == trainings(service, **WAITS), 60, "the others to wait")
+
+            assert ["completed"] * 2 == [batch["status"] for batch in upload(client, tmp_path)]
+
+            assert WAITING - TRAININGS == trainings(service, **WAITS)
+            assert TRAININGS == trainings(service, type={"any_": ["PENDING", "RUNNING"]})
+
+        assert ["completed"] * WAITING == [wait_for_training(client, model_id)["status"] for model_id in models]
+
+
+WAITS = {"name": {"any_": ["AwaitingConcurrencySlot"]}}
+
+
+def trainings(service: Service, **state: Any) -> int:
+    """How many trainings are in such a state for Prefect."""
+    asked = {"deployments": {"name": {"any_": ["train-model"]}}, "flow_runs": {"state": state}}
+    found: list[dict[str, Any]] = service.prefect("/flow_runs/filter", asked)
+    return len(found)
