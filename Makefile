@@ -10,12 +10,13 @@ FUZZ := $(BIN)/st --config-file tests/schemathesis.toml run $(URL)/openapi.json 
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test check fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh chaos audit lock clean
+.PHONY: help install demo test check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh chaos audit lock clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
 	@echo "make test    run the tests"
 	@echo "make check   ruff, mypy (strict), the layers and the tests; warnings are errors"
+	@echo "make docs    the pages of docs/ as a site, in build/docs"
 	@echo "make fuzz-api KEY=key [URL=http://127.0.0.1:8000]   generated requests to a running service, with the key and without"
 	@echo "make bench-quality DATA=folder   how well the data sets in it are ranked, next to baselines"
 	@echo "make bench-speed [DATA=folder]   how long fits take as data grow; DATA: and precomputation, on its gowalla"
@@ -31,7 +32,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): a minute or two"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --editable '.[dev]'
+	@$(BIN)/pip install --quiet --editable '.[dev,docs]'
 	@touch $@
 
 demo: $(INSTALLED)
@@ -46,6 +47,10 @@ check: $(INSTALLED)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 	$(BIN)/pytest $(ARGS)
+
+docs: $(INSTALLED)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file deploy/mkdocs.yml
+	@echo "Open build/docs/index.html; to search, too: $(BIN)/python -m http.server -d build/docs"
 
 # Of its own home: it uploads, trains, erases and deletes. A model `videos` of types user and video gives it more to ask.
 fuzz-api: $(INSTALLED)
@@ -88,4 +93,4 @@ lock: $(EQUIPPED)
 	$(TOOLS)/bin/python -m deploy.lock $(TOOLS)/bin/uv
 
 clean:
-	rm -rf $(VENV) $(TOOLS) *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(TOOLS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

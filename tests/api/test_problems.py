@@ -1,22 +1,16 @@
-"""Errors over real HTTP: every one is a problem of RFC 9457 with a code that the documentation lists."""
+"""Errors over real HTTP: every one is a problem of RFC 9457; that the pages list each is told in `tests/docs`."""
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api.auth import MAX_BODY_BYTES
 from api.paths import BASE
-from api.problems import FOREIGN_ADDRESS, HTTP_CODES, INTERNAL_ERROR, STATUS, STATUS_OF_CODE
 from lucid.data.batches import new_batches
-from lucid.errors import MachineError, UnusableFile
 from lucid.store.catalog import Catalog
 from lucid.versions.lifecycle import ModelVersions
 from tests.support.service import Api, wait_until
-
-README = Path(__file__).parent.parent.parent / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -156,15 +150,3 @@ def test_without_its_catalog_the_api_is_not_ready(api: Api) -> None:
     lookup = {"model_id": "none", "source_id": "a", "target_type": "b"}
     assert "unknown_model" == refused(api, "POST", f"{BASE}/recommended_items", json=lookup)["code"]
     assert 200 == api.own_client.get("/health/live").status_code
-
-
-def test_the_documented_codes_are_those_of_the_api() -> None:
-    """The table of the README has exactly the codes and statuses that the API can answer."""
-    (table,) = re.findall(r"\| code \| status \| .*\n\|[-|]*\n((?:\|.*\n)+)", README.read_text())
-    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]
-    documented = {code: int(status) for codes, status, _ in rows for code in re.findall(r"`(\w+)`", codes)}
-
-    ours = {error.code: status for error, status in STATUS.items()} | dict.fromkeys(UnusableFile.codes, 422)
-    ours |= dict.fromkeys(MachineError.codes, 503)
-    frameworks = {code: status for status, code in HTTP_CODES.items()}
-    assert ours | STATUS_OF_CODE | frameworks | {INTERNAL_ERROR: 500, FOREIGN_ADDRESS: 421} == documented
