@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of errors, the same way for every call."""
+"""What the OpenAPI document says of errors and of keys, the same way for every call."""
 
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -6,6 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from api.auth import SCOPES
+from api.paths import BASE
 from api.problems import Problem
 
 _PROBLEMS = {
@@ -22,6 +24,8 @@ _PROBLEMS = {
 EVERYWHERE = (401, 403, 422, 429, 500, 503)
 """Statuses that any call with a key may have."""
 
+_KEY = {"type": "apiKey", "in": "header", "name": "apikey", "description": "Key made by `lucid keys create`."}
+
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Error answers of a call, for its documentation."""
@@ -37,7 +41,7 @@ def _problem(status: int) -> dict[str, Any]:
 
 
 def complete_document(app: FastAPI) -> None:
-    """Put the schema of problems into the document; FastAPI only finds what is answered as application/json.
+    """Add what FastAPI does not know: the schema of problems, which are no application/json, and the scopes of calls.
 
     Parameters that may be left out lose their null, which a query cannot hold.
     """
@@ -50,9 +54,12 @@ def complete_document(app: FastAPI) -> None:
         document["components"]["schemas"]["Problem"] = schema
         for parameter in _parameters(document):
             parameter["schema"] = _without_null(parameter["schema"])
+        document["components"]["securitySchemes"] = {"apikey": _KEY}
+        for (method, path), scope in SCOPES.items():
+            document["paths"][BASE + path][method.lower()]["security"] = [{"apikey": [scope]}]
         return document
 
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
 
 
 def _parameters(document: dict[str, Any]) -> Iterator[dict[str, Any]]:

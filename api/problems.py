@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from api.auth import SCOPES
+from api.services import services_of
 from lucid import errors
 from lucid.schema.training import ModelStatus
 from lucid.store.machine import RAW, machine_error
@@ -95,7 +96,7 @@ def _lucid_error(request: Request, error: Exception) -> JSONResponse:
     training = None
     if isinstance(error, errors.ModelNotReady):
         with suppress(errors.LucidError):  # deleted in this moment, or the catalog is busy
-            training = request.app.state.catalog.training(error.model_id).status
+            training = services_of(request.app).catalog.training(error.model_id).status
     status = STATUS_OF_CODE.get(error.code, STATUS[type(error)])
     answer = problem(status, error.code, error.for_customers, training=training)
     if isinstance(error, errors.TooManyRequests):
@@ -105,7 +106,7 @@ def _lucid_error(request: Request, error: Exception) -> JSONResponse:
 
 def _raw_error(request: Request, error: Exception) -> JSONResponse:
     """What the machine does not give is a problem of its own; all else was not expected."""
-    told = machine_error(error, request.app.state.settings.home)
+    told = machine_error(error, services_of(request.app).settings.home)
     if told is None:
         raise error
     return _lucid_error(request, told)

@@ -3,11 +3,14 @@
 import asyncio
 import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import httpx
+from fastapi.concurrency import run_in_threadpool
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from lucid.errors import Unavailable
@@ -28,6 +31,33 @@ _TOKEN_SECONDS = 600
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
+class FlowRun(NamedTuple):
+    """A flow run as Prefect knows it, and where people see it."""
+
+    flow_run_id: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work that is entered already and waits for a flow run.
+
+    `note` writes down which run does the work; `withdraw` forgets the work, and is told why. Both are called in a
+    thread. Whoever starts the same `work`, a name that is never used again, gets the same run.
+    """
+
+    deployment: str
+    parameters: dict[str, Any]
+    note: Callable[[FlowRun], object]
+    withdraw: Callable[[BaseException], object]
+    work: str | None = None
+    all_or_nothing: bool = False
+    """Whether it is withdrawn whatever goes wrong, also where the client goes away, or the run is made but not noted.
+
+    Any other is withdrawn only where Prefect is unavailable: without its note, a run that was made does the work.
+    """
+
+
 class Runs:
     """Creates flow runs and tells whether they are lost."""
 
@@ -43,8 +73,23 @@ class Runs:
         self._token: dict[str, str] = {}
         self._token_at = -math.inf
 
-    async def create(self, deployment: str, parameters: dict[str, Any], work: str | None = None) -> tuple[str, str]:
-        """Start a deployment; returns the flow run's id and where people see it.
+    async def start(self, job: Job) -> FlowRun:
+        """Create the flow run of a job and note it; where that goes wrong, the job is withdrawn.
+
+        Raises Unavailable where Prefect does not answer or does not know the deployment, and what `note` raises.
+        """
+        made = None
+        try:
+            made = await self.create(job.deployment, job.parameters, job.work)
+            await run_in_threadpool(job.note, made)
+        except BaseException as error:
+            if job.all_or_nothing or (made is None and isinstance(error, Unavailable)):
+                await run_in_threadpool(job.withdraw, error)
+            raise
+        return made
+
+    async def create(self, deployment: str, parameters: dict[str, Any], work: str | None = None) -> FlowRun:
+        """Start a deployment; returns its flow run.
 
         Whoever starts the same `work`, a name that is never used again, gets the same run. Raises Unavailable where
         Prefect does not answer or does not know the deployment.
@@ -53,7 +98,7 @@ class Runs:
         body = {"parameters": parameters, "idempotency_key": work or uuid4().hex, "state": {"type": "SCHEDULED"}}
         found = await self._send("GET", f"/deployments/name/{deployment}")
         run = await self._send("POST", f"/deployments/{found['id']}/create_flow_run", json=body)
-        return run["id"], f"{self._ui}/runs/flow-run/{run['id']}"
+        return FlowRun(run["id"], f"{self._ui}/runs/flow-run/{run['id']}")
 
     async def cancel(self, flow_run_id: str) -> None:
         """Let Prefect end a flow run, together with its process; one that has ended stays as it is.

@@ -1,23 +1,22 @@
 """Entities: erase them for good."""
 
-import asyncio
-import time
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, WithJsonSchema
 
 from api.auth import Guarded
 from api.lists import listed
-from api.runs import ERASE_ENTITY
+from api.runs import ERASE_ENTITY, Job
+from api.services import ServicesDep
+from api.waiting import deadline_in, wait_until
 from lucid.erasure import requests
-from lucid.errors import Unavailable
 from lucid.schema.batches import Erased
 from lucid.settings import Settings
 
 router = APIRouter(route_class=Guarded, prefix="/entities", tags=["data"])
-_POLL_SECONDS = 0.25
 
 
 @router.delete(
@@ -25,7 +24,7 @@ _POLL_SECONDS = 0.25
     responses={202: {"model": None, "description": "The erasure still runs; the body is null."}},
 )
 async def erase_entities(
-    request: Request,
+    services: ServicesDep,
     response: Response,
     id: Annotated[  # noqa: A002 - the contract's name
         list[Annotated[str, Field(min_length=1)]],
@@ -38,24 +37,18 @@ async def erase_entities(
 
     May be repeated: what is gone already counts zero.
     """
-    state = request.app.state
-    name = await run_in_threadpool(requests.enter, state.settings, id)
-    try:
-        run_id, _ = await state.runs.create(ERASE_ENTITY, {"request": name})
-    except Unavailable:
-        await run_in_threadpool(requests.withdraw, state.settings, name)
-        raise
-    await run_in_threadpool(requests.set_flow_run, state.settings, name, run_id)
-    counts = await _wait(state.settings, name, wait_seconds)
+    settings = services.settings
+    name = await run_in_threadpool(requests.enter, settings, id)
+    await services.runs.start(_job(settings, name))
+    counts = await wait_until(bool, partial(requests.take_result, settings, name), deadline_in(wait_seconds))
     response.status_code = 200 if counts else 202
     return counts
 
 
-async def _wait(settings: Settings, name: str, seconds: float) -> Erased | None:
-    """What was erased, or None when the time is over."""
-    deadline = time.monotonic() + seconds
-    while True:
-        counts = await run_in_threadpool(requests.take_result, settings, name)
-        if counts or time.monotonic() >= deadline:
-            return counts
-        await asyncio.sleep(_POLL_SECONDS)
+def _job(settings: Settings, name: str) -> Job:
+    return Job(
+        ERASE_ENTITY,
+        {"request": name},
+        note=lambda run: requests.set_flow_run(settings, name, run.flow_run_id),
+        withdraw=lambda _error: requests.withdraw(settings, name),
+    )

@@ -1,59 +1,47 @@
 """Trainings and their status; models and their versions."""
 
-import asyncio
-import time
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
-from starlette.datastructures import State
 
 from api.auth import Guarded
 from api.idempotency import Given
 from api.openapi import problems
-from api.runs import TRAIN_MODEL
+from api.runs import TRAIN_MODEL, Job
+from api.services import Services, ServicesDep
+from api.waiting import deadline_in, wait_until
 from lucid import models
-from lucid.errors import CallbackRefused, Unavailable
+from lucid.errors import CallbackRefused
 from lucid.schema.fields import ModelId
 from lucid.schema.training import Model, ModelStatus, Rollback, TrainingRequest
-from lucid.store.catalog import Catalog, RequestKey
+from lucid.store.catalog import RequestKey, TrainingRow
 from lucid.training import run
 from lucid.webhooks.callbacks import check_callback
 
 router = APIRouter(route_class=Guarded)
-_POLL_SECONDS = 0.25
 
 Named = Annotated[ModelId, Path(description="Name of the model.", examples=["videos"])]
 
 
 @router.post("/train", status_code=202, tags=["training"], responses=problems(404, 409))
 async def train(
-    request: Request, given: Given, wanted: Annotated[TrainingRequest | None, Body()] = None
+    services: ServicesDep, given: Given, wanted: Annotated[TrainingRequest | None, Body()] = None
 ) -> ModelStatus:
     """Start a training; follow it with `status`. A model of that name answers as before until it is done.
 
     Without a body, a new model is trained on everything. A repeat with the same `Idempotency-Key` answers the status of
     the training that the first call started.
     """
-    state, wanted = request.app.state, wanted or TrainingRequest()
+    wanted = wanted or TrainingRequest()
     key = given.of("POST /train", _asked(wanted)) if given else None
-    await run_in_threadpool(_check_callback, state, wanted, key)
-    entered = await run_in_threadpool(run.enter, state.settings, wanted, "queued", key)
+    await run_in_threadpool(_check_callback, services, wanted, key)
+    entered = await run_in_threadpool(run.enter, services.settings, wanted, "queued", key)
     if entered.status != "running" or entered.flow_run_url:
         return entered  # a repeat, and nothing is left to do
-    try:
-        run_id, url = await state.runs.create(
-            TRAIN_MODEL,
-            # All else stands in the catalog: Prefect keeps parameters for ever, and only a limited size of them.
-            {"model_id": entered.model_id, "version": entered.version},
-            # The time, because after a new start from an empty home a version may come again.
-            work=f"{entered.model_id} {entered.version} {entered.start_timestamp.isoformat()}",
-        )
-    except Unavailable as error:
-        await run_in_threadpool(run.end_unbegun, state.settings, entered, error)
-        raise
-    await run_in_threadpool(state.catalog.set_training_flow_run, entered.model_id, entered.version, run_id, url)
-    return entered.model_copy(update={"flow_run_url": url})
+    started = await services.runs.start(_job(services, entered))
+    return entered.model_copy(update={"flow_run_url": started.url})
 
 
 def _asked(wanted: TrainingRequest) -> dict[str, Any]:
@@ -62,46 +50,58 @@ def _asked(wanted: TrainingRequest) -> dict[str, Any]:
     return {**asked, "data_tags": sorted(set(wanted.data_tags))} if wanted.data_tags else asked
 
 
-def _check_callback(state: State, wanted: TrainingRequest, key: RequestKey | None) -> None:
+def _check_callback(services: Services, wanted: TrainingRequest, key: RequestKey | None) -> None:
     """Raise CallbackRefused, but not for a repeat: its training has begun, whatever became of the receiver."""
     try:
         if wanted.callback_url:
-            check_callback(state.settings, wanted.callback_url)
+            check_callback(services.settings, wanted.callback_url)
     except CallbackRefused:
-        if key is None or not state.catalog.knows(key):
+        if key is None or not services.catalog.knows(key):
             raise
+
+
+def _job(services: Services, entered: ModelStatus) -> Job:
+    model_id, version = entered.model_id, entered.version
+    return Job(
+        TRAIN_MODEL,
+        # All else stands in the catalog: Prefect keeps parameters for ever, and only a limited size of them.
+        {"model_id": model_id, "version": version},
+        # The time, because after a new start from an empty home a version may come again.
+        work=f"{model_id} {version} {entered.start_timestamp.isoformat()}",
+        note=lambda made: services.catalog.set_training_flow_run(model_id, version, *made),
+        withdraw=partial(run.end_unbegun, services.settings, entered),
+    )
 
 
 @router.get("/status", tags=["training"], responses=problems(404))
 def status(
-    request: Request, model_id: Annotated[ModelId, Query(description="Name of the model.", examples=["videos"])]
+    services: ServicesDep, model_id: Annotated[ModelId, Query(description="Name of the model.", examples=["videos"])]
 ) -> ModelStatus:
     """How far the latest training of a model has come."""
-    catalog: Catalog = request.app.state.catalog
-    return catalog.training(model_id).status
+    return services.catalog.training(model_id).status
 
 
 @router.get("/models", tags=["models"])
-def list_models(request: Request) -> list[Model]:
+def list_models(services: ServicesDep) -> list[Model]:
     """All models with their versions, by name; reports stand in the answer for one model."""
-    return models.list_models(request.app.state.settings)
+    return models.list_models(services.settings)
 
 
 @router.get("/models/{model_id}", tags=["models"], responses=problems(404))
-def show_model(request: Request, model_id: Named) -> Model:
+def show_model(services: ServicesDep, model_id: Named) -> Model:
     """A model, its latest training, and its finished versions with their training reports."""
-    return models.show_model(request.app.state.settings, model_id)
+    return models.show_model(services.settings, model_id)
 
 
 @router.delete("/models/{model_id}", tags=["models"], responses=problems(404, 409))
-def delete_model(request: Request, model_id: Named) -> Model:
+def delete_model(services: ServicesDep, model_id: Named) -> Model:
     """Delete a model with all its versions; answers what it was. While it is being trained: 409."""
-    return models.delete_model(request.app.state.settings, model_id)
+    return models.delete_model(services.settings, model_id)
 
 
 @router.post("/models/{model_id}/rollback", tags=["models"], responses=problems(404, 409))
 def roll_back(
-    request: Request,
+    services: ServicesDep,
     model_id: Named,
     version: Annotated[
         int | None, Query(ge=1, le=2**31 - 1, description="The same as in the body, which wins.")
@@ -113,7 +113,7 @@ def roll_back(
     It answers until a training or a refresh makes a newer one. While a process works on the model: 409.
     """
     named = wanted.version if wanted else None
-    return models.roll_back(request.app.state.settings, model_id, version if named is None else named)
+    return models.roll_back(services.settings, model_id, version if named is None else named)
 
 
 @router.post(
@@ -122,7 +122,7 @@ def roll_back(
     responses={202: {"model": ModelStatus, "description": "The training has not ended yet."}, **problems(404, 409)},
 )
 async def cancel(
-    request: Request,
+    services: ServicesDep,
     response: Response,
     model_id: Named,
     wait_seconds: Annotated[float, Query(ge=0, le=600, description="Answer after this time at the latest.")] = 30,
@@ -131,14 +131,15 @@ async def cancel(
 
     One that is being published completes. Where no training runs: 409.
     """
-    state, deadline = request.app.state, time.monotonic() + wait_seconds
-    row = await run_in_threadpool(run.cancel, state.settings, model_id)
+    deadline = deadline_in(wait_seconds)
+    row = await run_in_threadpool(run.cancel, services.settings, model_id)
     if row.flow_run_id:
-        await state.runs.cancel(row.flow_run_id)
-    while True:
-        found = await run_in_threadpool(state.catalog.training, model_id, row.status.version)
-        if found.status.status != "running" or time.monotonic() >= deadline:
-            response.status_code = 202 if found.status.status == "running" else 200
-            status: ModelStatus = found.status
-            return status
-        await asyncio.sleep(_POLL_SECONDS)
+        await services.runs.cancel(row.flow_run_id)
+    look = partial(services.catalog.training, model_id, row.status.version)
+    status = (await wait_until(_has_ended, look, deadline)).status
+    response.status_code = 202 if status.status == "running" else 200
+    return status
+
+
+def _has_ended(row: TrainingRow) -> bool:
+    return row.status.status != "running"

@@ -2,19 +2,18 @@
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json, WithJsonSchema
 from pydantic.config import JsonDict
 
 from api.auth import Guarded
 from api.lists import listed, only, split
-from api.metrics import Metrics
 from api.openapi import problems
+from api.services import Services, ServicesDep
 from lucid.schema.fields import OutputFormat, ServedBy
 from lucid.schema.filters import Condition
 from lucid.schema.recommendations import RecommendationQuery, WeightedSource
-from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import render
 
 MEDIA_TYPES: dict[OutputFormat, str] = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
@@ -117,22 +116,21 @@ router = APIRouter(route_class=Guarded, tags=["recommendations"], responses=_ANS
 
 
 @router.post("/recommended_items", response_class=StreamingResponse)
-def post_recommended_items(request: Request, query: RecommendationQuery) -> StreamingResponse:
+def post_recommended_items(services: ServicesDep, query: RecommendationQuery) -> StreamingResponse:
     """Recommendations for one source, for several, or for all of a type."""
-    return _answer(request, query)
+    return _answer(services, query)
 
 
 @router.get("/recommended_items", response_class=StreamingResponse)
-def get_recommended_items(request: Request, query: Annotated[RecommendationParameters, Query()]) -> StreamingResponse:
+def get_recommended_items(
+    services: ServicesDep, query: Annotated[RecommendationParameters, Query()]
+) -> StreamingResponse:
     """The same by query parameters. Lists are repeated or separated by commas; what holds a comma needs POST."""
-    return _answer(request, query)
+    return _answer(services, query)
 
 
-def _answer(request: Request, query: RecommendationQuery) -> StreamingResponse:
-    state = request.app.state
-    shelf: ModelRegistry = state.shelf
-    metrics: Metrics = state.metrics
-    answer = metrics.counted(shelf.recommend(query))
+def _answer(services: Services, query: RecommendationQuery) -> StreamingResponse:
+    answer = services.metrics.counted(services.registry.recommend(query))
     return StreamingResponse(render(answer, query.output_format), media_type=MEDIA_TYPES[query.output_format])
 
 

@@ -250,7 +250,7 @@ def ended_event(training: Training, event_id: str | None = None, created: dateti
     return make_event(status, url, event_id, created) if url and status.status != "running" else None
 
 
-def end_unbegun(settings: Settings, status: ModelStatus, error: LucidError) -> ModelStatus:
+def end_unbegun(settings: Settings, status: ModelStatus, error: BaseException) -> ModelStatus:
     """End a training that was entered but that no process will begin; a repeat of its request enters another.
 
     One for which a repeat has made a flow run meanwhile goes on.

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from api.app import create_app
+from api.services import services_of
 from lucid.health import HealthWarnings
 from lucid.keys import create_key
 from lucid.settings import Settings
@@ -18,7 +19,8 @@ def test_sentences_are_told_to_administrators_only(settings: Settings) -> None:
     catalog = Catalog(settings.home)
     administrator, reader = (create_key(catalog, scopes=[scope])[1] for scope in ("admin", "data:read"))
     app = create_app(settings)
-    app.state.warnings.warn("live", "model 'x' has no readable version")
+    services = services_of(app)
+    services.warnings.warn("live", "model 'x' has no readable version")
 
     async def warnings(*keys: str | None) -> list[tuple[int, list[str]]]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
@@ -31,10 +33,10 @@ def test_sentences_are_told_to_administrators_only(settings: Settings) -> None:
         told = await warnings(administrator, reader, "wrong", None)
         assert [(1, ["model 'x' has no readable version"]), hidden, hidden, hidden] == told
 
-        app.state.warnings.settle("live")
+        services.warnings.settle("live")
 
         assert [(0, [])] == await warnings(administrator)
-        await app.state.runs.close()
+        await services.runs.close()
 
     asyncio.run(use())
 

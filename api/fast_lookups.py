@@ -11,19 +11,17 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
-from fastapi import FastAPI
 from pydantic import ValidationError
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.auth import ADMITTED, NO_SNIFFING, SCOPES
-from api.keyring import KeyRing
-from api.metrics import Metrics
+from api.auth import ADMITTED, SCOPES
+from api.nosniff import NO_SNIFFING
 from api.paths import BASE, canonical
 from api.routes.recommended_items import LISTS, MEDIA_TYPES, RecommendationParameters, endpoints
+from api.services import Services
 from lucid.errors import LucidError
 from lucid.schema.fields import OutputFormat
 from lucid.schema.recommendations import RecommendationQuery
-from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import Answer, render
 
 _CALL = "/recommended_items"
@@ -41,14 +39,12 @@ _LONGEST_BODY = 10_000
 """A question about one source is shorter than this, in bytes."""
 
 
-class Lookups:
+class FastLookups:
     """What the server calls: the application, with look-ups answered before it; see above."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: ASGIApp, services: Services) -> None:
         self._app = app
-        self._shelf: ModelRegistry = app.state.shelf
-        self._keys: KeyRing = app.state.keys
-        self._metrics: Metrics = app.state.metrics
+        self._registry, self._keys, self._metrics = services.registry, services.keys, services.metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and canonical(scope["path"]) == _PATH and scope["method"] in ("GET", "POST"):
@@ -57,7 +53,7 @@ class Lookups:
             if await self._admitted(headers, scope["method"]):
                 scope[ADMITTED] = True
                 asked, receive = await _read(scope, headers, receive)
-                answer = self._shelf.lookup_precomputed(*asked) if asked else None
+                answer = self._registry.lookup_precomputed(*asked) if asked else None
                 if asked and answer:
                     await self._send(answer, asked[0].output_format, send)
                     self._metrics.call(endpoints[scope["method"]], scope["method"], 200, time.perf_counter() - began)

@@ -1,0 +1,73 @@
+"""What an application does by itself while it answers: looks for what died, what is new, and what is damaged."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+
+from api.services import Services
+from lucid.data import batches
+from lucid.erasure import requests
+from lucid.store.catalog import Catalog
+from lucid.training import run
+from lucid.versions.inspection import Inspection
+from lucid.webhooks.sender import Sender
+
+SWEEP_SECONDS = 10
+REFRESH_SECONDS = 1
+VERIFY_BYTES_PER_SECOND = 32_000_000
+"""A few hundredths of a processor, and no more than a slow disk has to spare beside look-ups."""
+
+
+@asynccontextmanager
+async def background_work(services: Services) -> AsyncIterator[None]:
+    """Do all of it while the block runs; afterwards the last uses of the keys are recorded and Prefect is left."""
+    work = (_sweep(services), services.keys.keep_up(), _refresh(services), _verify(services))
+    tasks = [asyncio.create_task(coroutine) for coroutine in work]
+    yield
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+    await services.keys.record_uses()
+    await services.runs.close()
+
+
+async def _sweep(services: Services) -> None:
+    """End what died without saying so, and look what is wrong in the home, now and every few seconds."""
+    settings, warnings, loop = services.settings, services.warnings, asyncio.get_running_loop()
+    inspection, sender = Inspection(settings.home, warnings), Sender(settings, warnings)
+
+    def is_lost(flow_run_id: str | None, entered: datetime) -> bool:
+        return asyncio.run_coroutine_threadsafe(services.runs.is_lost(flow_run_id, entered), loop).result()
+
+    sweeps: dict[str, Callable[[], None]] = {
+        "trainings": lambda: run.sweep(settings, is_lost=is_lost, warnings=warnings),
+        "callbacks": sender.send,
+        "imports": lambda: batches.sweep(settings, Catalog(settings.home), is_lost=is_lost, warnings=warnings),
+        "erasures": lambda: requests.sweep(settings, is_lost=is_lost, warnings=warnings),
+        "models": inspection.look,
+    }
+    while True:
+        for kind, sweep in sweeps.items():
+            with warnings.apart(f"sweep of {kind}", f"could not look after {kind}"):
+                await asyncio.to_thread(sweep)
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+async def _refresh(services: Services) -> None:
+    """Notice what others than this process have uploaded, within a second."""
+    while True:
+        with services.warnings.apart("uploads", "what was uploaded could not be read"):
+            await asyncio.to_thread(services.registry.refresh)
+        await asyncio.sleep(REFRESH_SECONDS)
+
+
+async def _verify(services: Services) -> None:
+    """Compare each version with its checksums once after it was opened, a piece at a time and without haste."""
+    while True:
+        with services.warnings.apart("checksums", "versions could not be compared with their checksums"):
+            steps = services.registry.verify()
+            while read := await asyncio.to_thread(next, steps, 0):
+                await asyncio.sleep(read / VERIFY_BYTES_PER_SECOND)
+        await asyncio.sleep(REFRESH_SECONDS)

@@ -1,0 +1,97 @@
+"""Upload: files become batches, which are imported by a flow run."""
+
+import shutil
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, Field
+
+from api import imports
+from api.auth import Guarded
+from api.idempotency import Given
+from api.lists import Listed, split
+from api.multipart import Upload, receive
+from api.openapi import problems
+from api.services import ServicesDep
+from api.waiting import deadline_in
+from lucid.data.batches import new_batches, upload_folder
+from lucid.errors import InvalidRequest
+from lucid.schema.batches import MAX_FILES, Batch
+from lucid.schema.fields import OnError, check
+from lucid.store.files import make_folder
+
+router = APIRouter(route_class=Guarded, prefix="/data_batch", tags=["data"])
+
+
+class UploadForm(BaseModel):
+    """The fields of an upload besides its files."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tags: Listed = Field([], description="Repeated or separated by commas.")
+    on_error: OnError = Field("set_aside", description="Set bad rows aside, or refuse the file.")
+    wait_seconds: float = Field(30, ge=0, le=600, description="Answer after this time at the latest.")
+
+
+_FILES = {
+    "type": "array",
+    "items": {"type": "string", "format": "binary"},
+    "minItems": 1,
+    "maxItems": MAX_FILES,
+    "description": "CSV files, one batch each.",
+}
+_FORM = UploadForm.model_json_schema()
+_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {**_FORM, "properties": {"files": _FILES, **_FORM["properties"]}, "required": ["files"]},
+            "example": {"files": ["id,type,name,metadata,media_url\nuser_1,user,Ann,,\n"], "tags": ["2026"]},
+        }
+    },
+}
+
+
+@router.post(
+    "",
+    responses={202: {"model": list[Batch], "description": "The import still runs."}, **problems(404, 413)},
+    openapi_extra={"requestBody": _BODY},
+)
+async def upload(services: ServicesDep, request: Request, response: Response, given: Given) -> list[Batch]:
+    """Upload files of entities or interactions, .csv or .csv.gz; all of them are imported, or none.
+
+    A repeat with the same `Idempotency-Key` answers the batches of the first call as they are now.
+    """
+    settings = services.settings
+    # Read here and not as parameters, which FastAPI would read before it asks for the key.
+    receiving = upload_folder(settings.home, uuid4().hex)
+    make_folder(receiving)
+    try:
+        form = await receive(request, receiving, settings.max_file_bytes, digesting=given is not None)
+        options = _options(form)
+        batches = new_batches(form.names, split(options.tags) or [])
+        key = given.of("POST /data_batch", _asked(form, options, batches)) if given else None
+        ids = await imports.begin(services, form.paths, batches, options.on_error, key)
+    finally:
+        await run_in_threadpool(shutil.rmtree, receiving, ignore_errors=True)
+    found = await imports.wait(services, ids, key, deadline_in(options.wait_seconds))
+    await run_in_threadpool(services.registry.refresh)
+    response.status_code = 202 if any(batch.status == "running" for batch in found) else 200
+    return found
+
+
+def _options(form: Upload) -> UploadForm:
+    """The fields besides the files, of which there must be one; raises InvalidRequest."""
+    if not form.paths:
+        raise InvalidRequest("files: send one or more CSV files in the form field 'files' (multipart/form-data)")
+    single = {name: values[-1] for name, values in form.fields.items() if name != "tags"}
+    return check(UploadForm, {**single, "tags": form.fields.get("tags", [])})
+
+
+def _asked(form: Upload, options: UploadForm, batches: Sequence[Batch]) -> dict[str, Any]:
+    """All that an upload asks for, the same however it is sent; how long its client waits is not part of it."""
+    files = [[batch.file_name, digest] for batch, digest in zip(batches, form.digests, strict=True)]
+    return {"files": files, "tags": sorted(batches[0].tags), "on_error": options.on_error}
