@@ -75,27 +75,28 @@ class RecommendedItems(BaseModel):
 
 
 Some = Annotated[list[str], Field(min_length=1), BeforeValidator(split), WithJsonSchema(listed(pattern=r"[^,\s]"))]
-
-
 Value = TypeVar("Value")
 InJson = Annotated[Json[Value], BeforeValidator(only)]
+
+
+def _same(name: str, how: str = "", **more: Any) -> Any:
+    """The field of that name in a query's body, which a query string only writes in another way."""
+    field = RecommendationQuery.model_fields[name]
+    description = f"{(field.description or '').removesuffix('.')}{how}."
+    return Field(field.default, description=description, **more)
 
 
 class RecommendationParameters(RecommendationQuery):
     """The same question in a query string, where lists are repeated or separated by commas."""
 
-    source_id: Some | None = Field(None, description="One entity or several.", examples=[["user_1"]])
-    entity_id: Some | None = Field(None, description="Alias of source_id.")
-    source_type: Some | None = Field(None, description="All entities of one type or several.")
-    sources: InJson[list[WeightedSource]] | None = Field(
-        None, description="Several entities of one type, asked for as one, as JSON.", examples=[_MIX]
-    )
-    target_type: Some | None = Field(None, description="What to recommend: one type or several.", examples=[["video"]])
-    exclude_interacted: bool = Field(True, description="Leave out what the source already interacted with.")
-    explain: bool = Field(False, description="Say of each recommendation what carried it.")
-    target_filter: InJson[list[Condition]] | None = Field(
-        None, description="Conditions that targets must fulfil, as in data_filters, as JSON.", examples=[_FILTER]
-    )
+    source_id: Some | None = _same("source_id", examples=[["user_1"]])
+    entity_id: Some | None = _same("entity_id")
+    source_type: Some | None = _same("source_type")
+    sources: InJson[list[WeightedSource]] | None = _same("sources", ", as JSON", examples=[_MIX])
+    target_type: Some | None = _same("target_type", examples=[["video"]])
+    exclude_interacted: bool = _same("exclude_interacted")
+    explain: bool = _same("explain")
+    target_filter: InJson[list[Condition]] | None = _same("target_filter", ", as JSON", examples=[_FILTER])
 
 
 _CSV = {"schema": {"type": "string"}, "example": f"{','.join(_ROW)}\n{','.join(map(str, _ROW.values()))}\n"}

@@ -8,10 +8,11 @@ from typing import Any, get_args
 from packaging.requirements import Requirement
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.auth import MAX_BODY_BYTES, MAX_NAMES, MAX_PARAMETERS, OPEN, SCOPES
+from api.auth import OPEN, SCOPES
 from api.metrics import Metrics
+from api.multipart import MAX_FIELD_BYTES
 from api.problems import FOREIGN_ADDRESS, HTTP_CODES, INTERNAL_ERROR, STATUS, STATUS_OF_CODE
-from api.uploads import MAX_FIELD_BYTES
+from api.requests import MAX_BODY_BYTES, MAX_NAMES, MAX_PARAMETERS
 from flows.deployments import DEPLOYMENTS
 from lucid.data.csv_file import MAX_COLUMNS, MAX_EMPTY_LINES, MAX_MISFITS
 from lucid.data.csv_load import _CHECKS
