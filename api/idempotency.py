@@ -15,7 +15,7 @@ from fastapi import Depends, Header, Request
 from api.auth import KEY_ID
 from lucid.errors import InvalidRequest
 from lucid.schema.fields import utc_now
-from lucid.store.catalog import RequestKey
+from lucid.store.tables.requests import RequestKey
 
 HEADER = "Idempotency-Key"
 

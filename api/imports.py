@@ -11,12 +11,13 @@ from api.runs import IMPORT_DATA, Job
 from api.services import Services
 from api.waiting import wait_until
 from lucid.data.batches import remove_batch_files, upload_folder
-from lucid.data.csv_load import read_kind
+from lucid.data.csv_load import read_file_type
 from lucid.errors import LucidError, MachineError, Unavailable, UnknownBatch, UnusableFile, error_of
 from lucid.schema.batches import Batch
 from lucid.schema.fields import OnError
-from lucid.store.catalog import Entered, RequestKey
 from lucid.store.files import make_folder
+from lucid.store.tables.batches import Entered
+from lucid.store.tables.requests import RequestKey
 
 
 async def begin(
@@ -58,10 +59,10 @@ def _enter(services: Services, received: Sequence[Path], batches: Sequence[Batch
     entered = None
     try:
         _store(services, received, batches)
-        entered = services.catalog.enter_batches(batches, key=key)
+        entered = services.catalog.batches.enter(batches, key=key)
     except UnusableFile:
         if key:
-            services.catalog.knows(key)  # raises where another file came with it
+            services.catalog.requests.knows(key)  # raises where another file came with it
         raise
     finally:
         for batch in batches:
@@ -76,7 +77,7 @@ def _job(services: Services, batches: Sequence[Batch], on_error: OnError, batch_
     return Job(
         IMPORT_DATA,
         {"files": [str(file) for file in files], "on_error": on_error, "batch_ids": batch_ids},
-        note=lambda run: services.catalog.set_batch_flow_run(batch_ids, run.flow_run_id),
+        note=lambda run: services.catalog.batches.set_flow_run(batch_ids, run.flow_run_id),
         withdraw=lambda _error: _withdraw(services, batch_ids),
         work=batch_ids[0],
         all_or_nothing=True,
@@ -88,7 +89,7 @@ def _store(services: Services, received: Sequence[Path], batches: Sequence[Batch
     for source, batch in zip(received, batches, strict=True):
         path = _path(services, batch.batch_id, batch)
         make_folder(path.parent)
-        read_kind(source.rename(path))
+        read_file_type(source.rename(path))
 
 
 def _path(services: Services, batch_id: str, batch: Batch) -> Path:
@@ -97,7 +98,7 @@ def _path(services: Services, batch_id: str, batch: Batch) -> Path:
 
 def _withdraw(services: Services, batch_ids: Sequence[str]) -> None:
     """Forget an upload that could not be started, unless a repeat of it has started it."""
-    if services.catalog.withdraw_batches(batch_ids):
+    if services.catalog.batches.withdraw(batch_ids):
         for batch_id in batch_ids:
             remove_batch_files(services.settings.home, batch_id)
 
@@ -107,7 +108,7 @@ def _forget(services: Services, batch_ids: Sequence[str]) -> None:
     for batch_id in batch_ids:  # first, for that may make room
         remove_batch_files(services.settings.home, batch_id)
     with suppress(MachineError):
-        services.catalog.delete_batches(batch_ids)
+        services.catalog.batches.delete(batch_ids)
 
 
 # Waiting
@@ -120,10 +121,10 @@ def _all_completed(batches: Sequence[Batch]) -> bool:
 def _look(services: Services, batch_ids: Sequence[str]) -> list[Batch]:
     """The batches as they are now; raises what made one of them fail, UnknownBatch where one is not there any more."""
     try:
-        batches = services.catalog.batches(batch_ids)
+        batches = services.catalog.batches.find(batch_ids)
         if any(batch.status == "error" for batch in batches):
             _raise_failure(services, batch_ids)
-            batches = services.catalog.batches(batch_ids)
+            batches = services.catalog.batches.find(batch_ids)
     except UnknownBatch:  # a call with the same key may have told why and removed them
         _raise_failure(services, batch_ids)
         raise
@@ -132,7 +133,7 @@ def _look(services: Services, batch_ids: Sequence[str]) -> list[Batch]:
 
 def _raise_failure(services: Services, batch_ids: Sequence[str]) -> None:
     """Raise what made one of the batches fail, if one did, and forget them."""
-    failure = services.catalog.failure(batch_ids)
+    failure = services.catalog.batches.failure(batch_ids)
     if failure is not None:
         _forget(services, batch_ids)
         message, code = failure
@@ -143,7 +144,7 @@ def _why_gone(services: Services, key: RequestKey | None, error: UnknownBatch) -
     """What to say of batches that a call waits for and that are there no more."""
     if key is None:
         return error
-    if not services.catalog.knows(key):
+    if not services.catalog.requests.knows(key):
         return Unavailable("the first call with this key could not start the import, or the import stopped; try again")
     deleted = "deleted since the first call with this Idempotency-Key; to import the files again, send a new key"
     return UnknownBatch(f"{error.message}: {deleted}")

@@ -10,7 +10,8 @@ from lucid.errors import Forbidden, LucidError, TooManyRequests, Unauthorized
 from lucid.health import HealthWarnings
 from lucid.keys import Scope, hash_secret
 from lucid.schema.fields import utc_now
-from lucid.store.catalog import ApiKey, Catalog
+from lucid.store.catalog import Catalog
+from lucid.store.tables.keys import ApiKey
 
 REFRESH_SECONDS = 5
 """A key that was revoked stops after this time at the latest; a new one works at once."""
@@ -64,7 +65,7 @@ class KeyRing:
             if changed == self._seen:
                 return
             try:
-                self._keys = await asyncio.to_thread(self._catalog.keys)
+                self._keys = await asyncio.to_thread(self._catalog.keys.all)
             except LucidError:
                 if not self._keys:
                     raise
@@ -76,7 +77,7 @@ class KeyRing:
         used, self._recorded_at = dict(self._used), time.monotonic()
         if used:
             with self._warnings.apart("uses of keys", "the last uses of API keys could not be recorded"):
-                await asyncio.to_thread(self._catalog.record_key_uses, used)
+                await asyncio.to_thread(self._catalog.keys.record_uses, used)
                 self._used = {key: moment for key, moment in self._used.items() if moment != used.get(key)}
 
     async def _find(self, secret: str) -> ApiKey:

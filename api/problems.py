@@ -96,7 +96,7 @@ def _lucid_error(request: Request, error: Exception) -> JSONResponse:
     training = None
     if isinstance(error, errors.ModelNotReady):
         with suppress(errors.LucidError):  # deleted in this moment, or the catalog is busy
-            training = services_of(request.app).catalog.training(error.model_id).status
+            training = services_of(request.app).catalog.trainings.get(error.model_id).status
     status = STATUS_OF_CODE.get(error.code, STATUS[type(error)])
     answer = problem(status, error.code, error.for_customers, training=training)
     if isinstance(error, errors.TooManyRequests):

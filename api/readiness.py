@@ -70,7 +70,7 @@ class Readiness:
         reading = self._reading
         if reading is None or (reading.done() and time.monotonic() - self._began > _FRESH_SECONDS):
             self._began = time.monotonic()
-            reading = self._reading = asyncio.create_task(asyncio.to_thread(self._catalog.keys))
+            reading = self._reading = asyncio.create_task(asyncio.to_thread(self._catalog.keys.all))
         done, _ = await asyncio.wait({reading}, timeout=PATIENCE_SECONDS)
         return bool(done) and reading.exception() is None
 

@@ -182,8 +182,8 @@ def write_model(home: Path, sources: int) -> None:
             file.write(records(best, count, COUNT).tobytes())
     asked = PrecomputePair(source_type="user", target_type="video", max_recommendations=COUNT)
     write_pairs(folder, [(asked, COUNT)])
-    Catalog(home).start_training(MODEL, {}, utc_now(), "finished")
-    Catalog(home).end_training(MODEL, VERSION, "completed", "", utc_now())
+    Catalog(home).trainings.start(MODEL, {}, utc_now(), "finished")
+    Catalog(home).trainings.end(MODEL, VERSION, "completed", "", utc_now())
     version.complete(None, utc_now())
     ModelVersions(home, MODEL).go_live(version)
 

@@ -45,7 +45,7 @@ def _check(out: Console, data: Path) -> bool:
             loaded = _count_types(batch_folder(Path(home), batch.batch_id) / ROWS)
             if loaded != Counter(info[name]) or batch.rejected_count:
                 different[name] = (dict(loaded), info[name], batch.rejected_count)
-        selected = Catalog(Path(home)).select_batches(None)
+        selected = Catalog(Path(home)).batches.select(None)
         selection = select(Path(home), selected, Path(home) / "selection", started=utc_now())
     kinds = ", ".join(f"{rule.key}: {rule.use}" for rule in selection.keys) or "none"
     rows = sum(batch.entity_count + batch.interaction_count for batch in batches)

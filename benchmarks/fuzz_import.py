@@ -20,7 +20,7 @@ from random import Random
 import duckdb
 
 from lucid.data.batches import batch_folder
-from lucid.data.csv_load import REJECTS, ROWS, SHOWN_ERRORS, load_file, read_kind
+from lucid.data.csv_load import REJECTS, ROWS, SHOWN_ERRORS, load_file, read_file_type
 from lucid.errors import LucidError
 from lucid.schema.batches import LoadedFile
 from lucid.settings import Settings
@@ -173,7 +173,7 @@ def _escaped(where: str, error: Exception, tolerated: Collection[str]) -> str:
 
 def check_stored(folder: Path, loaded: LoadedFile) -> None:
     """The Parquet files hold what was counted, and nothing else lies in the folder."""
-    required = ("id", "type") if loaded.kind == "entities" else ("type", "source_id", "target_id")
+    required = ("id", "type") if loaded.file_type == "entities" else ("type", "source_id", "target_id")
     empty = " OR ".join(f"coalesce({name}, '') = '' OR contains({name}, chr(0))" for name in required)
     with duckdb.connect() as connection:
         rows, bad, reasons = connection.execute(
@@ -208,9 +208,9 @@ def check_import(workspace: Workspace, path: Path, tolerated: Collection[str] = 
         return _escaped("import_files", error, tolerated)
     if batch.status != "completed" or workspace.batches() != [batch]:
         raise Violation(f"returned {batch}, entered {workspace.batches()}")
-    kind = read_kind(path)
+    file_type = read_file_type(path)
     count = batch.entity_count + batch.interaction_count
-    check_stored(batch_folder(home, batch.batch_id), LoadedFile(kind, count, batch.rejected_count, batch.errors))
+    check_stored(batch_folder(home, batch.batch_id), LoadedFile(file_type, count, batch.rejected_count, batch.errors))
     workspace.delete_batches([batch.batch_id])
     check_empty(workspace)
     return "loaded"

@@ -26,7 +26,7 @@ from lucid.data.csv_load import load_file
 from lucid.data.selection import select
 from lucid.schema.fields import utc_now
 from lucid.settings import Settings
-from lucid.store.catalog import SelectedBatch
+from lucid.store.tables.batches import SelectedBatch
 
 _ROWS = """
     SELECT ['watched', 'liked', 'rated'][1 + (hash(i) % 3)::INT] AS type,

@@ -28,7 +28,7 @@ def erase_entity(request: str) -> dict[str, int]:
     settings = load_settings()
     with requests.working_on(settings, request):
         counts = erase_from_batches(request)
-        for model_id in Catalog(settings.home).models():
+        for model_id in Catalog(settings.home).trainings.models():
             counts += erase_from_model(model_id, request)
         requests.finish(settings, request, counts)
     print(", ".join(f"{place.replace('_', ' ')}: {count:,}" for place, count in counts.model_dump().items()))

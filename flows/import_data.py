@@ -43,7 +43,7 @@ def import_data(
     """
     settings = load_settings()
     catalog = Catalog(settings.home)
-    batches = catalog.batches(batch_ids) if batch_ids else batches_of([Path(file) for file in files], tags or [])
+    batches = catalog.batches.find(batch_ids) if batch_ids else batches_of([Path(file) for file in files], tags or [])
     ids = [batch.batch_id for batch in batches]
     with importing(settings, catalog, batches):
         loading = load_file.map(files, ids, unmapped(on_error))
@@ -53,7 +53,7 @@ def import_data(
             wait(list(loading))  # also where this run is cancelled: nothing is removed that is still being written
         loading.result()  # raises what made the first of them fail
         publish(ids, wait_for=loading)
-    return [batch.model_dump(mode="json") for batch in catalog.batches(ids)]
+    return [batch.model_dump(mode="json") for batch in catalog.batches.find(ids)]
 
 
 @task(task_run_name=lambda: run_name("load", Path(runtime.task_run.parameters["path"]).name), cache_policy=NO_CACHE)

@@ -38,7 +38,7 @@ def refresh_recommendations(model_id: str | None = None) -> list[str]:
     Args:
         model_id: The model to refresh; empty means all.
     """
-    names = [model_id] if model_id else Catalog(load_settings().home).models()
+    names = [model_id] if model_id else Catalog(load_settings().home).trainings.models()
     refreshing_each = refresh_model.map(names)
     wait(list(refreshing_each))
     states = dict(zip(names, (one.state for one in refreshing_each), strict=True))

@@ -124,7 +124,7 @@ def link_flow_run(training: Training) -> None:
     """Note in the catalog which flow run works on a training."""
     run_id = str(runtime.flow_run.id)
     url = f"{training.settings.prefect_ui}/runs/flow-run/{run_id}"
-    training.catalog.set_training_flow_run(training.model_id, training.version, run_id, url)
+    training.catalog.trainings.set_flow_run(training.model_id, training.version, run_id, url)
 
 
 def _key(kind: str, label: str) -> str:

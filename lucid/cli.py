@@ -331,7 +331,7 @@ def list_keys() -> None:
     from lucid.store.catalog import Catalog
 
     table = Table("id", "name", "scopes", "created", "last used")
-    for key in Catalog(load_settings().home).keys():  # noqa: SIM118 - not a dictionary
+    for key in Catalog(load_settings().home).keys.all():
         used = format_time(key.last_used) if key.last_used else "never"
         table.add_row(key.key_id, escape(key.name), ", ".join(key.scopes), format_time(key.created), used)
     out.print(table)
@@ -342,7 +342,7 @@ def revoke_key(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `luc
     """Revoke an API key; a running service refuses it a few seconds later."""
     from lucid.store.catalog import Catalog
 
-    Catalog(load_settings().home).revoke_key(key_id)
+    Catalog(load_settings().home).keys.revoke(key_id)
     out.print(f"revoked {key_id}")
 
 

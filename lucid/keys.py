@@ -7,7 +7,8 @@ from typing import Literal, get_args
 
 from lucid.errors import InvalidRequest
 from lucid.schema.fields import utc_now
-from lucid.store.catalog import ApiKey, Catalog
+from lucid.store.catalog import Catalog
+from lucid.store.tables.keys import ApiKey
 
 Scope = Literal["data:read", "data:write", "train", "recommend", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)
@@ -26,7 +27,7 @@ def create_key(catalog: Catalog, name: str = "", scopes: Sequence[str] = SCOPES)
         raise InvalidRequest(f"unknown scope {', '.join(unknown)!r}; scopes are {', '.join(SCOPES)}")
     secret = f"lucid_{secrets.token_urlsafe(32)}"
     key = ApiKey(secrets.token_hex(4), name, hash_secret(secret), tuple(dict.fromkeys(scopes)), utc_now())
-    catalog.add_key(key)
+    catalog.keys.add(key)
     return key, secret
 
 

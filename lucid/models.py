@@ -19,7 +19,7 @@ from lucid.versions.manifest import Manifest
 def list_models(settings: Settings) -> list[Model]:
     """All models with their versions, by name, without reports."""
     models = []
-    for model_id in Catalog(settings.home).models():
+    for model_id in Catalog(settings.home).trainings.models():
         with suppress(UnknownModel):  # deleted in this moment
             models.append(_describe(settings, model_id))
     return models
@@ -43,9 +43,9 @@ def delete_model(settings: Settings, model_id: str) -> Model:
     catalog, deleted = Catalog(settings.home), _describe(settings, model_id)
     with alone_with(settings, model_id):
         # Entered like a refresh: no training can begin meanwhile, and what a killed process leaves is swept.
-        catalog.start_training(model_id, {}, utc_now(), "select", refresh_of=0)
+        catalog.trainings.start(model_id, {}, utc_now(), "select", refresh_of=0)
         ModelVersions(settings.home, model_id).remove()
-        catalog.forget_model(model_id)
+        catalog.trainings.forget_model(model_id)
     return deleted
 
 
@@ -73,7 +73,7 @@ def roll_back(settings: Settings, model_id: str, version: int | None = None) -> 
 def _before(versions: ModelVersions, live: int) -> int:
     """The newest finished version that is older than the training whose embeddings answer."""
     trained, catalog = live, Catalog(versions.home)
-    while (of := catalog.training(versions.model_id, trained).refresh_of) is not None:
+    while (of := catalog.trainings.get(versions.model_id, trained).refresh_of) is not None:
         trained = of
     older = [version.number for version in versions.complete() if version.number < trained]
     if not older:
@@ -89,7 +89,7 @@ def _describe(settings: Settings, model_id: str) -> Model:
         live = kept.answering().number
     except (ModelNotReady, UnknownModel, DamagedVersion):
         live = None
-    training = Catalog(settings.home).training(model_id).status
+    training = Catalog(settings.home).trainings.get(model_id).status
     versions = []
     for version in kept.complete():
         with suppress(FileNotFoundError, DamagedVersion):  # removed in this moment, because newer ones took its place

@@ -75,12 +75,12 @@ class Workspace:
             return import_files(self.settings, self._catalog, paths, batches, on_error, progress or _silent)
         except BaseException:
             with suppress(MachineError):  # they stay as failed ones
-                self._catalog.delete_batches([batch.batch_id for batch in batches])
+                self._catalog.batches.delete([batch.batch_id for batch in batches])
             raise
 
     def batches(self, batch_ids: Sequence[str] | None = None, tags: Sequence[str] | None = None) -> list[Batch]:
         """Batches in upload order; with `tags` those that carry all of them. Raises UnknownBatch."""
-        return self._catalog.batches(batch_ids, tags)
+        return self._catalog.batches.find(batch_ids, tags)
 
     def delete_batches(self, batch_ids: Sequence[str] | None = None, tags: Sequence[str] | None = None) -> list[Batch]:
         """Delete batches and return them; see `lucid.data.batches.delete_batches`."""
@@ -151,7 +151,7 @@ class Workspace:
     def status(self, model_id: str) -> ModelStatus:
         """The status of a model's latest training; raises UnknownModel."""
         self._sweep()
-        return self._catalog.training(model_id).status
+        return self._catalog.trainings.get(model_id).status
 
     def cancel(self, model_id: str) -> ModelStatus:
         """End the running training of a model, wherever it runs, and return its final status.

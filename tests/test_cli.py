@@ -159,7 +159,7 @@ def test_keys_are_listed_without_their_secrets_until_they_are_revoked(tmp_path: 
     reader = lucid(tmp_path, "keys", "create", "--name", "reader", "--scopes", "recommend").stdout.strip()
     lucid(tmp_path, "keys", "create", "--name", "all [of] them")
 
-    (key, other), shown = Catalog(tmp_path).keys(), lucid(tmp_path, "keys", "list").stdout
+    (key, other), shown = Catalog(tmp_path).keys.all(), lucid(tmp_path, "keys", "list").stdout
 
     found = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "never" in line]
     assert [
@@ -168,4 +168,4 @@ def test_keys_are_listed_without_their_secrets_until_they_are_revoked(tmp_path: 
     ] == found
     assert not any(secret in shown for secret in (reader, key.hash, other.hash))
     assert f"revoked {key.key_id}" == lucid(tmp_path, "keys", "revoke", key.key_id).stdout.strip()
-    assert [other] == Catalog(tmp_path).keys()
+    assert [other] == Catalog(tmp_path).keys.all()

@@ -33,7 +33,7 @@ def get_batches(
     tags: Tags = None,
 ) -> list[Batch]:
     """Batches in upload order; all of them without parameters."""
-    return services.catalog.batches(split(batch_id), split(tags))
+    return services.catalog.batches.find(split(batch_id), split(tags))
 
 
 @router.patch("", responses=problems(404))

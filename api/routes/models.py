@@ -16,7 +16,8 @@ from lucid import models
 from lucid.errors import CallbackRefused
 from lucid.schema.fields import ModelId
 from lucid.schema.training import Model, ModelStatus, Rollback, TrainingRequest
-from lucid.store.catalog import RequestKey, TrainingRow
+from lucid.store.tables.requests import RequestKey
+from lucid.store.tables.trainings import TrainingRow
 from lucid.training import run
 from lucid.webhooks.callbacks import check_callback
 
@@ -56,7 +57,7 @@ def _check_callback(services: Services, wanted: TrainingRequest, key: RequestKey
         if wanted.callback_url:
             check_callback(services.settings, wanted.callback_url)
     except CallbackRefused:
-        if key is None or not services.catalog.knows(key):
+        if key is None or not services.catalog.requests.knows(key):
             raise
 
 
@@ -68,7 +69,7 @@ def _job(services: Services, entered: ModelStatus) -> Job:
         {"model_id": model_id, "version": version},
         # The time, because after a new start from an empty home a version may come again.
         work=f"{model_id} {version} {entered.start_timestamp.isoformat()}",
-        note=lambda made: services.catalog.set_training_flow_run(model_id, version, *made),
+        note=lambda made: services.catalog.trainings.set_flow_run(model_id, version, *made),
         withdraw=partial(run.end_unbegun, services.settings, entered),
     )
 
@@ -78,7 +79,7 @@ def status(
     services: ServicesDep, model_id: Annotated[ModelId, Query(description="Name of the model.", examples=["videos"])]
 ) -> ModelStatus:
     """How far the latest training of a model has come."""
-    return services.catalog.training(model_id).status
+    return services.catalog.trainings.get(model_id).status
 
 
 @router.get("/models", tags=["models"])
@@ -135,7 +136,7 @@ async def cancel(
     row = await run_in_threadpool(run.cancel, services.settings, model_id)
     if row.flow_run_id:
         await services.runs.cancel(row.flow_run_id)
-    look = partial(services.catalog.training, model_id, row.status.version)
+    look = partial(services.catalog.trainings.get, model_id, row.status.version)
     status = (await wait_until(_has_ended, look, deadline)).status
     response.status_code = 202 if status.status == "running" else 200
     return status

@@ -84,7 +84,7 @@ def import_files(
             load_batch(settings, path, batch_id, on_error)
         publish_batches(settings.home, catalog, ids)
         progress(100, "done")
-    return catalog.batches(ids)
+    return catalog.batches.find(ids)
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def load_batch(settings: Settings, path: Path, batch_id: str, on_error: OnError 
     with telling(settings.home):
         loaded = load_file(settings, path, staging, on_error)
         write_text(staging / _LOADED, _LOADED_FILE.dump_json(loaded).decode())
-    counts = f"{loaded.loaded:,} {loaded.kind}, {loaded.rejected:,} rows set aside"
+    counts = f"{loaded.loaded:,} {loaded.file_type}, {loaded.rejected:,} rows set aside"
     _log.info("batch %s: %s, loaded in %.1f s", batch_id, counts, time.monotonic() - began)
     return loaded
 
@@ -135,7 +135,7 @@ def publish_batches(home: Path, catalog: Catalog, batch_ids: Sequence[str]) -> N
                 fsync(file)
             folder.rename(batch_folder(home, batch_id))
         fsync(home / "batches")
-        catalog.complete_batches(list(zip(batch_ids, loaded, strict=True)))
+        catalog.batches.complete(list(zip(batch_ids, loaded, strict=True)))
 
 
 def _take_loaded(staging: Path) -> LoadedFile:
@@ -158,7 +158,7 @@ def _entered(home: Path, catalog: Catalog, batches: Sequence[Batch]) -> Iterator
             with telling(home):
                 for batch_id in ids:
                     stack.enter_context(working(home, _lock_name(batch_id)))
-                catalog.enter_batches(batches)
+                catalog.batches.enter(batches)
         except MachineError:
             ended += ids
             raise
@@ -175,7 +175,7 @@ def _fail(home: Path, catalog: Catalog, batch_ids: Sequence[str], error: BaseExc
     message, code = "the import stopped unexpectedly; upload again", "import_stopped"
     if isinstance(error, LucidError):
         message, code = error.for_customers, error.code
-    for failed in catalog.fail_batches(batch_ids, message, code):
+    for failed in catalog.batches.fail(batch_ids, message, code):
         remove_batch_files(home, failed)
 
 
@@ -187,15 +187,16 @@ def sweep(settings: Settings, catalog: Catalog, *, is_lost: IsLost, warnings: He
     """
     home, warnings = settings.home, warnings or HealthWarnings()
     begun_before = begun(home, _LOCK)
-    waiting = catalog.running_batches()
+    waiting = catalog.batches.running()
     with warnings.round("imports") as each:
-        for batch_id, flow_run_id, entered in waiting:
-            with each.apart(batch_id, f"the dead import of batch {batch_id} could not be ended"):
-                if not is_worked_on(home, _lock_name(batch_id)) and (
-                    was_worked_on(home, _lock_name(batch_id)) or is_lost(flow_run_id, entered)
+        for batch in waiting:
+            with each.apart(batch.batch_id, f"the dead import of batch {batch.batch_id} could not be ended"):
+                lock = _lock_name(batch.batch_id)
+                if not is_worked_on(home, lock) and (
+                    was_worked_on(home, lock) or is_lost(batch.flow_run_id, batch.entered)
                 ):
-                    _end_dead(home, catalog, batch_id)
-    waited_for = {batch_id for batch_id, _, _ in waiting}
+                    _end_dead(home, catalog, batch.batch_id)
+    waited_for = {batch.batch_id for batch in waiting}
     with warnings.round("uploads") as each:
         for folder in (home / "uploads").glob("*"):
             if not (_BATCH_ID.fullmatch(folder.name) and folder.is_dir()):  # not ours
@@ -213,7 +214,7 @@ def _forget(home: Path, batch_ids: Sequence[str]) -> None:
 
 def _end_dead(home: Path, catalog: Catalog, batch_id: str) -> None:
     message = "the import process ended before it was done; upload again"
-    for failed in catalog.fail_batches([batch_id], message, "import_stopped"):
+    for failed in catalog.batches.fail([batch_id], message, "import_stopped"):
         remove_batch_files(home, failed)
 
 
@@ -242,7 +243,7 @@ def find_batches(catalog: Catalog, batch_ids: Sequence[str] | None, tags: Sequen
     """
     if not batch_ids and not tags:
         raise InvalidRequest("name the batches by batch_id or tags")
-    return catalog.batches(batch_ids, tags)
+    return catalog.batches.find(batch_ids, tags)
 
 
 def update_batches(
@@ -250,8 +251,8 @@ def update_batches(
 ) -> list[Batch]:
     """Change the batches that `find_batches` finds and return them as they are now."""
     ids = [batch.batch_id for batch in find_batches(catalog, batch_ids, tags)]
-    catalog.update_batches(ids, None if change.tags is None else check_tags(change.tags), change.archived)
-    return catalog.batches(ids)
+    catalog.batches.update(ids, None if change.tags is None else check_tags(change.tags), change.archived)
+    return catalog.batches.find(ids)
 
 
 def delete_batches(
@@ -259,7 +260,7 @@ def delete_batches(
 ) -> list[Batch]:
     """Delete the batches that `find_batches` finds and return them; models trained with them stay as they are."""
     batches = find_batches(catalog, batch_ids, tags)
-    catalog.delete_batches([batch.batch_id for batch in batches])
+    catalog.batches.delete([batch.batch_id for batch in batches])
     for batch in batches:
         remove_batch_files(home, batch.batch_id)
     return batches
@@ -267,7 +268,7 @@ def delete_batches(
 
 def rejected_rows(home: Path, catalog: Catalog, batch_id: str) -> Iterator[list[RejectedRow]]:
     """All rows of a batch that were set aside, by line, in blocks; raises UnknownBatch."""
-    catalog.batches([batch_id])
+    catalog.batches.find([batch_id])
     path = batch_folder(home, batch_id) / REJECTS
     return told(path, read_rejects(path)) if path.exists() else iter(())
 

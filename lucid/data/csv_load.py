@@ -30,7 +30,7 @@ from lucid.data.csv_file import (
 )
 from lucid.errors import UnusableFile
 from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, LoadedFile, RejectedRow
-from lucid.schema.fields import Kind, OnError
+from lucid.schema.fields import FileType, OnError
 from lucid.settings import Settings
 from lucid.store.files import make_folder
 from lucid.store.machine import connect
@@ -40,7 +40,7 @@ Places = NDArray[np.int64]
 ROWS, REJECTS = "rows.parquet", "rejects.parquet"
 SHOWN_ERRORS = 20
 SHOWN_VALUE = 100
-_COLUMNS: dict[Kind, tuple[str, ...]] = {"entities": ENTITY_COLUMNS, "interactions": INTERACTION_COLUMNS}
+_COLUMNS: dict[FileType, tuple[str, ...]] = {"entities": ENTITY_COLUMNS, "interactions": INTERACTION_COLUMNS}
 _MAX_RECORD_BYTES = 4_000_000
 _REJECTS_AT_ONCE = 10_000
 
@@ -96,17 +96,17 @@ def _not_empty(*columns: str) -> list[_Check]:
     return [_Check(name, "empty_value", "must not be empty", f"{name} IS NULL") for name in columns]
 
 
-_CHECKS: dict[Kind, list[_Check]] = {
+_CHECKS: dict[FileType, list[_Check]] = {
     "entities": [*_not_empty("id", "type"), _METADATA, _URL],
     "interactions": [*_not_empty("type", "source_id", "target_id"), _TIMESTAMP, _METADATA],
 }
-_STORED: dict[Kind, str] = {
+_STORED: dict[FileType, str] = {
     "entities": "id, type, coalesce(name, '') AS name, metadata, media_url",
     "interactions": f"type, source_id, target_id, {_TIME} AS timestamp, metadata",
 }
 
 
-def read_kind(path: Path) -> Kind:
+def read_file_type(path: Path) -> FileType:
     """Tell from its header what a CSV file (or `.csv.gz`) holds; raises UnusableFile."""
     return _read_header(path)[0]
 
@@ -114,16 +114,16 @@ def read_kind(path: Path) -> Kind:
 def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError) -> LoadedFile:
     """Write `rows.parquet` and `rejects.parquet` of one file into a new folder.
 
-    Rows keep the order of the file; times are UTC. `rows.parquet` has the columns of its kind and a column `reason`
-    that is null throughout. Raises UnusableFile; the folder may then hold parts, for the caller to remove.
+    Rows keep the order of the file; times are UTC. `rows.parquet` has the columns of its file_type and a column
+    `reason` that is null throughout. Raises UnusableFile; the folder may then hold parts, for the caller to remove.
     """
     shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
-    kind, columns = _read_header(path)
+    file_type, columns = _read_header(path)
     plain = unpack(path, folder / "plain.csv", settings)
     check_records(path, plain, settings)
     with _connect(folder) as connection:
-        _parse(connection, kind, columns, folder, plain, path)
+        _parse(connection, file_type, columns, folder, plain, path)
         connection.execute("CREATE VIEW parsed AS FROM read_parquet('rows.parquet', file_row_number = true)")
         _refuse_other_encodings(connection, path)
         connection.execute(_UNPARSED_SQL)
@@ -141,16 +141,16 @@ def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError) -
         _copy(connection, "FROM rejects ORDER BY line", folder / REJECTS, {})
     plain.path.unlink()
     shutil.rmtree(folder / "spill", ignore_errors=True)
-    return LoadedFile(kind, rows - rejected, rejected, errors)
+    return LoadedFile(file_type, rows - rejected, rejected, errors)
 
 
 # The header and the bytes
 
 
-def _read_header(path: Path) -> tuple[Kind, list[str]]:
-    """Kind of a file and its column names in order; surplus columns get made-up names."""
+def _read_header(path: Path) -> tuple[FileType, list[str]]:
+    """FileType of a file and its column names in order; surplus columns get made-up names."""
     names = _header_names(path)
-    found = [kind for kind, columns in _COLUMNS.items() if set(columns) <= set(names)]
+    found = [file_type for file_type, columns in _COLUMNS.items() if set(columns) <= set(names)]
     if not found:
         raise UnusableFile(_missing_columns(path, names), code="missing_column")
     if len(found) == 2:
@@ -158,11 +158,11 @@ def _read_header(path: Path) -> tuple[Kind, list[str]]:
             f"{path.name}: the header has the columns of entities and of interactions; upload two files",
             code="mixed_kinds",
         )
-    kind = found[0]
-    repeated = sorted({name for name in _COLUMNS[kind] if names.count(name) > 1})
+    file_type = found[0]
+    repeated = sorted({name for name in _COLUMNS[file_type] if names.count(name) > 1})
     if repeated:
         raise UnusableFile(f"{path.name}: the header has {', '.join(repeated)} twice", code="duplicate_column")
-    return kind, [name if name in _COLUMNS[kind] else f"_surplus_{place}" for place, name in enumerate(names)]
+    return file_type, [name if name in _COLUMNS[file_type] else f"_surplus_{place}" for place, name in enumerate(names)]
 
 
 def _header_names(path: Path) -> list[str]:
@@ -219,15 +219,15 @@ def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     return int(count)
 
 
-def _parse_sql(kind: Kind, columns: Sequence[str], *, has_nul: bool, unread: str) -> str:
+def _parse_sql(file_type: FileType, columns: Sequence[str], *, has_nul: bool, unread: str) -> str:
     """Read, convert and check: the stored columns and, where a cell is bad, the `reason`.
 
     `unread` says what happens to rows that cannot be read.
     """
-    checks, stored = list(_CHECKS[kind]), _STORED[kind]
+    checks, stored = list(_CHECKS[file_type]), _STORED[file_type]
     if has_nul:
         message = "must not hold NUL characters"
-        named = [name for name in _COLUMNS[kind] if name != "name"]
+        named = [name for name in _COLUMNS[file_type] if name != "name"]
         checks += [_Check(name, "invalid_character", message, f"contains({name}, chr(0))") for name in named]
         # In a name NUL is a letter that was lost on the way; it is shown as such.
         stored = stored.replace("coalesce(name, '')", "coalesce(replace(name, chr(0), chr(65533)), '')")
@@ -247,7 +247,7 @@ def _parse_sql(kind: Kind, columns: Sequence[str], *, has_nul: bool, unread: str
 
 def _parse(
     connection: duckdb.DuckDBPyConnection,
-    kind: Kind,
+    file_type: FileType,
     columns: Sequence[str],
     folder: Path,
     plain: Plain,
@@ -256,7 +256,7 @@ def _parse(
     """Write `rows.parquet`; raises UnusableFile where DuckDB's reader gives up on the file as a whole."""
 
     def write_rows(unread: str) -> None:
-        query = _parse_sql(kind, columns, has_nul=plain.has_nul, unread=unread)
+        query = _parse_sql(file_type, columns, has_nul=plain.has_nul, unread=unread)
         _copy(connection, query, folder / ROWS, {"path": str(plain.path)})
 
     try:

@@ -26,11 +26,11 @@ from lucid.data.metadata import (
     read_values,
 )
 from lucid.errors import TrainingFailed
-from lucid.schema.fields import KeyUse
+from lucid.schema.fields import FileType, KeyUse
 from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Condition, DataFilters
-from lucid.store.catalog import SelectedBatch
 from lucid.store.files import make_folder
 from lucid.store.machine import connect
+from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import Rows
 
 
@@ -127,8 +127,8 @@ def interactions_among(folder: Path, entities: Path) -> tuple[Rows, Rows]:
     return np.asarray(found["source"], np.int64), np.asarray(found["target"], np.int64)
 
 
-def _files(home: Path, batches: Sequence[SelectedBatch], kind: str) -> list[str]:
-    files = [batch_folder(home, batch.batch_id) / ROWS for batch in batches if batch.kind == kind]
+def _files(home: Path, batches: Sequence[SelectedBatch], file_type: FileType) -> list[str]:
+    files = [batch_folder(home, batch.batch_id) / ROWS for batch in batches if batch.file_type == file_type]
     missing = [file.parent.name for file in files if not file.exists()]
     if missing:
         raise TrainingFailed(f"batch {', '.join(missing)} was deleted while the training began; train again")

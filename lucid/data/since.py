@@ -14,8 +14,8 @@ from lucid.data.metadata import read_values
 from lucid.data.selection import filter_entities, read_entities, read_interactions
 from lucid.schema.fields import KeyUse
 from lucid.schema.filters import DataFilters
-from lucid.store.catalog import SelectedBatch
 from lucid.store.machine import connect
+from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import INTERACTION, LINK, TEXT
 
 

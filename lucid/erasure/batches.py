@@ -29,14 +29,14 @@ def erase_from_batches(settings: Settings, ids: Sequence[str]) -> Erased:
     _wait_for_imports(catalog)
     names_one = matcher(ids)
     counts = Erased()
-    for batch in catalog.batches():
+    for batch in catalog.batches.find():
         folder = batch_folder(settings.home, batch.batch_id)
         try:
             with telling(folder):
                 erased, left = _erase_rows(folder / ROWS, ids)
                 erased += _erase_rejects(folder / REJECTS, names_one)
             if erased != Erased():
-                catalog.set_batch_rows(batch.batch_id, left)
+                catalog.batches.set_rows(batch.batch_id, left)
             counts += erased
         except (duckdb.IOException, FileNotFoundError):
             if folder.exists():
@@ -48,9 +48,9 @@ def erase_from_batches(settings: Settings, ids: Sequence[str]) -> Erased:
 
 def _wait_for_imports(catalog: Catalog) -> None:
     """An import that began earlier may hold one of the ids."""
-    begun = {batch_id for batch_id, _, _ in catalog.running_batches()}
+    begun = {batch.batch_id for batch in catalog.batches.running()}
     Retrying(retry=retry_if_result(bool), wait=wait_fixed(0.5), stop=stop_after_delay(PATIENCE_SECONDS), reraise=True)(
-        lambda: begun & {batch_id for batch_id, _, _ in catalog.running_batches()}
+        lambda: begun & {batch.batch_id for batch in catalog.batches.running()}
     )
 
 

@@ -23,7 +23,7 @@ MAX_IDS_LENGTH = 1_000_000
 def erase(settings: Settings, ids: Sequence[str], progress: Progress) -> Erased:
     """Erase entities in this process and count what went; waits for imports and trainings that are under way."""
     check_ids(ids)
-    models = Catalog(settings.home).models()
+    models = Catalog(settings.home).trainings.models()
     progress(0, "batches")
     counts = erase_from_batches(settings, ids)
     for number, model_id in enumerate(models, start=1):

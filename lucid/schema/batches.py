@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from pydantic.config import JsonDict
 
-from lucid.schema.fields import MAX_TAGS, Kind, RunStatus, Tag, Time, given
+from lucid.schema.fields import MAX_TAGS, FileType, RunStatus, Tag, Time, given
 
 ENTITY_COLUMNS = ("id", "type", "name", "metadata", "media_url")
 INTERACTION_COLUMNS = ("type", "source_id", "target_id", "timestamp", "metadata")
@@ -28,7 +28,7 @@ class RejectedRow(BaseModel):
 class LoadedFile:
     """What a file held: `loaded + rejected` is its number of rows."""
 
-    kind: Kind
+    file_type: FileType
     loaded: int
     rejected: int
     errors: list[RejectedRow]

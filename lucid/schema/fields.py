@@ -12,7 +12,7 @@ from pydantic.config import JsonDict
 
 from lucid.errors import InvalidRequest
 
-Kind = Literal["entities", "interactions"]
+FileType = Literal["entities", "interactions"]
 RunStatus = Literal["running", "completed", "error"]
 OnError = Literal["set_aside", "abort"]
 OutputFormat = Literal["json", "csv"]

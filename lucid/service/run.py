@@ -139,7 +139,7 @@ def _make_secrets(settings: Settings) -> str | None:
 
     callback_secret(settings)
     catalog = Catalog(settings.home)
-    return None if catalog.keys() else create_key(catalog, "first key")[1]
+    return None if catalog.keys.all() else create_key(catalog, "first key")[1]
 
 
 def _parts(settings: Settings) -> list[Part]:

@@ -54,9 +54,9 @@ class Predictor:
         version = self.version
         catalog = Catalog(version.home)
         with self._refreshing:
-            stamp = catalog.batches_stamp()  # taken before they are read, so that no change goes unnoticed
+            stamp = catalog.batches.stamp()  # taken before they are read, so that no change goes unnoticed
             if stamp != self._uploads_stamp:
-                raw = catalog.training(version.model_id, version.number).request
+                raw = catalog.trainings.get(version.model_id, version.number).request
                 request = TrainingRequest.model_validate({**raw, "model_id": version.model_id})
                 self._uploads, self._uploads_stamp = uploads_since(version, request, now=now), stamp
 

@@ -28,9 +28,12 @@ from lucid.health import HealthWarnings
 from lucid.schema.fields import RunStatus, Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
-from lucid.store.catalog import Catalog, Event, RequestKey, TrainingRow
+from lucid.store.catalog import Catalog
 from lucid.store.locks import PATIENCE_SECONDS, begun, forget, is_worked_on, text_of, working
 from lucid.store.machine import telling
+from lucid.store.tables.deliveries import Event
+from lucid.store.tables.requests import RequestKey
+from lucid.store.tables.trainings import TrainingRow
 from lucid.typing import IsLost, Progress
 from lucid.versions.lifecycle import REMOVED, ModelVersions
 from lucid.versions.version import Version
@@ -103,7 +106,7 @@ def enter(
             "give fewer or shorter conditions, rules, pairs and tags, or tag the batches to use"
         )
     model_id = request.model_id or new_model_id()
-    return Catalog(settings.home).start_training(model_id, _kept(request), utc_now(), stage, key=key)
+    return Catalog(settings.home).trainings.start(model_id, _kept(request), utc_now(), stage, key=key)
 
 
 @contextmanager
@@ -138,7 +141,7 @@ def alone_with(settings: Settings, model_id: str) -> Iterator[None]:
     """
     try:
         with telling(settings.home), _holding(settings.home, model_id, PATIENCE_SECONDS):
-            for row in Catalog(settings.home).running_trainings():
+            for row in Catalog(settings.home).trainings.running():
                 if row.status.model_id == model_id and row.status.stage != "queued":
                     _end_dead(settings, row)
             yield
@@ -171,8 +174,8 @@ def deriving(settings: Settings, model_id: str, watcher: Progress | None = None)
     """
     live = ModelVersions(settings.home, model_id).live().number
     catalog = Catalog(settings.home)
-    request = catalog.training(model_id, live).request
-    entered = catalog.start_training(model_id, request, utc_now(), "select", refresh_of=live)
+    request = catalog.trainings.get(model_id, live).request
+    entered = catalog.trainings.start(model_id, request, utc_now(), "select", refresh_of=live)
     with _ending_in_error(resume(settings, model_id, entered.version, watcher)) as training:
         yield training
 
@@ -190,7 +193,7 @@ def _ending_in_error(training: Training) -> Iterator[Training]:
 
 def resume(settings: Settings, model_id: str, version: int, watcher: Progress | None = None) -> Training:
     """A training that runs, for whoever works on it, in whatever process; raises InvalidRequest where it has ended."""
-    row = Catalog(settings.home).training(model_id, version)
+    row = Catalog(settings.home).trainings.get(model_id, version)
     if row.status.status != "running":
         raise InvalidRequest(f"version {version} of model {model_id!r} has ended ({row.status.status}); train again")
     return _training(settings, row, watcher)
@@ -198,7 +201,7 @@ def resume(settings: Settings, model_id: str, version: int, watcher: Progress | 
 
 def find(settings: Settings, model_id: str, version: int) -> Training:
     """A training whether it runs or has ended; raises UnknownModel where nothing is known of it."""
-    return _training(settings, Catalog(settings.home).training(model_id, version))
+    return _training(settings, Catalog(settings.home).trainings.get(model_id, version))
 
 
 def _training(settings: Settings, row: TrainingRow, watcher: Progress | None = None) -> Training:
@@ -227,11 +230,11 @@ def _end(home: Path, model_id: str, version: int, error: BaseException, callback
             versions.go_live(made)
         else:
             versions.remove_version(made)  # first, for that may make room
-            cancelled = catalog.training(model_id, version).status.stage == "cancelling"
+            cancelled = catalog.trainings.get(model_id, version).status.stage == "cancelling"
             outcome = "error", _CANCELLED if cancelled else _customer_message(error)
         owes = (lambda status: make_event(status, callback_url)) if callback_url else None
-        catalog.end_training(model_id, version, *outcome, utc_now(), owes)
-    return catalog.training(model_id, version).status
+        catalog.trainings.end(model_id, version, *outcome, utc_now(), owes)
+    return catalog.trainings.get(model_id, version).status
 
 
 def call_back(training: Training) -> None:
@@ -246,7 +249,10 @@ def ended_event(training: Training, event_id: str | None = None, created: dateti
 
     The next sweep writes it down then and tells the customer. `event_id` and `created` as in `make_event`.
     """
-    url, status = training.request.callback_url, training.catalog.training(training.model_id, training.version).status
+    url, status = (
+        training.request.callback_url,
+        training.catalog.trainings.get(training.model_id, training.version).status,
+    )
     return make_event(status, url, event_id, created) if url and status.status != "running" else None
 
 
@@ -256,10 +262,10 @@ def end_unbegun(settings: Settings, status: ModelStatus, error: BaseException) -
     One for which a repeat has made a flow run meanwhile goes on.
     """
     catalog = Catalog(settings.home)
-    row = catalog.training(status.model_id, status.version)
+    row = catalog.trainings.get(status.model_id, status.version)
     if row.flow_run_id is not None:
         return row.status
-    catalog.forget_training_key(status.model_id, status.version)
+    catalog.requests.forget_training(status.model_id, status.version)
     return _end(settings.home, status.model_id, status.version, error)
 
 
@@ -269,7 +275,7 @@ def cancel(settings: Settings, model_id: str) -> TrainingRow:
     It ends in `error` with the message "cancelled" when its process reports progress the next time, or by `sweep` where
     no process has begun it; one that is being published completes. Raises UnknownModel, NotTraining.
     """
-    return Catalog(settings.home).cancel_training(model_id)
+    return Catalog(settings.home).trainings.cancel(model_id)
 
 
 def sweep(settings: Settings, *, is_lost: IsLost, warnings: HealthWarnings | None = None) -> None:
@@ -280,7 +286,7 @@ def sweep(settings: Settings, *, is_lost: IsLost, warnings: HealthWarnings | Non
     """
     home, warnings = settings.home, warnings or HealthWarnings()
     with warnings.round("trainings") as each:
-        for row in Catalog(home).running_trainings():
+        for row in Catalog(home).trainings.running():
             with each.apart(row.status.model_id, f"the dead training of model {row.status.model_id!r} is not ended"):
                 _end_if_dead(settings, row, is_lost)
     with warnings.round("leftovers") as each:
@@ -299,14 +305,14 @@ def _end_if_dead(settings: Settings, row: TrainingRow, is_lost: IsLost) -> None:
     if status.stage != "queued" or is_lost(row.flow_run_id, status.start_timestamp):
         # By now a worker may have begun it, or another sweep ended it; or the model is deleted.
         with suppress(Timeout, UnknownModel), _holding(settings.home, status.model_id):
-            if Catalog(settings.home).training(status.model_id, status.version).status.status == "running":
+            if Catalog(settings.home).trainings.get(status.model_id, status.version).status.status == "running":
                 _end_dead(settings, row)
 
 
 def _end_dead(settings: Settings, row: TrainingRow) -> None:
     status = row.status
     if row.flow_run_id is None:  # the call that entered it was cut short before it answered
-        Catalog(settings.home).forget_training_key(status.model_id, status.version)
+        Catalog(settings.home).requests.forget_training(status.model_id, status.version)
     error = LucidError("the training process ended before it was done; train again")
     _end(settings.home, status.model_id, status.version, error, row.request.get("callback_url"))
 
@@ -358,7 +364,7 @@ def reporting(training: Training, stage: Stage, share: tuple[float, float], doin
             whole = start + (end - start) * percent / 100
             if training.watcher:
                 training.watcher(whole, message)
-            if not catalog.set_progress(training.model_id, training.version, stage, round(whole, 1), message):
+            if not catalog.trainings.set_progress(training.model_id, training.version, stage, round(whole, 1), message):
                 raise TrainingFailed(_CANCELLED, code="cancelled")
 
     progress(0, doing)

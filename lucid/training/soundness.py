@@ -43,9 +43,9 @@ def check(settings: Settings, model_id: str | None = None, *, repair: bool = Fal
     never removed. A model that another process works on is left alone, and so are batches, which are there only once.
     """
     catalog = Catalog(settings.home)
-    for name in catalog.models() if model_id is None else [model_id]:
+    for name in catalog.trainings.models() if model_id is None else [model_id]:
         if model_id is not None:
-            catalog.training(name)  # raises where there is none
+            catalog.trainings.get(name)  # raises where there is none
         findings = list(_check_model(settings.home, catalog, name))
         if repair and any(finding.state == "damaged" for finding in findings):
             findings = _repaired(settings, name, findings)
@@ -106,7 +106,7 @@ def _check_model(home: Path, catalog: Catalog, model_id: str) -> Iterator[Findin
         yield Finding(about, "damaged", f"missing{instead}") if sound else Finding(about, "ok", "no finished version")
     except UnknownModel:
         with suppress(UnknownModel):  # deleted in this moment
-            if catalog.training(model_id).status.status == "completed":
+            if catalog.trainings.get(model_id).status.status == "completed":
                 yield Finding(about, "damaged", f"no folder of the model; run: lucid train --model-id {model_id}")
 
 
@@ -132,7 +132,7 @@ def _was_finished(version: Version, catalog: Catalog) -> bool:
     if version.is_begun:
         return True
     with suppress(UnknownModel):
-        return catalog.training(version.model_id, version.number).status.status == "completed"
+        return catalog.trainings.get(version.model_id, version.number).status.status == "completed"
     return False
 
 
@@ -149,11 +149,11 @@ def _compared(version: Version) -> Finding:
 def _check_batches(home: Path, catalog: Catalog) -> Iterator[Finding]:
     """One line for each batch that cannot be read, and one for all others."""
     sound = 0
-    for batch in catalog.batches():
+    for batch in catalog.batches.find():
         if batch.status == "completed":
             found = _unreadable(batch_folder(home, batch.batch_id))
             with suppress(UnknownBatch):  # deleted meanwhile
-                if found and catalog.batches([batch.batch_id]):
+                if found and catalog.batches.find([batch.batch_id]):
                     advice = f"upload {batch.file_name!r} again, then run: lucid batches delete {batch.batch_id}"
                     yield Finding(f"batch {batch.batch_id}", "damaged", f"{found}; {advice}")
             sound += not found

@@ -89,8 +89,8 @@ def _step(
 def select_data(training: Training, _progress: Progress) -> Path:
     """Choose the rows by tags and age; leaves `work/entities.parquet` and its fellows."""
     catalog = training.catalog
-    batches = catalog.select_batches(training.request.data_tags)
-    catalog.set_training_batches(training.model_id, training.version, [batch.batch_id for batch in batches])
+    batches = catalog.batches.select(training.request.data_tags)
+    catalog.trainings.set_batches(training.model_id, training.version, [batch.batch_id for batch in batches])
     shutil.rmtree(training.folder, ignore_errors=True)
     selection = select(
         training.settings.home,
@@ -218,8 +218,8 @@ def publish(training: Training, _progress: Progress) -> ModelStatus:
     training.made.complete(training.refresh_of, utc_now())
     training.versions.go_live(training.made)
     training.versions.prune(training.settings.keep_versions)
-    training.catalog.end_training(training.model_id, training.version, "completed", "", utc_now())
-    return training.catalog.training(training.model_id, training.version).status
+    training.catalog.trainings.end(training.model_id, training.version, "completed", "", utc_now())
+    return training.catalog.trainings.get(training.model_id, training.version).status
 
 
 TRAINING: tuple[Step[Any], ...] = (select_data, build_graph, fit_model, evaluate_model, precompute, publish)
@@ -242,7 +242,7 @@ def train(settings: Settings, request: TrainingRequest, watcher: Progress | None
             ended = training
             for step in TRAINING:
                 step(training)
-            return training.catalog.training(training.model_id, training.version).status
+            return training.catalog.trainings.get(training.model_id, training.version).status
     finally:
         if ended:
             call_back(ended)
@@ -253,7 +253,7 @@ def refresh(settings: Settings, model_id: str, watcher: Progress | None = None) 
     with refreshing(settings, model_id, watcher) as training:
         for step in REFRESH:
             step(training)
-        return training.catalog.training(training.model_id, training.version).status
+        return training.catalog.trainings.get(training.model_id, training.version).status
 
 
 def _earlier_settings(training: Training) -> "EarlierSettings | None":

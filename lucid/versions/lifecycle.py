@@ -128,7 +128,7 @@ class ModelVersions:
         Where that does not answer, a folder tells that a training has begun.
         """
         try:
-            Catalog(self.home).training(self.model_id)
+            Catalog(self.home).trainings.get(self.model_id)
         except UnknownModel as unknown:
             return unknown
         except Unavailable:

@@ -14,7 +14,8 @@ from lucid.model.embedding import Embedding
 from lucid.model.fold_in import folded_in, unknown_edges
 from lucid.schema.filters import DataFilters
 from lucid.schema.training import TrainingRequest
-from lucid.store.catalog import Catalog, SelectedBatch
+from lucid.store.catalog import Catalog
+from lucid.store.tables.batches import SelectedBatch
 from lucid.versions.files import ENTITIES
 from lucid.versions.version import Version
 
@@ -42,7 +43,7 @@ def no_uploads(version: Version) -> Uploads:
 def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) -> Uploads:
     """Read what is not in a version yet of the batches that its training would select now (aware)."""
     origin, config = version.origin, version.config
-    batches = Catalog(version.home).select_batches(request.data_tags)
+    batches = Catalog(version.home).batches.select(request.data_tags)
     since = [batch for batch in batches if batch.batch_id not in origin.batch_ids]
     if not since:
         return no_uploads(version)

@@ -20,8 +20,9 @@ from lucid.errors import CallbackFailed, CallbackRefused
 from lucid.schema.fields import format_time, utc_now
 from lucid.schema.training import ModelStatus
 from lucid.settings import Settings
-from lucid.store.catalog import Catalog, Event
+from lucid.store.catalog import Catalog
 from lucid.store.files import write_once
+from lucid.store.tables.deliveries import Event
 from lucid.webhooks.addresses import is_public
 from lucid.webhooks.posting import Deadline, look_up, not_reached, port_of, post
 
@@ -140,9 +141,9 @@ def deliver(settings: Settings, catalog: Catalog, event: Event) -> None:
     try:
         _post(settings, event)
     except (CallbackRefused, CallbackFailed) as error:
-        catalog.record_delivery(event.event_id, event.status, event.name, event.url, False, error.message, utc_now())
+        catalog.deliveries.record(event, False, error.message, utc_now())
         raise
-    catalog.record_delivery(event.event_id, event.status, event.name, event.url, True, "", utc_now())
+    catalog.deliveries.record(event, True, "", utc_now())
 
 
 def deliver_patiently(settings: Settings, catalog: Catalog, event: Event) -> bool:

@@ -16,7 +16,8 @@ from lucid.errors import CallbackFailed, CallbackRefused
 from lucid.health import HealthWarnings
 from lucid.schema.fields import utc_now
 from lucid.settings import Settings
-from lucid.store.catalog import Catalog, Event
+from lucid.store.catalog import Catalog
+from lucid.store.tables.deliveries import Event
 from lucid.webhooks.callbacks import RETRY_SECONDS, deliver
 
 _AT_ONCE = 4
@@ -42,22 +43,22 @@ class Sender:
         with self._warnings.apart("deliveries", "callbacks could not be sent"), self._starting:
             self._asked.set()
             running = self._thread and self._thread.is_alive()
-            if not running and Catalog(self._settings.home).next_delivery():
+            if not running and Catalog(self._settings.home).deliveries.next_due():
                 self._thread = _in_background(self._send_all)
 
     def _send_all(self) -> None:
         """Send until nothing is owed any more."""
         with self._warnings.apart("deliveries", "callbacks could not be sent"):
             catalog = Catalog(self._settings.home)
-            while due := catalog.next_delivery():
+            while due := catalog.deliveries.next_due():
                 self._asked.wait(max(0.0, (due - utc_now()).total_seconds()))
                 self._asked.clear()
                 self._send_due(catalog)
 
     def _send_due(self, catalog: Catalog) -> None:
         patience = timedelta(seconds=_TAKEN_SECONDS + 4 * self._settings.callback_timeout_seconds)
-        taken = catalog.claim_deliveries(utc_now(), utc_now() + patience, _AT_ONCE)
-        sending = [_in_background(self._try_once, catalog, event, attempts) for event, attempts in taken]
+        taken = catalog.deliveries.claim(utc_now(), utc_now() + patience, _AT_ONCE)
+        sending = [_in_background(self._try_once, catalog, owed.event, owed.attempts) for owed in taken]
         for thread in sending:
             thread.join()
 
@@ -74,8 +75,8 @@ class Sender:
             except Exception as error:  # whatever it was, it is an attempt that failed; without end it would be tried
                 _log.exception("the callback %s could not be sent", event.event_id)
                 said = f"{type(error).__name__}: {error}"
-                catalog.record_delivery(event.event_id, event.status, event.name, event.url, False, said, utc_now())
-            catalog.put_off_delivery(event.event_id, again)
+                catalog.deliveries.record(event, False, said, utc_now())
+            catalog.deliveries.put_off(event.event_id, again)
 
 
 def _next_attempt(attempts: int) -> datetime | None:

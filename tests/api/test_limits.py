@@ -15,7 +15,8 @@ from lucid.schema.batches import MAX_FILES, LoadedFile, RejectedRow
 from lucid.schema.fields import MAX_TAG, MAX_TAGS, utc_now
 from lucid.schema.training import TrainingRequest
 from lucid.settings import Settings
-from lucid.store.catalog import MAX_MESSAGE, Catalog
+from lucid.store.catalog import Catalog
+from lucid.store.tables.database import MAX_MESSAGE
 from lucid.training.run import MAX_REQUEST_BYTES, enter
 from lucid.workspace import Workspace
 from tests.conftest import WriteCsv
@@ -84,18 +85,18 @@ def test_other_calls_have_their_bounds_too(
     with pytest.raises(InvalidRequest, match=said):
         call(home, entities_csv(("u1", "user")))
 
-    assert ([], []) == (Catalog(home).batches(), Catalog(home).keys())
+    assert ([], []) == (Catalog(home).batches.find(), Catalog(home).keys.all())
 
 
 def test_long_messages_are_cut(tmp_path: Path) -> None:
     """Of an error that quotes data without end, the beginning is kept."""
     catalog, (batch,) = Catalog(tmp_path), new_batches(["a.csv"], [])
-    catalog.enter_batches([batch])
-    catalog.fail_batches([batch.batch_id], "x" * 5_000_000, "not_csv")
-    catalog.start_training("m", {}, utc_now(), "select")
-    catalog.end_training("m", 1, "error", "y" * 5_000_000, utc_now())
+    catalog.batches.enter([batch])
+    catalog.batches.fail([batch.batch_id], "x" * 5_000_000, "not_csv")
+    catalog.trainings.start("m", {}, utc_now(), "select")
+    catalog.trainings.end("m", 1, "error", "y" * 5_000_000, utc_now())
 
-    messages = catalog.batches()[0].message, catalog.training("m").status.message
+    messages = catalog.batches.find()[0].message, catalog.trainings.get("m").status.message
     assert [("x" * 999 + "…"), ("y" * 999 + "…")] == list(messages)
     assert MAX_MESSAGE == len(messages[0])
 
@@ -109,8 +110,8 @@ def test_the_longest_calls_add_no_more_than_is_documented(tmp_path: Path) -> Non
     before = catalog.path.stat().st_size
 
     for batch in new_batches([WIDE * 60] * number, tags):
-        catalog.enter_batches([batch])
-        catalog.complete_batches([(batch.batch_id, LoadedFile("entities", 1, 20, errors))])
+        catalog.batches.enter([batch])
+        catalog.batches.complete([(batch.batch_id, LoadedFile("entities", 1, 20, errors))])
     stored = catalog.path.stat().st_size
     for index in range(number):
         enter(settings, TrainingRequest(model_id=f"m{index}", data_tags=[str(index) + "t" * (MAX_REQUEST_BYTES - 400)]))
@@ -123,13 +124,13 @@ def test_the_longest_calls_add_no_more_than_is_documented(tmp_path: Path) -> Non
 def test_updates_and_deletions_do_not_swell_the_catalog(tmp_path: Path) -> None:
     """The room of old values is used again: many changes leave a file of a few blocks of 256 kB."""
     catalog = Catalog(tmp_path)
-    catalog.start_training("m", {}, utc_now(), "select")
+    catalog.trainings.start("m", {}, utc_now(), "select")
 
     for step in range(60):
-        catalog.set_progress("m", 1, "fit", step, "weighing relations")
+        catalog.trainings.set_progress("m", 1, "fit", step, "weighing relations")
         (batch,) = new_batches([f"{step}.csv"], ["2026"])
-        catalog.enter_batches([batch])
-        catalog.delete_batches([batch.batch_id])
+        catalog.batches.enter([batch])
+        catalog.batches.delete([batch.batch_id])
 
     assert catalog.path.stat().st_size < 2_000_000
 
@@ -140,5 +141,5 @@ def test_nothing_is_known_of_a_model_that_was_refused(settings: Settings) -> Non
         enter(settings, TrainingRequest(model_id="m", data_tags=["t" * MAX_REQUEST_BYTES]))
 
     with pytest.raises(UnknownModel):
-        Catalog(settings.home).training("m")
+        Catalog(settings.home).trainings.get("m")
     assert [] == list(settings.home.glob("models/*"))

@@ -99,13 +99,13 @@ def test_a_wrong_method_is_told_the_right_ones(api: Api) -> None:
 def test_an_unexpected_error_tells_nothing_and_is_logged(api: Api) -> None:
     """What nobody thought of is a 500 with a sentence; what happened stands in the log."""
     catalog, (batch,) = Catalog(api.home), new_batches(["a.csv"], [])
-    catalog.enter_batches([batch])
-    with catalog._transaction() as connection:  # what no release of ours writes
+    catalog.batches.enter([batch])
+    with catalog._database.transaction() as connection:  # what no release of ours writes
         connection.execute("UPDATE batches SET errors = '4711' WHERE batch_id = ?", [batch.batch_id])
 
     problem = refused(api, "GET", f"{BASE}/data_batch")
 
-    catalog.delete_batches([batch.batch_id])
+    catalog.batches.delete([batch.batch_id])
     assert (500, "internal_error") == (problem["status"], problem["code"])
     assert "4711" not in problem["detail"]
     wait_until(lambda: "input_value=4711" in api.log.read_text(), 5, "the log")

@@ -281,7 +281,7 @@ def test_tags_and_archive_marks_can_be_changed(workspace: Workspace, entities_cs
 
     assert (["b", "c"], False) == (tagged.tags, tagged.archived)
     assert (second.batch_id, ["a"], True) == (archived.batch_id, archived.tags, archived.archived)
-    selected = Catalog(workspace.settings.home).select_batches(None)
+    selected = Catalog(workspace.settings.home).batches.select(None)
     assert [first.batch_id] == [batch.batch_id for batch in selected]
 
 

@@ -42,7 +42,7 @@ def kept(
     workspace: Workspace, tmp_path: Path, **filters: list[dict[str, Any]]
 ) -> tuple[set[str], set[tuple[str, ...]]]:
     """Ids of the uploaded entities and (type, source, target) of the interactions that a selection keeps."""
-    batches = Catalog(workspace.settings.home).select_batches(None)
+    batches = Catalog(workspace.settings.home).batches.select(None)
     selection = select(
         workspace.settings.home,
         batches,

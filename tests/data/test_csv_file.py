@@ -14,7 +14,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from lucid.data import csv_file, csv_load
-from lucid.data.csv_load import load_file, read_kind
+from lucid.data.csv_load import load_file, read_file_type
 from lucid.errors import UnusableFile
 from lucid.schema.batches import LoadedFile
 from lucid.settings import Settings
@@ -257,7 +257,7 @@ def test_a_look_at_the_header_unpacks_no_more(tmp_path: Path, monkeypatch: pytes
     zlib_decompressobj = zlib.decompressobj
     monkeypatch.setattr(zlib, "decompressobj", Counting)
 
-    assert "entities" == read_kind(file)
+    assert "entities" == read_file_type(file)
     assert sum(map(len, unpacked)) <= csv_file.HEADER_BYTES
 
 

@@ -30,7 +30,7 @@ from lucid.data.batches import batch_folder
 from lucid.data.selection import Selection, select
 from lucid.errors import TrainingFailed
 from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, Batch
-from lucid.schema.fields import Kind
+from lucid.schema.fields import FileType
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
@@ -39,7 +39,7 @@ EXAMPLES_BY_HAND = os.environ.get("PROPERTY_EXAMPLES")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR_10000 = 253402300800
-COLUMNS: dict[Kind, tuple[str, ...]] = {"entities": ENTITY_COLUMNS, "interactions": INTERACTION_COLUMNS}
+COLUMNS: dict[FileType, tuple[str, ...]] = {"entities": ENTITY_COLUMNS, "interactions": INTERACTION_COLUMNS}
 
 Cells = tuple[str, ...]
 Stored = tuple[object, ...]
@@ -141,7 +141,7 @@ def mostly(usual: st.SearchStrategy[str], other: st.SearchStrategy[str]) -> st.S
 
 
 @st.composite
-def rows(draw: st.DrawFn, kind: Kind) -> Cells:
+def rows(draw: st.DrawFn, kind: FileType) -> Cells:
     """A row in the contract's order of columns, one in eight with one or two bad cells."""
     ids = st.sampled_from(IDS[:2] * 9 + IDS)
     ends = mostly(ids, st.sampled_from(DANGLING))
@@ -171,7 +171,7 @@ def rows(draw: st.DrawFn, kind: Kind) -> Cells:
 
 
 @st.composite
-def files(draw: st.DrawFn, kind: Kind) -> File:
+def files(draw: st.DrawFn, kind: FileType) -> File:
     """A usable file: any order of columns, surplus ones, blank lines, any quoting, ending, byte order mark, gzip."""
     surplus = draw(
         st.lists(st.sampled_from(["extra", "note", "timestamp" if kind == "entities" else "name"]), max_size=2)
@@ -218,7 +218,7 @@ def cases(draw: st.DrawFn) -> Case:
 class Reading:
     """What a file holds by the contract: stored rows as dictionaries, rejects as (line, column, code, value)."""
 
-    kind: Kind
+    kind: FileType
     stored: list[dict[str, Any]] = field(default_factory=list)
     rejects: list[tuple[int, str | None, str, str | None]] = field(default_factory=list)
 
@@ -375,7 +375,7 @@ def _count_repeats(interactions: Iterator[tuple[str, int, int, int | None]]) -> 
 # What the product says
 
 
-def stored_rows(home: Path, batch: Batch, kind: Kind) -> list[Stored]:
+def stored_rows(home: Path, batch: Batch, kind: FileType) -> list[Stored]:
     """The rows of a batch in the contract's order of columns, times as microseconds since 1970."""
     columns = ", ".join("epoch_us(timestamp)" if name == "timestamp" else name for name in COLUMNS[kind])
     return _query(f"SELECT {columns} FROM read_parquet(?)", batch_folder(home, batch.batch_id) / "rows.parquet")
@@ -464,7 +464,7 @@ def check_selection(home: Path, case: Case, folder: Path, expected: Expected) ->
     """The selection equals the naive one; where no interaction is left, it is refused."""
 
     def selected() -> Selection:
-        chosen = Catalog(home).select_batches(case.data_tags)
+        chosen = Catalog(home).batches.select(case.data_tags)
         return select(home, chosen, folder / "selection", started=NOW, maximum_interaction_age_days=case.age_days)
 
     if not expected.interactions:

@@ -67,13 +67,13 @@ def test_a_twin_that_comes_later_has_the_links_and_words_of_the_one_that_was_tra
     workspace.import_files([entities_csv(("u1", "user"), *makers, *rows), interactions_csv(*seen)])
     home, folder = workspace.settings.home, tmp_path / "selection"
     catalog = Catalog(home)
-    select(home, catalog.select_batches(None), folder, started=NOW, metadata_rules=RULES)
+    select(home, catalog.batches.select(None), folder, started=NOW, metadata_rules=RULES)
     twins = [(f"twin-{film}", *rest) for film, *rest in rows]
     workspace.import_files([entities_csv(*twins, name="twins.csv")])
 
     since = select_since(
         home,
-        catalog.select_batches(None)[2:],
+        catalog.batches.select(None)[2:],
         folder / "entities.parquet",
         folder,
         RULES,

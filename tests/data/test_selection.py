@@ -20,7 +20,7 @@ def selected(
     workspace: Workspace, tmp_path: Path, *, days: int | None = None, tags: list[str] | None = None
 ) -> Selection:
     home = workspace.settings.home
-    batches = Catalog(home).select_batches(tags)
+    batches = Catalog(home).batches.select(tags)
     return select(home, batches, tmp_path / "selection", started=NOW, maximum_interaction_age_days=days)
 
 

@@ -111,7 +111,7 @@ def with_ids(command: str, home: Path) -> str:
     catalog = Catalog(home)
     if "lucid keys" in command:
         return re.sub(r"\bID\b", create_key(catalog)[0].key_id, command)
-    return re.sub(r"\bID\b", catalog.batches()[-1].batch_id, command)
+    return re.sub(r"\bID\b", catalog.batches.find()[-1].batch_id, command)
 
 
 @pytest.mark.parametrize("block", OF_COMMAND, ids=str)

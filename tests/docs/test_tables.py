@@ -25,7 +25,7 @@ from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Op
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
-from lucid.store.catalog import MAX_MESSAGE
+from lucid.store.tables.database import MAX_MESSAGE
 from lucid.training.run import MAX_REQUEST_BYTES
 from lucid.training.steps import TRAINING
 from lucid.workspace import Workspace

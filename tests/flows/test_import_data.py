@@ -22,7 +22,7 @@ def test_each_file_is_a_task_and_all_become_visible_together(settings: Settings,
     state = import_data(files, tags=["a"], return_state=True)
 
     assert state.is_completed()
-    batches = Catalog(settings.home).batches()
+    batches = Catalog(settings.home).batches.find()
     assert [batch.model_dump(mode="json") for batch in batches] == state.result()
     assert [("entities.csv", 50, "completed"), ("interactions.csv", 0, "completed")] == [
         (batch.file_name, batch.entity_count, batch.status) for batch in batches
@@ -44,7 +44,7 @@ def test_one_bad_file_fails_all_and_leaves_nothing(settings: Settings, tmp_path:
     bad.write_text("a,b\n1,2\n")
     catalog = Catalog(settings.home)
     batches = new_batches(["entities.csv", "bad.csv"], [])
-    catalog.enter_batches(batches)
+    catalog.batches.enter(batches)
     ids = [batch.batch_id for batch in batches]
     for batch_id in ids:
         upload_folder(settings.home, batch_id).mkdir(parents=True)
@@ -53,7 +53,7 @@ def test_one_bad_file_fails_all_and_leaves_nothing(settings: Settings, tmp_path:
 
     with pytest.raises(UnusableFile, match=r"^bad\.csv: "):
         state.result()
-    found = catalog.batches(ids)
+    found = catalog.batches.find(ids)
     assert ["error", "error"] == [batch.status for batch in found]
     assert all(batch.message.startswith("bad.csv: ") for batch in found)
     assert {"load entities.csv": "Completed", "load bad.csv": "Failed"} == task_states(state)
@@ -69,7 +69,7 @@ def test_an_import_that_has_ended_is_not_done_again(settings: Settings, tmp_path
     with pytest.raises(InvalidRequest):
         import_data(files, batch_ids=[batch["batch_id"] for batch in before])
 
-    assert before == [batch.model_dump(mode="json") for batch in Catalog(settings.home).batches()]
+    assert before == [batch.model_dump(mode="json") for batch in Catalog(settings.home).batches.find()]
 
 
 def test_files_are_loaded_in_other_processes_just_as_well(settings: Settings, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_training_shows_its_steps_its_progress_and_its_report(
     left = artifacts(state)
     assert float(left["progress"]) >= 97
     assert "| user → item |" in left["markdown"]
-    assert str(state.state_details.flow_run_id) == Catalog(home).training("board", 2).flow_run_id
+    assert str(state.state_details.flow_run_id) == Catalog(home).trainings.get("board", 2).flow_run_id
 
 
 def test_a_training_that_fails_says_why_and_the_old_version_answers(home: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_training_that_fails_says_why_and_the_old_version_answers(home: Path) 
     with pytest.raises(TrainingFailed, match="check data_tags"):
         state.result()
     assert {"select data: board version 2": "Failed"} == task_states(state)
-    assert "error" == Catalog(home).training("board", 2).status.status
+    assert "error" == Catalog(home).trainings.get("board", 2).status.status
     assert 1 == ModelVersions(home, "board").live().number
 
 
@@ -113,7 +113,7 @@ def test_a_refresh_of_all_models_leaves_none_out_for_another(home: Path, setting
         name.removeprefix("refresh "): state for name, state in shown.items() if name.startswith("refresh ")
     }
     assert [1, 2] == [ModelVersions(home, model_id).live().number for model_id in ("board", "z")]
-    assert "error" == catalog.training("a-damaged-one", 2).status.status
+    assert "error" == catalog.trainings.get("a-damaged-one", 2).status.status
 
 
 def test_a_refresh_of_one_model_fails_where_it_cannot_be_done(home: Path, settings: Settings) -> None:

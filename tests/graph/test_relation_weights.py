@@ -64,7 +64,7 @@ def test_trained_and_folded_in_weights_of_the_same_edges_are_equal(
 
 
 def select_all(settings: Settings, folder: Path) -> Selection:
-    batches = Catalog(settings.home).select_batches(None)
+    batches = Catalog(settings.home).batches.select(None)
     select(settings.home, batches, folder, started=NOW)
     return read_selection(folder)
 

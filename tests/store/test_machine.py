@@ -101,7 +101,7 @@ def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(trained: Path, 
     assert before == after
     assert all(is_sentence(one) if fault == "no files" else one.code == 0 for one in before), before
     assert [] == half_done(home)
-    assert [] == Catalog(home).running_batches() + Catalog(home).running_trainings()
+    assert [] == Catalog(home).batches.running() + Catalog(home).trainings.running()
     # And once the fault is gone:
     if fault == "full":
         assert [] == [one for one in run(home, "nothing", *writes[:-1]) if one.code != 0]
@@ -124,7 +124,7 @@ def test_wherever_it_stops_nothing_half_done_stays(
     assert {0, 1} == {one.code for one in said}
     assert all(one.code == 0 or is_sentence(one) for one in said), said
     assert [] == half_done(home)
-    assert [] == Catalog(home).running_batches() + Catalog(home).running_trainings()
+    assert [] == Catalog(home).batches.running() + Catalog(home).trainings.running()
     stored = [batch for batch in workspace.batches() if batch.status == "completed"]
     assert 2 + 2 * sum(one.code == 0 for one in said[:: len(verbs)]) == len(stored)
     assert ModelVersions(home, "board").live().number >= (known.live_version or 0)

@@ -9,7 +9,9 @@ from lucid.errors import IdempotencyKeyReused, LucidError
 from lucid.schema.batches import Batch
 from lucid.schema.fields import utc_now
 from lucid.schema.training import TrainingRequest
-from lucid.store.catalog import MAX_MESSAGE, REQUEST_KEYS_LAST, Catalog, RequestKey
+from lucid.store.catalog import Catalog
+from lucid.store.tables.database import MAX_MESSAGE
+from lucid.store.tables.requests import REQUEST_KEYS_LAST, RequestKey
 from lucid.training import run
 from lucid.workspace import Workspace
 
@@ -27,7 +29,7 @@ def batches() -> list[Batch]:
 
 
 def enter(catalog: Catalog, key: RequestKey) -> list[str]:
-    return catalog.enter_batches(batches(), key=key).batch_ids
+    return catalog.batches.enter(batches(), key=key).batch_ids
 
 
 def later(hours: float) -> RequestKey:
@@ -40,8 +42,8 @@ def test_a_key_is_known_for_a_day(catalog: Catalog) -> None:
 
     assert timedelta(hours=24) == REQUEST_KEYS_LAST
     assert first == enter(catalog, later(23.99))
-    assert catalog.knows(later(23.99))
-    assert not catalog.knows(later(24))
+    assert catalog.requests.knows(later(23.99))
+    assert not catalog.requests.knows(later(24))
     second = enter(catalog, later(24))
     assert first != second
     assert second == enter(catalog, later(47.9))
@@ -53,7 +55,7 @@ def test_old_keys_are_forgotten_when_new_ones_come(catalog: Catalog) -> None:
 
     enter(catalog, RequestKey("another", "fingerprint", NOW + REQUEST_KEYS_LAST))
 
-    assert not catalog.knows(KEY)
+    assert not catalog.requests.knows(KEY)
 
 
 def test_another_request_is_refused_and_enters_nothing(catalog: Catalog) -> None:
@@ -64,50 +66,50 @@ def test_another_request_is_refused_and_enters_nothing(catalog: Catalog) -> None
     with pytest.raises(IdempotencyKeyReused):
         enter(catalog, other)
     with pytest.raises(IdempotencyKeyReused):
-        catalog.start_training("m", {}, NOW, "queued", key=other)
+        catalog.trainings.start("m", {}, NOW, "queued", key=other)
     with pytest.raises(IdempotencyKeyReused):
-        catalog.knows(other)
-    assert 2 == len(catalog.batches())
-    assert [] == catalog.models()
+        catalog.requests.knows(other)
+    assert 2 == len(catalog.batches.find())
+    assert [] == catalog.trainings.models()
 
 
 def test_a_failure_outlives_its_batches(catalog: Catalog) -> None:
     """What one call told and removed, another can tell; a very long message is kept in part."""
     ids = enter(catalog, KEY)
 
-    catalog.fail_batches(ids, "x" * 1_000_000, "bad_row")
+    catalog.batches.fail(ids, "x" * 1_000_000, "bad_row")
     told = ("x" * (MAX_MESSAGE - 1) + "…", "bad_row")
-    assert told == catalog.failure(ids)
-    catalog.delete_batches(ids)
+    assert told == catalog.batches.failure(ids)
+    catalog.batches.delete(ids)
 
-    assert told == catalog.failure(ids)
+    assert told == catalog.batches.failure(ids)
     assert ids == enter(catalog, KEY)
-    assert catalog.failure([batch.batch_id for batch in batches()]) is None
+    assert catalog.batches.failure([batch.batch_id for batch in batches()]) is None
 
 
 def test_a_stopped_import_is_done_again(catalog: Catalog) -> None:
     """Nothing of it was stored, so the same key may do it; one batch that was stopped is enough."""
     ids = enter(catalog, KEY)
 
-    catalog.fail_batches(ids[1:], "stopped", "import_stopped")
+    catalog.batches.fail(ids[1:], "stopped", "import_stopped")
 
-    assert not catalog.knows(KEY)
+    assert not catalog.requests.knows(KEY)
     assert set(ids).isdisjoint(enter(catalog, KEY))
 
 
 def test_only_what_has_no_flow_run_can_be_withdrawn(catalog: Catalog) -> None:
     """With it goes its key; what a repeat has started meanwhile stays."""
     ids = enter(catalog, KEY)
-    assert not catalog.enter_batches(batches(), key=KEY).begun
+    assert not catalog.batches.enter(batches(), key=KEY).begun
 
-    assert catalog.withdraw_batches(ids)
-    assert not catalog.withdraw_batches(ids)
-    assert not catalog.knows(KEY)
+    assert catalog.batches.withdraw(ids)
+    assert not catalog.batches.withdraw(ids)
+    assert not catalog.requests.knows(KEY)
 
     started = enter(catalog, KEY)
-    catalog.set_batch_flow_run(started, "run")
-    assert not catalog.withdraw_batches(started)
-    assert catalog.enter_batches(batches(), key=KEY).begun
+    catalog.batches.set_flow_run(started, "run")
+    assert not catalog.batches.withdraw(started)
+    assert catalog.batches.enter(batches(), key=KEY).begun
     assert started == enter(catalog, KEY)
 
 
@@ -117,7 +119,7 @@ def test_a_training_that_never_had_a_flow_run_is_done_again(workspace: Workspace
         entered = run.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
         assert number == entered.version
         if flow_run:
-            Catalog(workspace.settings.home).set_training_flow_run("m", number, flow_run, "url")
+            Catalog(workspace.settings.home).trainings.set_flow_run("m", number, flow_run, "url")
         run.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
 
     repeated = run.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
@@ -128,18 +130,18 @@ def test_a_training_that_a_repeat_has_started_goes_on(workspace: Workspace) -> N
     """Also where the first call could not start it."""
     entered = run.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
     catalog = Catalog(workspace.settings.home)
-    catalog.set_training_flow_run("m", 1, "run", "url")
+    catalog.trainings.set_flow_run("m", 1, "run", "url")
 
     assert "running" == run.end_unbegun(workspace.settings, entered, LucidError("away")).status
-    assert catalog.knows(KEY)
+    assert catalog.requests.knows(KEY)
 
 
 def test_an_erased_entity_is_not_in_a_failure(catalog: Catalog) -> None:
     """Messages that are kept for repeats are blanked like all others."""
     ids = enter(catalog, KEY)
-    catalog.fail_batches(ids, "a.csv, line 2: u1 is no type", "bad_row")
-    catalog.delete_batches(ids)
+    catalog.batches.fail(ids, "a.csv, line 2: u1 is no type", "bad_row")
+    catalog.batches.delete(ids)
 
     catalog.blank(lambda text: "u1" in text)
 
-    assert ("erased", "bad_row") == catalog.failure(ids)
+    assert ("erased", "bad_row") == catalog.batches.failure(ids)

@@ -25,7 +25,7 @@ import lucid.serving.rendering
 import lucid.training.tuning  # noqa: F401 - all of these are loaded before the fault, which might not let them
 from lucid import cli
 from lucid.settings import load_settings
-from lucid.store.catalog import Catalog
+from lucid.store.tables.database import Database
 from lucid.training import steps
 
 Fault = Literal["nothing", "full", "read-only", "no files", "mounted full", "mounted read-only"]
@@ -147,7 +147,7 @@ def refresh(model_id: str) -> None:
 
 def _lucid(command: Sequence[str]) -> Said:
     """Run one command as a process of its own would."""
-    Catalog._ready.clear()
+    Database._ready.clear()
     printed, complained = io.TextIOWrapper(io.BytesIO()), io.StringIO()
     with redirect_stdout(printed), redirect_stderr(complained), patch.object(sys, "argv", ["lucid", *command]):
         try:

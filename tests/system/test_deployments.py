@@ -150,7 +150,7 @@ def test_runs_started_from_prefect_import_train_and_answer(operator: Operator, t
         "deployment", "run", "import_data/import-data", "-p", f"files={json.dumps(files)}", "-p", 'tags=["a"]'
     )
     catalog = Catalog(operator.home)
-    wait_until(lambda: ["completed"] * 2 == [batch.status for batch in catalog.batches()], 60, "the import")
+    wait_until(lambda: ["completed"] * 2 == [batch.status for batch in catalog.batches.find()], 60, "the import")
 
     operator.prefect("deployment", "run", "train_model/train-model", "-p", 'model_id="board"', "-p", 'data_tags=["a"]')
     _, key = create_key(catalog)

@@ -270,7 +270,7 @@ def test_an_upload_that_was_cut_short_is_brought_to_its_end(service: Service, ke
     catalog = Catalog(service.home)
     with api_without_prefect(service) as api, calls(api.base, key) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(upload, client, tag, tag)
-        entered = wait_until(lambda: [batch.batch_id for batch in catalog.batches(tags=[tag])], 30, "the batches")
+        entered = wait_until(lambda: [batch.batch_id for batch in catalog.batches.find(tags=[tag])], 30, "the batches")
         api.process.kill()
         assert isinstance(first.exception(), httpx.TransportError)
 
@@ -366,7 +366,7 @@ def test_a_training_that_was_cut_short_is_brought_to_its_end(service: Service, k
     catalog = Catalog(service.home)
     with api_without_prefect(service) as api, calls(api.base, key) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(train, client, tag, model_id=tag, data_tags=[tag])
-        wait_until(lambda: tag in catalog.models(), 30, "the training")
+        wait_until(lambda: tag in catalog.trainings.models(), 30, "the training")
         api.process.kill()
         assert isinstance(first.exception(), httpx.TransportError)
 

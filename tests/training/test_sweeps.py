@@ -79,7 +79,7 @@ def leave_dead_work(settings: Settings) -> tuple[str, str]:
     for model_id in ("board", "other"):
         run.enter(settings, TrainingRequest(model_id=model_id), "fit")
     (batch,) = batches.new_batches(["x.csv"], [])
-    catalog.enter_batches([batch])
+    catalog.batches.enter([batch])
     (settings.home / "locks").mkdir(exist_ok=True)
     (settings.home / "locks" / f"import-{batch.batch_id}.lock").touch()
     request = requests.enter(settings, ["x"])
@@ -107,8 +107,8 @@ def assert_all_dead_work_ends(settings: Settings, warnings: HealthWarnings) -> N
     asked = sweep(settings, warnings)
 
     catalog = Catalog(settings.home)
-    assert [] == catalog.running_trainings()
-    assert ["error"] == [batch.status for batch in catalog.batches([batch_id])]
+    assert [] == catalog.trainings.running()
+    assert ["error"] == [batch.status for batch in catalog.batches.find([batch_id])]
     assert ["run of the erasure"] == asked
     assert [] == [lock for lock in (settings.home / "locks").glob("*.lock") if lock.name != "x.lock"]
 
@@ -244,7 +244,7 @@ def test_what_goes_wrong_with_one_thing_is_a_warning_until_it_goes_well(settings
     warnings = HealthWarnings()
     for model_id in ("bad", "good"):
         run.enter(settings, TrainingRequest(model_id=model_id), "queued")
-        Catalog(settings.home).set_training_flow_run(model_id, 1, f"run of {model_id}", "")
+        Catalog(settings.home).trainings.set_flow_run(model_id, 1, f"run of {model_id}", "")
 
     def is_lost(flow_run_id: str | None, _entered: object) -> bool:
         return flow_run_id != "run of bad" or bool(1 / 0)
@@ -252,7 +252,7 @@ def test_what_goes_wrong_with_one_thing_is_a_warning_until_it_goes_well(settings
     for _ in range(2):
         run.sweep(settings, is_lost=is_lost, warnings=warnings)
 
-    assert ["bad"] == [row.status.model_id for row in Catalog(settings.home).running_trainings()]
+    assert ["bad"] == [row.status.model_id for row in Catalog(settings.home).trainings.running()]
     (said,) = warnings.current()
     assert said.startswith("the dead training of model 'bad' is not ended: ZeroDivisionError;")
     run.sweep(settings, is_lost=lambda _run, _entered: True, warnings=warnings)
@@ -317,7 +317,7 @@ def test_a_training_that_runs_is_left_its_folder_and_its_lock(settings: Settings
         sweep(settings, HealthWarnings())
 
         assert folder.is_dir()
-        assert ["new"] == [row.status.model_id for row in Catalog(settings.home).running_trainings()]
+        assert ["new"] == [row.status.model_id for row in Catalog(settings.home).trainings.running()]
 
 
 def test_the_stage_of_an_ended_training_is_a_final_one(settings: Settings) -> None:
@@ -327,13 +327,13 @@ def test_the_stage_of_an_ended_training_is_a_final_one(settings: Settings) -> No
         run.enter(settings, TrainingRequest(model_id=model_id), stage)  # type: ignore[arg-type]
     assert "cancelling" == run.cancel(settings, "cancelled").status.stage
     sweep(settings, HealthWarnings())
-    stages = {model_id: catalog.training(model_id).status.stage for model_id in ("cancelled", "failed")}
-    with catalog._transaction() as connection:
+    stages = {model_id: catalog.trainings.get(model_id).status.stage for model_id in ("cancelled", "failed")}
+    with catalog._database.transaction() as connection:
         connection.execute("UPDATE trainings SET stage = 'cancelling' WHERE model_id = 'failed'")
 
     assert {"cancelled": "finished", "failed": "fit"} == stages
-    assert "cancelled" == catalog.training("cancelled").status.message
-    assert "finished" == catalog.training("failed").status.stage
+    assert "cancelled" == catalog.trainings.get("cancelled").status.message
+    assert "finished" == catalog.trainings.get("failed").status.stage
 
 
 @pytest.fixture(scope="module")
@@ -347,8 +347,8 @@ def damaged_home(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     for number, (file, damage) in enumerate(GRID):
         model_id = f"m{number:02}"
         shutil.copytree(home / "models" / "board", home / "models" / model_id)
-        catalog.start_training(model_id, {}, utc_now(), "fit")
-        catalog.end_training(model_id, 1, "completed", "", utc_now())
+        catalog.trainings.start(model_id, {}, utc_now(), "fit")
+        catalog.trainings.end(model_id, 1, "completed", "", utc_now())
         path = home / "models" / model_id / file
         mended[path] = sound / model_id / file
         mended[path].parent.mkdir(parents=True)
@@ -378,7 +378,7 @@ def test_a_running_api_tells_what_is_damaged_and_goes_on(api: Api, damaged_home:
     assert names == {said.split(": ")[0].partition("models/")[2] for said in told if said.startswith("models/")}
     batch_id, _ = leave_dead_work(settings)
     catalog = Catalog(home)
-    wait_until(lambda: not catalog.running_trainings() and not catalog.running_batches(), 60, "dead work to end")
+    wait_until(lambda: not catalog.trainings.running() and not catalog.batches.running(), 60, "dead work to end")
     for call in ("/models", "/models/m00", "/status?model_id=m00", "/data_batch", f"/data_batch?batch_id={batch_id}"):
         assert 200 == api.own_client.get(f"/v1/recommender{call}").status_code
     query = {"source_id": "u01", "target_type": "item"}

@@ -75,13 +75,13 @@ def test_a_killed_training_becomes_an_error_and_leaves_nothing(tmp_path: Path) -
         assert process.poll() is None
         time.sleep(0.005)
     run.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
-    assert "running" == catalog.training("board").status.status  # it lives, so it is left alone
+    assert "running" == catalog.trainings.get("board").status.status  # it lives, so it is left alone
     process.send_signal(signal.SIGKILL)
     process.wait()
 
     run.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
 
-    status = catalog.training("board").status
+    status = catalog.trainings.get("board").status
     assert ("error", 2) == (status.status, status.version)
     assert "train again" in status.message
     assert not Version(workspace.settings.home, "board", 2).folder.exists()
@@ -95,9 +95,9 @@ def test_work_that_waits_for_its_flow_run_is_not_swept(workspace: Workspace, mon
     catalog = Catalog(workspace.settings.home)
 
     run.sweep(workspace.settings, is_lost=lambda _run, _entered: False)
-    assert "running" == catalog.training("m").status.status
+    assert "running" == catalog.trainings.get("m").status.status
     run.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
-    assert "error" == catalog.training("m").status.status
+    assert "error" == catalog.trainings.get("m").status.status
 
 
 def test_the_next_training_takes_over_from_a_killed_one(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from lucid.schema.fields import utc_now
 from lucid.schema.training import TrainingRequest
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.store.tables.database import Database
 from lucid.training import run
 from lucid.webhooks import callbacks
 from lucid.webhooks import sender as sender_module
@@ -52,12 +53,12 @@ def sweep(settings: Settings) -> None:
 
 
 def rows(settings: Settings, columns: str) -> list[tuple[object, ...]]:
-    with Catalog(settings.home)._reading() as connection:  # in turn with the threads that send
+    with Catalog(settings.home)._database.reading() as connection:  # in turn with the threads that send
         return connection.execute(f"SELECT {columns} FROM deliveries ORDER BY model_id").fetchall()
 
 
 def nothing_is_owed(settings: Settings) -> bool:
-    return Catalog(settings.home).next_delivery() is None
+    return Catalog(settings.home).deliveries.next_due() is None
 
 
 def test_a_sweep_ends_all_that_is_dead_and_calls_nobody(settings: Settings, silent: str) -> None:
@@ -67,7 +68,7 @@ def test_a_sweep_ends_all_that_is_dead_and_calls_nobody(settings: Settings, sile
 
     sweep(settings)
 
-    assert ["error"] * 2 == [Catalog(settings.home).training(model_id).status.status for model_id in "ab"]
+    assert ["error"] * 2 == [Catalog(settings.home).trainings.get(model_id).status.status for model_id in "ab"]
     assert [("training.error", silent, 0, False)] * 2 == rows(settings, "event, url, attempts, delivered")
     assert not nothing_is_owed(settings)
 
@@ -155,8 +156,8 @@ def test_one_event_is_taken_by_one_sender_until_its_time_is_over(settings: Setti
     taken: list[str] = []
 
     def take() -> None:
-        while found := catalog.claim_deliveries(now, now.replace(year=now.year + 1), 1):
-            taken.extend(event.event_id for event, _ in found)
+        while found := catalog.deliveries.claim(now, now.replace(year=now.year + 1), 1):
+            taken.extend(owed.event.event_id for owed in found)
 
     threads = [threading.Thread(target=take) for _ in range(4)]
     for thread in threads:
@@ -165,9 +166,9 @@ def test_one_event_is_taken_by_one_sender_until_its_time_is_over(settings: Setti
         thread.join()
 
     assert 5 == len(taken) == len(set(taken))
-    assert [] == catalog.claim_deliveries(now, now, 10)
-    again = catalog.claim_deliveries(now.replace(year=now.year + 1), now, 20)
-    assert sorted(taken) == sorted(event.event_id for event, _ in again)
+    assert [] == catalog.deliveries.claim(now, now, 10)
+    again = catalog.deliveries.claim(now.replace(year=now.year + 1), now, 20)
+    assert sorted(taken) == sorted(owed.event.event_id for owed in again)
 
 
 def test_a_silent_receiver_keeps_no_process_from_ending(settings: Settings, silent: str) -> None:
@@ -190,7 +191,7 @@ def test_an_event_forgets_an_erased_entity(settings: Settings) -> None:
     """A message that names it is blanked, in the event that waits too; the rest of the event stays."""
     catalog = Catalog(settings.home)
     run.enter(settings, TrainingRequest(model_id="m"), "fit")
-    catalog.end_training(
+    catalog.trainings.end(
         "m",
         1,
         "error",
@@ -217,7 +218,7 @@ def test_a_catalog_of_an_earlier_release_owes_nothing_and_takes_events(settings:
             "attempts INTEGER, delivered BOOLEAN, message VARCHAR, updated TIMESTAMPTZ)"
         )
         connection.execute("INSERT INTO deliveries VALUES ('e', 'a', 1, 'training.error', 'u', 6, false, 'no', now())")
-    Catalog._ready.discard(settings.home / "catalog.duckdb")
+    Database._ready.discard(settings.home / "catalog.duckdb")
     assert nothing_is_owed(settings)
 
     leave_dead(settings, "b", "http://example.org/")
@@ -230,7 +231,7 @@ def test_deleting_a_model_loses_no_event_that_is_owed(settings: Settings, receiv
     """Its customer waits all the same."""
     leave_dead(settings, "m", receiver.url)
     sweep(settings)
-    Catalog(settings.home).forget_model("m")
+    Catalog(settings.home).trainings.forget_model("m")
 
     Sender(settings).send()
 

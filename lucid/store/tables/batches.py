@@ -1,0 +1,247 @@
+"""Batches: their place in upload order, their state, and which of them a training uses."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from lucid.errors import InvalidRequest, UnknownBatch
+from lucid.schema.batches import Batch, LoadedFile
+from lucid.schema.fields import FileType
+from lucid.store.tables.database import Connection, Database, Row, cut, list_or_none, row, rows
+from lucid.store.tables.requests import RequestKey, find_first, keep
+
+_COLUMNS = (
+    "batch_id, created, tags, entity_count, interaction_count, rejected_count, status, message, errors, archived, "
+    "file_name"
+)
+
+
+@dataclass(frozen=True)
+class Entered:
+    """The batches of an upload, and whether a flow run has been made for them."""
+
+    batch_ids: list[str]
+    begun: bool
+
+
+@dataclass(frozen=True)
+class SelectedBatch:
+    """A batch that takes part in a training, in upload order."""
+
+    batch_id: str
+    file_type: FileType
+
+
+@dataclass(frozen=True)
+class RunningBatch:
+    """A batch whose import is not finished; `entered` is UTC, `flow_run_id` None while no run was made for it."""
+
+    batch_id: str
+    flow_run_id: str | None
+    entered: datetime
+
+
+class Batches:
+    """The table of batches."""
+
+    def __init__(self, database: Database, changed: Path) -> None:
+        """`changed` is a file whose time says when batches were loaded, changed or deleted."""
+        self._database, self._changed = database, changed
+
+    def enter(self, batches: Sequence[Batch], flow_run_id: str | None = None, key: RequestKey | None = None) -> Entered:
+        """Enter batches that are not known yet, in this order; later ones win over earlier ones.
+
+        Where the key came before nothing is entered, and what was then is returned. Raises InvalidRequest for a known
+        batch that has ended: its import cannot be done again; IdempotencyKeyReused.
+        """
+        with self._database.transaction() as connection:
+            first = find_first(connection, key)
+            if first and first.batch_ids:
+                return Entered(first.batch_ids, _are_begun(connection, first.batch_ids))
+            (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM batches").fetchone() or (0,)
+            for seq, batch in enumerate(batches, start=last + 1):
+                known = row(connection.execute("SELECT status FROM batches WHERE batch_id = ?", [batch.batch_id]))
+                if known and known["status"] != "running":
+                    raise InvalidRequest(
+                        f"batch {batch.batch_id} has ended already ({known['status']}); upload the file again"
+                    )
+                if not known:
+                    connection.execute(
+                        "INSERT INTO batches (seq, batch_id, created, tags, entity_count, interaction_count, "
+                        "rejected_count, status, message, errors, archived, file_name, flow_run_id) "
+                        "VALUES (?, ?, ?, ?, 0, 0, 0, 'running', '', '[]', false, ?, ?)",
+                        [seq, batch.batch_id, batch.timestamp, batch.tags, batch.file_name, flow_run_id],
+                    )
+            ids = [batch.batch_id for batch in batches]
+            keep(connection, key, batch_ids=ids)
+        return Entered(ids, begun=flow_run_id is not None)
+
+    def set_flow_run(self, batch_ids: Sequence[str], flow_run_id: str) -> None:
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE batches SET flow_run_id = ? WHERE list_contains(?, batch_id)", [flow_run_id, list(batch_ids)]
+            )
+
+    def complete(self, loaded: Sequence[tuple[str, LoadedFile]]) -> None:
+        """Make loaded batches visible to trainings, all at once."""
+        with self._database.transaction() as connection:
+            for batch_id, file in loaded:
+                connection.execute(
+                    "UPDATE batches SET status = 'completed', message = '', kind = ?, entity_count = ?, "
+                    "interaction_count = ?, rejected_count = ?, errors = ? WHERE batch_id = ?",
+                    [
+                        file.file_type,
+                        file.loaded if file.file_type == "entities" else 0,
+                        file.loaded if file.file_type == "interactions" else 0,
+                        file.rejected,
+                        json.dumps([error.model_dump() for error in file.errors]),
+                        batch_id,
+                    ],
+                )
+            self._mark_change()
+
+    def fail(self, batch_ids: Sequence[str], message: str, code: str) -> list[str]:
+        """Mark batches that still run as failed, with an error's message and code; returns their ids.
+
+        A repeat of their request gets the same error, for as long as its key lasts; but where the import only stopped,
+        the key is forgotten and a repeat is done.
+        """
+        with self._database.transaction() as connection:
+            failed = rows(
+                connection.execute(
+                    "UPDATE batches SET status = 'error', message = ?, code = ? "
+                    "WHERE list_contains(?, batch_id) AND status = 'running' RETURNING batch_id",
+                    [cut(message), code, list(batch_ids)],
+                )
+            )
+            if failed and code == "import_stopped":
+                connection.execute("DELETE FROM request_keys WHERE list_has_any(batch_ids, ?)", [list(batch_ids)])
+            elif failed:
+                connection.execute(
+                    "UPDATE request_keys SET message = ?, code = ? WHERE list_has_any(batch_ids, ?)",
+                    [cut(message), code, list(batch_ids)],
+                )
+        return [batch["batch_id"] for batch in failed]
+
+    def failure(self, batch_ids: Sequence[str]) -> tuple[str, str] | None:
+        """Message and code of the first of these batches that failed, which may have been deleted since."""
+        with self._database.reading() as connection:
+            found = row(
+                connection.execute(
+                    "SELECT message, code FROM (SELECT seq, message, code FROM batches "
+                    "WHERE list_contains($ids, batch_id) AND status = 'error' UNION ALL "
+                    "SELECT NULL, message, code FROM request_keys WHERE batch_ids = $ids AND code IS NOT NULL) "
+                    "ORDER BY seq NULLS LAST LIMIT 1",
+                    {"ids": list(batch_ids)},
+                )
+            )
+        return (found["message"], found["code"]) if found else None
+
+    def find(self, batch_ids: Sequence[str] | None = None, tags: Sequence[str] | None = None) -> list[Batch]:
+        """Batches in upload order: those named, those that have all of the tags, or all.
+
+        Raises UnknownBatch where a named batch does not exist.
+        """
+        where = "WHERE (? IS NULL OR list_contains(?, batch_id)) AND (? IS NULL OR list_has_all(tags, ?))"
+        ids, tagged = list_or_none(batch_ids), list_or_none(tags)
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    f"SELECT {_COLUMNS} FROM batches {where} ORDER BY seq", [ids, ids or [], tagged, tagged or []]
+                )
+            )
+        missing = set(ids or ()) - {batch["batch_id"] for batch in found} if not tagged else set()
+        if missing:
+            raise UnknownBatch(f"no batch {', '.join(sorted(missing))}")
+        return [_batch(batch) for batch in found]
+
+    def running(self) -> list[RunningBatch]:
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    "SELECT batch_id, flow_run_id, created AS entered FROM batches WHERE status = 'running'"
+                )
+            )
+        return [RunningBatch(**batch) for batch in found]
+
+    def select(self, data_tags: Sequence[str] | None) -> list[SelectedBatch]:
+        """Completed batches, not archived, that have any of the tags (None: all), in upload order."""
+        tags = list_or_none(data_tags)
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    "SELECT batch_id, kind AS file_type FROM batches WHERE status = 'completed' AND NOT archived "
+                    "AND (? IS NULL OR list_has_any(tags, ?)) ORDER BY seq",
+                    [tags, tags or []],
+                )
+            )
+        return [SelectedBatch(**batch) for batch in found]
+
+    def update(self, batch_ids: Sequence[str], tags: Sequence[str] | None, archived: bool | None) -> None:
+        """Set what is not None."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE batches SET tags = coalesce(?, tags), archived = coalesce(?, archived) "
+                "WHERE list_contains(?, batch_id)",
+                [list_or_none(tags), archived, list(batch_ids)],
+            )
+            self._mark_change()
+
+    def set_rows(self, batch_id: str, count: int) -> None:
+        """Count the rows of a batch from which some were erased."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE batches SET entity_count = CASE kind WHEN 'entities' THEN $count ELSE 0 END, "
+                "interaction_count = CASE kind WHEN 'interactions' THEN $count ELSE 0 END WHERE batch_id = $batch_id",
+                {"count": count, "batch_id": batch_id},
+            )
+            self._mark_change()
+
+    def withdraw(self, batch_ids: Sequence[str]) -> bool:
+        """Delete batches for which no flow run has been made, and their request's key; tells whether it did."""
+        with self._database.transaction() as connection:
+            withdrawn = rows(
+                connection.execute(
+                    "DELETE FROM batches WHERE list_contains(?, batch_id) AND flow_run_id IS NULL RETURNING batch_id",
+                    [list(batch_ids)],
+                )
+            )
+            if withdrawn:
+                connection.execute("DELETE FROM request_keys WHERE batch_ids = ?", [list(batch_ids)])
+        return bool(withdrawn)
+
+    def delete(self, batch_ids: Sequence[str]) -> None:
+        with self._database.transaction() as connection:
+            deleted = rows(
+                connection.execute(
+                    "DELETE FROM batches WHERE list_contains(?, batch_id) RETURNING status", [list(batch_ids)]
+                )
+            )
+            if any(batch["status"] == "completed" for batch in deleted):
+                self._mark_change()
+
+    def stamp(self) -> int:
+        """Changes when batches were loaded, changed or deleted; costs no reading of the catalog."""
+        try:
+            return self._changed.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    def _mark_change(self) -> None:
+        """Before the end of the transaction: whoever sees it waits for us, and if it fails, nothing has changed."""
+        self._changed.touch(0o600)
+
+
+def _are_begun(connection: Connection, batch_ids: Sequence[str]) -> bool:
+    """Whether no batch of these waits for a flow run."""
+    waiting = connection.execute(
+        "SELECT 1 FROM batches WHERE list_contains(?, batch_id) AND status = 'running' AND flow_run_id IS NULL LIMIT 1",
+        [list(batch_ids)],
+    ).fetchone()
+    return waiting is None
+
+
+def _batch(found: Row) -> Batch:
+    return Batch.model_validate({**found, "timestamp": found.pop("created"), "errors": json.loads(found["errors"])})

@@ -1,0 +1,216 @@
+"""Trainings: the versions of models, how far each has come, and how it ended."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from lucid.errors import AlreadyTraining, NotTraining, UnknownModel
+from lucid.schema.fields import RunStatus, Stage
+from lucid.schema.training import ModelStatus
+from lucid.store.tables.database import Connection, Database, Row, cut, row, rows
+from lucid.store.tables.deliveries import Event, owe
+from lucid.store.tables.requests import FirstRequest, RequestKey, find_first, keep
+
+_COLUMNS = (
+    "model_id, version, status, stage, progress, message, started, ended, batch_ids, flow_run_url, "
+    "flow_run_id, request, refresh_of"
+)
+_RUNNING, _KNOWN = "status = 'running'", "status <> 'deleted'"
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """A training as the catalog knows it, with what only the service needs."""
+
+    status: ModelStatus
+    flow_run_id: str | None
+    request: dict[str, Any]
+    refresh_of: int | None
+
+
+class Trainings:
+    """The table of trainings and refreshes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start(
+        self,
+        model_id: str,
+        request: dict[str, Any],
+        started: datetime,
+        stage: Stage,
+        refresh_of: int | None = None,
+        key: RequestKey | None = None,
+    ) -> ModelStatus:
+        """Enter a training (or, with `refresh_of`, a refresh) under the model's next version number.
+
+        Where the key came before nothing is entered, and the training of then is returned as it is now. Raises
+        AlreadyTraining while another one of the same model runs; IdempotencyKeyReused; UnknownModel where the training
+        of the key was deleted.
+        """
+        with self._database.transaction() as connection:
+            first = find_first(connection, key)
+            if first:
+                return _status_of(connection, first)
+            running = row(
+                connection.execute(f"SELECT version FROM trainings WHERE model_id = ? AND {_RUNNING}", [model_id])
+            )
+            if running:
+                raise AlreadyTraining(
+                    f"model {model_id!r} is being trained or refreshed (version {running['version']}); "
+                    "wait until it ends"
+                )
+            (version,) = connection.execute(
+                "SELECT coalesce(max(version), 0) + 1 FROM trainings WHERE model_id = ?", [model_id]
+            ).fetchone() or (1,)
+            connection.execute(
+                "INSERT INTO trainings (model_id, version, refresh_of, status, stage, progress, message, started, "
+                "batch_ids, request) VALUES (?, ?, ?, 'running', ?, 0, '', ?, [], ?)",
+                [model_id, version, refresh_of, stage, started, json.dumps(request)],
+            )
+            keep(connection, key, model_id=model_id, version=version)
+        return ModelStatus(
+            model_id=model_id,
+            version=version,
+            status="running",
+            stage=stage,
+            progress=0,
+            start_timestamp=started,
+        )
+
+    def set_flow_run(self, model_id: str, version: int, flow_run_id: str, flow_run_url: str) -> None:
+        self._update(model_id, version, "flow_run_id = ?, flow_run_url = ?", [flow_run_id, flow_run_url])
+
+    def set_batches(self, model_id: str, version: int, batch_ids: Sequence[str]) -> None:
+        self._update(model_id, version, "batch_ids = ?", [list(batch_ids)], only=_RUNNING)
+
+    def set_progress(self, model_id: str, version: int, stage: Stage, progress: float, message: str) -> bool:
+        """Record how far a running training has come; False where it is to be cancelled."""
+        return self._update(
+            model_id,
+            version,
+            "stage = ?, progress = ?, message = ?",
+            [stage, progress, cut(message)],
+            only=f"{_RUNNING} AND stage <> 'cancelling'",
+        )
+
+    def cancel(self, model_id: str) -> TrainingRow:
+        """Mark the running training of a model (refreshes do not count) as to be cancelled, and return it.
+
+        Raises UnknownModel, NotTraining where none runs.
+        """
+        status = self.get(model_id).status
+        if not self._update(model_id, status.version, "stage = ?", ["cancelling"], only=_RUNNING):
+            raise NotTraining(f"no training of model {model_id!r} runs; its latest one is {status.status}")
+        return self.get(model_id, status.version)
+
+    def end(
+        self,
+        model_id: str,
+        version: int,
+        status: RunStatus,
+        message: str,
+        ended: datetime,
+        owes: Callable[[ModelStatus], Event] | None = None,
+    ) -> None:
+        """Record how a running training ended; one that ended before keeps its record.
+
+        `owes` makes an event of the final status that is owed from now on, see `Deliveries.claim`: both are recorded or
+        neither. A training that failed keeps the stage in which it did.
+        """
+        with self._database.transaction() as connection:
+            found = row(
+                connection.execute(
+                    "UPDATE trainings SET status = $status, message = $message, ended = $ended, "
+                    "progress = CASE $status WHEN 'completed' THEN 100 ELSE progress END, "
+                    "stage = CASE WHEN $status = 'completed' OR stage = 'cancelling' THEN 'finished' ELSE stage END "
+                    f"WHERE model_id = $model_id AND version = $version AND {_RUNNING} RETURNING {_COLUMNS}",
+                    {
+                        "status": status,
+                        "message": cut(message),
+                        "ended": ended,
+                        "model_id": model_id,
+                        "version": version,
+                    },
+                )
+            )
+            if found and owes:
+                owe(connection, owes(_training(found).status), ended)
+
+    def get(self, model_id: str, version: int | None = None) -> TrainingRow:
+        """One version of a model, or its latest training (refreshes do not count); raises UnknownModel."""
+        condition = f"{_KNOWN} AND " + ("refresh_of IS NULL" if version is None else "version = ?")
+        with self._database.reading() as connection:
+            found = row(
+                connection.execute(
+                    f"SELECT {_COLUMNS} FROM trainings WHERE model_id = ? AND {condition} "
+                    "ORDER BY version DESC LIMIT 1",
+                    [model_id] if version is None else [model_id, version],
+                )
+            )
+        if found is None:
+            raise UnknownModel(f"no model {model_id!r}; train it first")
+        return _training(found)
+
+    def running(self) -> list[TrainingRow]:
+        with self._database.reading() as connection:
+            found = rows(connection.execute(f"SELECT {_COLUMNS} FROM trainings WHERE {_RUNNING}"))
+        return [_training(training) for training in found]
+
+    def models(self) -> list[str]:
+        """Names of all models that were ever trained and not deleted, sorted."""
+        with self._database.reading() as connection:
+            found = rows(connection.execute(f"SELECT DISTINCT model_id FROM trainings WHERE {_KNOWN} ORDER BY 1"))
+        return [model["model_id"] for model in found]
+
+    def forget_model(self, model_id: str) -> None:
+        """Forget all of a model but its highest version number, so that no number ever means two versions."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM deliveries WHERE model_id = ? AND due IS NULL", [model_id])
+            connection.execute(f"DELETE FROM trainings WHERE model_id = ? AND NOT {_RUNNING}", [model_id])
+            connection.execute("UPDATE trainings SET status = 'deleted' WHERE model_id = ?", [model_id])
+
+    def _update(self, model_id: str, version: int, assignments: str, values: Sequence[Any], only: str = "true") -> bool:
+        """Change one version's row if it fulfils a condition; tells whether it did."""
+        with self._database.transaction() as connection:
+            changed = connection.execute(
+                f"UPDATE trainings SET {assignments} WHERE model_id = ? AND version = ? AND {only} RETURNING version",
+                [*values, model_id, version],
+            ).fetchall()
+        return bool(changed)
+
+
+def _status_of(connection: Connection, first: FirstRequest) -> ModelStatus:
+    found = row(
+        connection.execute(
+            f"SELECT {_COLUMNS} FROM trainings WHERE model_id = ? AND version = ? AND {_KNOWN}",
+            [first.model_id, first.version],
+        )
+    )
+    if found is None:
+        raise UnknownModel(
+            f"the training of this Idempotency-Key was deleted with its model {first.model_id!r}; "
+            "to train it again, send a new key"
+        )
+    return _training(found).status
+
+
+def _training(found: Row) -> TrainingRow:
+    # Cancelled trainings of earlier releases kept saying that they were being cancelled.
+    has_ended = found["stage"] == "cancelling" and found["status"] != "running"
+    status = ModelStatus(
+        model_id=found["model_id"],
+        version=found["version"],
+        status=found["status"],
+        stage="finished" if has_ended else found["stage"],
+        progress=found["progress"],
+        message=found["message"],
+        start_timestamp=found["started"],
+        end_timestamp=found["ended"],
+        data_batch_ids=found["batch_ids"],
+        flow_run_url=found["flow_run_url"],
+    )
+    return TrainingRow(status, found["flow_run_id"], json.loads(found["request"]), found["refresh_of"])
