@@ -32,8 +32,8 @@ from lucid.errors import UnusableFile
 from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, LoadedFile, RejectedRow
 from lucid.schema.fields import FileType, OnError
 from lucid.settings import Settings
+from lucid.store.duck import connect, copy, count
 from lucid.store.files import make_folder
-from lucid.store.machine import connect
 
 Places = NDArray[np.int64]
 
@@ -122,23 +122,24 @@ def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError) -
     file_type, columns = _read_header(path)
     plain = unpack(path, folder / "plain.csv", settings)
     check_records(path, plain, settings)
-    with _connect(folder) as connection:
+    with connect(spill=folder / "spill", memory_limit="1GB") as connection:
+        connection.execute("SET file_search_path = $folder", {"folder": str(folder)})
         _parse(connection, file_type, columns, folder, plain, path)
         connection.execute("CREATE VIEW parsed AS FROM read_parquet('rows.parquet', file_row_number = true)")
         _refuse_other_encodings(connection, path)
         connection.execute(_UNPARSED_SQL)
-        rows = _count(connection, "parsed") + _count(connection, "unparsed")
+        rows = count(connection, "parsed") + count(connection, "unparsed")
         _check_rows(path, settings.max_file_rows, rows)
         bad_cells = _collect_rejects(connection, plain, rows)
-        rejected = _count(connection, "rejects")
+        rejected = count(connection, "rejects")
         errors = _first_errors(connection)
         if errors and on_error == "abort":
             raise _bad_row(path, errors[0])
         if bad_cells:
             good = "SELECT * EXCLUDE (reason, file_row_number), NULL AS reason FROM parsed WHERE reason IS NULL"
-            _copy(connection, good, folder / "good.parquet", {})
+            copy(connection, good, folder / "good.parquet", {})
             (folder / "good.parquet").replace(folder / ROWS)
-        _copy(connection, "FROM rejects ORDER BY line", folder / REJECTS, {})
+        copy(connection, "FROM rejects ORDER BY line", folder / REJECTS, {})
     plain.path.unlink()
     shutil.rmtree(folder / "spill", ignore_errors=True)
     return LoadedFile(file_type, rows - rejected, rejected, errors)
@@ -197,28 +198,6 @@ def _missing_columns(path: Path, names: list[str]) -> str:
 # What DuckDB does
 
 
-def _connect(folder: Path) -> duckdb.DuckDBPyConnection:
-    connection = connect(
-        config={
-            "temp_directory": str(folder / "spill"),
-            "memory_limit": "1GB",
-            "autoinstall_known_extensions": False,
-            "file_search_path": str(folder),
-        }
-    )
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
-
-
-def _copy(connection: duckdb.DuckDBPyConnection, query: str, target: Path, values: dict[str, str]) -> None:
-    connection.execute(f"COPY ({query}) TO $target (FORMAT parquet)", {**values, "target": str(target)})
-
-
-def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone() or (0,)
-    return int(count)
-
-
 def _parse_sql(file_type: FileType, columns: Sequence[str], *, has_nul: bool, unread: str) -> str:
     """Read, convert and check: the stored columns and, where a cell is bad, the `reason`.
 
@@ -257,7 +236,7 @@ def _parse(
 
     def write_rows(unread: str) -> None:
         query = _parse_sql(file_type, columns, has_nul=plain.has_nul, unread=unread)
-        _copy(connection, query, folder / ROWS, {"path": str(plain.path)})
+        copy(connection, query, folder / ROWS, {"path": str(plain.path)})
 
     try:
         if plain.breaks * len(columns) > MAX_MISFITS:

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from lucid.schema.fields import KeyUse
-from lucid.store.machine import connect
+from lucid.store.duck import connect, copy
 
 RANGES = 10
 """Numbers are cut into about this many ranges with equally many values, each an entity."""
@@ -78,7 +78,7 @@ def learn(connection: duckdb.DuckDBPyConnection, uses: Mapping[str, KeyUse]) -> 
 def write_learnt(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Leave what `learn` has found in a folder; `read_learnt` reads it back."""
     for table, name in (("known_ranges", KNOWN_RANGES), ("known_words", KNOWN_WORDS)):
-        connection.execute(f"COPY (FROM {table}) TO $target (FORMAT parquet)", {"target": str(folder / name)})
+        copy(connection, f"FROM {table} ORDER BY ALL", folder / name)
 
 
 def read_learnt(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:

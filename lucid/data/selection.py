@@ -28,8 +28,8 @@ from lucid.data.metadata import (
 from lucid.errors import TrainingFailed
 from lucid.schema.fields import FileType, KeyUse
 from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Condition, DataFilters
+from lucid.store.duck import connect, copy, count
 from lucid.store.files import make_folder
-from lucid.store.machine import connect
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import Rows
 
@@ -77,8 +77,7 @@ def select(
     metadata rule about an unknown key.
     """
     make_folder(folder)
-    with connect(config={"temp_directory": str(folder / "spill")}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with connect(spill=folder / "spill") as connection:
         filters = data_filters or DataFilters()
         steps = [read_entities(connection, home, batches)]
         read_values(connection)
@@ -135,11 +134,6 @@ def _files(home: Path, batches: Sequence[SelectedBatch], file_type: FileType) ->
     return [str(file) for file in files]
 
 
-def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone() or (0,)
-    return int(count)
-
-
 def read_entities(connection: duckdb.DuckDBPyConnection, home: Path, batches: Sequence[SelectedBatch]) -> Step:
     """Create `entities`: of every id the last row of the latest batch."""
     connection.execute("CREATE TABLE entities (id VARCHAR, type VARCHAR, name VARCHAR DEFAULT '', metadata VARCHAR)")
@@ -155,7 +149,7 @@ def read_entities(connection: duckdb.DuckDBPyConnection, home: Path, batches: Se
             PARTITION BY id ORDER BY list_position($files, filename) DESC, file_row_number DESC) = 1""",
         {"files": files},
     )
-    kept = _count(connection, "entities")
+    kept = count(connection, "entities")
     return Step("entities: latest version of each id", kept, rows - kept, [])
 
 
@@ -170,8 +164,8 @@ def filter_entities(connection: duckdb.DuckDBPyConnection, conditions: list[Cond
     connection.execute(f"INSERT INTO removed_entities SELECT id FROM entities WHERE NOT ({held})", bind.values)
     for table in ("entities", "metadata_values"):
         connection.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM removed_entities)")
-    removed = _count(connection, "removed_entities")
-    return [Step("entities: data_filters", _count(connection, "entities"), removed, [])]
+    removed = count(connection, "removed_entities")
+    return [Step("entities: data_filters", count(connection, "entities"), removed, [])]
 
 
 def read_interactions(
@@ -196,22 +190,22 @@ def read_interactions(
         "WHERE $oldest::TIMESTAMPTZ IS NULL OR timestamp IS NULL OR timestamp >= $oldest::TIMESTAMPTZ",
         {"files": files, "oldest": oldest, **bind.values},
     )
-    young = _count(connection, "young")
+    young = count(connection, "young")
     connection.execute("DELETE FROM young WHERE NOT wanted")
-    filtered = _count(connection, "young")
+    filtered = count(connection, "young")
     connection.execute(
         "CREATE TABLE equal_once AS SELECT DISTINCT type, source_id, target_id, timestamp FROM young; DROP TABLE young"
     )
-    different = _count(connection, "equal_once")
+    different = count(connection, "equal_once")
     connection.execute(
         "DELETE FROM equal_once WHERE source_id IN (FROM removed_entities) OR target_id IN (FROM removed_entities)"
     )
-    kept = _count(connection, "equal_once")
+    kept = count(connection, "equal_once")
     connection.execute(
         "CREATE TABLE interactions AS SELECT * FROM equal_once "
         "SEMI JOIN entities s ON s.id = source_id SEMI JOIN entities t ON t.id = target_id"
     )
-    known = _count(connection, "interactions")
+    known = count(connection, "interactions")
     dangling = connection.execute(
         "SELECT DISTINCT unnest([source_id, target_id]) AS id FROM equal_once "
         "EXCEPT SELECT id FROM entities ORDER BY id LIMIT 5"
@@ -275,21 +269,21 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         "CREATE TABLE numbered AS SELECT (row_number() OVER (ORDER BY type, id) - 1)::BIGINT AS row, id, type, name "
         "FROM entities"
     )
-    _copy(connection, "SELECT * FROM numbered ORDER BY row", folder / "entities.parquet")
-    _copy(
+    copy(connection, "SELECT * FROM numbered ORDER BY row", folder / "entities.parquet")
+    copy(
         connection,
         "SELECT i.type, s.row AS source_row, t.row AS target_row, max(timestamp) AS timestamp, count(*) AS repeats "
         "FROM interactions i JOIN numbered s ON s.id = source_id JOIN numbered t ON t.id = target_id "
         "GROUP BY ALL ORDER BY ALL",
         folder / "interactions.parquet",
     )
-    _copy(
+    copy(
         connection,
         "SELECT row, key, value FROM metadata_values JOIN numbered USING (id) ORDER BY ALL",
         folder / "values.parquet",
     )
     for table in ("links", "words"):
-        _copy(
+        copy(
             connection,
             f"SELECT DISTINCT key, s.row AS source_row, t.row AS target_row FROM {table} "
             "JOIN numbered s ON s.id = source_id JOIN numbered t ON t.id = target_id "
@@ -297,7 +291,3 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
             folder / f"{table}.parquet",
         )
     write_learnt(connection, folder)
-
-
-def _copy(connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> None:
-    connection.execute(f"COPY ({query}) TO $target (FORMAT parquet)", {"target": str(target)})

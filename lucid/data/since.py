@@ -14,7 +14,7 @@ from lucid.data.metadata import read_values
 from lucid.data.selection import filter_entities, read_entities, read_interactions
 from lucid.schema.fields import KeyUse
 from lucid.schema.filters import DataFilters
-from lucid.store.machine import connect
+from lucid.store.duck import connect
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import INTERACTION, LINK, TEXT
 
@@ -47,8 +47,7 @@ def select_since(
 
     `learnt` is a folder with what its training learnt of metadata values, `uses` says how it used each key.
     """
-    with connect(config={"threads": 2}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with connect(threads=2) as connection:
         read_entities(connection, home, batches)
         read_values(connection)
         filter_entities(connection, data_filters.entities)

@@ -16,8 +16,9 @@ from lucid.erasure.matching import matcher
 from lucid.schema.batches import Erased
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.store.duck import connect, copy
 from lucid.store.files import replacing
-from lucid.store.machine import connect, telling
+from lucid.store.machine import telling
 
 PATIENCE_SECONDS = 24 * 3600
 """Longer than any import or training that an erasure may have to wait for."""
@@ -57,7 +58,6 @@ def _wait_for_imports(catalog: Catalog) -> None:
 def _erase_rows(path: Path, ids: Sequence[str]) -> tuple[Erased, int]:
     """Write a batch's rows anew if any names one of the entities; also returns how many are left."""
     with _spilling(path.parent / "spill") as connection:
-        connection.execute("SET TimeZone = 'UTC'")
         columns = [row[0] for row in connection.execute("DESCRIBE FROM read_parquet(?)", [str(path)]).fetchall()]
         named = " OR ".join(
             f"list_contains($ids, {name})" for name in ("id", "source_id", "target_id") if name in columns
@@ -91,7 +91,7 @@ def _erase_rows(path: Path, ids: Sequence[str]) -> tuple[Erased, int]:
 def _spilling(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that puts what memory does not hold into a folder, of which nothing stays."""
     try:
-        with connect(config={"temp_directory": str(folder)}) as connection:
+        with connect(spill=folder) as connection:
             yield connection
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -172,4 +172,4 @@ def _erase_rejects(path: Path, names_one: Callable[[str], bool]) -> Erased:
 def _rewrite(connection: duckdb.DuckDBPyConnection, path: Path, query: str, values: dict[str, Any]) -> None:
     """Put the rows of a query in a Parquet file's place."""
     with replacing(path) as new:
-        connection.execute(f"COPY ({query}) TO $target (FORMAT parquet)", {**values, "target": str(new)})
+        copy(connection, query, new, values)

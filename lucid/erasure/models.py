@@ -15,7 +15,7 @@ from lucid.errors import AlreadyTraining, DamagedVersion, ModelNotReady, Unknown
 from lucid.schema.batches import Erased
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
-from lucid.store.machine import connect
+from lucid.store.duck import connect, copy
 from lucid.training import steps
 from lucid.training.report import read_report, write_report
 from lucid.training.run import Training, alone_with, deriving
@@ -148,33 +148,27 @@ def _derive_without(
 def _write_without(source: Path, folder: Path, named: str, ids: Sequence[str]) -> None:
     """Copy a Parquet file without the rows that name one of the ids in an expression."""
     with connect() as connection:
-        connection.execute(
-            f"COPY (SELECT * FROM read_parquet($path) WHERE NOT list_contains($ids, {named}) ORDER BY ALL) "
-            "TO $target (FORMAT parquet)",
-            {"ids": list(ids), "path": str(source), "target": str(folder / source.name)},
-        )
+        query = f"SELECT * FROM read_parquet($path) WHERE NOT list_contains($ids, {named}) ORDER BY ALL"
+        copy(connection, query, folder / source.name, {"ids": list(ids), "path": str(source)})
 
 
 def _write_entities_without(parent: Version, folder: Path, rows: Rows) -> None:
     with connect() as connection:
-        connection.execute(
-            "COPY (SELECT * REPLACE (CASE WHEN NOT list_contains($rows, row) THEN id END AS id, "
-            "CASE WHEN NOT list_contains($rows, row) THEN name END AS name) FROM read_parquet($path) ORDER BY row) "
-            "TO $target (FORMAT parquet)",
-            {"rows": rows.tolist(), "path": str(parent.folder / ENTITIES), "target": str(folder / ENTITIES)},
+        copy(
+            connection,
+            "SELECT * REPLACE (CASE WHEN NOT list_contains($rows, row) THEN id END AS id, "
+            "CASE WHEN NOT list_contains($rows, row) THEN name END AS name) FROM read_parquet($path) ORDER BY row",
+            folder / ENTITIES,
+            {"rows": rows.tolist(), "path": str(parent.folder / ENTITIES)},
         )
 
 
 def _write_values_without(parent: Version, folder: Path, rows: Rows, ids: Sequence[str]) -> None:
     with connect() as connection:
-        connection.execute(
-            "COPY (SELECT * FROM read_parquet($path) WHERE NOT list_contains($rows, row) "
-            "AND NOT list_contains($ids, value) AND NOT list_contains($ids, key || ':' || value) ORDER BY ALL) "
-            "TO $target (FORMAT parquet)",
-            {
-                "rows": rows.tolist(),
-                "ids": list(ids),
-                "path": str(parent.folder / VALUES),
-                "target": str(folder / VALUES),
-            },
+        copy(
+            connection,
+            "SELECT * FROM read_parquet($path) WHERE NOT list_contains($rows, row) "
+            "AND NOT list_contains($ids, value) AND NOT list_contains($ids, key || ':' || value) ORDER BY ALL",
+            folder / VALUES,
+            {"rows": rows.tolist(), "ids": list(ids), "path": str(parent.folder / VALUES)},
         )

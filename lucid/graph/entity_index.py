@@ -16,7 +16,7 @@ import orjson
 from numpy.typing import NDArray
 
 from lucid.store.arrays import MappedTensors, write_tensors
-from lucid.store.machine import connect
+from lucid.store.duck import connect
 from lucid.typing import Rows
 
 _SHORT = 64

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lucid.errors import UnknownType
-from lucid.store.machine import connect
+from lucid.store.duck import connect
 from lucid.typing import Rows
 
 

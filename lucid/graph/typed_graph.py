@@ -22,7 +22,7 @@ from lucid.graph.adjacency import Adjacency
 from lucid.graph.entity_types import EntityTypes, read_entity_types
 from lucid.graph.histories import InteractionHistory
 from lucid.graph.relation_weights import RelationWeights
-from lucid.store.machine import connect
+from lucid.store.duck import connect
 from lucid.typing import INTERACTION, LINK, TEXT, Floats, Rows
 
 EdgeType = tuple[str, str, str]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lucid.data.conditions import Binder, where
 from lucid.schema.filters import ENTITY_FIELDS, Condition
-from lucid.store.machine import connect
+from lucid.store.duck import connect
 from lucid.versions.files import ENTITIES, VALUES
 from lucid.versions.version import Version
 
@@ -32,7 +32,7 @@ class TargetFilter:
         allowed = np.zeros(len(targets), bool)
         bind = Binder()
         conditions = [Condition.model_validate(condition) for condition in orjson.loads(filters)]
-        with connect(config={"threads": 2}) as connection:
+        with connect(threads=2) as connection:
             connection.read_parquet(str(self._version.folder / ENTITIES)).create_view("entities")
             connection.read_parquet(str(self._version.folder / VALUES)).create_view("entity_values")
             held = where(conditions, {name: name for name in ENTITY_FIELDS}, "row", "entity_values", bind)

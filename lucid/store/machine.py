@@ -1,6 +1,6 @@
 """What the machine does not give - room, the right to write, open files, memory - told as one of our errors.
 
-The only place that knows how the system and the libraries say so, and that opens DuckDB.
+The only place that knows how the system and the libraries say so.
 """
 
 import errno
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import duckdb
 from safetensors import SafetensorError
@@ -61,9 +61,6 @@ RAW = (OSError, MemoryError, RuntimeError, duckdb.Error, SafetensorError)
 _IN_WORDS = (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException, SafetensorError, RuntimeError)
 """Those that give the system's words instead of its number; others may hold words of a customer."""
 _FILE = re.compile(r'(?:file|directory|path) "([^"\n]+)"')
-
-_MEMORY = ":memory:"
-_HANDLES = 4
 
 
 @contextmanager
@@ -118,19 +115,3 @@ def _named(error: BaseException) -> str | None:
         return os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else None
     found = _FILE.search(str(error))
     return found[1] if found else None
-
-
-def connect(
-    database: str | Path = _MEMORY, *, read_only: bool = False, config: dict[str, Any] | None = None
-) -> duckdb.DuckDBPyConnection:
-    """Open DuckDB. Raises OSError where no files can be opened, where DuckDB itself would end the whole process."""
-    handles: list[int] = []
-    try:
-        for _ in range(_HANDLES):
-            handles.append(os.open(os.devnull, os.O_RDONLY))
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, None if database == _MEMORY else str(database)) from error
-    finally:
-        for handle in handles:
-            os.close(handle)
-    return duckdb.connect(str(database), read_only=read_only, config=config or {})

@@ -17,6 +17,7 @@ from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import AlreadyTraining, DamagedVersion, ModelNotReady, UnknownBatch, UnknownModel
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.store.duck import connect
 from lucid.training.run import alone_with
 from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.version import Version
@@ -164,7 +165,7 @@ def _unreadable(folder: Path) -> str | None:
     """What is wrong with the files of a batch, as far as their ends tell, where Parquet keeps what is in them."""
     for name in (ROWS, REJECTS):
         try:
-            with duckdb.connect() as connection:
+            with connect() as connection:
                 connection.execute("SELECT num_rows FROM parquet_file_metadata(?)", [str(folder / name)]).fetchall()
         except duckdb.Error:
             return f"{name}: not a readable Parquet file" if (folder / name).exists() else f"{name}: missing"

@@ -15,8 +15,8 @@ from lucid.graph.entity_index import write_entity_index
 from lucid.model.pair_model import Pair
 from lucid.model.top_n import top_n
 from lucid.schema.training import PrecomputePair
+from lucid.store.duck import connect
 from lucid.store.files import replacing
-from lucid.store.machine import connect
 from lucid.typing import Progress, Rows
 from lucid.versions.files import ENTITIES, INDEX, RECOMMENDATIONS
 from lucid.versions.precomputed import record_file, records, write_pairs

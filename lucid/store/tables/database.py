@@ -14,8 +14,9 @@ import duckdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from lucid.errors import Unavailable
+from lucid.store.duck import connect
 from lucid.store.files import keep_private, make_folder, replacing
-from lucid.store.machine import connect, machine_error, telling
+from lucid.store.machine import machine_error, telling
 from lucid.store.tables.migrations import is_current, migrate
 
 LOCK_DEADLINE_SECONDS = 30.0
@@ -99,7 +100,7 @@ class Database:
 
     def _attach(self) -> Connection:
         """A connection that only reads the catalog, as `old`, and keeps all writers out."""
-        connection = connect(config={"autoinstall_known_extensions": False})
+        connection = connect()
         try:
             connection.execute(f"ATTACH {_quoted(self.path)} AS old (READ_ONLY)")
         except duckdb.IOException as error:
@@ -130,17 +131,12 @@ class Database:
     def _open(self, read_only: bool) -> Connection:
         try:
             file = self.path.stat().st_ino if self.path.exists() else None
-            connection = connect(
-                self.path,
-                read_only=read_only,
-                config={"threads": 1, "autoinstall_known_extensions": False},
-            )
+            connection = connect(self.path, read_only=read_only, threads=1)
         except duckdb.IOException as error:
             raise _busy_or_unavailable(self.path, error) from error
         if file not in (None, self.path.stat().st_ino):  # it was written anew in this moment
             connection.close()
             raise _Busy
-        connection.execute("SET TimeZone = 'UTC'")
         return connection
 
 
