@@ -10,12 +10,13 @@ from fastapi.concurrency import run_in_threadpool
 from api.runs import IMPORT_DATA, Job
 from api.services import Services
 from api.waiting import wait_until
-from lucid.data.batches import remove_batch_files, upload_folder
+from lucid.data.batches import remove_batch_files
 from lucid.data.csv_load import read_file_type
 from lucid.errors import LucidError, MachineError, Unavailable, UnknownBatch, UnusableFile, error_of
 from lucid.schema.batches import Batch
 from lucid.schema.fields import OnError
 from lucid.store.files import make_folder
+from lucid.store.home import Home
 from lucid.store.tables.batches import Entered
 from lucid.store.tables.requests import RequestKey
 
@@ -93,7 +94,7 @@ def _store(services: Services, received: Sequence[Path], batches: Sequence[Batch
 
 
 def _path(services: Services, batch_id: str, batch: Batch) -> Path:
-    return upload_folder(services.settings.home, batch_id) / batch.file_name
+    return Home(services.settings.home).upload(batch_id) / batch.file_name
 
 
 def _withdraw(services: Services, batch_ids: Sequence[str]) -> None:

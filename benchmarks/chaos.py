@@ -26,9 +26,9 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from lucid.data.batches import batch_folder
 from lucid.data.csv_load import ROWS
 from lucid.service.supervisor import marked
+from lucid.store.home import Home
 from lucid.versions.version import Version
 from tests.support.checkerboard import USERS, withheld, write_checkerboard
 from tests.support.service import Service, wait_for_training, wait_until
@@ -243,7 +243,7 @@ class Chaos:
         self.figures[kill].count(work)
 
     def _look_at_batch(self, batch: dict[str, Any]) -> None:
-        rows = batch_folder(self.service.home, batch["batch_id"]) / ROWS
+        rows = Home(self.service.home).batch(batch["batch_id"]) / ROWS
         if batch["status"] != "completed":
             if rows.exists():
                 self.faults.append(f"half-visible: batch {batch['batch_id']} is {batch['status']} and has rows")

@@ -16,11 +16,11 @@ from pathlib import Path
 import duckdb
 from rich.console import Console
 
-from lucid.data.batches import batch_folder
 from lucid.data.csv_load import ROWS
 from lucid.data.selection import select
 from lucid.schema.fields import utc_now
 from lucid.store.catalog import Catalog
+from lucid.store.home import Home
 from lucid.workspace import Workspace
 
 _FILES = ("entities", "interactions", "kg", "kg_entities")
@@ -42,7 +42,7 @@ def _check(out: Console, data: Path) -> bool:
         batches = workspace.import_files([data / f"{name}.csv.gz" for name in names])
         different = {}
         for name, batch in zip(names, batches, strict=True):
-            loaded = _count_types(batch_folder(Path(home), batch.batch_id) / ROWS)
+            loaded = _count_types(Home(Path(home)).batch(batch.batch_id) / ROWS)
             if loaded != Counter(info[name]) or batch.rejected_count:
                 different[name] = (dict(loaded), info[name], batch.rejected_count)
         selected = Catalog(Path(home)).batches.select(None)

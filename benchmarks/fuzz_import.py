@@ -19,11 +19,11 @@ from random import Random
 
 import duckdb
 
-from lucid.data.batches import batch_folder
 from lucid.data.csv_load import REJECTS, ROWS, SHOWN_ERRORS, load_file, read_file_type
 from lucid.errors import LucidError
 from lucid.schema.batches import LoadedFile
 from lucid.settings import Settings
+from lucid.store.home import Home
 from lucid.workspace import Workspace
 
 SECONDS_TO_HANG = 20.0
@@ -210,7 +210,7 @@ def check_import(workspace: Workspace, path: Path, tolerated: Collection[str] = 
         raise Violation(f"returned {batch}, entered {workspace.batches()}")
     file_type = read_file_type(path)
     count = batch.entity_count + batch.interaction_count
-    check_stored(batch_folder(home, batch.batch_id), LoadedFile(file_type, count, batch.rejected_count, batch.errors))
+    check_stored(Home(home).batch(batch.batch_id), LoadedFile(file_type, count, batch.rejected_count, batch.errors))
     workspace.delete_batches([batch.batch_id])
     check_empty(workspace)
     return "loaded"

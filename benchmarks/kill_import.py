@@ -24,6 +24,7 @@ from lucid.data.csv_load import REJECTS, ROWS
 from lucid.schema.batches import Batch
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.store.home import Home
 from lucid.workspace import Workspace
 
 ROWS_PER_FILE = 30_000
@@ -120,7 +121,7 @@ def check(home: Path, tag: str) -> str:
 
 def check_batch(home: Path, batch: Batch) -> None:
     """A completed batch has its rows and rejects, any other has no file."""
-    folder = batches.batch_folder(home, batch.batch_id)
+    folder = Home(home).batch(batch.batch_id)
     if batch.status != "completed":
         left = [path for path in home.rglob(f"*{batch.batch_id}*") if path.parent.name != "locks"]
         if left or batch.status == "running":

@@ -17,11 +17,12 @@ from api.multipart import Upload, receive
 from api.openapi import problems
 from api.services import ServicesDep
 from api.waiting import deadline_in
-from lucid.data.batches import new_batches, upload_folder
+from lucid.data.batches import new_batches
 from lucid.errors import InvalidRequest
 from lucid.schema.batches import MAX_FILES, Batch
 from lucid.schema.fields import OnError, check
 from lucid.store.files import make_folder
+from lucid.store.home import Home
 
 router = APIRouter(route_class=Guarded, prefix="/data_batch", tags=["data"])
 
@@ -67,7 +68,7 @@ async def upload(services: ServicesDep, request: Request, response: Response, gi
     """
     settings = services.settings
     # Read here and not as parameters, which FastAPI would read before it asks for the key.
-    receiving = upload_folder(settings.home, uuid4().hex)
+    receiving = Home(settings.home).upload(uuid4().hex)
     make_folder(receiving)
     try:
         form = await receive(request, receiving, settings.max_file_bytes, digesting=given is not None)

@@ -24,6 +24,7 @@ from lucid.schema.fields import MAX_TAG, MAX_TAGS, OnError, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.files import fsync, write_text
+from lucid.store.home import Home
 from lucid.store.locks import begun, forget, is_worked_on, was_worked_on, working
 from lucid.store.machine import telling, told
 from lucid.typing import IsLost, Progress
@@ -108,7 +109,7 @@ def importing(settings: Settings, catalog: Catalog, batches: Sequence[Batch]) ->
             raise
         ended += ids
     for batch_id in ids:
-        shutil.rmtree(upload_folder(home, batch_id), ignore_errors=True)
+        shutil.rmtree(Home(home).upload(batch_id), ignore_errors=True)
 
 
 def load_batch(settings: Settings, path: Path, batch_id: str, on_error: OnError = "set_aside") -> LoadedFile:
@@ -116,7 +117,7 @@ def load_batch(settings: Settings, path: Path, batch_id: str, on_error: OnError 
 
     Raises UnusableFile where the file cannot be used, or, with on_error="abort", where any row is bad.
     """
-    staging, began = _staging(settings.home, batch_id), time.monotonic()
+    staging, began = Home(settings.home).staging(batch_id), time.monotonic()
     with telling(settings.home):
         loaded = load_file(settings, path, staging, on_error)
         write_text(staging / _LOADED, _LOADED_FILE.dump_json(loaded).decode())
@@ -128,13 +129,13 @@ def load_batch(settings: Settings, path: Path, batch_id: str, on_error: OnError 
 def publish_batches(home: Path, catalog: Catalog, batch_ids: Sequence[str]) -> None:
     """Make batches that are loaded visible to trainings, all at once."""
     with telling(home):
-        loaded = [_take_loaded(_staging(home, batch_id)) for batch_id in batch_ids]
+        loaded = [_take_loaded(Home(home).staging(batch_id)) for batch_id in batch_ids]
         for batch_id in batch_ids:
-            folder = _staging(home, batch_id)
+            folder = Home(home).staging(batch_id)
             for file in folder.iterdir():
                 fsync(file)
-            folder.rename(batch_folder(home, batch_id))
-        fsync(home / "batches")
+            folder.rename(Home(home).batch(batch_id))
+        fsync(Home(home).batches)
         catalog.batches.complete(list(zip(batch_ids, loaded, strict=True)))
 
 
@@ -171,7 +172,7 @@ def _fail(home: Path, catalog: Catalog, batch_ids: Sequence[str], error: BaseExc
     Raises MachineError where that cannot be written; the next sweep does it.
     """
     for batch_id in batch_ids:  # first of all, for that may make room
-        shutil.rmtree(_staging(home, batch_id), ignore_errors=True)
+        shutil.rmtree(Home(home).staging(batch_id), ignore_errors=True)
     message, code = "the import stopped unexpectedly; upload again", "import_stopped"
     if isinstance(error, LucidError):
         message, code = error.for_customers, error.code
@@ -198,7 +199,7 @@ def sweep(settings: Settings, catalog: Catalog, *, is_lost: IsLost, warnings: He
                     _end_dead(home, catalog, batch.batch_id)
     waited_for = {batch.batch_id for batch in waiting}
     with warnings.round("uploads") as each:
-        for folder in (home / "uploads").glob("*"):
+        for folder in Home(home).uploads.glob("*"):
             if not (_BATCH_ID.fullmatch(folder.name) and folder.is_dir()):  # not ours
                 continue
             if folder.name not in waited_for:
@@ -225,13 +226,9 @@ def _remove_old(folder: Path) -> None:
             shutil.rmtree(folder)
 
 
-def batch_folder(home: Path, batch_id: str) -> Path:
-    return home / "batches" / batch_id
-
-
 def remove_batch_files(home: Path, batch_id: str) -> None:
     """Remove everything on disk that belongs to a batch, wherever its import stopped."""
-    for folder in (_staging(home, batch_id), batch_folder(home, batch_id), upload_folder(home, batch_id)):
+    for folder in (Home(home).staging(batch_id), Home(home).batch(batch_id), Home(home).upload(batch_id)):
         shutil.rmtree(folder, ignore_errors=True)
     forget(home, _lock_name(batch_id))
 
@@ -269,18 +266,9 @@ def delete_batches(
 def rejected_rows(home: Path, catalog: Catalog, batch_id: str) -> Iterator[list[RejectedRow]]:
     """All rows of a batch that were set aside, by line, in blocks; raises UnknownBatch."""
     catalog.batches.find([batch_id])
-    path = batch_folder(home, batch_id) / REJECTS
+    path = Home(home).batch(batch_id) / REJECTS
     return told(path, read_rejects(path)) if path.exists() else iter(())
-
-
-def upload_folder(home: Path, batch_id: str) -> Path:
-    """Where a file that came over HTTP waits for its import."""
-    return home / "uploads" / batch_id
 
 
 def _lock_name(batch_id: str) -> str:
     return f"{_LOCK}{batch_id}"
-
-
-def _staging(home: Path, batch_id: str) -> Path:
-    return home / "batches" / f".staging-{batch_id}"

@@ -14,7 +14,6 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from lucid.data.batches import batch_folder
 from lucid.data.conditions import Binder, where
 from lucid.data.csv_load import ROWS
 from lucid.data.links import add_made, learn, link, write_learnt
@@ -30,6 +29,7 @@ from lucid.schema.fields import FileType, KeyUse
 from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Condition, DataFilters
 from lucid.store.duck import connect, copy, count
 from lucid.store.files import make_folder
+from lucid.store.home import Home
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import Rows
 
@@ -127,7 +127,7 @@ def interactions_among(folder: Path, entities: Path) -> tuple[Rows, Rows]:
 
 
 def _files(home: Path, batches: Sequence[SelectedBatch], file_type: FileType) -> list[str]:
-    files = [batch_folder(home, batch.batch_id) / ROWS for batch in batches if batch.file_type == file_type]
+    files = [Home(home).batch(batch.batch_id) / ROWS for batch in batches if batch.file_type == file_type]
     missing = [file.parent.name for file in files if not file.exists()]
     if missing:
         raise TrainingFailed(f"batch {', '.join(missing)} was deleted while the training began; train again")

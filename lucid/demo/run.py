@@ -33,6 +33,7 @@ from lucid.service.supervisor import START_SECONDS, STOP_SECONDS
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.store.files import make_folder
+from lucid.store.home import Home
 
 MODEL = "demo"
 SHOWN = 5
@@ -164,7 +165,7 @@ def _free_port() -> int:
 
 
 def _start(settings: Settings) -> subprocess.Popen[bytes]:
-    log = settings.home / "logs" / "service.log"
+    log = Home(settings.home).logs / "service.log"
     make_folder(log.parent)
     with log.open("wb") as output:
         service = subprocess.Popen(

@@ -10,7 +10,6 @@ from typing import Any
 import duckdb
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from lucid.data.batches import batch_folder
 from lucid.data.csv_load import REJECTS, ROWS
 from lucid.erasure.matching import matcher
 from lucid.schema.batches import Erased
@@ -18,6 +17,7 @@ from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.duck import connect, copy
 from lucid.store.files import replacing
+from lucid.store.home import Home
 from lucid.store.machine import telling
 
 PATIENCE_SECONDS = 24 * 3600
@@ -31,7 +31,7 @@ def erase_from_batches(settings: Settings, ids: Sequence[str]) -> Erased:
     names_one = matcher(ids)
     counts = Erased()
     for batch in catalog.batches.find():
-        folder = batch_folder(settings.home, batch.batch_id)
+        folder = Home(settings.home).batch(batch.batch_id)
         try:
             with telling(folder):
                 erased, left = _erase_rows(folder / ROWS, ids)

@@ -20,6 +20,7 @@ from lucid.schema.fields import utc_now
 from lucid.settings import Settings
 from lucid.store.documents import read_json, read_text, set_aside
 from lucid.store.files import make_folder, write_text
+from lucid.store.home import Home
 from lucid.store.locks import begun, forget, is_worked_on, working
 from lucid.store.machine import telling
 from lucid.typing import IsLost
@@ -101,7 +102,7 @@ def sweep(settings: Settings, *, is_lost: IsLost, warnings: HealthWarnings | Non
         for request in _named(home, _DONE):
             with each.apart(request, f"erasures/{request}{_DONE} could not be removed"):
                 _remove_old(_done(home, request))
-        for path in (home / "erasures").glob(f"*{_REQUEST}.unreadable*"):
+        for path in Home(home).erasures.glob(f"*{_REQUEST}.unreadable*"):
             each.warn(
                 path.name,
                 f"erasures/{path.name} is a request for erasure that could not be read, so it is not done: ask for the "
@@ -113,7 +114,7 @@ def sweep(settings: Settings, *, is_lost: IsLost, warnings: HealthWarnings | Non
 
 def _named(home: Path, suffix: str) -> list[str]:
     """The requests of which there is a file that ends so; whatever else is there is not ours."""
-    paths = (home / "erasures").glob(f"*{suffix}")
+    paths = Home(home).erasures.glob(f"*{suffix}")
     return [path.stem for path in paths if re.fullmatch("[0-9a-f]{32}", path.stem)]
 
 
@@ -142,11 +143,11 @@ def _lock_name(request: str) -> str:
 
 
 def _path(home: Path, request: str) -> Path:
-    return home / "erasures" / f"{request}{_REQUEST}"
+    return Home(home).erasures / f"{request}{_REQUEST}"
 
 
 def _done(home: Path, request: str) -> Path:
-    return home / "erasures" / f"{request}{_DONE}"
+    return Home(home).erasures / f"{request}{_DONE}"
 
 
 def _read(home: Path, request: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lucid.schema.fields import utc_now
 from lucid.store.files import write_text
+from lucid.store.home import Home
 
 BEAT_SECONDS = 2.0
 _LATE_SECONDS = 10.0
@@ -43,4 +44,4 @@ def end(home: Path) -> None:
 
 
 def _file(home: Path) -> Path:
-    return home / "flows.pulse"
+    return Home(home).pulse

@@ -24,6 +24,7 @@ from lucid.service.origins import own_addresses
 from lucid.service.supervisor import MARK, STOP_SECONDS, Part, Supervisor, end_leftovers
 from lucid.settings import Settings
 from lucid.store.files import check_writable, write_once, write_text
+from lucid.store.home import Home
 from lucid.store.locks import is_worked_on, working
 
 _LOCK = "service"
@@ -104,7 +105,7 @@ def _run(settings: Settings, say: Callable[[str], None]) -> int:
         with Supervisor(
             _parts(settings),
             {**environment(settings), MARK: str(settings.home)},
-            settings.home / "logs",
+            Home(settings.home).logs,
             say,
         ) as parts:
             _tell(settings, ready=False)
@@ -174,7 +175,7 @@ def _api(settings: Settings) -> str:
 
 
 def _service_file(settings: Settings) -> Path:
-    return settings.home / "service.json"
+    return Home(settings.home).service
 
 
 def _tell(settings: Settings, *, ready: bool) -> None:
@@ -214,7 +215,7 @@ def prefect_auth(settings: Settings) -> str | None:
 
 def auth_file(settings: Settings) -> Path:
     """Where the text stands with which people sign in to the UI of our own Prefect server."""
-    return settings.home / "prefect_auth_string"
+    return Home(settings.home).prefect_auth
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -225,7 +226,7 @@ def environment(settings: Settings) -> dict[str, str]:
         if value is not None
     }
     usual = {
-        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_HOME": str(Home(settings.home).prefect),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         "PREFECT_CLI_PROMPT": "false",

@@ -6,6 +6,7 @@ Bulk data never comes here. Each table has a file in `lucid.store.tables`.
 from collections.abc import Callable
 from pathlib import Path
 
+from lucid.store.home import Home
 from lucid.store.tables.batches import Batches
 from lucid.store.tables.blanking import blank
 from lucid.store.tables.database import Database
@@ -23,9 +24,9 @@ class Catalog:
 
         Raises MachineError, as all calls do, where the machine does not give what that takes.
         """
-        self.path = home / "catalog.duckdb"
+        self.path = Home(home).catalog
         self._database = Database(self.path)
-        self.batches = Batches(self._database, home / "batches.changed")
+        self.batches = Batches(self._database, Home(home).batches_changed)
         self.trainings = Trainings(self._database)
         self.keys = Keys(self._database)
         self.requests = Requests(self._database)

@@ -10,26 +10,14 @@ that the file has no name any more and opens the one that has (filelock from 4.2
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 
 from lucid.store.files import make_folder
+from lucid.store.home import Home, file_name, text_of
 
 PATIENCE_SECONDS = 1.0
 """Another process may hold a lock for an instant, only to see whether it is free."""
-
-
-def file_name(text: str) -> str:
-    """Encode any text as one file name, reversible and never `.` or `..`; a model id grows by two bytes at most."""
-    encoded = quote(text, safe=":")
-    return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
-
-
-def text_of(name: str) -> str | None:
-    """The text that a file name encodes; None for a name that is not ours."""
-    text = unquote(name) if name.isascii() else ""
-    return text if text and file_name(text) == name else None
 
 
 @contextmanager
@@ -52,7 +40,7 @@ def forget(home: Path, name: str) -> None:
 
 def begun(home: Path, prefix: str) -> list[str]:
     """What follows the prefix in the name of every piece of work that was begun and whose lock was not forgotten."""
-    names = [text_of(file.stem) for file in (home / "locks").glob("*.lock") if file.is_file()]
+    names = [text_of(file.stem) for file in Home(home).locks.glob("*.lock") if file.is_file()]
     return sorted(name.removeprefix(prefix) for name in names if name and name.startswith(prefix))
 
 
@@ -73,4 +61,4 @@ def was_worked_on(home: Path, name: str) -> bool:
 
 
 def _lock(home: Path, name: str) -> FileLock:
-    return FileLock(home / "locks" / f"{file_name(name)}.lock", mode=0o600, thread_local=False)
+    return FileLock(Home(home).locks / f"{file_name(name)}.lock", mode=0o600, thread_local=False)

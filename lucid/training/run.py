@@ -29,7 +29,8 @@ from lucid.schema.fields import RunStatus, Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
-from lucid.store.locks import PATIENCE_SECONDS, begun, forget, is_worked_on, text_of, working
+from lucid.store.home import Home, text_of
+from lucid.store.locks import PATIENCE_SECONDS, begun, forget, is_worked_on, working
 from lucid.store.machine import telling
 from lucid.store.tables.deliveries import Event
 from lucid.store.tables.requests import RequestKey
@@ -290,7 +291,7 @@ def sweep(settings: Settings, *, is_lost: IsLost, warnings: HealthWarnings | Non
             with each.apart(row.status.model_id, f"the dead training of model {row.status.model_id!r} is not ended"):
                 _end_if_dead(settings, row, is_lost)
     with warnings.round("leftovers") as each:
-        for folder in (home / "models").glob("*"):
+        for folder in Home(home).models.glob("*"):
             failing = f"what is left in models/{folder.name} could not be removed"
             with each.apart(folder.name, failing), suppress(FileNotFoundError):  # deleted in this moment
                 _clear(home, folder)

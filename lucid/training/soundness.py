@@ -12,12 +12,12 @@ from typing import Literal
 
 import duckdb
 
-from lucid.data.batches import batch_folder
 from lucid.data.csv_load import REJECTS, ROWS
 from lucid.errors import AlreadyTraining, DamagedVersion, ModelNotReady, UnknownBatch, UnknownModel
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.duck import connect
+from lucid.store.home import Home
 from lucid.training.run import alone_with
 from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.version import Version
@@ -152,7 +152,7 @@ def _check_batches(home: Path, catalog: Catalog) -> Iterator[Finding]:
     sound = 0
     for batch in catalog.batches.find():
         if batch.status == "completed":
-            found = _unreadable(batch_folder(home, batch.batch_id))
+            found = _unreadable(Home(home).batch(batch.batch_id))
             with suppress(UnknownBatch):  # deleted meanwhile
                 if found and catalog.batches.find([batch.batch_id]):
                     advice = f"upload {batch.file_name!r} again, then run: lucid batches delete {batch.batch_id}"

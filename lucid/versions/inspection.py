@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lucid.errors import DamagedVersion
 from lucid.health import HealthWarnings, Round
-from lucid.store.locks import text_of
+from lucid.store.home import Home, text_of
 from lucid.versions.files import LIVE
 from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.version import Version
@@ -28,7 +28,7 @@ class Inspection:
         """Warn of all that is damaged now, and of nothing else any more."""
         before, self._seen = self._seen, {}
         with self._warnings.round("models") as each:
-            for folder in (self._home / "models").glob("*"):
+            for folder in Home(self._home).models.glob("*"):
                 with each.apart(folder.name, f"models/{folder.name} cannot be looked at"):
                     model_id = text_of(folder.name)
                     if model_id is not None and folder.is_dir():  # else it is not ours

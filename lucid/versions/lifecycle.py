@@ -20,7 +20,7 @@ from lucid.errors import (
 from lucid.store.catalog import Catalog
 from lucid.store.documents import read_text, set_aside
 from lucid.store.files import write_text
-from lucid.store.locks import file_name
+from lucid.store.home import Home
 from lucid.versions.files import LIVE
 from lucid.versions.version import Version
 
@@ -37,7 +37,7 @@ class ModelVersions:
 
     @property
     def folder(self) -> Path:
-        return self.home / "models" / file_name(self.model_id)
+        return Home(self.home).model(self.model_id)
 
     @property
     def pointer(self) -> Path:

@@ -16,7 +16,7 @@ from lucid.model.embedding import Embedding
 from lucid.model.pair_model import Pair
 from lucid.model.scorer import Scorer
 from lucid.store.files import fsync
-from lucid.store.locks import file_name
+from lucid.store.home import Home
 from lucid.versions import manifest
 from lucid.versions.config import Origin, VersionConfig, read_config, read_origin
 from lucid.versions.files import ENTITIES, INDEX, MANIFEST, VALUES, read_adjacency, read_embeddings, read_history
@@ -39,7 +39,7 @@ class Version:
 
     @property
     def folder(self) -> Path:
-        return self.home / "models" / file_name(self.model_id) / str(self.number)
+        return Home(self.home).version(self.model_id, self.number)
 
     # What is in it
 

@@ -22,6 +22,7 @@ from lucid.schema.training import ModelStatus
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.files import write_once
+from lucid.store.home import Home
 from lucid.store.tables.deliveries import Event
 from lucid.webhooks.addresses import is_public
 from lucid.webhooks.posting import Deadline, look_up, not_reached, port_of, post
@@ -52,7 +53,7 @@ def callback_secret(settings: Settings) -> str:
     """The secret that signs callbacks: from the settings, or made once and kept in LUCID_HOME/callback_secret."""
     if settings.callback_secret:
         return settings.callback_secret
-    return write_once(settings.home / "callback_secret", secrets.token_hex(32) + "\n").strip()
+    return write_once(Home(settings.home).callback_secret, secrets.token_hex(32) + "\n").strip()
 
 
 def sign(secret: str, body: bytes, at: int) -> str:

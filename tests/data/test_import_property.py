@@ -26,13 +26,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from lucid.data.batches import batch_folder
 from lucid.data.selection import Selection, select
 from lucid.errors import TrainingFailed
 from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, Batch
 from lucid.schema.fields import FileType
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.store.home import Home
 from lucid.workspace import Workspace
 
 EXAMPLES_BY_HAND = os.environ.get("PROPERTY_EXAMPLES")
@@ -378,13 +378,13 @@ def _count_repeats(interactions: Iterator[tuple[str, int, int, int | None]]) -> 
 def stored_rows(home: Path, batch: Batch, kind: FileType) -> list[Stored]:
     """The rows of a batch in the contract's order of columns, times as microseconds since 1970."""
     columns = ", ".join("epoch_us(timestamp)" if name == "timestamp" else name for name in COLUMNS[kind])
-    return _query(f"SELECT {columns} FROM read_parquet(?)", batch_folder(home, batch.batch_id) / "rows.parquet")
+    return _query(f"SELECT {columns} FROM read_parquet(?)", Home(home).batch(batch.batch_id) / "rows.parquet")
 
 
 def stored_rejects(home: Path, batch: Batch) -> list[Stored]:
     return _query(
         'SELECT line, "column", code, CASE WHEN "column" IS NOT NULL THEN value END FROM read_parquet(?)',
-        batch_folder(home, batch.batch_id) / "rejects.parquet",
+        Home(home).batch(batch.batch_id) / "rejects.parquet",
     )
 
 

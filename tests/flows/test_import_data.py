@@ -7,10 +7,11 @@ import pytest
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows.import_data import import_data
-from lucid.data.batches import new_batches, upload_folder
+from lucid.data.batches import new_batches
 from lucid.errors import InvalidRequest, UnusableFile
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.store.home import Home
 from tests.flows.conftest import task_states
 from tests.support.checkerboard import write_checkerboard
 
@@ -47,7 +48,7 @@ def test_one_bad_file_fails_all_and_leaves_nothing(settings: Settings, tmp_path:
     catalog.batches.enter(batches)
     ids = [batch.batch_id for batch in batches]
     for batch_id in ids:
-        upload_folder(settings.home, batch_id).mkdir(parents=True)
+        Home(settings.home).upload(batch_id).mkdir(parents=True)
 
     state = import_data([str(good), str(bad)], batch_ids=ids, return_state=True)
 

@@ -4,7 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lucid.store.locks import begun, file_name, forget, is_worked_on, text_of, was_worked_on, working
+from lucid.store.home import file_name, text_of
+from lucid.store.locks import begun, forget, is_worked_on, was_worked_on, working
 
 WORKER = """
 import os, sys

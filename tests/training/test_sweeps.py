@@ -21,6 +21,7 @@ from lucid.schema.training import TrainingRequest
 from lucid.serving.registry import ModelRegistry
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.store.home import Home
 from lucid.store.locks import working
 from lucid.training import run
 from lucid.versions.files import LIVE
@@ -265,7 +266,7 @@ def test_a_batch_that_cannot_be_read_costs_no_answer(settings: Settings) -> None
     news = settings.home.parent / "news.csv"
     news.write_text("type,source_id,target_id,timestamp,metadata\nlikes,u01,i00,,\n")
     (batch,) = workspace.import_files([news])
-    (batches.batch_folder(settings.home, batch.batch_id) / "rows.parquet").write_bytes(b"no Parquet")
+    (Home(settings.home).batch(batch.batch_id) / "rows.parquet").write_bytes(b"no Parquet")
     query = RecommendationQuery(model_id="board", source_id=["u01"], target_type=["item"])
     registry = ModelRegistry(settings.home, warnings=warnings)
 

@@ -1,0 +1,110 @@
+"""Every path under `LUCID_HOME`, once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where things are in a home; nothing is made or looked for."""
+
+    path: Path
+
+    @property
+    def catalog(self) -> Path:
+        """Small rows, see `lucid.store.catalog`."""
+        return self.path / "catalog.duckdb"
+
+    @property
+    def batches_changed(self) -> Path:
+        """Empty; its time says when batches changed."""
+        return self.path / "batches.changed"
+
+    # Data
+
+    @property
+    def batches(self) -> Path:
+        return self.path / "batches"
+
+    def batch(self, batch_id: str) -> Path:
+        """The immutable files of an uploaded file, see `lucid.data.csv_load`."""
+        return self.batches / batch_id
+
+    def staging(self, batch_id: str) -> Path:
+        """Where a batch is loaded before all of its upload become visible together."""
+        return self.batches / f".staging-{batch_id}"
+
+    @property
+    def uploads(self) -> Path:
+        return self.path / "uploads"
+
+    def upload(self, batch_id: str) -> Path:
+        """Where a file that came over HTTP waits for its import."""
+        return self.uploads / batch_id
+
+    # Models
+
+    @property
+    def models(self) -> Path:
+        return self.path / "models"
+
+    def model(self, model_id: str) -> Path:
+        """The versions of a model, see `lucid.versions.lifecycle`."""
+        return self.models / file_name(model_id)
+
+    def version(self, model_id: str, number: int) -> Path:
+        """The files of a version, see `lucid.versions.files`."""
+        return self.model(model_id) / str(number)
+
+    # The service
+
+    @property
+    def erasures(self) -> Path:
+        """Requests for erasure and their results, see `lucid.erasure.requests`."""
+        return self.path / "erasures"
+
+    @property
+    def locks(self) -> Path:
+        return self.path / "locks"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def prefect(self) -> Path:
+        """What the Prefect server of `lucid up` stores."""
+        return self.path / "prefect"
+
+    @property
+    def service(self) -> Path:
+        """Which service runs on the home, for other commands."""
+        return self.path / "service.json"
+
+    @property
+    def pulse(self) -> Path:
+        """The sign of life of the process that runs flows."""
+        return self.path / "flows.pulse"
+
+    @property
+    def prefect_auth(self) -> Path:
+        """The text with which people and programs sign in to the Prefect server of `lucid up`."""
+        return self.path / "prefect_auth_string"
+
+    @property
+    def callback_secret(self) -> Path:
+        """What signs callbacks, unless the settings have another."""
+        return self.path / "callback_secret"
+
+
+def file_name(text: str) -> str:
+    """Encode any text as one file name, reversible and never `.` or `..`; a model id grows by two bytes at most."""
+    encoded = quote(text, safe=":")
+    return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
+
+
+def text_of(name: str) -> str | None:
+    """The text that a file name encodes; None for a name that is not ours."""
+    text = unquote(name) if name.isascii() else ""
+    return text if text and file_name(text) == name else None
