@@ -67,7 +67,7 @@ class Metrics:
             self._limited.inc()
 
     def counted(self, answer: Answer) -> Answer:
-        """The same answer, whose rows are counted while they are read."""
+        """The answer, with its rows counted while they are read."""
         blocks = self._counted(answer.blocks)
         return Answer(answer.model_id, answer.version, answer.unknown_source_ids, blocks, answer.columns)
 

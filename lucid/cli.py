@@ -127,7 +127,7 @@ def recommend(
     ] = None,
     use: Annotated[Use, typer.Option(help="similar: recommend entities of the source's own type.")] = "recommend",
     target_filter: Annotated[str | None, typer.Option(metavar="JSON", help="Conditions as in data_filters.")] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Say what carried each recommendation.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what contributed to each recommendation.")] = False,
     output_format: Annotated[OutputFormat, typer.Option()] = "csv",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
 ) -> None:
@@ -361,8 +361,8 @@ def quality_table(report: dict[str, Any]) -> Table:
     table = Table(*columns, title="on held-out interactions")
     for pair in report["pairs"]:
         figures = [pair[who]["ndcg"] for who in ("model", "popularity", "item_knn")]
-        kinds = escape(f"{pair['source_type']} → {pair['target_type']}")
-        table.add_row(kinds, *(f"{figure:.3f}" for figure in figures), pair["answered_by"])
+        pair_name = escape(f"{pair['source_type']} → {pair['target_type']}")
+        table.add_row(pair_name, *(f"{figure:.3f}" for figure in figures), pair["answered_by"])
     return table
 
 

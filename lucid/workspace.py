@@ -244,7 +244,7 @@ class Workspace:
         return table
 
     def answer(self, query: RecommendationQuery) -> Answer:
-        """The same in blocks, for answers too large for memory."""
+        """The answer in blocks, for one too large for memory."""
         with telling(self.settings.home):
             answer = self._registry.recommend(query)
         return replace(answer, blocks=told(self.settings.home, answer.blocks))

@@ -38,7 +38,7 @@ _EXAMPLE: JsonDict = {
 }
 
 
-class Carrier(BaseModel):
+class Contribution(BaseModel):
     """An interaction, a link or a word of the source, or a source among several, with its share of a score."""
 
     kind: Literal["interaction", "metadata", "text", "source"]
@@ -59,7 +59,9 @@ class RecommendedItem(BaseModel):
     target_type: str
     name: str
     served_by: ServedBy = Field(description="What the answer for this source comes from.")
-    explanation: list[Carrier] | None = Field(None, description="What carried it, where that was asked for.")
+    explanation: list[Contribution] | None = Field(
+        None, description="What contributed to it, where that was asked for."
+    )
 
 
 class RecommendedItems(BaseModel):
@@ -87,7 +89,7 @@ def _same(name: str, how: str = "", **more: Any) -> Any:
 
 
 class RecommendationParameters(RecommendationQuery):
-    """The same question in a query string, where lists are repeated or separated by commas."""
+    """A query in a query string, where lists are repeated or separated by commas."""
 
     source_id: Some | None = _same("source_id", examples=[["user_1"]])
     entity_id: Some | None = _same("entity_id")
@@ -126,7 +128,7 @@ def post_recommended_items(services: ServicesDep, query: RecommendationQuery) ->
 def get_recommended_items(
     services: ServicesDep, query: Annotated[RecommendationParameters, Query()]
 ) -> StreamingResponse:
-    """The same by query parameters. Lists are repeated or separated by commas; what holds a comma needs POST."""
+    """Recommendations by query parameters. Lists are repeated or separated by commas; what holds a comma needs POST."""
     return _answer(services, query)
 
 

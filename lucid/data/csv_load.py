@@ -55,7 +55,7 @@ class _Check:
     condition: str
 
 
-# The usual form is tried first: a regular expression on each of ten million rows takes longer than all else here.
+# The common form is tried first: a regular expression on each of ten million rows takes longer than all else here.
 _TIME = r"""CASE
     WHEN timestamp LIKE '____-__-__T__:__:__Z' AND NOT contains(timestamp, ' ') THEN try_cast(timestamp AS TIMESTAMPTZ)
     WHEN regexp_full_match(timestamp, '-?\d{1,12}(\.\d+)?') THEN
@@ -327,7 +327,7 @@ def _find_lines(plain: Plain, parsed: Places, unparsed: Places, rows: int) -> tu
 
 
 def _scan_lines(plain: Path, parsed: Places, unparsed: Places) -> tuple[Places, Places]:
-    """The same for any file, by reading it once more, record by record."""
+    """The lines of bad records in any file, by reading it once more, record by record."""
     wanted, unread = iter([*parsed.tolist(), -1]), set(unparsed.tolist())
     found: tuple[list[int], list[int]] = ([], [])
     place, next_wanted = 0, next(wanted)

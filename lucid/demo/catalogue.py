@@ -66,9 +66,9 @@ class Catalogue:
 
 def generate(folder: Path, *, users: int = 600, seed: int = 0, now: datetime | None = None) -> Catalogue:
     """Write `entities.csv` and `interactions.csv`; the last interactions are from `now` (aware, default: today)."""
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     now = now or datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    videos = _videos(chance)
+    videos = _videos(rng)
     circles = [videos[taste * CIRCLE : (taste + 1) * CIRCLE] for taste in range(TASTES)]
     blockbusters = videos[TASTES * CIRCLE : TASTES * CIRCLE + BLOCKBUSTERS]
     others = videos[TASTES * CIRCLE + BLOCKBUSTERS :]
@@ -76,17 +76,17 @@ def generate(folder: Path, *, users: int = 600, seed: int = 0, now: datetime | N
     interactions: list[dict[str, Any]] = []
     favourites, watched = {}, {}
     for number in range(users):
-        user, circle = f"user_{number + 1}", circles[int(chance.integers(TASTES))]
-        people.append(_user(chance, user, circle))
-        mine = _pick(chance, circle, WATCHED_OF_CIRCLE + 1)
+        user, circle = f"user_{number + 1}", circles[int(rng.integers(TASTES))]
+        people.append(_user(rng, user, circle))
+        mine = _pick(rng, circle, WATCHED_OF_CIRCLE + 1)
         favourites[user] = mine[0]["id"]
-        seen = mine[1:] + _pick(chance, blockbusters, WATCHED_BLOCKBUSTERS) + _pick(chance, others, WATCHED_OTHERS)
+        seen = mine[1:] + _pick(rng, blockbusters, WATCHED_BLOCKBUSTERS) + _pick(rng, others, WATCHED_OTHERS)
         watched[user] = [video["id"] for video in seen]
         for video in seen:
-            at = now - timedelta(days=float(chance.uniform(0, DAYS)))
-            liked = video in mine and chance.random() < 0.4
-            for kind in ("watched", "liked") if liked else ("watched",):
-                interactions.append(_interaction(kind, user, video["id"], at))
+            at = now - timedelta(days=float(rng.uniform(0, DAYS)))
+            liked = video in mine and rng.random() < 0.4
+            for action in ("watched", "liked") if liked else ("watched",):
+                interactions.append(_interaction(action, user, video["id"], at))
     entities = folder / "entities.csv"
     _write(entities, ENTITY_COLUMNS, [*videos, *people])
     _write(folder / "interactions.csv", INTERACTION_COLUMNS, interactions)
@@ -109,57 +109,61 @@ def recommend_popular(watched: Mapping[str, Sequence[str]], count: int = 10) -> 
     return {user: [video for video in ranking if video not in seen][:count] for user, seen in watched.items()}
 
 
-def _videos(chance: np.random.Generator) -> list[dict[str, Any]]:
+def _videos(rng: np.random.Generator) -> list[dict[str, Any]]:
     titles = [f"The {adjective} {noun}" for adjective in _ADJECTIVES for noun in _NOUNS]
-    chance.shuffle(titles)
+    rng.shuffle(titles)
     names = [f"{given} {family}" for given in _GIVEN for family in _FAMILY]
-    chance.shuffle(names)
+    rng.shuffle(names)
     crew = [names[start : start + 10] for start in range(0, TASTES * 10, 10)]
     everyone = [name for circle in crew for name in circle]
-    genres = [_pick(chance, _GENRES, 2) for _ in range(TASTES)]
+    genres = [_pick(rng, _GENRES, 2) for _ in range(TASTES)]
     videos = []
     for number in range(TASTES * CIRCLE + BLOCKBUSTERS + OTHERS):
         taste = number // CIRCLE
         known = taste < TASTES
-        people = _pick(chance, crew[taste] if known else everyone, 5)
-        kinds = genres[taste] if known and chance.random() < 0.8 else _pick(chance, _GENRES, 2)
-        videos.append(_video(chance, number, titles[number], people, kinds))
+        people = _pick(rng, crew[taste] if known else everyone, 5)
+        mine = genres[taste] if known and rng.random() < 0.8 else _pick(rng, _GENRES, 2)
+        videos.append(_video(rng, number, titles[number], people, mine))
     return videos
 
 
-def _video(
-    chance: np.random.Generator, number: int, title: str, people: list[str], genres: list[str]
-) -> dict[str, Any]:
+def _video(rng: np.random.Generator, number: int, title: str, people: list[str], genres: list[str]) -> dict[str, Any]:
     metadata = {
         "creator": people[0],
         "writer": people[1],
         "director": people[2],
         "starring": people[3:],
         "genre": genres,
-        "release_year": int(chance.integers(1985, 2026)),
+        "release_year": int(rng.integers(1985, 2026)),
         "description": f"{title}, a {genres[0].lower()} written by {people[1]} and directed by {people[2]}, "
         f"follows {people[3]} and {people[4]} where nobody has followed them before.",
     }
     return _entity(f"video_{number + 1}", "video", title, metadata)
 
 
-def _user(chance: np.random.Generator, user: str, circle: list[dict[str, Any]]) -> dict[str, Any]:
-    country = str(chance.choice(list(_CITIES)))
-    liked = json.loads(circle[int(chance.integers(len(circle)))]["metadata"])["genre"]
-    metadata = {"country": country, "city": str(chance.choice(_CITIES[country])), "genre": liked}
-    return _entity(user, "user", f"{chance.choice(_GIVEN)} {chance.choice(_FAMILY)}", metadata)
+def _user(rng: np.random.Generator, user: str, circle: list[dict[str, Any]]) -> dict[str, Any]:
+    country = str(rng.choice(list(_CITIES)))
+    liked = json.loads(circle[int(rng.integers(len(circle)))]["metadata"])["genre"]
+    metadata = {"country": country, "city": str(rng.choice(_CITIES[country])), "genre": liked}
+    return _entity(user, "user", f"{rng.choice(_GIVEN)} {rng.choice(_FAMILY)}", metadata)
 
 
-def _pick(chance: np.random.Generator, choices: Sequence[T], count: int) -> list[T]:
-    return [choices[int(place)] for place in chance.permutation(len(choices))[:count]]
+def _pick(rng: np.random.Generator, choices: Sequence[T], count: int) -> list[T]:
+    return [choices[int(place)] for place in rng.permutation(len(choices))[:count]]
 
 
-def _entity(entity: str, kind: str, name: str, metadata: dict[str, Any]) -> dict[str, Any]:
-    return {"id": entity, "type": kind, "name": name, "metadata": json.dumps(metadata), "media_url": ""}
+def _entity(entity: str, entity_type: str, name: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    return {"id": entity, "type": entity_type, "name": name, "metadata": json.dumps(metadata), "media_url": ""}
 
 
-def _interaction(kind: str, user: str, video: str, at: datetime) -> dict[str, Any]:
-    return {"type": kind, "source_id": user, "target_id": video, "timestamp": format_time(at), "metadata": ""}
+def _interaction(interaction_type: str, user: str, video: str, at: datetime) -> dict[str, Any]:
+    return {
+        "type": interaction_type,
+        "source_id": user,
+        "target_id": video,
+        "timestamp": format_time(at),
+        "metadata": "",
+    }
 
 
 def _write(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:

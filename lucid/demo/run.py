@@ -132,19 +132,19 @@ def _prepare(folder: Path, data: Path | None) -> tuple[list[Path], _Story]:
 
 
 def _read_story(entities: Sequence[Path], interactions: Path, planted: Catalogue | None) -> _Story:
-    kinds: dict[str, str] = {}
+    types: dict[str, str] = {}
     names: dict[str, str] = {}
     for row in (row for path in entities for row in _read_csv(path)):
-        kinds[row["id"]], names[row["id"]] = row["type"], row["name"]
+        types[row["id"]], names[row["id"]] = row["type"], row["name"]
     pairs: Counter[tuple[str, str]] = Counter()
     interacted: dict[str, list[str]] = {}
     for row in _read_csv(interactions):
-        if row["source_id"] in kinds and row["target_id"] in kinds:
-            pairs[kinds[row["source_id"]], kinds[row["target_id"]]] += 1
+        if row["source_id"] in types and row["target_id"] in types:
+            pairs[types[row["source_id"]], types[row["target_id"]]] += 1
             interacted.setdefault(row["source_id"], []).append(row["target_id"])
     sources: dict[str, list[str]] = {}
     for source in interacted:
-        sources.setdefault(kinds[source], []).append(source)
+        sources.setdefault(types[source], []).append(source)
     wanted = [("user", "video"), ("user", "writer")] if planted else [pair for pair, _ in pairs.most_common(3)]
     return _Story(wanted, sources, names, interacted, planted)
 

@@ -110,7 +110,7 @@ class TypedGraph:
         return found
 
     def without(self, keep: dict[EdgeType, Tensor]) -> "TypedGraph":
-        """The same entities with only those edges whose mask (E) bool is true; types not named stay whole."""
+        """The graph with only those edges whose mask (E) bool is true; types not named stay whole."""
         data = HeteroData()
         for entity_type in self.entity_types.types:
             data[entity_type].num_nodes = self.data[entity_type].num_nodes

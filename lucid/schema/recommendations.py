@@ -76,7 +76,7 @@ class RecommendationQuery(BaseModel):
     )
     output_format: OutputFormat = Field("json", description="One JSON object, or CSV with a header.")
     exclude_interacted: StrictBool = Field(True, description="Leave out what the source already interacted with.")
-    explain: StrictBool = Field(False, description="Say of each recommendation what carried it.")
+    explain: StrictBool = Field(False, description="Say of each recommendation what contributed to it.")
     version: int | None = Field(None, ge=1, le=2**31 - 1, description="Ask this version instead of the live one.")
 
     @field_validator("target_filter")

@@ -225,7 +225,7 @@ def environment(settings: Settings) -> dict[str, str]:
         for name, value in settings.model_dump(mode="json").items()
         if value is not None
     }
-    usual = {
+    defaults = {
         "PREFECT_HOME": str(Home(settings.home).prefect),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
@@ -247,7 +247,7 @@ def environment(settings: Settings) -> dict[str, str]:
         fixed |= _closed_to_strangers(settings)
     # A key of Prefect's cloud would be sent instead of the auth string.
     inherited = {name: value for name, value in os.environ.items() if not (auth and name == "PREFECT_API_KEY")}
-    return {**usual, **inherited, **ours, **fixed}
+    return {**defaults, **inherited, **ours, **fixed}
 
 
 def _closed_to_strangers(settings: Settings) -> dict[str, str]:
@@ -279,7 +279,7 @@ class _Answers:
 
 
 def _undisturbed(say: Callable[[str], None]) -> Callable[[str], None]:
-    """The same, where a terminal that is gone ends nothing."""
+    """Says lines so that a terminal that is gone ends nothing."""
 
     def said(line: str) -> None:
         with suppress(OSError):

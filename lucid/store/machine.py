@@ -75,7 +75,7 @@ def telling(path: Path) -> Iterator[None]:
 
 
 def told(path: Path, pieces: Iterator[T]) -> Iterator[T]:
-    """The same for what is only read later."""
+    """Raise MachineError in the same way while pieces are read later."""
     with telling(path):
         yield from pieces
 

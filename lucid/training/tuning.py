@@ -50,7 +50,7 @@ class TuningConfig:
     min_gain: float = 0.01
     """In mean log NDCG, for which a weight or the damping is changed; measured against twice its standard error."""
     min_gain_over_earlier: float = 0.05
-    """The same where a version answers already: its settings stay unless another is clearly better."""
+    """In mean log NDCG, where a version answers already: its settings stay unless another is clearly better."""
     min_gain_of_second: float = 0.05
     """How much better than the common setting another must suit a pair for a second decomposition, as log NDCG."""
     min_pair_weight: float = 10.0
