@@ -10,6 +10,7 @@ from torch_geometric.metrics import LinkPredNDCG, LinkPredRecall
 from lucid.evaluation.holdout import HeldOut
 from lucid.evaluation.metrics import CUTOFF, calibration_error, measure, ndcg
 from lucid.graph.histories import InteractionHistory
+from tests.support.graphs import EMPTY_HISTORY
 
 NOTHING = InteractionHistory.from_edges(1, np.empty(0, np.int64), np.empty(0, np.int64))
 
@@ -62,3 +63,22 @@ def test_predictions_that_come_true_as_often_as_they_say_have_no_calibration_err
     assert calibration_error(predicted, rng.random(200_000) < predicted) < 0.01
     assert 1.0 == calibration_error(np.ones(1000), np.zeros(1000, bool))
     assert 0.0 == calibration_error(np.empty(0), np.empty(0, bool))
+
+
+def test_the_fast_metric_equals_the_naive_one() -> None:
+    """NDCG and recall agree with a plain loop over random scores."""
+    rng = np.random.default_rng(0)
+    scores = rng.random((40, 30)).astype(np.float32)
+    lists = [np.sort(rng.permutation(30)[: rng.integers(1, 15)]) + 5 for _ in range(40)]
+    starts = np.concatenate([[0], np.cumsum([len(relevant) for relevant in lists])])
+    held = HeldOut("a", "b", np.arange(40), starts, np.concatenate(lists), EMPTY_HISTORY)
+
+    ours = measure(scores, held, range(5, 35))
+
+    ndcg, recall = [], []
+    for source, relevant in enumerate(lists):
+        ranking = sorted(range(30), key=lambda target: -scores[source, target])[:10]
+        gains = [1 / np.log2(rank + 2) for rank, target in enumerate(ranking) if target + 5 in relevant]
+        ndcg.append(sum(gains) / sum(1 / np.log2(rank + 2) for rank in range(min(10, len(relevant)))))
+        recall.append(len(gains) / len(relevant))
+    assert [float(np.mean(ndcg)), float(np.mean(recall))] == pytest.approx([ours.ndcg, ours.recall])
