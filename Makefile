@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
+PYTEST := $(BIN)/pytest -n $(WORKERS)
 INSTALLED := $(VENV)/.installed
 TOOLS ?= .venv-tools
 EQUIPPED := $(TOOLS)/.installed
@@ -10,11 +12,12 @@ FUZZ := $(BIN)/st --config-file tests/schemathesis.toml run $(URL)/openapi.json 
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh chaos audit lock clean
+.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh chaos audit lock clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
-	@echo "make test    run the tests"
+	@echo "make test    run the tests, with two workers; WORKERS=0 for none, ARGS='tests/data -k gzip' for some"
+	@echo "make test-fast   run those that need no service and are quick: under a minute"
 	@echo "make check   ruff, mypy (strict), the layers and the tests; warnings are errors"
 	@echo "make docs    the pages of docs/ as a site, in build/docs"
 	@echo "make fuzz-api KEY=key [URL=http://127.0.0.1:8000]   generated requests to a running service, with the key and without"
@@ -38,15 +41,22 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	@$(BIN)/lucid demo $(if $(DATA),--data $(DATA)) $(if $(filter-out 0,$(KEEP)),--keep)
 
+# Workers share the cores: each, and each process that it starts, computes with one thread.
+test test-fast check: export OMP_NUM_THREADS := 1
+
 test: $(INSTALLED)
-	$(BIN)/pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+# What is not even collected is what takes long to import.
+test-fast: $(INSTALLED)
+	$(PYTEST) -m 'not service and not slow' --ignore=tests/flows --ignore=tests/system $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
-	$(BIN)/pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 docs: $(INSTALLED)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file deploy/mkdocs.yml

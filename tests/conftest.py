@@ -4,16 +4,30 @@ import csv
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS
 from lucid.settings import Settings
 from lucid.workspace import Workspace
+from tests.support import schedule
 from tests.support.hostile import train_hostile
 from tests.support.says import Says
 
 WriteCsv = Callable[..., Path]
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    schedule.mark(items)
+    schedule.order(items)
+
+
+@pytest.hookimpl(optionalhook=True)  # without `-n` nobody asks
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> schedule.LongestFirst:
+    config.option.loadscopereorder = False  # it would put modules with many tests first
+    return schedule.LongestFirst(config, log)
 
 
 @pytest.fixture

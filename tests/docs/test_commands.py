@@ -175,7 +175,6 @@ def at(service: Service, text: str) -> str:
     return text.replace(ADDRESS, f"http://127.0.0.1:{service.api_port}")
 
 
-@pytest.mark.service
 @pytest.mark.parametrize("block", OF_SERVICE, ids=str)
 def test_calls_are_answered(service: Service, block: Block) -> None:
     """Every block of calls gets the answers it asks for, on a service with a model."""
@@ -183,7 +182,6 @@ def test_calls_are_answered(service: Service, block: Block) -> None:
     run(at(service, begin + "".join(commands(block))), service.home.parent, service.environment)
 
 
-@pytest.mark.service
 @pytest.mark.parametrize("block", [block for block in PYTHON if "Client(" in block.text], ids=str)
 def test_python_over_http_runs(service: Service, block: Block) -> None:
     """Every block of Python that needs a service runs as it stands, but for its address."""

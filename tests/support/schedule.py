@@ -1,0 +1,76 @@
+"""Which tests take long, and in what order two workers run them best."""
+
+from collections.abc import Iterable
+from types import ModuleType
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+SECONDS = {
+    "tests/docs/test_commands.py": 180,
+    "tests/versions/test_damage.py": 150,
+    "tests/system/test_service.py": 140,
+    "tests/flows": 130,
+    "tests/system/test_service_kills.py": 120,
+    "tests/system/test_repeat.py": 110,
+    "tests/system/test_contract.py": 100,
+    "tests/system/test_deployments.py": 80,
+    "tests/system/test_limits_of_runs.py": 70,
+    "tests/training/test_sweeps.py": 70,
+    "tests/store/test_machine.py": 70,
+    "tests/system/test_stranger.py": 60,
+    "tests/system/test_keys.py": 50,
+    "tests/api/test_hostile.py": 50,
+    "tests/api/test_slow_clients.py": 40,
+    "tests/api/test_limits.py": 35,
+    "tests/service/test_supervisor.py": 35,
+    "tests/erasure/test_erase.py": 30,
+    "tests/training/test_training.py": 30,
+    "tests/test_models.py": 30,
+    "tests/test_cli.py": 25,
+    "tests/api/test_switch.py": 25,
+    "tests/api/test_damage_api.py": 20,
+    "tests/api/test_fast_lookups.py": 20,
+    "tests/data/test_import_property.py": 20,
+    "tests/store/test_private.py": 20,
+    "tests/training/test_parallel.py": 15,
+}
+"""Modules, and folders that share what takes long to start, with the seconds that they take about, services included.
+
+What is not listed takes less than those that are. `pytest --durations=0` tells when an entry is due.
+"""
+
+WITH_SERVICE = "tests/system/", "tests/flows/"
+STARTERS = "Api", "faults", "subprocess"
+"""What test modules import to start processes."""
+
+
+class LongestFirst(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """A module stays with one worker, as its service does, and so does a folder that shares one; the longest begin."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return entry(nodeid) or nodeid.split("::")[0]
+
+
+def entry(nodeid: str) -> str | None:
+    """The entry of `SECONDS` that a test belongs to, None for a quick one."""
+    module = nodeid.split("::")[0]
+    folder = module.rpartition("/")[0]
+    return next((listed for listed in (module, folder) if listed in SECONDS), None)
+
+
+def mark(items: Iterable[pytest.Item]) -> None:
+    """Mark tests by where they stand, what they ask for and what their module imports: `service`, `process`, `slow`."""
+    for item in items:
+        module: ModuleType | None = getattr(item, "module", None)
+        if item.nodeid.startswith(WITH_SERVICE) or "service" in getattr(item, "fixturenames", ()):
+            item.add_marker("service")
+        if any(hasattr(module, name) for name in STARTERS):
+            item.add_marker("process")
+        if entry(item.nodeid):
+            item.add_marker("slow")
+
+
+def order(items: list[pytest.Item]) -> None:
+    """Put the longest modules first, so that no worker begins one when the other is done."""
+    items.sort(key=lambda item: -SECONDS.get(entry(item.nodeid) or "", 0))
