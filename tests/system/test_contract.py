@@ -38,14 +38,6 @@ Scenario = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("contract") / "home")
-    running.start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
 def http(service: Service) -> Iterator[httpx.Client]:
     with service.client(service.first_key()) as http:
         yield http

@@ -25,14 +25,6 @@ PAGES = sorted(OPEN - {"/static-offline-docs"})
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("keys") / "home")
-    running.start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
 def clients(service: Service) -> Iterator[dict[str, httpx.Client]]:
     """A client for each scope, whose key has no other."""
     made = {scope: create_key(Catalog(service.home), scope, [scope])[1] for scope in ALL_SCOPES}

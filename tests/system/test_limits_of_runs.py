@@ -1,13 +1,11 @@
 """Deployments have limits of their own: what waits for one of them holds back nothing else."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
-import pytest
 
 from flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE
 from tests.support.checkerboard import write_checkerboard
@@ -16,14 +14,6 @@ from tests.support.service import Service, wait_for_training, wait_until
 (TRAININGS,) = (deployment.limit for deployment in DEPLOYMENTS if deployment.name == "train-model")
 WAITING = RUNS_AT_ONCE
 """So many trainings that they would take every place, had they not a limit of their own."""
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("limits") / "home")
-    running.start()
-    yield running
-    running.stop()
 
 
 class Stopped:

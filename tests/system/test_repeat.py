@@ -30,27 +30,6 @@ THREADS = 8
 Answer = tuple[int, Any]
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("repeat") / "home")
-    try:
-        running.start()
-        yield running
-    finally:
-        running.stop()
-
-
-@pytest.fixture(scope="module")
-def key(service: Service) -> str:
-    return service.first_key()
-
-
-@pytest.fixture(scope="module")
-def client(service: Service, key: str) -> Iterator[httpx.Client]:
-    with calls(address(service), key) as client:
-        yield client
-
-
 @pytest.fixture
 def tag() -> str:
     """By which the batches of one test are found."""

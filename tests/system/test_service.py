@@ -20,25 +20,6 @@ from tests.support.service import SECRET, Service, wait_for_training, wait_until
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("service") / "home")
-    running.start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def key(service: Service) -> str:
-    return service.first_key()
-
-
-@pytest.fixture(scope="module")
-def client(service: Service, key: str) -> Iterator[httpx.Client]:
-    with service.client(key) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The checkerboard with a time on every interaction: all young but those of user 0, which are old."""
     written = write_checkerboard(tmp_path_factory.mktemp("files"))

@@ -18,18 +18,14 @@ ASKED = {"model_id": "board", "source_id": "u05", "target_type": "item"}
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Service:
     """A service with a trained model `board`."""
-    folder = tmp_path_factory.mktemp("kills")
-    running = Service(folder / "home")
-    running.start()
-    running.key = running.first_key()
-    with running.client(running.key) as client:
-        upload(client, folder)
+    service.key = service.first_key()
+    with service.client(service.key) as client:
+        upload(client, tmp_path_factory.mktemp("files"))
         client.post("/train", json={"model_id": "board"}).raise_for_status()
         assert "completed" == wait_for_training(client, "board")["status"]
-    yield running
-    running.stop()
+    return service
 
 
 @pytest.fixture

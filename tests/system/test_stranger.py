@@ -42,14 +42,6 @@ FOREIGN = {name: headers for name, headers in WAYS.items() if {"origin", "host"}
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("stranger") / "home")
-    running.start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
 def operator(service: Service) -> Iterator[httpx.Client]:
     """Prefect's API as the operator may use it."""
     with service.prefect_client() as client:

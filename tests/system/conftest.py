@@ -1,0 +1,30 @@
+"""A service for each module, which stays up for all its tests, with the key that its first start made."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.support.service import Service
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    running = Service(tmp_path_factory.mktemp("service") / "home")
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def key(service: Service) -> str:
+    return service.first_key()
+
+
+@pytest.fixture(scope="module")
+def client(service: Service, key: str) -> Iterator[httpx.Client]:
+    """A client that may do everything."""
+    with service.client(key) as client:
+        yield client
