@@ -234,7 +234,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_LOGGING_EXTRA_LOGGERS": "lucid",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         # A run that waits for its deployment's limit is looked at again after this time, less 10 s of foresight.
-        "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "12",
+        "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "15",
         # In memory, what runs hold would be forgotten with the server, their places never free, and they ended.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "DO_NOT_TRACK": "1",
