@@ -122,8 +122,7 @@ def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError) -
     file_type, columns = _read_header(path)
     plain = unpack(path, folder / "plain.csv", settings)
     check_records(path, plain, settings)
-    with connect(spill=folder / "spill", memory_limit="1GB") as connection:
-        connection.execute("SET file_search_path = $folder", {"folder": str(folder)})
+    with connect(spill=folder / "spill", memory_limit="1GB", search_path=folder) as connection:
         _parse(connection, file_type, columns, folder, plain, path)
         connection.execute("CREATE VIEW parsed AS FROM read_parquet('rows.parquet', file_row_number = true)")
         _refuse_other_encodings(connection, path)

@@ -140,7 +140,7 @@ def read_entities(connection: duckdb.DuckDBPyConnection, home: Path, batches: Se
     files = _files(home, batches, "entities")
     if not files:
         return Step("entities: latest version of each id", 0, 0, [])
-    (rows,) = connection.execute("SELECT count(*) FROM read_parquet($files)", {"files": files}).fetchone() or (0,)
+    rows = count(connection, "read_parquet($files)", {"files": files})
     connection.execute(
         """
         INSERT INTO entities SELECT id, type, name, metadata
@@ -183,7 +183,7 @@ def read_interactions(
     bind = Binder()
     wanted = _interactions_wanted(connection, files, filters.interactions, bind)
     oldest = _days_before(started, age_days) if age_days is not None else None
-    (rows,) = connection.execute("SELECT count(*) FROM read_parquet($files)", {"files": files}).fetchone() or (0,)
+    rows = count(connection, "read_parquet($files)", {"files": files})
     connection.execute(
         "CREATE TABLE young AS SELECT type, source_id, target_id, timestamp, "
         f"{wanted} AS wanted FROM {_WITH_TYPES if filters.interactions else 'read_parquet($files)'} "

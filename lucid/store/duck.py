@@ -1,4 +1,4 @@
-"""DuckDB as all of Lucid uses it: opened in one place, with times in UTC and without a way to the Internet."""
+"""The one place that opens DuckDB, and what is asked of it everywhere: how many rows, and rows into a Parquet file."""
 
 import os
 from collections.abc import Mapping
@@ -9,21 +9,54 @@ import duckdb
 
 _MEMORY = ":memory:"
 _HANDLES = 4
-"""Files that DuckDB opens at once with a connection."""
 
 
 def connect(
     database: str | Path = _MEMORY,
     *,
     read_only: bool = False,
-    spill: Path | None = None,
     threads: int | None = None,
+    spill: Path | None = None,
     memory_limit: str | None = None,
+    search_path: Path | None = None,
 ) -> duckdb.DuckDBPyConnection:
-    """Open a database, by default one in memory; what that does not hold goes into the folder `spill`, if there is one.
+    """Open DuckDB, in memory or on a file, with times in UTC and no extension but those that came with it.
 
-    Raises OSError where no files can be opened, where DuckDB itself would end the whole process.
+    `threads` is at most so many (None: one for each core), `spill` a folder for what memory does not hold, which the
+    caller removes, `memory_limit` such as `1GB` (None: 80 % of the machine's), `search_path` a folder where files named
+    without one are looked for. Raises OSError where no files can be opened, where DuckDB itself would end the whole
+    process, and duckdb.Error.
     """
+    _expect_handles(database)
+    given = {
+        "threads": threads,
+        "temp_directory": spill,
+        "memory_limit": memory_limit,
+        "file_search_path": search_path,
+    }
+    config = {name: str(value) for name, value in given.items() if value is not None}
+    connection = duckdb.connect(
+        str(database), read_only=read_only, config={**config, "autoinstall_known_extensions": "false"}
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def count(connection: duckdb.DuckDBPyConnection, table: str, values: Mapping[str, object] | None = None) -> int:
+    """How many rows a table has, or whatever else may follow FROM, in which the values are bound by their names."""
+    (rows,) = connection.execute(f"SELECT count(*) FROM {table}", dict(values or {})).fetchone() or (0,)
+    return int(rows)
+
+
+def copy(
+    connection: duckdb.DuckDBPyConnection, query: str, target: Path, values: Mapping[str, Any] | None = None
+) -> None:
+    """Write what a query finds into a Parquet file; the values are bound by their names, of which `target` is none."""
+    connection.execute(f"COPY ({query}) TO $target (FORMAT parquet)", {**(values or {}), "target": str(target)})
+
+
+def _expect_handles(database: str | Path) -> None:
+    """Raise OSError where DuckDB could not open the files that it needs."""
     handles: list[int] = []
     try:
         for _ in range(_HANDLES):
@@ -33,22 +66,3 @@ def connect(
     finally:
         for handle in handles:
             os.close(handle)
-    given = {"temp_directory": spill and str(spill), "threads": threads, "memory_limit": memory_limit}
-    config: dict[str, Any] = {"autoinstall_known_extensions": False}
-    config |= {name: value for name, value in given.items() if value is not None}
-    connection = duckdb.connect(str(database), read_only=read_only, config=config)
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
-
-
-def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    """How many rows a table, or any other thing that can be selected from, has."""
-    (rows,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone() or (0,)
-    return int(rows)
-
-
-def copy(
-    connection: duckdb.DuckDBPyConnection, query: str, target: Path, values: Mapping[str, Any] | None = None
-) -> None:
-    """Write the rows of a query into a Parquet file."""
-    connection.execute(f"COPY ({query}) TO $target (FORMAT parquet)", {**(values or {}), "target": str(target)})
