@@ -33,7 +33,11 @@ SECONDS = {
     "tests/api/test_fast_lookups.py": 20,
     "tests/data/test_import_property.py": 20,
     "tests/store/test_private.py": 20,
+    "tests/test_demo_catalogue.py": 20,
+    "tests/data/test_conditions.py": 20,
     "tests/training/test_parallel.py": 15,
+    "tests/data/test_import_fuzz.py": 10,
+    "tests/data/test_links.py": 10,
 }
 """Modules, and folders that share what takes long to start, with the seconds that they take about, services included.
 
