@@ -20,8 +20,8 @@ WriteCsv = Callable[..., Path]
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Without slow tests, the modules that are slow as a whole are not even imported."""
-    slow = schedule.entry(collection_path.relative_to(config.rootpath).as_posix())
-    return True if slow and "not slow" in config.option.markexpr else None
+    path = collection_path.relative_to(config.rootpath).as_posix()
+    return True if "not slow" in config.option.markexpr and schedule.is_slow_as_a_whole(path) else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks

@@ -23,7 +23,6 @@ SECONDS = {
     "tests/api/test_hostile.py": 50,
     "tests/api/test_slow_clients.py": 40,
     "tests/api/test_limits.py": 35,
-    "tests/service/test_supervisor.py": 35,
     "tests/erasure/test_erase.py": 30,
     "tests/training/test_training.py": 30,
     "tests/test_models.py": 30,
@@ -44,6 +43,16 @@ SECONDS = {
 What is not listed takes less than those that are. `pytest --durations=0` tells when an entry is due.
 """
 
+QUICK = (
+    "tests/erasure/test_erase.py::test_an_erased_entity_is_found_in_no_file",
+    "tests/test_cli.py::test_a_setting_with_a_bad_value_is_one_line",
+    "tests/test_cli.py::test_keys_are_stored_as_hashes_only",
+    "tests/test_models.py::test_rolling_back_lets_the_version_before_answer",
+    "tests/test_models.py::test_there_must_be_a_version_to_roll_back_to",
+    "tests/training/test_training.py::test_a_second_training_of_a_model_is_refused_while_one_runs",
+)
+"""Tests of these modules that are not slow, for packages that would have none."""
+
 WITH_SERVICE = "tests/system/", "tests/flows/"
 STARTERS = "Api", "faults", "subprocess"
 """What test modules import to start processes."""
@@ -63,6 +72,11 @@ def entry(nodeid: str) -> str | None:
     return next((listed for listed in (module, folder) if listed in SECONDS), None)
 
 
+def is_slow_as_a_whole(path: str) -> bool:
+    """Whether all tests of a module or folder, by its path in the repository, are slow."""
+    return entry(path) is not None and not any(test.startswith(path) for test in QUICK)
+
+
 def mark(items: Iterable[pytest.Item]) -> None:
     """Mark tests by where they stand, what they ask for and what their module imports: `service`, `process`, `slow`."""
     for item in items:
@@ -71,7 +85,7 @@ def mark(items: Iterable[pytest.Item]) -> None:
             item.add_marker("service")
         if any(hasattr(module, name) for name in STARTERS):
             item.add_marker("process")
-        if entry(item.nodeid):
+        if entry(item.nodeid) and not item.nodeid.startswith(QUICK):
             item.add_marker("slow")
 
 
