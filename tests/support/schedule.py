@@ -35,6 +35,7 @@ SECONDS = {
     "tests/test_demo_catalogue.py": 20,
     "tests/data/test_conditions.py": 20,
     "tests/training/test_parallel.py": 15,
+    "tests/versions/test_derive.py": 15,
     "tests/data/test_import_fuzz.py": 10,
     "tests/data/test_links.py": 10,
 }
