@@ -1,6 +1,6 @@
 """Scores from embeddings: the one place that says how much a target suits a source.
 
-Used ahead of time by `lucid.versions.precompute` and at once by `lucid.serving.predictor`, so both give the same
+Used ahead of time by `lucid.versions.precompute` and at once by `lucid.serving.ranker`, so both give the same
 answer; which targets are the best, and which are left out, is decided in `lucid.model.top_n`. Needs no torch, as the
 process that answers requests never loads it.
 

@@ -7,21 +7,18 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import TypedDict
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lucid.errors import DamagedVersion, InvalidRequest, UnknownSource
-from lucid.model.scorer import Profile, Scorer
-from lucid.model.top_n import TopN, top_n, top_n_blended
+from lucid.errors import DamagedVersion, UnknownSource
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery, weights_of
 from lucid.schema.training import TrainingRequest
 from lucid.serving.attribution import explain, explain_blend
+from lucid.serving.ranker import Ranker
 from lucid.serving.rendering import Answer, Block, Column
 from lucid.serving.sources import Source, counted, find_named, find_rows, together
-from lucid.serving.target_filter import TargetFilter
 from lucid.store.catalog import Catalog
 from lucid.typing import Rows
 from lucid.versions.precomputed import MILLION, UNUSED
@@ -42,7 +39,7 @@ class Predictor:
         self.version = version.open()
         self._types = {name: orjson.dumps(name) for name in version.config.entity_types.types}
         self._sizes = {version.folder / name: size for name, size in version.manifest.files.items()}
-        self._target_filter = TargetFilter(version)
+        self._ranker = Ranker(self.version)
         self._uploads, self._uploads_stamp = no_uploads(version), -1
         self._refreshing = threading.Lock()
 
@@ -92,7 +89,7 @@ class Predictor:
         if row is None or row in self._uploads.by_row:
             return None
         pair = version.config.entity_types.type_of(row), targets[0]
-        if not self._is_precomputed(*pair, query):
+        if not self._ranker.is_precomputed(*pair, query):
             return None
         rows, scores = version.precomputed[pair].record(row)
         count = len(rows)
@@ -128,7 +125,7 @@ class Predictor:
 
     def _block(self, sources: Sequence[Source], query: RecommendationQuery, uploads: Uploads) -> Block:
         """The rows of some sources, in the order in which they were asked."""
-        best = self._cut(self._ranked(sources, query), query)
+        best = self._ranker.rank(sources, query)
         positions = best.positions.tolist()
         ranks = np.arange(1, len(positions) + 1) - np.searchsorted(best.positions, best.positions)
         columns = self._columns(
@@ -149,47 +146,6 @@ class Predictor:
             ]
         return Block(columns, len(positions), counted(sources))
 
-    def _ranked(self, sources: Sequence[Source], query: RecommendationQuery) -> TopN:
-        """The best targets of each source and type, those of a source not yet in one order."""
-        parts = []
-        for source_type in dict.fromkeys(source.entity_type for source in sources):
-            positions = [position for position, source in enumerate(sources) if source.entity_type == source_type]
-            of_type = [sources[position] for position in positions]
-            for target_type in _target_types(source_type, query):
-                for chosen, best in self._top_n(of_type, source_type, target_type, query):
-                    parts.append(TopN(np.array(positions)[chosen][best.positions], best.target_rows, best.scores))
-        return TopN.join(parts)
-
-    def _top_n(
-        self, sources: Sequence[Source], source_type: str, target_type: str, query: RecommendationQuery
-    ) -> Iterator[tuple[Rows, TopN]]:
-        """The best targets of a type for sources of one type, with the positions of those that they are for."""
-        changed = np.array([source.profile is not None for source in sources], bool)
-        scored = np.flatnonzero(changed)
-        if self._is_precomputed(source_type, target_type, query):
-            if not changed.all():
-                others = np.flatnonzero(~changed)
-                rows = np.array([sources[position].row for position in others.tolist()], np.int64)
-                pair = self.version.precomputed[source_type, target_type]
-                yield others, pair.top_n(rows, query.max_recommendations)
-        else:
-            scored = np.arange(len(sources))
-        if len(scored):
-            scorer = self.version.scorer(source_type, target_type)
-            profiles = [_profile(sources[position], scorer) for position in scored.tolist()]
-            yield scored, top_n(scorer, profiles, query.max_recommendations, **self._limits(target_type, query))
-
-    def _cut(self, best: TopN, query: RecommendationQuery) -> TopN:
-        """In the order of sources and scores, as many as are asked for; ties between types are broken by ids."""
-        if query.target_type and len(query.target_type) > 1:
-            order = np.lexsort((self._order_of_ids(best.target_rows), -best.scores, best.positions))
-        else:
-            order = np.argsort(best.positions, kind="stable")
-        positions, scores = best.positions[order], best.scores[order]
-        ranks = np.arange(len(order)) - np.searchsorted(positions, positions)
-        order = order[(ranks < query.max_recommendations) & (scores >= query.threshold)]
-        return TopN(best.positions[order], best.target_rows[order], best.scores[order])
-
     # Several sources as one
 
     def _blended(self, query: RecommendationQuery, uploads: Uploads) -> Block:
@@ -199,42 +155,21 @@ class Predictor:
             if not self._is_known(name, uploads):
                 raise self._unknown(name)
         sources = find_named(list(weights), self.version, uploads)
-        types = sorted({source.entity_type for source in sources})
-        if len(types) > 1:
-            raise InvalidRequest(f"sources: all must be of one type; these are of {', '.join(types)}")
-        parts, profiles = [], list[Profile]()
-        for target_type in _target_types(types[0], query):
-            scorer = self.version.scorer(types[0], target_type)
-            profiles = [_profile(source, scorer) for source in sources]
-            limits = self._limits(target_type, query)
-            parts.append(top_n_blended(scorer, profiles, [*weights.values()], query.max_recommendations, **limits))
-        best = TopN.join(parts)
-        order = np.lexsort((self._order_of_ids(best.target_rows), -best.scores))[: query.max_recommendations]
-        order = order[best.scores[order] >= query.threshold]
-        targets, served_by = best.target_rows[order], together(sources)
+        best, profiles = self._ranker.blend(sources, [*weights.values()], query)
+        targets, served_by = best.target_rows, together(sources)
         columns = self._columns(
             orjson.dumps(" + ".join(weights)),
             targets,
-            _numbers(best.scores[order]),
-            _RANKS[: len(order)],
+            _numbers(best.scores),
+            _RANKS[: len(targets)],
             self._type_names(targets),
             b'"%b"' % served_by.encode(),
         )
         if query.explain:
             columns[EXPLANATION] = explain_blend(sources, profiles, [*weights.values()], targets, self.version)
-        return Block(columns, len(order), {served_by: 1})
+        return Block(columns, len(targets), {served_by: 1})
 
     # What both need
-
-    def _is_precomputed(self, source_type: str, target_type: str, query: RecommendationQuery) -> bool:
-        pair = self.version.precomputed.get((source_type, target_type))
-        if pair is None or not query.exclude_interacted or query.target_filter:
-            return False
-        return pair.asked >= min(query.max_recommendations, len(self.version.config.entity_types.rows(target_type)))
-
-    def _limits(self, target_type: str, query: RecommendationQuery) -> "_Limits":
-        allowed = self._target_filter.allowed(target_type, query.target_filter)
-        return {"exclude_interacted": query.exclude_interacted, "allowed": allowed}
 
     def _columns(
         self, source_ids: Column, targets: Rows, scores: Column, ranks: Column, types: Column, served_by: Column
@@ -243,36 +178,12 @@ class Predictor:
         values = (source_ids, index.ids(targets), scores, ranks, types, index.names(targets), served_by)
         return dict(zip(Recommendation._fields, values, strict=True))
 
-    def _order_of_ids(self, rows: Rows) -> Rows:
-        """Where the id of each row stands among them."""
-        ids = np.array([orjson.loads(target) for target in self.version.index.ids(rows)], dtype=object)
-        return np.argsort(np.argsort(ids))
-
     def _type_names(self, rows: Rows) -> Column:
         entity_types = self.version.config.entity_types
         numbers = entity_types.type_numbers(rows)
         if len(rows) and numbers.min() == numbers.max():
             return self._types[entity_types.types[numbers[0]]]
         return [self._types[entity_types.types[number]] for number in numbers.tolist()]
-
-
-class _Limits(TypedDict):
-    """What a query says of the targets that may be recommended."""
-
-    exclude_interacted: bool
-    allowed: NDArray[np.bool_] | None
-
-
-def _target_types(source_type: str, query: RecommendationQuery) -> Sequence[str]:
-    """Types that are recommended to sources of a type."""
-    return [source_type] if query.use == "similar" else list(dict.fromkeys(query.target_type or ()))
-
-
-def _profile(source: Source, scorer: Scorer) -> Profile:
-    """A source as the version sees it, or as uploads have changed it."""
-    if source.profile is not None:
-        return source.profile
-    return scorer.profiles(np.array([source.row], np.int64))[0]
 
 
 def _served_by(sources: Sequence[Source], positions: Sequence[int]) -> Column:
