@@ -18,8 +18,8 @@ RANGES = 10
 WORD = "word"
 """Type of the entities that words make."""
 MIN_WORD_LETTERS, MIN_WORD_ENTITIES, MAX_WORD_SHARE, MAX_WORDS = 3, 3, 0.05, 20
-"""Words are at least so long, in at least so many entities of a type and at most this share of them; of one text the
-rarest so many."""
+"""Words are at least so long, in at least so many entities of a type and in at most this share of all that have text;
+of one text the rarest so many."""
 
 KNOWN_RANGES, KNOWN_WORDS = "known_ranges.parquet", "known_words.parquet"
 """Files of what was learnt."""
@@ -59,13 +59,11 @@ def learn(connection: duckdb.DuckDBPyConnection, uses: Mapping[str, KeyUse]) -> 
         f"""
         CREATE TABLE known_words AS
         WITH words AS {_WORDS},
-        texts AS (SELECT type, key, count(DISTINCT id) AS entities FROM (
-            SELECT id, type, 'name' AS key FROM entities WHERE name <> ''
-            UNION ALL SELECT id, type, key FROM metadata_values WHERE list_contains($texts, key)) GROUP BY type, key)
-        SELECT words.type, words.key, word, count(*) AS entities FROM words
-        JOIN texts ON (texts.type, texts.key) = (words.type, words.key)
-        GROUP BY words.type, words.key, word, texts.entities
-        HAVING count(*) >= $least AND count(*) <= $share * texts.entities ORDER BY ALL""",
+        texts AS (
+            SELECT id FROM entities WHERE name <> ''
+            UNION SELECT id FROM metadata_values WHERE list_contains($texts, key))
+        SELECT type, key, word, count(*) AS entities FROM words GROUP BY type, key, word
+        HAVING count(*) BETWEEN $least AND $share * (SELECT count(*) FROM texts) ORDER BY ALL""",
         {
             "texts": _keys(uses, "text"),
             "pattern": _WORD_PATTERN,
