@@ -199,6 +199,19 @@ def test_telling_words_of_names_and_texts_link(
     assert sorted(dragons + wizards) == found
 
 
+def test_the_share_of_a_word_is_of_all_entities_with_text(
+    workspace: Workspace, tmp_path: Path, entities_csv: WriteCsv, interactions_csv: WriteCsv
+) -> None:
+    """A word of every book links the books where they are a small part of what has text."""
+    users = [(f"u{number:02}", "user", f"Nobody{number}") for number in range(60)]
+    books = [(f"b{number}", "book", f"A novel of No{number}") for number in range(3)]
+    workspace.import_files([entities_csv(*users, *books), interactions_csv(("read", "u01", "b1"))])
+
+    found = rows(selected(workspace, tmp_path), LINKED.replace("FROM links", "FROM words"))
+
+    assert [(f"b{number}", "name", "word:novel") for number in range(3)] == found
+
+
 def test_an_interaction_may_name_an_entity_that_metadata_makes(
     workspace: Workspace, tmp_path: Path, entities_csv: WriteCsv, interactions_csv: WriteCsv
 ) -> None:

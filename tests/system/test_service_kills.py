@@ -77,6 +77,8 @@ def test_look_ups_go_on_while_another_part_is_down(service: Service, client: htt
         return found is not None and found.pid != before
 
     wait_until(is_back, 60, f"another {module}")
+    ready = client.base_url.join("/health/ready")
+    wait_until(lambda: client.get(ready).is_success, 120, "all parts to answer")
 
     assert [] == refused
     assert ["completed"] * 2 == [batch["status"] for batch in upload(client, service.home.parent)]
