@@ -73,6 +73,21 @@ def test_a_catalog_of_an_earlier_release_gets_the_tables_of_a_new_one(release: s
     ]
 
 
+@pytest.mark.parametrize("release", sorted(path.name for path in FIXTURES.glob("home-*.tar.xz")))
+def test_a_catalog_that_has_all_tables_is_only_read(release: str, tmp_path: Path) -> None:
+    """Opening one that is current, or was before migrations had numbers, leaves every byte as it is."""
+    with tarfile.open(FIXTURES / release) as archive:
+        archive.extractall(tmp_path, filter="data")
+    Catalog(tmp_path / "new")
+    for path in (tmp_path / home / "catalog.duckdb" for home in ("home", "new")):
+        before, written = path.read_bytes(), path.stat().st_mtime_ns
+        Database._ready.discard(path)
+
+        Catalog(path.parent)
+
+        assert (before, written) == (path.read_bytes(), path.stat().st_mtime_ns)
+
+
 def test_a_catalog_without_last_columns_is_completed(tmp_path: Path) -> None:
     """One that stems from before they were there, and knows nothing of migrations."""
     path = tmp_path / "catalog.duckdb"
@@ -86,6 +101,19 @@ def test_a_catalog_without_last_columns_is_completed(tmp_path: Path) -> None:
 
     assert ("k", None) == (key.key_id, key.last_used)
     assert [1] == recorded(path)
+
+
+def test_a_catalog_that_another_process_has_migrated_meanwhile_stays_as_it_is(tmp_path: Path) -> None:
+    """Both saw that it was old and waited for each other; each migration, and its record, is made once."""
+    Catalog(tmp_path)
+    path, found = tmp_path / "catalog.duckdb", []
+    for _process in range(2):
+        with duckdb.connect(str(path)) as connection:
+            migrate(connection, (*MIGRATIONS, NEXT))
+            found.append(connection.execute("SELECT number, applied FROM migrations ORDER BY ALL").fetchall())
+
+    assert found[0] == found[1]
+    assert [*range(1, NEXT.number + 1)] == recorded(path)
 
 
 def test_a_migration_that_fails_leaves_neither_its_change_nor_its_record(tmp_path: Path) -> None:

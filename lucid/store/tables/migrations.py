@@ -54,18 +54,19 @@ _UNNUMBERED = (("api_keys", "last_used"), ("deliveries", "due"), ("request_keys"
 
 def is_current(connection: duckdb.DuckDBPyConnection, migrations: tuple[Migration, ...] = MIGRATIONS) -> bool:
     """Whether a catalog has all migrations; raises Unavailable where it has one that this release does not know."""
-    number, latest = _number(connection), migrations[-1].number
-    if number > latest:
-        raise Unavailable(
-            f"this home was written by a later release of Lucid (its catalog has migration {number}, this one knows "
-            f"{latest}); use that release or a newer one"
-        )
-    return number == latest
+    number = _number(connection)
+    _refuse_later(number, migrations)
+    return number == migrations[-1].number
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
-    """Bring a catalog to today's tables; a migration that fails leaves neither its change nor its record."""
-    done = 0 if is_current(connection, migrations) else _recorded(connection) or 0
+    """Bring a catalog to today's tables; a migration that fails leaves neither its change nor its record.
+
+    Those on record are not done again, as another process may have been faster; a catalog of before there was a record
+    begins with the first. Raises Unavailable where it has a migration that this release does not know.
+    """
+    done = _recorded(connection) or 0
+    _refuse_later(done, migrations)
     for migration in migrations:
         if migration.number > done:
             connection.execute("BEGIN")
@@ -74,12 +75,20 @@ def migrate(connection: duckdb.DuckDBPyConnection, migrations: tuple[Migration, 
                 connection.execute(
                     "CREATE TABLE IF NOT EXISTS migrations (number INTEGER, reason VARCHAR, applied TIMESTAMPTZ)"
                 )
-                connection.execute("DELETE FROM migrations WHERE number = ?", [migration.number])
                 connection.execute("INSERT INTO migrations VALUES (?, ?, now())", [migration.number, migration.reason])
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+
+
+def _refuse_later(number: int, migrations: tuple[Migration, ...]) -> None:
+    latest = migrations[-1].number
+    if number > latest:
+        raise Unavailable(
+            f"this home was written by a later release of Lucid (its catalog has migration {number}, this one knows "
+            f"{latest}); use that release or a newer one"
+        )
 
 
 def _number(connection: duckdb.DuckDBPyConnection) -> int:
