@@ -5,10 +5,12 @@ that another process holds is tried again until a deadline.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import duckdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
@@ -45,6 +47,9 @@ class Database:
     # milliseconds, so the threads of a process take turns.
     _turn: ClassVar[threading.Lock] = threading.Lock()
 
+    # A connection is only gone some time after it was closed, when nothing names it any more.
+    _connections: ClassVar[WeakSet[Connection]] = WeakSet()
+
     _ready: ClassVar[set[Path]] = set()
 
     def __init__(self, path: Path) -> None:
@@ -70,7 +75,10 @@ class Database:
     @classmethod
     def close(cls) -> None:
         """Let no thread of this process open a catalog any more; waits a moment for one that has."""
+        deadline = time.monotonic() + _CLOSING_SECONDS
         cls._turn.acquire(timeout=_CLOSING_SECONDS)
+        while cls._connections and time.monotonic() < deadline:
+            time.sleep(0.001)  # a thread whose turn is over may still take its connection down
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -122,11 +130,13 @@ class Database:
             reraise=True,
         )
         try:
-            return attempts(opening)
+            connection = attempts(opening)
         except _Busy as busy:
             raise Unavailable(
                 f"{self.path} stayed locked by another process for {LOCK_DEADLINE_SECONDS:.0f} s; try again"
             ) from busy
+        self._connections.add(connection)
+        return connection
 
     def _open(self, read_only: bool) -> Connection:
         try:
