@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
 	@echo "make test    run the tests, with two workers; WORKERS=0 for none, ARGS='tests/data -k gzip' for some"
-	@echo "make test-fast   run those that need no service and are quick: under a minute"
+	@echo "make test-fast   run those that need no service and are quick"
 	@echo "make check   ruff, mypy (strict), the layers and the tests; warnings are errors"
 	@echo "make docs    the pages of docs/ as a site, in build/docs"
 	@echo "make fuzz-api KEY=key [URL=http://127.0.0.1:8000]   generated requests to a running service, with the key and without"

@@ -26,6 +26,7 @@ from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import TrainingRequest
 from lucid.serving.rendering import render
 from lucid.training import run, steps
+from lucid.versions.files import TIMINGS
 from lucid.versions.precompute import precompute
 from lucid.workspace import Workspace
 
@@ -234,7 +235,7 @@ def run_product(task: Task, folder: Path) -> Run:
         for step in steps.TRAINING:
             if step.stage not in ("precompute", "publish"):
                 step(trained)
-        stages = json.loads((trained.folder / "timings.json").read_text())
+        stages = json.loads((trained.folder / TIMINGS).read_text())
         precompute(trained.made, [], lambda _percent, _doing: None)
         steps.publish(trained)
     whole = time.perf_counter() - began

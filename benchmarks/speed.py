@@ -28,6 +28,7 @@ from benchmarks.quality import gowalla, import_task
 from lucid.schema.training import PrecomputePair, TrainingRequest
 from lucid.training.run import working_on
 from lucid.training.steps import TRAINING
+from lucid.versions.files import TIMINGS
 from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.precompute import precompute
 from lucid.workspace import Workspace
@@ -78,7 +79,7 @@ def fit(home: Path) -> dict[str, Any]:
             if step.stage not in ("precompute", "publish"):
                 step(training)
         seconds = time.perf_counter() - began
-        stages = json.loads((training.folder / "timings.json").read_text())
+        stages = json.loads((training.folder / TIMINGS).read_text())
         report = json.loads((training.folder / "report.json").read_text())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     quality = {f"{pair['source_type']} → {pair['target_type']}": pair["model"]["ndcg"] for pair in report["pairs"]}

@@ -36,6 +36,7 @@ from lucid.store.tables.deliveries import Event
 from lucid.store.tables.requests import RequestKey
 from lucid.store.tables.trainings import TrainingRow
 from lucid.typing import IsLost, Progress
+from lucid.versions.files import TIMINGS
 from lucid.versions.lifecycle import REMOVED, ModelVersions
 from lucid.versions.version import Version
 from lucid.webhooks.callbacks import deliver_patiently, make_event
@@ -376,6 +377,6 @@ def reporting(training: Training, stage: Stage, share: tuple[float, float], doin
 
 
 def _record_time(folder: Path, stage: Stage, seconds: float) -> None:
-    path = folder / "timings.json"
+    path = folder / TIMINGS
     timings = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps({**timings, stage: round(seconds, 2)}))
