@@ -5,7 +5,6 @@ import gzip
 import io
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -187,7 +186,7 @@ def _start(settings: Settings) -> subprocess.Popen[bytes]:
 
 def _stop(service: subprocess.Popen[bytes]) -> None:
     if service.poll() is None:
-        service.send_signal(signal.SIGINT)
+        service.terminate()  # not Ctrl-C, which what a script starts in the background ignores
         service.wait(STOP_SECONDS + 10)
 
 

@@ -1,0 +1,31 @@
+"""The demo, which is the first that a newcomer starts."""
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from tests.support.checkerboard import write_checkerboard
+
+
+def test_the_demo_ends_what_it_started_also_where_ctrl_c_is_ignored(tmp_path: Path) -> None:
+    """As in a script that starts it in the background."""
+    for file in write_checkerboard(tmp_path):
+        file.with_suffix(".csv.gz").write_bytes(gzip.compress(file.read_bytes()))
+    demo = subprocess.run(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "lucid", "demo", "--data", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+
+    assert 0 == demo.returncode, demo.stdout + demo.stderr
+    assert "signature verified" in demo.stdout
+    assert [] == list(tmp_path.glob("lucid-demo-*"))
+    assert [] == [
+        process for process in psutil.process_iter(["cmdline", "environ"]) if str(tmp_path) in str(process.info)
+    ]
