@@ -136,9 +136,9 @@ def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError) -
             raise _bad_row(path, errors[0])
         if bad_cells:
             good = "SELECT * EXCLUDE (reason, file_row_number), NULL AS reason FROM parsed WHERE reason IS NULL"
-            copy(connection, good, folder / "good.parquet", {})
+            copy(connection, good, folder / "good.parquet")
             (folder / "good.parquet").replace(folder / ROWS)
-        copy(connection, "FROM rejects ORDER BY line", folder / REJECTS, {})
+        copy(connection, "FROM rejects ORDER BY line", folder / REJECTS)
     plain.path.unlink()
     shutil.rmtree(folder / "spill", ignore_errors=True)
     return LoadedFile(file_type, rows - rejected, rejected, errors)

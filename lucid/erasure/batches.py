@@ -15,7 +15,7 @@ from lucid.erasure.matching import matcher
 from lucid.schema.batches import Erased
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
-from lucid.store.duck import connect, copy
+from lucid.store.duck import connect, copy, count
 from lucid.store.files import replacing
 from lucid.store.home import Home
 from lucid.store.machine import telling
@@ -156,9 +156,7 @@ def _erase_rejects(path: Path, names_one: Callable[[str], bool]) -> Erased:
         if not values:
             return Erased()
         connection.execute("CREATE TABLE erased AS SELECT unnest(?::VARCHAR[]) AS value", [values])
-        (count,) = connection.execute(
-            "SELECT count(*) FROM read_parquet(?) SEMI JOIN erased USING (value)", [str(path)]
-        ).fetchone() or (0,)
+        blanked = count(connection, "read_parquet($path) SEMI JOIN erased USING (value)", {"path": str(path)})
         _rewrite(
             connection,
             path,
@@ -166,7 +164,7 @@ def _erase_rejects(path: Path, names_one: Callable[[str], bool]) -> Erased:
             "FROM read_parquet($path) r LEFT JOIN erased ON r.value = erased.value ORDER BY line",
             {"path": str(path)},
         )
-    return Erased(rejected_rows=count)
+    return Erased(rejected_rows=blanked)
 
 
 def _rewrite(connection: duckdb.DuckDBPyConnection, path: Path, query: str, values: dict[str, Any]) -> None:

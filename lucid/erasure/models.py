@@ -15,7 +15,7 @@ from lucid.errors import AlreadyTraining, DamagedVersion, ModelNotReady, Unknown
 from lucid.schema.batches import Erased
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
-from lucid.store.duck import connect, copy
+from lucid.store.duck import connect, copy, count
 from lucid.training import steps
 from lucid.training.report import read_report, write_report
 from lucid.training.run import Training, alone_with, deriving
@@ -112,12 +112,11 @@ def _rows_of(version: Version, ids: Sequence[str]) -> Rows:
 def _recommendations(version: Version, rows: Rows) -> int:
     """How many precomputed recommendations are for or of some entities."""
     with connect(version.folder / RECOMMENDATIONS, read_only=True) as connection:
-        (count,) = connection.execute(
-            "SELECT count(*) FROM recommendations WHERE list_contains($rows, source_row) "
-            "OR list_contains($rows, target_row)",
+        return count(
+            connection,
+            "recommendations WHERE list_contains($rows, source_row) OR list_contains($rows, target_row)",
             {"rows": rows.tolist()},
-        ).fetchone() or (0,)
-    return int(count)
+        )
 
 
 def _derive_without(

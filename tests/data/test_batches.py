@@ -3,13 +3,13 @@
 import gzip
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from lucid.errors import InvalidRequest, UnusableFile
 from lucid.schema.batches import Batch
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.store.duck import connect
 from lucid.store.home import Home
 from lucid.workspace import Workspace
 from tests.conftest import WriteCsv
@@ -20,8 +20,7 @@ INTERACTION_HEADER = "type,source_id,target_id,timestamp,metadata\n"
 
 def stored(workspace: Workspace, batch: Batch, columns: str = "*") -> list[tuple[object, ...]]:
     path = Home(workspace.settings.home).batch(batch.batch_id) / "rows.parquet"
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with connect() as connection:
         return connection.execute(f"SELECT {columns} FROM read_parquet(?)", [str(path)]).fetchall()
 
 
