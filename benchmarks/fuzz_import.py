@@ -218,8 +218,9 @@ def check_import(workspace: Workspace, path: Path, tolerated: Collection[str] = 
 
 def check_empty(workspace: Workspace) -> None:
     """No batch is entered and no file but the catalog, and the mark of its last change, lies in the home."""
-    kept = {"catalog.duckdb", "batches.changed"}
-    left = [str(file) for file in workspace.settings.home.rglob("*") if file.is_file() and file.name not in kept]
+    home = Home(workspace.settings.home)
+    kept = {home.catalog, home.batches_changed}
+    left = [str(file) for file in home.path.rglob("*") if file.is_file() and file not in kept]
     if left or workspace.batches():
         raise Violation(f"left behind: {left}, {workspace.batches()}")
 

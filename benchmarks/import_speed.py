@@ -26,6 +26,7 @@ from lucid.data.csv_load import load_file
 from lucid.data.selection import select
 from lucid.schema.fields import utc_now
 from lucid.settings import Settings
+from lucid.store.home import Home
 from lucid.store.tables.batches import SelectedBatch
 
 _ROWS = """
@@ -87,11 +88,12 @@ def _report(folder: Path, rows: int, rounds: int) -> None:
     # Selection: the interactions twice, as two batches, and every entity overwritten by a second batch.
     _write(folder / "file.csv", _PEOPLE.format(rows=rows))
     _import(folder)
-    shutil.move(folder / "loaded", folder / "home" / "batches" / "people-1")
-    shutil.copytree(folder / "home" / "batches" / "people-1", folder / "home" / "batches" / "people-2")
+    home = Home(folder / "home")
+    shutil.move(folder / "loaded", home.batch("people-1"))
+    shutil.copytree(home.batch("people-1"), home.batch("people-2"))
     _write(folder / "file.csv", _ROWS.format(rows=rows, bad=0))
     _import(folder)
-    shutil.move(folder / "loaded", folder / "home" / "batches" / "actions")
+    shutil.move(folder / "loaded", home.batch("actions"))
     (measured,) = _in_turns(folder, ("select",), 1)
     out.print(
         f"Selection of {rows:,} interactions and {2 * (rows // 10 + rows // 50):,} entity rows, half of them "
@@ -122,7 +124,7 @@ def _copy(folder: Path) -> None:
 
 
 def _import(folder: Path) -> None:
-    (folder / "home" / "batches").mkdir(parents=True, exist_ok=True)
+    Home(folder / "home").batches.mkdir(parents=True, exist_ok=True)
     load_file(Settings(home=folder / "home"), folder / "file.csv", folder / "loaded", "set_aside")
 
 

@@ -64,7 +64,7 @@ def start_import(home: Path, files: Sequence[Path], tag: str) -> subprocess.Pope
 
 def entries(home: Path, moment: Moment) -> set[str]:
     """Names on disk of which a new one tells that an import has come to a moment."""
-    folder = home / ("locks" if moment == "loading" else "batches")
+    folder = Home(home).locks if moment == "loading" else Home(home).batches
     return {path.name for path in folder.glob("*") if moment == "loading" or not path.name.startswith(".")}
 
 
@@ -110,7 +110,7 @@ def check(home: Path, tag: str) -> str:
     for batch in workspace.batches():
         check_batch(home, batch)
     known = {batch.batch_id for batch in workspace.batches()}
-    unknown = [path.name for path in (home / "batches").glob("*") if path.name not in known]
+    unknown = [path.name for path in Home(home).batches.glob("*") if path.name not in known]
     if unknown:
         raise Violation(f"folders of no batch: {unknown}")
     found = [batch.status for batch in workspace.batches(tags=[tag])]
@@ -123,7 +123,7 @@ def check_batch(home: Path, batch: Batch) -> None:
     """A completed batch has its rows and rejects, any other has no file."""
     folder = Home(home).batch(batch.batch_id)
     if batch.status != "completed":
-        left = [path for path in home.rglob(f"*{batch.batch_id}*") if path.parent.name != "locks"]
+        left = [path for path in home.rglob(f"*{batch.batch_id}*") if path.parent != Home(home).locks]
         if left or batch.status == "running":
             raise Violation(f"batch {batch.batch_id} is {batch.status} after the sweep and left {left}")
         return

@@ -20,32 +20,33 @@ from lucid.schema.fields import utc_now
 from lucid.settings import Settings
 from lucid.store.documents import read_json, read_text, set_aside
 from lucid.store.files import make_folder, write_text
-from lucid.store.home import Home
+from lucid.store.home import ERASURE_REQUEST, ERASURE_RESULT, Home
 from lucid.store.locks import begun, forget, is_worked_on, working
 from lucid.store.machine import telling
 from lucid.typing import IsLost
 
 _RESULT_SECONDS = 3600
 """A result that nobody asked for is removed after this time."""
-_REQUEST, _DONE, _LOCK = ".request", ".done", "erase-"
+_LOCK = "erase-"
 
 
 def enter(settings: Settings, ids: Sequence[str]) -> str:
     """Write a request down and return its name, which tells nothing of the ids."""
     request = secrets.token_hex(16)
-    _write(_path(settings.home, request), {"ids": list(ids), "flow_run_id": None})
+    _write(Home(settings.home).erasure_request(request), {"ids": list(ids), "flow_run_id": None})
     return request
 
 
 def set_flow_run(settings: Settings, request: str, flow_run_id: str) -> None:
     """Note which flow run does the work."""
+    path = Home(settings.home).erasure_request(request)
     with suppress(FileNotFoundError):  # it may be done already
-        _write(_path(settings.home, request), {**_read(settings.home, request), "flow_run_id": flow_run_id})
+        _write(path, {**_read(settings.home, request), "flow_run_id": flow_run_id})
 
 
 def withdraw(settings: Settings, request: str) -> None:
     """Forget a request that nobody will do."""
-    _path(settings.home, request).unlink(missing_ok=True)
+    Home(settings.home).erasure_request(request).unlink(missing_ok=True)
 
 
 def ids_of(settings: Settings, request: str) -> list[str]:
@@ -69,7 +70,7 @@ def working_on(settings: Settings, request: str) -> Iterator[list[str]]:
 
 def finish(settings: Settings, request: str, counts: Erased) -> None:
     """Leave the counts for whoever asked, in place of the request."""
-    _write(_done(settings.home, request), counts.model_dump())
+    _write(Home(settings.home).erasure_result(request), counts.model_dump())
     withdraw(settings, request)
 
 
@@ -78,7 +79,7 @@ def take_result(settings: Settings, request: str) -> Erased | None:
 
     Raises Damaged where it is done but what it has erased cannot be read.
     """
-    path = _done(settings.home, request)
+    path = Home(settings.home).erasure_result(request)
     try:
         counts = read_text(path, Erased.model_validate_json, "the erasure is done; repeat the call, which counts zero")
     except FileNotFoundError:
@@ -96,17 +97,17 @@ def sweep(settings: Settings, *, is_lost: IsLost, warnings: HealthWarnings | Non
     """
     home, warnings = settings.home, warnings or HealthWarnings()
     with warnings.round("erasures") as each:
-        for request in _named(home, _REQUEST):
-            with each.apart(request, f"erasures/{request}{_REQUEST} could not be taken up"):
+        for request in _named(home, ERASURE_REQUEST):
+            with each.apart(request, f"erasures/{request}{ERASURE_REQUEST} could not be taken up"):
                 _take_up(home, request, is_lost)
-        for request in _named(home, _DONE):
-            with each.apart(request, f"erasures/{request}{_DONE} could not be removed"):
-                _remove_old(_done(home, request))
-        for path in Home(home).erasures.glob(f"*{_REQUEST}.unreadable*"):
+        for request in _named(home, ERASURE_RESULT):
+            with each.apart(request, f"erasures/{request}{ERASURE_RESULT} could not be removed"):
+                _remove_old(Home(home).erasure_result(request))
+        for path in Home(home).erasures.glob(f"*{ERASURE_REQUEST}.unreadable*"):
             each.warn(
                 path.name,
                 f"erasures/{path.name} is a request for erasure that could not be read, so it is not done: ask for the "
-                f"erasure again and remove the file, or mend it and let its name end in {_REQUEST} again",
+                f"erasure again and remove the file, or mend it and let its name end in {ERASURE_REQUEST} again",
             )
     for request in begun(home, _LOCK):
         forget(home, _lock_name(request))
@@ -126,7 +127,7 @@ def _take_up(home: Path, request: str, is_lost: IsLost) -> None:
     except Damaged as error:
         if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, IsADirectoryError):
             raise  # closed to us now, but perhaps not for ever
-        set_aside(_path(home, request))
+        set_aside(Home(home).erasure_request(request))
         return
     if flow_run_id and not is_worked_on(home, _lock_name(request)):
         is_lost(flow_run_id, utc_now())
@@ -142,16 +143,8 @@ def _lock_name(request: str) -> str:
     return f"{_LOCK}{request}"
 
 
-def _path(home: Path, request: str) -> Path:
-    return Home(home).erasures / f"{request}{_REQUEST}"
-
-
-def _done(home: Path, request: str) -> Path:
-    return Home(home).erasures / f"{request}{_DONE}"
-
-
 def _read(home: Path, request: str) -> dict[str, Any]:
-    return read_json(_path(home, request), _request, "ask for the erasure again")
+    return read_json(Home(home).erasure_request(request), _request, "ask for the erasure again")
 
 
 def _request(raw: Any) -> dict[str, Any]:

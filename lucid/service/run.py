@@ -56,8 +56,9 @@ def run_service(settings: Settings, say: Callable[[str], None]) -> int:
     """
     try:
         with working(settings.home, _LOCK), _signals_raise():
-            for part in ("", "logs", "prefect"):
-                check_writable(settings.home / part)
+            home = Home(settings.home)
+            for folder in (home.path, home.logs, home.prefect):
+                check_writable(folder)
             return _run(settings, _undisturbed(say))
     except Timeout:
         running = read_service(settings)

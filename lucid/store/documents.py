@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lucid.errors import Damaged
+from lucid.store.home import MODELS
 
 Found = TypeVar("Found")
 
@@ -45,7 +46,7 @@ def damaged(path: Path, reason: str, remedy: str) -> Damaged:
 
 def below_home(path: Path) -> str:
     """The end of a path that tells its owner where it is in the home."""
-    of_model = [depth for depth in (4, 3) if path.parts[-depth : -depth + 1] == ("models",)]
+    of_model = [depth for depth in (4, 3) if path.parts[-depth : -depth + 1] == (MODELS,)]
     return "/".join(path.parts[-(of_model[0] if of_model else 2) :])
 
 

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+MODELS = "models"
+LOCK, ERASURE_REQUEST, ERASURE_RESULT = ".lock", ".request", ".done"
+"""How the names of these files end."""
+
 
 @dataclass(frozen=True)
 class Home:
@@ -47,7 +51,7 @@ class Home:
 
     @property
     def models(self) -> Path:
-        return self.path / "models"
+        return self.path / MODELS
 
     def model(self, model_id: str) -> Path:
         """The versions of a model, see `lucid.versions.lifecycle`."""
@@ -64,9 +68,19 @@ class Home:
         """Requests for erasure and their results, see `lucid.erasure.requests`."""
         return self.path / "erasures"
 
+    def erasure_request(self, request: str) -> Path:
+        return self.erasures / f"{request}{ERASURE_REQUEST}"
+
+    def erasure_result(self, request: str) -> Path:
+        return self.erasures / f"{request}{ERASURE_RESULT}"
+
     @property
     def locks(self) -> Path:
         return self.path / "locks"
+
+    def lock(self, name: str) -> Path:
+        """The lock of a piece of work, see `lucid.store.locks`."""
+        return self.locks / f"{file_name(name)}{LOCK}"
 
     @property
     def logs(self) -> Path:

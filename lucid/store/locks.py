@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lucid.store.files import make_folder
-from lucid.store.home import Home, file_name, text_of
+from lucid.store.home import LOCK, Home, text_of
 
 PATIENCE_SECONDS = 1.0
 """Another process may hold a lock for an instant, only to see whether it is free."""
@@ -40,7 +40,7 @@ def forget(home: Path, name: str) -> None:
 
 def begun(home: Path, prefix: str) -> list[str]:
     """What follows the prefix in the name of every piece of work that was begun and whose lock was not forgotten."""
-    names = [text_of(file.stem) for file in Home(home).locks.glob("*.lock") if file.is_file()]
+    names = [text_of(file.stem) for file in Home(home).locks.glob(f"*{LOCK}") if file.is_file()]
     return sorted(name.removeprefix(prefix) for name in names if name and name.startswith(prefix))
 
 
@@ -61,4 +61,4 @@ def was_worked_on(home: Path, name: str) -> bool:
 
 
 def _lock(home: Path, name: str) -> FileLock:
-    return FileLock(Home(home).locks / f"{file_name(name)}.lock", mode=0o600, thread_local=False)
+    return FileLock(Home(home).lock(name), mode=0o600, thread_local=False)
