@@ -137,8 +137,7 @@ def _raise_failure(services: Services, batch_ids: Sequence[str]) -> None:
     failure = services.catalog.batches.failure(batch_ids)
     if failure is not None:
         _forget(services, batch_ids)
-        message, code = failure
-        raise error_of(code, message)
+        raise error_of(failure.code, failure.message)
 
 
 def _why_gone(services: Services, key: RequestKey | None, error: UnknownBatch) -> LucidError:

@@ -10,6 +10,7 @@ from lucid.schema.batches import Batch
 from lucid.schema.fields import utc_now
 from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog
+from lucid.store.tables.batches import Failure
 from lucid.store.tables.database import MAX_MESSAGE
 from lucid.store.tables.requests import REQUEST_KEYS_LAST, RequestKey
 from lucid.training import run
@@ -78,7 +79,7 @@ def test_a_failure_outlives_its_batches(catalog: Catalog) -> None:
     ids = enter(catalog, KEY)
 
     catalog.batches.fail(ids, "x" * 1_000_000, "bad_row")
-    told = ("x" * (MAX_MESSAGE - 1) + "…", "bad_row")
+    told = Failure("x" * (MAX_MESSAGE - 1) + "…", "bad_row")
     assert told == catalog.batches.failure(ids)
     catalog.batches.delete(ids)
 
@@ -144,4 +145,4 @@ def test_an_erased_entity_is_not_in_a_failure(catalog: Catalog) -> None:
 
     catalog.blank(lambda text: "u1" in text)
 
-    assert ("erased", "bad_row") == catalog.batches.failure(ids)
+    assert Failure("erased", "bad_row") == catalog.batches.failure(ids)

@@ -43,6 +43,14 @@ class RunningBatch:
     entered: datetime
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why an import failed: the message and the code of its error."""
+
+    message: str
+    code: str
+
+
 class Batches:
     """The table of batches."""
 
@@ -125,8 +133,8 @@ class Batches:
                 )
         return [batch["batch_id"] for batch in failed]
 
-    def failure(self, batch_ids: Sequence[str]) -> tuple[str, str] | None:
-        """Message and code of the first of these batches that failed, which may have been deleted since."""
+    def failure(self, batch_ids: Sequence[str]) -> Failure | None:
+        """What made the first of these batches fail, which may have been deleted since; None where none failed."""
         with self._database.reading() as connection:
             found = row(
                 connection.execute(
@@ -137,7 +145,7 @@ class Batches:
                     {"ids": list(batch_ids)},
                 )
             )
-        return (found["message"], found["code"]) if found else None
+        return Failure(**found) if found else None
 
     def find(self, batch_ids: Sequence[str] | None = None, tags: Sequence[str] | None = None) -> list[Batch]:
         """Batches in upload order: those named, those that have all of the tags, or all.
