@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lucid.store.home import Home, file_name, text_of
@@ -12,6 +12,10 @@ from tests.support.checkerboard import train_checkerboard
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60))
+@example("..")
+@example(".hidden")
+@example("%2e")
+@example("\0")
 def test_any_text_is_one_file_name_and_comes_back(text: str) -> None:
     """Whatever it holds, it leads out of no folder and hides nothing."""
     name = file_name(text)
@@ -21,7 +25,7 @@ def test_any_text_is_one_file_name_and_comes_back(text: str) -> None:
     assert text == text_of(name)
 
 
-@pytest.mark.parametrize("name", ["", "a b", "ä", "%zz", ".hidden", "a%2fb"])
+@pytest.mark.parametrize("name", ["", "a b", "ä", "%zz", "%2e", "%FF", ".hidden", "a%2fb", "\udcff"])
 def test_names_that_are_not_ours_mean_nothing(name: str) -> None:
     """What somebody else has put there is left alone."""
     assert text_of(name) is None

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lucid.store.home import file_name, text_of
+import pytest
+from filelock import Timeout
+
+from lucid.store.home import Home
 from lucid.store.locks import begun, forget, is_worked_on, was_worked_on, working
 
 WORKER = """
@@ -26,6 +29,62 @@ while held < 60:
     is_worked_on(home, "work")
 """
 
+HOLDER = """
+import sys, time
+from pathlib import Path
+from lucid.store.locks import working
+with working(Path(sys.argv[1]), "work"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_lock_is_free_as_soon_as_its_process_is_gone(tmp_path: Path) -> None:
+    """Killed it cannot tidy up, so the file stays and tells that the work was begun."""
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout
+            assert b"held\n" == holder.stdout.readline()
+            assert is_worked_on(tmp_path, "work")
+            with pytest.raises(Timeout), working(tmp_path, "work", 0):
+                pass
+        finally:
+            holder.kill()
+
+    assert not is_worked_on(tmp_path, "work")
+    assert ["work"] == begun(tmp_path, "")
+    with working(tmp_path, "work", 0):
+        assert is_worked_on(tmp_path, "work")
+
+
+def test_a_lock_is_not_held_twice_by_one_process(tmp_path: Path) -> None:
+    """Nor by its threads; other work has another lock."""
+    with working(tmp_path, "work"), working(tmp_path, "other", 0):
+        with pytest.raises(Timeout), working(tmp_path, "work", 0):
+            pass
+
+        assert is_worked_on(tmp_path, "work")
+
+
+def test_asking_for_a_lock_leaves_no_file(tmp_path: Path) -> None:
+    """Work that nobody has begun was not begun by a question."""
+    assert not is_worked_on(tmp_path, "work")
+    forget(tmp_path, "work")
+
+    assert not was_worked_on(tmp_path, "work")
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_only_files_of_ours_tell_of_work(tmp_path: Path) -> None:
+    """Names of customers stay within the folder of locks; folders, and names that encode nothing, are left alone."""
+    with working(tmp_path, "train-../a/b"):
+        assert [Home(tmp_path).lock("train-../a/b")] == list(Home(tmp_path).locks.iterdir())
+    (Home(tmp_path).locks / "train-folder.lock").mkdir()
+    (Home(tmp_path).locks / "train-a b.lock").touch()
+    (Home(tmp_path).locks / "train-c.other").touch()
+
+    assert ["../a/b"] == begun(tmp_path, "train-")
+
 
 def test_two_never_hold_one_lock_though_all_remove_its_file(tmp_path: Path) -> None:
     """Processes that take the lock and remove its file as often as they can are never inside at the same time."""
@@ -45,11 +104,3 @@ def test_a_lock_that_is_held_is_not_forgotten(tmp_path: Path) -> None:
     forget(tmp_path, "work")
     assert not was_worked_on(tmp_path, "work")
     assert [] == begun(tmp_path, "wo")
-
-
-def test_names_of_files_that_are_not_ours_encode_no_text(tmp_path: Path) -> None:
-    """Any text has one file name and comes back from it; what else stands in a folder comes back as nothing."""
-    for text in ("..", ".hidden", "a/b", "ünï", "%2e", "x:y", "\0"):
-        assert text == text_of(file_name(text))
-    for name in (".hidden", "ünï", "%2e", "a b", "%FF", "", "\udcff"):
-        assert text_of(name) is None
