@@ -13,8 +13,8 @@ from lucid.store.tables.database import Connection, Database, Row, cut, list_or_
 from lucid.store.tables.requests import RequestKey, find_first, keep
 
 _COLUMNS = (
-    "batch_id, created, tags, entity_count, interaction_count, rejected_count, status, message, errors, archived, "
-    "file_name"
+    "batch_id, created AS timestamp, tags, entity_count, interaction_count, rejected_count, status, message, errors, "
+    "archived, file_name"
 )
 
 
@@ -252,4 +252,4 @@ def _are_begun(connection: Connection, batch_ids: Sequence[str]) -> bool:
 
 
 def _batch(found: Row) -> Batch:
-    return Batch.model_validate({**found, "timestamp": found.pop("created"), "errors": json.loads(found["errors"])})
+    return Batch.model_validate({**found, "errors": json.loads(found["errors"])})
