@@ -23,6 +23,7 @@ from lucid.schema.fields import utc_now
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import TrainingRequest
 from lucid.serving.registry import ModelRegistry
+from lucid.store.home import Home
 from lucid.training import run, steps
 from lucid.versions.files import CONFIG
 from lucid.versions.lifecycle import ModelVersions
@@ -101,7 +102,7 @@ def test_there_must_be_a_version_to_roll_back_to(trained: Workspace) -> None:
         trained.roll_back("nobody")
 
     assert 1 == answering(trained)
-    assert not (trained.settings.home / "locks" / "train-nobody.lock").exists()
+    assert not Home(trained.settings.home).lock("train-nobody").exists()
 
 
 def test_a_deleted_model_is_gone_and_its_numbers_are_never_given_again(trained: Workspace) -> None:
@@ -110,7 +111,7 @@ def test_a_deleted_model_is_gone_and_its_numbers_are_never_given_again(trained: 
 
     assert ("board", [1, 2]) == (deleted.model_id, [version.version for version in deleted.versions])
     assert [] == trained.models()
-    assert [] == list((trained.settings.home / "models").iterdir())
+    assert [] == list(Home(trained.settings.home).models.iterdir())
     for ask in (trained.status, trained.model, trained.report, trained.delete_model):
         with pytest.raises(UnknownModel):
             ask("board")

@@ -25,6 +25,7 @@ from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Op
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
+from lucid.store.home import Home
 from lucid.store.tables.database import MAX_MESSAGE
 from lucid.training.run import MAX_REQUEST_BYTES
 from lucid.training.steps import TRAINING
@@ -229,3 +230,12 @@ def test_libraries() -> None:
     listed = [name for names, _ in table("design.md", "library", "for") for name in names.split(", ")]
 
     assert {Requirement(one).name for one in asked} == set(listed)
+
+
+def test_places_of_the_home() -> None:
+    """Whatever `Home` names stands there, so no file on disk gets another name unnoticed."""
+    home = Home(Path())
+    named = {getattr(home, name) for name in vars(Home) if isinstance(getattr(Home, name), property)}
+    documented = {Path(place.split("/")[0]) for place in column("design.md", "place", "holds")}
+
+    assert named == documented

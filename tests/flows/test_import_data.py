@@ -33,9 +33,9 @@ def test_each_file_is_a_task_and_all_become_visible_together(settings: Settings,
         "load interactions.csv": "Completed",
         "publish": "Completed",
     } == task_states(state)
-    folders = [sorted(file.name for file in folder.iterdir()) for folder in (settings.home / "batches").iterdir()]
+    folders = [sorted(file.name for file in folder.iterdir()) for folder in Home(settings.home).batches.iterdir()]
     assert [["rejects.parquet", "rows.parquet"]] * 2 == folders
-    assert [] == list((settings.home / "locks").iterdir())
+    assert [] == list(Home(settings.home).locks.iterdir())
 
 
 def test_one_bad_file_fails_all_and_leaves_nothing(settings: Settings, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from lucid.errors import Unavailable
 from lucid.store.catalog import Catalog
+from lucid.store.home import Home
 from lucid.store.tables.database import Database
 from lucid.store.tables.migrations import MIGRATIONS, Migration, is_current, migrate
 
@@ -49,7 +50,7 @@ def test_a_new_catalog_has_every_migration_on_record(tmp_path: Path) -> None:
     """Each once, in the order of their numbers, which have no gap."""
     Catalog(tmp_path)
 
-    assert [migration.number for migration in MIGRATIONS] == recorded(tmp_path / "catalog.duckdb")
+    assert [migration.number for migration in MIGRATIONS] == recorded(Home(tmp_path).catalog)
     assert list(range(1, len(MIGRATIONS) + 1)) == [migration.number for migration in MIGRATIONS]
 
 
@@ -59,7 +60,7 @@ def test_a_catalog_of_an_earlier_release_gets_the_tables_of_a_new_one(release: s
     with tarfile.open(FIXTURES / release) as archive:
         archive.extractall(tmp_path, filter="data")
     Catalog(tmp_path / "new")
-    old, new = (tmp_path / home / "catalog.duckdb" for home in ("home", "new"))
+    old, new = (Home(tmp_path / home).catalog for home in ("home", "new"))
     before = [batch.batch_id for batch in Catalog(tmp_path / "home").batches.find()]
     for path in (old, new):
         with duckdb.connect(str(path)) as connection:
@@ -79,7 +80,7 @@ def test_a_catalog_that_has_all_tables_is_only_read(release: str, tmp_path: Path
     with tarfile.open(FIXTURES / release) as archive:
         archive.extractall(tmp_path, filter="data")
     Catalog(tmp_path / "new")
-    for path in (tmp_path / home / "catalog.duckdb" for home in ("home", "new")):
+    for path in (Home(tmp_path / home).catalog for home in ("home", "new")):
         before, written = path.read_bytes(), path.stat().st_mtime_ns
         Database._ready.discard(path)
 
@@ -90,7 +91,7 @@ def test_a_catalog_that_has_all_tables_is_only_read(release: str, tmp_path: Path
 
 def test_a_catalog_without_last_columns_is_completed(tmp_path: Path) -> None:
     """One that stems from before they were there, and knows nothing of migrations."""
-    path = tmp_path / "catalog.duckdb"
+    path = Home(tmp_path).catalog
     with duckdb.connect(str(path)) as connection:
         connection.execute(
             "CREATE TABLE api_keys (key_id VARCHAR, name VARCHAR, hash VARCHAR, scopes VARCHAR[], created TIMESTAMPTZ)"
@@ -106,7 +107,7 @@ def test_a_catalog_without_last_columns_is_completed(tmp_path: Path) -> None:
 def test_a_catalog_that_another_process_has_migrated_meanwhile_stays_as_it_is(tmp_path: Path) -> None:
     """Both saw that it was old and waited for each other; each migration, and its record, is made once."""
     Catalog(tmp_path)
-    path, found = tmp_path / "catalog.duckdb", []
+    path, found = Home(tmp_path).catalog, []
     for _process in range(2):
         with duckdb.connect(str(path)) as connection:
             migrate(connection, (*MIGRATIONS, NEXT))
@@ -119,7 +120,7 @@ def test_a_catalog_that_another_process_has_migrated_meanwhile_stays_as_it_is(tm
 def test_a_migration_that_fails_leaves_neither_its_change_nor_its_record(tmp_path: Path) -> None:
     """Those before it stay, and the next try begins with the one that failed."""
     Catalog(tmp_path)
-    path = tmp_path / "catalog.duckdb"
+    path = Home(tmp_path).catalog
     with duckdb.connect(str(path)) as connection, pytest.raises(duckdb.CatalogException):
         migrate(connection, (*MIGRATIONS, NEXT, BROKEN))
 
@@ -130,7 +131,7 @@ def test_a_migration_that_fails_leaves_neither_its_change_nor_its_record(tmp_pat
 def test_a_process_that_is_killed_within_a_migration_leaves_the_catalog_as_it_was(tmp_path: Path) -> None:
     """Whoever opens it next finds the tables of before, and can go on."""
     Catalog(tmp_path)
-    path = tmp_path / "catalog.duckdb"
+    path = Home(tmp_path).catalog
     before = tables(path)
 
     killed = subprocess.run([sys.executable, "-c", DIES, str(path)], check=False)
@@ -145,7 +146,7 @@ def test_a_process_that_is_killed_within_a_migration_leaves_the_catalog_as_it_wa
 def test_a_catalog_of_a_later_release_is_refused(tmp_path: Path) -> None:
     """With what it is and what to do, and it stays as it is."""
     Catalog(tmp_path)
-    path = tmp_path / "catalog.duckdb"
+    path = Home(tmp_path).catalog
     with duckdb.connect(str(path)) as connection:
         migrate(connection, (*MIGRATIONS, NEXT))
         assert is_current(connection, (*MIGRATIONS, NEXT))

@@ -81,8 +81,8 @@ def leave_dead_work(settings: Settings) -> tuple[str, str]:
         run.enter(settings, TrainingRequest(model_id=model_id), "fit")
     (batch,) = batches.new_batches(["x.csv"], [])
     catalog.batches.enter([batch])
-    (settings.home / "locks").mkdir(exist_ok=True)
-    (settings.home / "locks" / f"import-{batch.batch_id}.lock").touch()
+    Home(settings.home).locks.mkdir(exist_ok=True)
+    Home(settings.home).lock(f"import-{batch.batch_id}").touch()
     request = requests.enter(settings, ["x"])
     requests.set_flow_run(settings, request, "run of the erasure")
     return batch.batch_id, request
@@ -111,7 +111,7 @@ def assert_all_dead_work_ends(settings: Settings, warnings: HealthWarnings) -> N
     assert [] == catalog.trainings.running()
     assert ["error"] == [batch.status for batch in catalog.batches.find([batch_id])]
     assert ["run of the erasure"] == asked
-    assert [] == [lock for lock in (settings.home / "locks").glob("*.lock") if lock.name != "x.lock"]
+    assert [] == [lock for lock in Home(settings.home).locks.glob("*.lock") if lock.name != "x.lock"]
 
 
 def ask_everything(settings: Settings) -> None:
@@ -138,8 +138,8 @@ def test_a_damaged_file_of_a_model_is_told_and_stops_nothing_else(
 ) -> None:
     """Dead work next to it ends, lists and status answer, one log line says it; mended, the warning goes."""
     warnings = HealthWarnings()
-    inspection, path = Inspection(settings.home, warnings), settings.home / "models" / "board" / file
-    shutil.copytree(settings.home / "models", settings.home / "sound")
+    inspection, path = Inspection(settings.home, warnings), Home(settings.home).model("board") / file
+    shutil.copytree(Home(settings.home).models, settings.home / "sound")
     inspection.look()
     assert [] == warnings.current()
 
@@ -154,8 +154,8 @@ def test_a_damaged_file_of_a_model_is_told_and_stops_nothing_else(
     assert said.startswith(f"models/board/{file}: ")
     assert "train the model again" in said
     assert [said] == [message for message in caplog.messages if message.startswith("models/")]
-    shutil.rmtree(settings.home / "models")
-    (settings.home / "sound").rename(settings.home / "models")
+    shutil.rmtree(Home(settings.home).models)
+    (settings.home / "sound").rename(Home(settings.home).models)
     inspection.look()
     assert [] == warnings.current()
 
@@ -163,7 +163,7 @@ def test_a_damaged_file_of_a_model_is_told_and_stops_nothing_else(
 @pytest.mark.parametrize("damage", ["empty", "garbled", "a folder", "a version that is not there"])
 def test_a_rollback_or_a_training_mends_what_names_the_live_version(settings: Settings, damage: str) -> None:
     """Both write it anew; of a folder that stood in its place nothing is lost."""
-    folder = settings.home / "models" / "board"
+    folder = Home(settings.home).model("board")
     for mend in (
         lambda: models.roll_back(settings, "board"),
         lambda: models.roll_back(settings, "board", 1),
@@ -186,7 +186,7 @@ def test_a_request_for_erasure_that_cannot_be_read_is_set_aside(
     warnings = HealthWarnings()
     request = requests.enter(settings, ["x"])
     requests.set_flow_run(settings, request, "run")
-    path = settings.home / "erasures" / f"{request}.request"
+    path = Home(settings.home).erasure_request(request)
     sound = path.read_bytes()
 
     DAMAGES[damage](path)
@@ -209,7 +209,7 @@ def test_a_request_for_erasure_that_cannot_be_read_is_set_aside(
 def test_counts_of_an_erasure_that_cannot_be_read_are_told(settings: Settings) -> None:
     """The erasure is done, and asking again says what is left: nothing."""
     request = requests.enter(settings, ["x"])
-    (settings.home / "erasures" / f"{request}.done").write_text("")
+    Home(settings.home).erasure_result(request).write_text("")
 
     with pytest.raises(Damaged, match="the erasure is done"):
         requests.take_result(settings, request)
@@ -288,9 +288,9 @@ def test_nothing_stays_of_a_model_that_never_finished(settings: Settings) -> Non
     (Version(home, "killed", 1).folder / "work").mkdir(parents=True)
     run.enter(settings, TrainingRequest(model_id="waiting"), "queued")
     run.cancel(settings, "waiting")
-    (home / "models" / "an-earlier-release").mkdir()
-    (home / "models" / "board" / ".removed-7").mkdir()
-    (home / "locks" / "train-long-gone.lock").touch()
+    Home(home).model("an-earlier-release").mkdir()
+    (Home(home).model("board") / ".removed-7").mkdir()
+    Home(home).lock("train-long-gone").touch()
     with pytest.raises(LucidError):
         workspace.train("failed", data_tags=["nothing has this tag"])
 
@@ -313,7 +313,7 @@ def test_a_training_that_runs_is_left_its_folder_and_its_lock(settings: Settings
     """A sweep removes nothing of it, not even a folder that is still empty."""
     run.enter(settings, TrainingRequest(model_id="new"), "fit")
     with working(settings.home, "train-new"):
-        folder = settings.home / "models" / "new"
+        folder = Home(settings.home).model("new")
         folder.mkdir()
         sweep(settings, HealthWarnings())
 
@@ -347,10 +347,10 @@ def damaged_home(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     catalog = Catalog(home)
     for number, (file, damage) in enumerate(GRID):
         model_id = f"m{number:02}"
-        shutil.copytree(home / "models" / "board", home / "models" / model_id)
+        shutil.copytree(Home(home).model("board"), Home(home).model(model_id))
         catalog.trainings.start(model_id, {}, utc_now(), "fit")
         catalog.trainings.end(model_id, 1, "completed", "", utc_now())
-        path = home / "models" / model_id / file
+        path = Home(home).model(model_id) / file
         mended[path] = sound / model_id / file
         mended[path].parent.mkdir(parents=True)
         shutil.copyfile(path, mended[path])
@@ -369,7 +369,7 @@ def test_a_running_api_tells_what_is_damaged_and_goes_on(api: Api, damaged_home:
     home, mended = damaged_home
     settings, names = Settings(home=home), {"/".join(path.parts[-4:]).partition("models/")[2] for path in mended}
     request = requests.enter(settings, ["x"])
-    (home / "erasures" / f"{request}.request").write_text("")
+    Home(home).erasure_request(request).write_text("")
 
     def warned() -> list[str]:
         found: list[str] = api.own_client.get("/health/ready").json()["warnings"]
@@ -393,7 +393,7 @@ def test_a_running_api_tells_what_is_damaged_and_goes_on(api: Api, damaged_home:
             path.rmdir()
         shutil.copyfile(sound, path)
         os.utime(path, (time.time() - 1, time.time() - 1))
-    (home / "erasures" / f"{request}.request.unreadable").unlink()
+    (Home(home).erasures / f"{request}.request.unreadable").unlink()
 
     wait_until(lambda: not warned(), 60, "the warnings to go")
     assert "Traceback" not in api.log.read_text()

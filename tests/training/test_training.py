@@ -13,6 +13,7 @@ import pytest
 from lucid.errors import AlreadyTraining, InvalidRequest, TrainingFailed, UnknownModel
 from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog
+from lucid.store.home import Home
 from lucid.training import run, steps
 from lucid.versions.files import LIVE, MANIFEST, REPORT
 from lucid.versions.lifecycle import ModelVersions
@@ -58,7 +59,7 @@ def test_every_allowed_model_id_gets_a_folder_of_its_own(tmp_path: Path, model_i
     workspace = train_checkerboard(Workspace(tmp_path / "home"), tmp_path, model_id)
 
     assert 1 == workspace.status(model_id).version
-    assert [ModelVersions(tmp_path / "home", model_id).folder] == list((tmp_path / "home" / "models").iterdir())
+    assert [ModelVersions(tmp_path / "home", model_id).folder] == list(Home(tmp_path / "home").models.iterdir())
 
 
 def test_a_killed_training_becomes_an_error_and_leaves_nothing(tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_a_training_that_dies_between_manifest_and_switch_is_completed(tmp_path:
     workspace.train("board")
     live = ModelVersions(workspace.settings.home, "board").folder / LIVE
     live.write_text("1")
-    with duckdb.connect(str(workspace.settings.home / "catalog.duckdb")) as connection:
+    with duckdb.connect(str(Home(workspace.settings.home).catalog)) as connection:
         connection.execute("UPDATE trainings SET status = 'running', stage = 'publish' WHERE version = 2")
 
     assert "completed" == workspace.status("board").status

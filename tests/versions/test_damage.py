@@ -13,6 +13,7 @@ from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import render
 from lucid.settings import Settings
+from lucid.store.home import Home
 from lucid.training import run, soundness
 from lucid.versions.files import LIVE, MANIFEST
 from lucid.versions.lifecycle import ModelVersions
@@ -376,7 +377,7 @@ def test_the_command_says_one_line_of_each_version(home: Path) -> None:
 def test_batches_that_cannot_be_read_are_found(home: Path, kind: Damage, name: str) -> None:
     """By name, with the advice to upload the file again; a repair leaves them, as there is no other copy."""
     batch, _ = Workspace(home).batches()
-    kind(home / "batches" / batch.batch_id / name)
+    kind(Home(home).batch(batch.batch_id) / name)
 
     for repair in (False, True):
         found = {one.about: one for one in soundness.check(Settings(home=home), repair=repair)}
@@ -425,7 +426,7 @@ def test_what_was_uploaded_since_is_left_out_where_it_cannot_be_read(home: Path,
     file = tmp_path / "more.csv"
     file.write_text("type,source_id,target_id,timestamp,metadata\nlikes,u05,i06,,\n")
     (batch,) = Workspace(home).import_files([file])
-    rows = home / "batches" / batch.batch_id / "rows.parquet"
+    rows = Home(home).batch(batch.batch_id) / "rows.parquet"
     warnings = HealthWarnings()
     was = rows.read_bytes()
     halve(rows)

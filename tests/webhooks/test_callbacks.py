@@ -3,7 +3,6 @@
 import http.server
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -15,6 +14,7 @@ from lucid.schema.training import ModelStatus
 from lucid.service.run import environment
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
+from lucid.store.home import Home
 from lucid.webhooks import callbacks
 from tests.support.names import names
 
@@ -35,7 +35,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def deliveries(settings: Settings) -> list[tuple[object, ...]]:
-    with duckdb.connect(str(settings.home / "catalog.duckdb"), read_only=True) as connection:
+    with duckdb.connect(str(Home(settings.home).catalog), read_only=True) as connection:
         return connection.execute("SELECT event, attempts, delivered FROM deliveries").fetchall()
 
 
@@ -225,4 +225,4 @@ def test_the_secret_is_made_once_and_only_its_owner_reads_it(settings: Settings)
 
     assert first == second
     assert 64 == len(first)
-    assert 0o600 == Path(settings.home / "callback_secret").stat().st_mode & 0o777
+    assert 0o600 == Home(settings.home).callback_secret.stat().st_mode & 0o777

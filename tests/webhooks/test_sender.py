@@ -16,6 +16,7 @@ from lucid.schema.fields import utc_now
 from lucid.schema.training import TrainingRequest
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.store.home import Home
 from lucid.store.tables.database import Database
 from lucid.training import run
 from lucid.webhooks import callbacks
@@ -212,13 +213,13 @@ def test_an_event_forgets_an_erased_entity(settings: Settings) -> None:
 def test_a_catalog_of_an_earlier_release_owes_nothing_and_takes_events(settings: Settings) -> None:
     """Its deliveries keep what they say; the columns that it lacks are added."""
     settings.home.mkdir()
-    with duckdb.connect(str(settings.home / "catalog.duckdb")) as connection:
+    with duckdb.connect(str(Home(settings.home).catalog)) as connection:
         connection.execute(
             "CREATE TABLE deliveries (event_id VARCHAR, model_id VARCHAR, version INTEGER, event VARCHAR, url VARCHAR, "
             "attempts INTEGER, delivered BOOLEAN, message VARCHAR, updated TIMESTAMPTZ)"
         )
         connection.execute("INSERT INTO deliveries VALUES ('e', 'a', 1, 'training.error', 'u', 6, false, 'no', now())")
-    Database._ready.discard(settings.home / "catalog.duckdb")
+    Database._ready.discard(Home(settings.home).catalog)
     assert nothing_is_owed(settings)
 
     leave_dead(settings, "b", "http://example.org/")
