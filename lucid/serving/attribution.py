@@ -4,14 +4,14 @@ A score is a sum over the edges of the source, as a vector is one over those of 
 Shares are those of the edges that speak for the target; the ones that speak against it are left out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from lucid.graph.adjacency import Neighbours
-from lucid.model.scorer import Profile
+from lucid.serving.ranker import Blend, Ranked
 from lucid.serving.sources import Source, edges_of
 from lucid.typing import Rows
 from lucid.versions.uploads import Uploads
@@ -26,8 +26,20 @@ _FIELDS = ("kind", "relation", "id", "type", "name")
 """What an answer says of a contribution; `kind` is the contract's word for where it comes from."""
 
 
-def explain(source: Source, targets: Rows, version: Version, uploads: Uploads) -> list[bytes]:
-    """For each target (row) the edges of a source that contributed, as a JSON list; empty where popularity answered."""
+def explain(ranked: Ranked, version: Version, uploads: Uploads) -> list[bytes]:
+    """For each recommendation what contributed, as a JSON list; empty where popularity answered.
+
+    These are edges of the source, or the sources where several are asked for as one.
+    """
+    best = ranked.best
+    if ranked.blend:
+        return _by_source(ranked.blend, best.target_rows, version)
+    each = ((position, best.target_rows[best.positions == position]) for position in np.unique(best.positions).tolist())
+    return [text for position, rows in each for text in _by_edge(ranked.sources[position], rows, version, uploads)]
+
+
+def _by_edge(source: Source, targets: Rows, version: Version, uploads: Uploads) -> list[bytes]:
+    """For each target (row) the edges of its source that contributed."""
     edges, names = _strongest(version, edges_of(source, version, uploads)), uploads.relations
     interactions = edges.are_interactions(names)
     contributions = np.zeros((len(edges.rows), len(targets)))
@@ -44,25 +56,19 @@ def explain(source: Source, targets: Rows, version: Version, uploads: Uploads) -
     return [_listed(described, shares) for shares in _shares(contributions).T]
 
 
-def explain_blend(
-    sources: Sequence[Source],
-    profiles: Sequence[Profile],
-    weights: Sequence[float],
-    targets: Rows,
-    version: Version,
-) -> list[bytes]:
-    """For each target the sources that contributed, where several are asked for as one."""
-    source_type = sources[0].entity_type
-    contributions = np.zeros((len(profiles), len(targets)))
+def _by_source(blend: Blend, targets: Rows, version: Version) -> list[bytes]:
+    """For each target (row) the sources that contributed."""
+    source_type = blend.sources[0].entity_type
+    contributions = np.zeros((len(blend.profiles), len(targets)))
     for entity_type, of_type in _by_type(targets, version):
         scorer = version.scorer(source_type, entity_type)
-        raw = scorer.raw_of(profiles)[:, targets[of_type] - scorer.targets.start]
-        contributions[:, of_type] = np.array(weights)[:, None] * raw
+        raw = scorer.raw_of(blend.profiles)[:, targets[of_type] - scorer.targets.start]
+        contributions[:, of_type] = np.array(blend.weights)[:, None] * raw
 
     def described(position: int) -> tuple[str, str, str, str, str]:
-        row = sources[position].row
+        row = blend.sources[position].row
         name = orjson.loads(version.index.names(np.array([row]))[0]) if row is not None else ""
-        return "source", "", orjson.loads(sources[position].id), source_type, name
+        return "source", "", orjson.loads(blend.sources[position].id), source_type, name
 
     return [_listed(described, shares) for shares in _shares(contributions).T]
 

@@ -1,6 +1,7 @@
 """The best targets of sources, read from the precomputed store or, where nothing was computed ahead, scored now."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
@@ -10,11 +11,29 @@ from numpy.typing import NDArray
 from lucid.errors import InvalidRequest
 from lucid.model.scorer import Profile, Scorer
 from lucid.model.top_n import TopN, top_n, top_n_blended
-from lucid.schema.recommendations import RecommendationQuery
-from lucid.serving.sources import Source
+from lucid.schema.recommendations import RecommendationQuery, weights_of
+from lucid.serving.sources import Source, as_one
 from lucid.serving.target_filter import TargetFilter
 from lucid.typing import Rows
 from lucid.versions.version import Version
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Several sources that are asked for as one: with their profiles and weights."""
+
+    sources: Sequence[Source]
+    profiles: Sequence[Profile]
+    weights: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Sources and their best targets; `blend` says what the only source is made of, where it is of several."""
+
+    sources: Sequence[Source]
+    best: TopN
+    blend: Blend | None = None
 
 
 class Ranker:
@@ -31,17 +50,16 @@ class Ranker:
             return False
         return pair.asked >= min(query.max_recommendations, len(self._version.config.entity_types.rows(target_type)))
 
-    def rank(self, sources: Sequence[Source], query: RecommendationQuery) -> TopN:
-        """The best targets of each source, in the order of sources and scores, as many as are asked for."""
-        return self._cut(self._each_type(sources, query), query)
+    def rank(self, sources: Sequence[Source], query: RecommendationQuery) -> Ranked:
+        """The best targets of each source, in the order of sources and scores, as many as are asked for.
 
-    def blend(
-        self, sources: Sequence[Source], weights: Sequence[float], query: RecommendationQuery
-    ) -> tuple[TopN, Sequence[Profile]]:
-        """The best targets of several weighted sources as one, at position 0, and the sources' profiles.
-
-        Raises InvalidRequest where the sources are of several types.
+        Raises InvalidRequest where sources of several types are asked for as one.
         """
+        if query.sources:
+            return self._blend(sources, [*weights_of(query.sources).values()], query)
+        return Ranked(sources, self._cut(self._each_type(sources, query), query))
+
+    def _blend(self, sources: Sequence[Source], weights: Sequence[float], query: RecommendationQuery) -> Ranked:
         types = sorted({source.entity_type for source in sources})
         if len(types) > 1:
             raise InvalidRequest(f"sources: all must be of one type; these are of {', '.join(types)}")
@@ -51,7 +69,8 @@ class Ranker:
             profiles = [_profile(source, scorer) for source in sources]
             limits = self._limits(target_type, query)
             parts.append(top_n_blended(scorer, profiles, weights, query.max_recommendations, **limits))
-        return self._cut(TopN.join(parts), query), profiles
+        best = self._cut(TopN.join(parts), query)
+        return Ranked([as_one(sources)], best, Blend(sources, profiles, weights))
 
     def _each_type(self, sources: Sequence[Source], query: RecommendationQuery) -> TopN:
         """The best targets of each source and type, those of a source not yet in one order."""

@@ -1,18 +1,23 @@
 """The sources of a query: who they are, and what was uploaded about them since the training."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import orjson
 
+from lucid.errors import UnknownSource
 from lucid.graph.adjacency import Neighbours
 from lucid.model.fold_in import folded_in_profile
 from lucid.model.scorer import Profile
 from lucid.schema.fields import ServedBy
+from lucid.schema.recommendations import RecommendationQuery, weights_of
 from lucid.typing import Rows
 from lucid.versions.uploads import Uploads
 from lucid.versions.version import Version
+
+_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,35 @@ class Source:
     served_by: ServedBy = "cache"
 
 
-def find_named(names: Sequence[str], version: Version, uploads: Uploads) -> list[Source]:
+@dataclass(frozen=True)
+class Found:
+    """The sources of a query, some at a time, and the ids that neither the version nor uploads know."""
+
+    blocks: Iterator[list[Source]]
+    unknown: list[str]
+
+
+def find_sources(query: RecommendationQuery, version: Version, uploads: Uploads) -> Found:
+    """Who is asked about; several that are asked for as one come together.
+
+    Raises UnknownType, and UnknownSource for a single unknown source and for one of several as one.
+    """
+    if query.source_type:
+        rows = np.concatenate([version.config.sources(entity_type) for entity_type in dict.fromkeys(query.source_type)])
+        parts = np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE))
+        return Found((_by_rows(part, version, uploads) for part in parts), [])
+    asked = list(weights_of(query.sources)) if query.sources else list(dict.fromkeys(query.source_id or ()))
+    unknown = [name for name in asked if version.index.row(name) is None and name not in uploads.new]
+    if unknown and (query.sources or len(asked) == 1):
+        raise _unknown(unknown[0], version)
+    missing = set(unknown)
+    known = [name for name in asked if name not in missing]
+    size = len(known) if query.sources else _AT_ONCE
+    blocks = (known[start : start + size] for start in range(0, len(known), size))
+    return Found((_by_names(names, version, uploads) for names in blocks), unknown)
+
+
+def _by_names(names: Sequence[str], version: Version, uploads: Uploads) -> list[Source]:
     """Sources by their ids, each of which the version holds or uploads have brought."""
     found = []
     for name in names:
@@ -41,10 +74,17 @@ def find_named(names: Sequence[str], version: Version, uploads: Uploads) -> list
     return found
 
 
-def find_rows(rows: Rows, version: Version, uploads: Uploads) -> list[Source]:
+def _by_rows(rows: Rows, version: Version, uploads: Uploads) -> list[Source]:
     """Sources by their rows."""
     ids = version.index.ids(rows)
     return [_held(entity_id, row, version, uploads) for entity_id, row in zip(ids, rows.tolist(), strict=True)]
+
+
+def _unknown(name: str, version: Version) -> UnknownSource:
+    return UnknownSource(
+        f"entity {name[:100]!r} is not part of version {version.number} of model {version.model_id!r}, "
+        "nor was it uploaded since; upload it, and train again if its type is new"
+    )
 
 
 def _held(entity_id: bytes, row: int, version: Version, uploads: Uploads) -> Source:
@@ -79,9 +119,9 @@ def counted(sources: Iterable[Source]) -> Counter[ServedBy]:
     return Counter(source.served_by for source in sources)
 
 
-def together(sources: Iterable[Source]) -> ServedBy:
-    """What several sources as one are served by."""
+def as_one(sources: Sequence[Source]) -> Source:
+    """What stands for several sources of one type in an answer: its id is made of all ids."""
     ways = {source.served_by for source in sources}
-    if "folded-in" in ways:
-        return "folded-in"
-    return "popular" if ways == {"popular"} else "cache"
+    served_by: ServedBy = "folded-in" if "folded-in" in ways else "popular" if ways == {"popular"} else "cache"
+    name = " + ".join(orjson.loads(source.id) for source in sources)
+    return Source(orjson.dumps(name), None, sources[0].entity_type, served_by=served_by)

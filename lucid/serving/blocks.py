@@ -1,0 +1,72 @@
+"""Blocks of an answer: the columns of what was ranked, as JSON texts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from lucid.schema.recommendations import EXPLANATION, Recommendation
+from lucid.serving.attribution import explain
+from lucid.serving.ranker import Ranked
+from lucid.serving.rendering import Block, Column
+from lucid.serving.sources import Source, counted
+from lucid.typing import Rows
+from lucid.versions.precomputed import MILLION
+from lucid.versions.uploads import Uploads
+from lucid.versions.version import Version
+
+_RANKS = [b"%d" % rank for rank in range(1, 10_001)]
+
+
+class Blocks:
+    """Makes blocks of answers from one version."""
+
+    def __init__(self, version: Version) -> None:
+        self._version = version
+        self._types = {name: orjson.dumps(name) for name in version.config.entity_types.types}
+
+    def ranked(self, ranked: Ranked) -> Block:
+        """The rows of what was ranked, in the order in which the sources were asked."""
+        sources, rows = ranked.sources, ranked.best.target_rows
+        positions = ranked.best.positions.tolist()
+        ranks = np.arange(1, len(positions) + 1) - np.searchsorted(ranked.best.positions, ranked.best.positions)
+        ids = [sources[position].id for position in positions]
+        scores, types = _numbers(ranked.best.scores), self._type_names(rows)
+        columns = self._columns(ids, rows, scores, _numbers(ranks), types, _served_by(sources, positions))
+        return Block(columns, len(positions), counted(sources))
+
+    def explained(self, ranked: Ranked, uploads: Uploads) -> Block:
+        """The same rows, and what contributed to each."""
+        block = self.ranked(ranked)
+        return replace(block, columns={**block.columns, EXPLANATION: explain(ranked, self._version, uploads)})
+
+    def precomputed(self, source: bytes, target_type: str, rows: Rows, scores: NDArray[np.int32]) -> Block:
+        """The rows of one source that were computed ahead, with scores in millionths."""
+        numbers = _numbers(scores / MILLION), _RANKS[: len(rows)]
+        columns = self._columns(source, rows, *numbers, self._types[target_type], b'"cache"')
+        return Block(columns, len(rows), {"cache": 1})
+
+    def _columns(
+        self, source_ids: Column, targets: Rows, scores: Column, ranks: Column, types: Column, served_by: Column
+    ) -> dict[str, Column]:
+        index = self._version.index
+        values = (source_ids, index.ids(targets), scores, ranks, types, index.names(targets), served_by)
+        return dict(zip(Recommendation._fields, values, strict=True))
+
+    def _type_names(self, rows: Rows) -> Column:
+        entity_types = self._version.config.entity_types
+        numbers = entity_types.type_numbers(rows)
+        if len(rows) and numbers.min() == numbers.max():
+            return self._types[entity_types.types[numbers[0]]]
+        return [self._types[entity_types.types[number]] for number in numbers.tolist()]
+
+
+def _served_by(sources: Sequence[Source], positions: Sequence[int]) -> Column:
+    ways = [b'"%b"' % source.served_by.encode() for source in sources]
+    return ways[0] if len(set(ways)) == 1 else [ways[position] for position in positions]
+
+
+def _numbers(values: NDArray[np.int64] | NDArray[np.float64]) -> list[bytes]:
+    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",") if len(values) else []
