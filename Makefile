@@ -43,6 +43,8 @@ demo: $(INSTALLED)
 
 # Workers share the cores: each, and each process that it starts, computes with one thread.
 test test-fast check: export OMP_NUM_THREADS := 1
+# Compiled modules are kept even where the shell says no: tests start many processes.
+test test-fast check: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(INSTALLED)
 	$(PYTEST) $(ARGS)

@@ -1,6 +1,8 @@
 """What several tests need: a workspace in an empty folder, ways to write CSV files, a server with prepared answers."""
 
 import csv
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,8 +16,12 @@ from lucid.workspace import Workspace
 from tests.support import schedule
 from tests.support.hostile import train_hostile
 from tests.support.says import Says
+from tests.support.service import migrated_database
 
 WriteCsv = Callable[..., Path]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script: no service would hear Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -64,6 +70,13 @@ def interactions_csv(tmp_path: Path) -> WriteCsv:
         return _write(tmp_path / name, INTERACTION_COLUMNS, rows)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Prefect database for services to start with; one for all workers."""
+    own = tmp_path_factory.getbasetemp()
+    return migrated_database(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
 
 
 @pytest.fixture(scope="session")

@@ -161,9 +161,9 @@ def test_what_is_not_run_is_there() -> None:
 
 
 @pytest.fixture(scope="module")
-def service(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(prepared: Path, tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[Service]:
     folder = shutil.copytree(prepared, tmp_path_factory.mktemp("served") / "copy")
-    service = Service(folder / "home")
+    service = Service(folder / "home", prefect_database)
     service.key = create_key(Catalog(service.home))[1]
     service.start()
     yield service

@@ -1,6 +1,7 @@
 """A service for each module, which stays up for all its tests, with the key that its first start made."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,8 +10,8 @@ from tests.support.service import Service
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("service") / "home")
+def service(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[Service]:
+    running = Service(tmp_path_factory.mktemp("service") / "home", prefect_database)
     try:
         running.start()
         yield running
