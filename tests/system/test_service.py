@@ -399,8 +399,9 @@ def test_a_broken_upload_leaves_nothing(service: Service, client: httpx.Client, 
     with socket.create_connection(("127.0.0.1", service.api_port), timeout=10) as connection:
         connection.sendall(head.encode() + b"u1,user,,,\r\n" * 500_000)
 
+    uploads = service.home / "uploads"
+    wait_until(lambda: not any(uploads.iterdir()), 10, "the end of the upload")  # that nobody goes on with
     assert before == client.get("/data_batch").json()
-    assert [] == list((service.home / "uploads").glob("*"))
 
 
 def test_prefect_shows_the_progress_the_report_and_readable_names(trained: dict[str, Any], service: Service) -> None:
