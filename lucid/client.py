@@ -250,7 +250,7 @@ class Client:
         exclude_interacted: bool = True,
         version: int | None = None,
     ) -> "pd.DataFrame":
-        """Recommendations as a table: source_id, target_id, score, rank, target_type, name, served_by.
+        """Recommendations as a table: source_id, target_id, score, rank, probability, target_type, name, served_by.
 
         Exactly one of `source_id`, `source_type` and `sources` says for whom: `sources` takes several entities as one,
         each `{"id", "weight"}`. `use="similar"` stands for the source's own type instead of `target_type`,
@@ -375,7 +375,7 @@ def _read_table(pieces: Iterator[bytes]) -> "pd.DataFrame":
     """Rows that come as CSV, in a table."""
     import pandas as pd
 
-    texts = [name for name in Recommendation._fields if name not in ("score", "rank")]
+    texts = [name for name in Recommendation._fields if name not in ("score", "rank", "probability")]
     table = pd.read_csv(
         _file(pieces),
         dtype=dict.fromkeys(texts, str),

@@ -212,7 +212,7 @@ class Workspace:
         exclude_interacted: bool = True,
         version: int | None = None,
     ) -> pd.DataFrame:
-        """Recommendations as a table: source_id, target_id, score, rank, target_type, name, served_by.
+        """Recommendations as a table: source_id, target_id, score, rank, probability, target_type, name, served_by.
 
         Exactly one of `source_id`, `source_type` and `sources` says for whom: `sources` takes several entities as one,
         each `{"id", "weight"}`. `use="similar"` stands for the source's own type instead of `target_type`,

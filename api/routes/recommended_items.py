@@ -23,6 +23,7 @@ _ROW: JsonDict = {
     "target_id": "video_7",
     "score": 41.25,
     "rank": 1,
+    "probability": 0.0312,
     "target_type": "video",
     "name": "The Quiet Harbour",
     "served_by": "cache",
@@ -54,8 +55,11 @@ class RecommendedItem(BaseModel):
 
     source_id: str
     target_id: str
-    score: float
+    score: float = Field(
+        ge=0, le=100, description="100 x the share of the pair's held-out interactions that scored lower than this."
+    )
     rank: int
+    probability: float = Field(ge=0, le=1, description="The chance that the target is interacted with next.")
     target_type: str
     name: str
     served_by: ServedBy = Field(description="What the answer for this source comes from.")

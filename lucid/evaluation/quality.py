@@ -37,7 +37,7 @@ def judge_pairs(holdout: Holdout, embeddings: Sequence[Embedding], pairs: Sequen
 
 def _judge(scorer: Scorer, cold_embedding: Embedding, held: HeldOut, cold: HeldOut | None) -> PairQuality:
     pair, targets = scorer.pair, scorer.targets
-    best, hits = best_raw(scorer, held)
+    best, hits, _ = judged_raw(scorer, held)
     baseline = ItemKNN(held.history, scorer.entity_types, held.pair)
     popularity = baseline.popularity()
     return PairQuality(
@@ -47,7 +47,7 @@ def _judge(scorer: Scorer, cold_embedding: Embedding, held: HeldOut, cold: HeldO
         _measured(lambda part: np.tile(popularity, (len(part.sources), 1)), held, targets),
         _measured(lambda part: baseline.scores(part.sources - scorer.sources.start), held, targets),
         measure(*cold_scores(cold_embedding, pair.cold_filter, cold)) if cold else None,
-        calibration_error(pair.calibration.score(best) / 100, hits),
+        calibration_error(pair.calibration.probability(pair.calibration.score(best)), hits),
     )
 
 
@@ -62,18 +62,20 @@ def _measured(scores: Callable[[HeldOut], NDArray[Any]], held: HeldOut, targets:
     return RankingQuality(mean("ndcg"), mean("recall"), mean("hit_rate"), sum(sizes))
 
 
-def best_raw(scorer: Scorer, held: HeldOut) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Raw scores of each source's best targets, flat, and whether each of them was withheld."""
+def judged_raw(scorer: Scorer, held: HeldOut) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+    """Raw scores of each source's best targets, flat, whether each of them was withheld, and those of all withheld."""
     targets = scorer.targets
-    scores, hits = [np.empty(0)], [np.empty(0, bool)]
+    scores, hits, withheld = [np.empty(0)], [np.empty(0, bool)], [np.empty(0)]
     for part in held.parts(targets):
         raw = torch.from_numpy(part.masked(scorer.raw(part.sources), targets))
         best = torch.topk(raw, min(CALIBRATED, len(targets)), dim=1)
         hits += [np.isin(rows + targets.start, part.of(position)) for position, rows in enumerate(best.indices.numpy())]
         scores.append(best.values.numpy().astype(np.float64).ravel())
-    every, hit = np.concatenate(scores), np.concatenate(hits)
+        positions = np.repeat(np.arange(len(part.sources)), np.diff(part.starts))
+        withheld.append(raw.numpy()[positions, part.targets - targets.start].astype(np.float64))
+    every, hit, found = np.concatenate(scores), np.concatenate(hits), np.concatenate(withheld)
     real = np.isfinite(every)
-    return every[real], hit[real]
+    return every[real], hit[real], found[np.isfinite(found)]
 
 
 def cold_scores(embedding: Embedding, spectral: SpectralFilter, held: HeldOut) -> tuple[Floats, HeldOut, range]:

@@ -51,5 +51,5 @@ class PairModel:
             raw["cold_decomposition"],
             SpectralFilter.from_json(raw["cold_filter"]),
             Blend(**raw["blend"]),
-            Calibration(**raw["calibration"]),
+            Calibration.from_json(raw["calibration"]),
         )

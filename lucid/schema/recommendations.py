@@ -113,12 +113,13 @@ EXPLANATION = "explanation"
 
 
 class Recommendation(NamedTuple):
-    """One row of an answer; `rank` counts from 1 within its source."""
+    """One row of an answer; `rank` counts from 1 within its source, `probability` (0-1) is the chance of a hit."""
 
     source_id: str
     target_id: str
     score: float
     rank: int
+    probability: float
     target_type: str
     name: str
     served_by: ServedBy

@@ -7,6 +7,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from lucid.model.pair_model import Pair
 from lucid.schema.recommendations import EXPLANATION, Recommendation
 from lucid.serving.attribution import explain
 from lucid.serving.ranker import Ranked
@@ -33,8 +34,8 @@ class Blocks:
         positions = ranked.best.positions.tolist()
         ranks = np.arange(1, len(positions) + 1) - np.searchsorted(ranked.best.positions, ranked.best.positions)
         ids = [sources[position].id for position in positions]
-        scores, types = _numbers(ranked.best.scores), self._type_names(rows)
-        columns = self._columns(ids, rows, scores, _numbers(ranks), types, _served_by(sources, positions))
+        numbers = _numbers(ranked.best.scores), _numbers(ranks), _numbers(self._probabilities(ranked))
+        columns = self._columns(ids, rows, *numbers, self._type_names(rows), _served_by(sources, positions))
         return Block(columns, len(positions), counted(sources))
 
     def explained(self, ranked: Ranked, uploads: Uploads) -> Block:
@@ -42,17 +43,37 @@ class Blocks:
         block = self.ranked(ranked)
         return replace(block, columns={**block.columns, EXPLANATION: explain(ranked, self._version, uploads)})
 
-    def precomputed(self, source: bytes, target_type: str, rows: Rows, scores: NDArray[np.int32]) -> Block:
+    def precomputed(self, source: bytes, pair: Pair, rows: Rows, scores: NDArray[np.int32]) -> Block:
         """The rows of one source that were computed ahead, with scores in millionths."""
-        numbers = _numbers(scores / MILLION), _RANKS[: len(rows)]
-        columns = self._columns(source, rows, *numbers, self._types[target_type], b'"cache"')
+        points = scores / MILLION
+        probabilities = self._version.config.pair(*pair).calibration.probability(points)
+        numbers = _numbers(points), _RANKS[: len(rows)], _numbers(probabilities)
+        columns = self._columns(source, rows, *numbers, self._types[pair[1]], b'"cache"')
         return Block(columns, len(rows), {"cache": 1})
 
+    def _probabilities(self, ranked: Ranked) -> NDArray[np.float64]:
+        config, best = self._version.config, ranked.best
+        source_types = np.array([source.entity_type for source in ranked.sources], dtype=object)[best.positions]
+        targets = config.entity_types.type_numbers(best.target_rows)
+        found = np.empty(len(best.scores))
+        for source_type, target in {*zip(source_types.tolist(), targets.tolist(), strict=True)}:
+            of_pair = (source_types == source_type) & (targets == target)
+            calibration = config.pair(source_type, config.entity_types.types[target]).calibration
+            found[of_pair] = calibration.probability(best.scores[of_pair])
+        return found
+
     def _columns(
-        self, source_ids: Column, targets: Rows, scores: Column, ranks: Column, types: Column, served_by: Column
+        self,
+        source_ids: Column,
+        targets: Rows,
+        scores: Column,
+        ranks: Column,
+        probabilities: Column,
+        types: Column,
+        served_by: Column,
     ) -> dict[str, Column]:
         index = self._version.index
-        values = (source_ids, index.ids(targets), scores, ranks, types, index.names(targets), served_by)
+        values = (source_ids, index.ids(targets), scores, ranks, probabilities, types, index.names(targets), served_by)
         return dict(zip(Recommendation._fields, values, strict=True))
 
     def _type_names(self, rows: Rows) -> Column:

@@ -81,7 +81,7 @@ class Predictor:
         if query.threshold or rows[-1] == UNUSED:  # used slots come first, and their scores fall
             count = int(np.count_nonzero((rows != UNUSED) & (scores >= query.threshold * MILLION)))
         count = min(count, query.max_recommendations)
-        block = self._blocks.precomputed(source, targets[0], rows[:count].astype(np.int64), scores[:count])
+        block = self._blocks.precomputed(source, pair, rows[:count].astype(np.int64), scores[:count])
         return self._answer(iter([block]))
 
     def _answer(

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from lucid.evaluation.holdout import Holdout
-from lucid.evaluation.quality import best_raw
+from lucid.evaluation.quality import judged_raw
 from lucid.graph.relation_weights import RelationWeights
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.decomposition import Solver, decompose, max_rank
@@ -24,6 +24,9 @@ from lucid.training.chosen import ChosenSettings
 from lucid.training.filter_choice import Assigned, FilterJudge
 from lucid.training.tuning import WeightSearch, grown
 from lucid.typing import Progress
+
+_EVIDENCE_OF_OTHERS = 5
+"""Held-out interactions that those of all other pairs count as for a pair that has none; set by hand."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +72,24 @@ def choose(
     default = judge.default_filter(assigned, len(embeddings[0].values))
     assigned |= judge.assign_indirect(embeddings, default)
     cold = judge.assign_cold(embeddings, assigned)
-    pairs, samples = [], []
+    pairs, samples, places = [], [], []
     judged = judge.direct + judge.indirect
     for number, held in enumerate(judged):
         progress(80 + 20 * number / len(judged), f"calibrating {held.source_type} → {held.target_type}")
         own = assigned.get(held.pair, Assigned(0, default))
         plain = PairModel(*held.pair, *own, *cold.get(held.pair, own))
         scorer = judge.blended(plain, embeddings, held)
-        raw, hits = best_raw(scorer, held)
+        raw, hits, withheld = judged_raw(scorer, held)
         samples.append((scorer.pair.calibration.log1p(raw), hits))
-        pairs.append(calibrated(scorer.pair, *samples[-1]))
+        places.append(scorer.pair.calibration.log1p(withheld))
+        pairs.append(calibrated(scorer.pair, *samples[-1], places[-1]))
     pooled = np.concatenate([x for x, _ in samples] or [np.empty(0)])
     pooled_hits = np.concatenate([hits for _, hits in samples] or [np.empty(0, bool)])
-    default_pair = calibrated(PairModel("", "", 0, default, 0, default), pooled, pooled_hits)
+    pooled_places = np.concatenate(places or [np.empty(0)])
+    evidence = min(len(pooled_places), _EVIDENCE_OF_OTHERS)
+    default_pair = calibrated(
+        PairModel("", "", 0, default, 0, default), pooled, pooled_hits, pooled_places, evidence=evidence
+    )
     chosen = ChosenSettings(weightings, default, search.tried, judge.learned_filters)
     return Fitted(tuple(embeddings), pairs, default_pair, chosen)
 
@@ -97,10 +105,17 @@ def refit(graph: TypedGraph, fitted: Fitted, solver: Solver) -> Fitted:
     return replace(fitted, embeddings=embeddings, pairs=pairs)
 
 
-def calibrated(pair: PairModel, x: NDArray[np.float64], hits: NDArray[np.bool_]) -> PairModel:
+def calibrated(
+    pair: PairModel,
+    x: NDArray[np.float64],
+    hits: NDArray[np.bool_],
+    places: NDArray[np.float64],
+    evidence: int | None = None,
+) -> PairModel:
     """Fit slope and intercept by penalised maximum likelihood (Platt 1999); the slope stays above zero.
 
-    `x` are raw scores as `Calibration.log1p` gives them, `hits` whether each was withheld.
+    `x` are raw scores of best targets as `Calibration.log1p` gives them, `hits` whether each was withheld, and `places`
+    those of everything withheld, of which `evidence` speaks for the pair; all, where it is not given.
     """
 
     def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -113,4 +128,4 @@ def calibrated(pair: PairModel, x: NDArray[np.float64], hits: NDArray[np.bool_])
     start = np.array([1.0, np.log((hits.sum() + 1) / (len(hits) - hits.sum() + 1))])
     slope, intercept = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.05, None), (None, None)]).x
     calibration = replace(pair.calibration, slope=float(slope), intercept=float(intercept))
-    return replace(pair, calibration=calibration)
+    return replace(pair, calibration=calibration.judged_by(places, evidence))

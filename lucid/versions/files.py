@@ -28,7 +28,7 @@ from lucid.graph.relation_weights import RelationWeights
 from lucid.model.embedding import Embedding
 from lucid.store.arrays import MappedTensors, write_tensors
 
-FORMAT = 2
+FORMAT = 3
 """Counts up whenever the layout of a version's files changes; readers of the formats before stay, see `config`."""
 
 CONFIG, ORIGIN, REPORT = "config.json", "origin.json", "report.json"

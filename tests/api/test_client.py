@@ -75,7 +75,7 @@ def batch(status: str) -> bytes:
 
 def test_a_broken_off_answer_is_no_answer(says: Says, client: Client) -> None:
     """A table that ends early is an error, not a shorter table."""
-    header = b"source_id,target_id,score,rank,target_type,name,served_by\n"
+    header = b"source_id,target_id,score,rank,probability,target_type,name,served_by\n"
     says.answers = [(200, {"Content-Length": "9999"}, header + b"a,b,1.5,1,t,n\n")]
 
     with pytest.raises(Unavailable, match="broke off"):

@@ -287,7 +287,7 @@ def test_an_answer_is_what_was_asked_for(http: httpx.Client, by_client: Scenario
 
     table = pd.DataFrame(answer["recommendations"])
     assert ("board", 2, []) == tuple(answer[name] for name in ("model_id", "version", "unknown_source_ids"))
-    assert ["source_id", "target_id", "score", "rank", "target_type", "name", "served_by"] == list(table)
+    assert ["source_id", "target_id", "score", "rank", "probability", "target_type", "name", "served_by"] == list(table)
     assert table["score"].between(5, 100).all()
     assert (table.groupby("source_id", sort=False).cumcount() + 1 == table["rank"]).all()
     assert (table.groupby("source_id")["score"].diff().dropna() <= 0).all()
