@@ -46,6 +46,7 @@ SECONDS = {
     "tests/api/test_fast_lookups.py": 10,
     "tests/test_workspace.py": 5,
     "tests/data/test_links.py": 5,
+    "tests/training/test_scores.py": 10,
     "tests/serving/test_query.py": 5,
     "tests/test_architecture.py": 5,
 }
