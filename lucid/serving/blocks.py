@@ -7,7 +7,6 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lucid.model.pair_model import Pair
 from lucid.schema.recommendations import EXPLANATION, Recommendation
 from lucid.serving.attribution import explain
 from lucid.serving.ranker import Ranked
@@ -43,13 +42,13 @@ class Blocks:
         block = self.ranked(ranked)
         return replace(block, columns={**block.columns, EXPLANATION: explain(ranked, self._version, uploads)})
 
-    def precomputed(self, source: bytes, pair: Pair, rows: Rows, scores: NDArray[np.int32]) -> Block:
+    def precomputed(self, source: Source, target_type: str, rows: Rows, scores: NDArray[np.int32]) -> Block:
         """The rows of one source that were computed ahead, with scores in millionths."""
         points = scores / MILLION
-        probabilities = self._version.config.pair(*pair).calibration.probability(points)
-        numbers = _numbers(points), _RANKS[: len(rows)], _numbers(probabilities)
-        columns = self._columns(source, rows, *numbers, self._types[pair[1]], b'"cache"')
-        return Block(columns, len(rows), {"cache": 1})
+        calibration = self._version.config.pair(source.entity_type, target_type).calibration
+        numbers = _numbers(points), _RANKS[: len(rows)], _numbers(calibration.probability(points))
+        columns = self._columns(source.id, rows, *numbers, self._types[target_type], _served_by([source], [0]))
+        return Block(columns, len(rows), counted([source]))
 
     def _probabilities(self, ranked: Ranked) -> NDArray[np.float64]:
         config, best = self._version.config, ranked.best

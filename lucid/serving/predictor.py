@@ -17,7 +17,7 @@ from lucid.schema.training import TrainingRequest
 from lucid.serving.blocks import Blocks
 from lucid.serving.ranker import Ranker
 from lucid.serving.rendering import Answer, Block
-from lucid.serving.sources import find_sources
+from lucid.serving.sources import find_sources, held
 from lucid.store.catalog import Catalog
 from lucid.versions.precomputed import MILLION, UNUSED
 from lucid.versions.uploads import no_uploads, uploads_since
@@ -69,11 +69,12 @@ class Predictor:
         targets, version = query.target_type, self.version
         if not targets or len(targets) > 1 or not query.is_plain or not version.index.is_whole():
             return None
-        source = orjson.dumps(source_id)
-        row = version.index.row_of_json(source)
+        entity_id = orjson.dumps(source_id)
+        row = version.index.row_of_json(entity_id)
         if row is None or row in self._uploads.by_row:
             return None
-        pair = version.config.entity_types.type_of(row), targets[0]
+        source = held(entity_id, row, version, self._uploads)
+        pair = source.entity_type, targets[0]
         if not self._ranker.is_precomputed(*pair, query):
             return None
         rows, scores = version.precomputed[pair].record(row)
@@ -81,7 +82,7 @@ class Predictor:
         if query.threshold or rows[-1] == UNUSED:  # used slots come first, and their scores fall
             count = int(np.count_nonzero((rows != UNUSED) & (scores >= query.threshold * MILLION)))
         count = min(count, query.max_recommendations)
-        block = self._blocks.precomputed(source, pair, rows[:count].astype(np.int64), scores[:count])
+        block = self._blocks.precomputed(source, targets[0], rows[:count].astype(np.int64), scores[:count])
         return self._answer(iter([block]))
 
     def _answer(

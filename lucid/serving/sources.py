@@ -68,16 +68,14 @@ def _by_names(names: Sequence[str], version: Version, uploads: Uploads) -> list[
     for name in names:
         entity_id = orjson.dumps(name)
         row = version.index.row_of_json(entity_id)
-        found.append(
-            _new(entity_id, name, version, uploads) if row is None else _held(entity_id, row, version, uploads)
-        )
+        found.append(_new(entity_id, name, version, uploads) if row is None else held(entity_id, row, version, uploads))
     return found
 
 
 def _by_rows(rows: Rows, version: Version, uploads: Uploads) -> list[Source]:
     """Sources by their rows."""
     ids = version.index.ids(rows)
-    return [_held(entity_id, row, version, uploads) for entity_id, row in zip(ids, rows.tolist(), strict=True)]
+    return [held(entity_id, row, version, uploads) for entity_id, row in zip(ids, rows.tolist(), strict=True)]
 
 
 def _unknown(name: str, version: Version) -> UnknownSource:
@@ -87,11 +85,12 @@ def _unknown(name: str, version: Version) -> UnknownSource:
     )
 
 
-def _held(entity_id: bytes, row: int, version: Version, uploads: Uploads) -> Source:
+def held(entity_id: bytes, row: int, version: Version, uploads: Uploads) -> Source:
+    """A source that the version holds, by its id as JSON and its row."""
     entity_type = version.config.entity_types.type_of(row)
     edges = uploads.by_row.get(row)
     if edges is None:
-        return Source(entity_id, row, entity_type)
+        return Source(entity_id, row, entity_type, served_by="cache" if version.knows(row) else "popular")
     return Source(entity_id, row, entity_type, _profile(version, uploads, row, edges), "folded-in")
 
 

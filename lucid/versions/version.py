@@ -94,6 +94,10 @@ class Version:
             self._scorers[pair] = scorer if pair in config.pairs else scorer.scaled()
         return self._scorers[pair]
 
+    def knows(self, row: int) -> bool:
+        """Whether an entity of the version has any edge that weighs; without one, all that is left is popularity."""
+        return any(embedding.degrees[row] > 0 for embedding in self.embeddings)
+
     def open(self) -> "Version":
         """Open all that answers are made of, as the version may be removed meanwhile; mapped, it is not read yet."""
         parts = self.manifest, self.origin, self.embeddings, self.history, self.adjacency, self.index, self.precomputed

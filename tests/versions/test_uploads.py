@@ -104,6 +104,26 @@ def test_a_new_entity_of_which_nothing_is_known_gets_what_is_popular(board: Work
     assert {"popular"} == set(found["served_by"])
 
 
+def test_an_entity_that_was_known_by_name_only_gets_what_is_popular_until_it_interacts(
+    board: Workspace, upload: Upload
+) -> None:
+    """At once and from the precomputed store, for one source and for all, and by the refresh and the training after."""
+    batch_id = upload(ENTITIES, "idle,user,,,")
+    board.train("board")
+
+    found = answer(board, "idle")
+    every = board.recommend("board", source_type="user", target_type="item", max_recommendations=5)
+    assert {"popular"} == set(found["served_by"]) == set(every[every["source_id"] == "idle"]["served_by"])
+    assert {"cache"} == set(every[every["source_id"] != "idle"]["served_by"])
+
+    interactions = upload(INTERACTIONS, "likes,idle,i00,,")
+    assert {"folded-in"} == set(answer(board, "idle")["served_by"])
+    board.delete_batches([interactions])
+    assert {"popular"} == set(answer(board, "idle")["served_by"])
+    board.delete_batches([batch_id])
+    assert {"popular"} == set(answer(board, "idle")["served_by"])
+
+
 def test_a_new_type_needs_a_training(board: Workspace, upload: Upload) -> None:
     """The version has nothing to compare it with."""
     upload(ENTITIES, "w1,writer,,,")
