@@ -1,27 +1,33 @@
-"""The deployments of the service: the one table of them, and that Prefect runs nothing else under their names."""
+"""The deployments of the service: the one table of them, and that Prefect runs nothing else under their names.
 
-from dataclasses import dataclass
+What they run is ours and is put right. When, how many at once, and under which words is a default that people may
+change in Prefect (`flows.defaults`).
+"""
+
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
+from uuid import UUID
 
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import DeploymentUpdate, GlobalConcurrencyLimitUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 
+from flows.defaults import Daily, Defaults, first_schedules, follow_schedule, followed, kept, read_made, remember
 from flows.erase_entity import erase_entity
 from flows.import_data import import_data
 from flows.refresh_recommendations import refresh_recommendations
 from flows.train_model import train_model
 from lucid.errors import Unavailable
+from lucid.settings import Settings, load_settings
 
 VERSION = version("lucid")
 """Every deployment carries the version of the Lucid that registered it."""
-TIMEZONE = "UTC"
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Deployment:
     """A flow and the deployment by which it is started.
 
     At most `limit` of its runs work at once; further ones wait in Prefect, without a process or a place of other
-    deployments, until one of them has ended. `cron` is in UTC; None means that nobody but people and the API start it.
+    deployments, until one of them has ended. A daily one starts by itself at the time of day that the settings say.
     """
 
     flow: Flow[..., Any]
@@ -37,7 +43,7 @@ class Deployment:
     description: str
     tags: tuple[str, ...]
     limit: int
-    cron: str | None = None
+    daily: bool = False
 
     @property
     def full_name(self) -> str:
@@ -46,6 +52,12 @@ class Deployment:
     @property
     def concurrency(self) -> ConcurrencyLimitConfig:
         return ConcurrencyLimitConfig(limit=self.limit, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
+
+    def defaults(self, settings: Settings) -> Defaults:
+        """What people may change of it, as it is made."""
+        time = settings.refresh_time_of_day if self.daily else None
+        daily = Daily(cron=f"{time.minute} {time.hour} * * *", timezone=settings.refresh_timezone) if time else None
+        return Defaults(description=self.description, tags=frozenset(self.tags), limit=self.limit, daily=daily)
 
 
 DEPLOYMENTS = (
@@ -69,7 +81,7 @@ DEPLOYMENTS = (
         "Precompute recommendations again.",
         tags=("lucid", "model"),
         limit=1,
-        cron="0 3 * * *",
+        daily=True,
     ),
     Deployment(
         erase_entity,
@@ -82,42 +94,108 @@ DEPLOYMENTS = (
 """All deployments; prefect.yaml says the same for work pools, and a test holds it to this."""
 
 RUNS_AT_ONCE = sum(deployment.limit for deployment in DEPLOYMENTS)
-"""How many runs one process that serves the flows lets work at once: a place for each that the limits allow.
+"""How many runs one process that serves the flows lets work at once where nobody has changed a limit: all of them.
 
 A run takes a place before Prefect looks at its deployment's limit, and gives it back if it has to wait. So many places
 are never all taken by one deployment.
 """
 
+_FIRST = Settings.model_construct(refresh_time="03:00", refresh_timezone="UTC")
+"""With these the release that remembered nothing made its deployments, and put all of them right at each start."""
 
-async def register(runner: Runner, client: PrefectClient) -> None:
+
+@dataclass(frozen=True)
+class Found:
+    """A deployment as Prefect has it, None where it is absent, and what was made of it last."""
+
+    ours: Deployment
+    known: DeploymentResponse | None
+    made: Defaults
+
+    def due(self, defaults: Defaults) -> Defaults:
+        """What it shall have: what people have made of it, and the defaults in all else."""
+        return kept(self.known, self.made, defaults) if self.known else defaults
+
+
+async def find(client: PrefectClient, ours: Deployment) -> Found:
+    """Ask Prefect for one of our deployments."""
+    try:
+        known = await client.read_deployment_by_name(ours.full_name)
+    except ObjectNotFound:
+        known = None
+    made = await read_made(client)
+    return Found(ours, known, made.get(ours.name) or ours.defaults(_FIRST))
+
+
+async def places(client: PrefectClient, settings: Settings) -> int:
+    """How many runs one process lets work at once: a place for each that the limits allow, as people have set them."""
+    found = [await find(client, ours) for ours in DEPLOYMENTS]
+    return sum(one.due(one.ours.defaults(settings)).limit for one in found)
+
+
+async def register(runner: Runner, client: PrefectClient, settings: Settings | None = None) -> None:
     """Register all deployments with the runner, which runs our flows whatever the server says of their code.
 
-    What others have made of a deployment is put right; raises Unavailable where that is not possible.
+    What others have made of what they run is put right; raises Unavailable where that is not possible. Schedules,
+    pauses, limits, tags and descriptions that people have changed stay.
     """
+    settings = settings or load_settings()
     for ours in DEPLOYMENTS:
-        known = await _find(client, ours)
-        if known and _added(known):  # registering it again would leave that as it is
-            await client.delete_deployment(known.id)
-        deployment_id = await runner.aadd_flow(
-            ours.flow,
-            ours.name,
-            schedules=[CronSchedule(cron=ours.cron, timezone=TIMEZONE)] if ours.cron else [],
-            concurrency_limit=ours.concurrency,
-            description=ours.description,
-            tags=list(ours.tags),
-            version=VERSION,
-            entrypoint_type=EntrypointType.MODULE_PATH,  # whatever folder the service is started in
-        )
-        wrong = _differences(ours, await client.read_deployment(deployment_id))
+        defaults = ours.defaults(settings)
+        found = await find(client, ours)
+        due = found.due(defaults)
+        if found.known:
+            await _clear(client, found.known)
+        deployment_id = await _add(runner, found, due)
+        await follow(client, found, defaults)
+        wrong = _differences(ours, due, await client.read_deployment(deployment_id))
         if wrong:
             raise Unavailable(f"Prefect does not keep the deployment {ours.name} as it is: {', '.join(wrong)}")
 
 
-async def _find(client: PrefectClient, ours: Deployment) -> DeploymentResponse | None:
-    try:
-        return await client.read_deployment_by_name(ours.full_name)
-    except ObjectNotFound:
-        return None
+async def follow(client: PrefectClient, found: Found, defaults: Defaults) -> None:
+    """Let the schedule that is ours follow the settings, and remember what is made now."""
+    made = defaults
+    if found.known:
+        await follow_schedule(client, found.known, found.made, defaults)
+        made = followed(found.known, found.made, defaults)
+    by_name = await read_made(client)
+    if by_name.get(found.ours.name) != made:
+        await remember(client, {**by_name, found.ours.name: made})
+
+
+async def _add(runner: Runner, found: Found, due: Defaults) -> UUID:
+    """Register a deployment with the runner, and on the server what is due of it."""
+    ours, known = found.ours, found.known
+    deployment = await ours.flow.ato_deployment(
+        ours.name,
+        schedules=[] if known else first_schedules(due),
+        concurrency_limit=replace(ours, limit=due.limit).concurrency,
+        description=due.description,
+        tags=sorted(due.tags),
+        version=VERSION,
+        entrypoint_type=EntrypointType.MODULE_PATH,  # whatever folder the service is started in
+    )
+    deployment.work_pool_name = deployment.work_queue_name = None  # said, so that it has none
+    if known:  # Prefect leaves alone what it is not told
+        as_found = {"description": known.description == due.description, "tags": {*known.tags} == due.tags}
+        deployment.model_fields_set.difference_update(
+            {"schedules", "paused"} | {name for name in as_found if as_found[name]}
+        )
+    deployment_id = await runner.aadd_deployment(deployment)
+    # What `Runner.aadd_flow` does, too, which would tell Prefect of all fields.
+    runner._deployment_registry.register_flow(deployment_id, ours.flow)
+    return deployment_id
+
+
+async def _clear(client: PrefectClient, known: DeploymentResponse) -> None:
+    """Take from a deployment what none of ours has and what registering it leaves as it is."""
+    if _added(known):
+        empty = DeploymentUpdate(path=None, storage_document_id=None, infrastructure_document_id=None)
+        await client.update_deployment(known.id, empty)
+    limit = known.global_concurrency_limit
+    if limit and not limit.active:
+        await client.update_global_concurrency_limit(limit.name, GlobalConcurrencyLimitUpdate(active=True))
 
 
 def _added(known: DeploymentResponse) -> list[str]:
@@ -135,31 +213,14 @@ def _added(known: DeploymentResponse) -> list[str]:
     return [name for name, value in extra.items() if value]
 
 
-def _differences(ours: Deployment, known: DeploymentResponse) -> list[str]:
+def _differences(ours: Deployment, due: Defaults, known: DeploymentResponse) -> list[str]:
     """In which fields a deployment is not as it was registered."""
     limit, options = known.global_concurrency_limit, known.concurrency_options
     same = {
         "entrypoint": (known.entrypoint, f"{ours.flow.fn.__module__}.{ours.flow.fn.__name__}"),
-        "paused": (known.paused, False),
         "enforce_parameter_schema": (known.enforce_parameter_schema, True),
-        "description": (known.description, ours.description),
-        "tags": (sorted(known.tags), sorted(ours.tags)),
         "version": (known.version, VERSION),
-        "schedules": (_schedules(known), [(ours.cron, TIMEZONE, True, {})] if ours.cron else []),
-        "limit": (limit and limit.limit, ours.limit),
+        "limit": (limit and limit.limit, due.limit),
         "collision_strategy": (options and options.collision_strategy, ours.concurrency.collision_strategy),
     }
     return _added(known) + [f"{name} is {found!r}" for name, (found, wanted) in same.items() if found != wanted]
-
-
-def _schedules(known: DeploymentResponse) -> list[tuple[str, str | None, bool, dict[str, Any]]]:
-    """When a deployment starts by itself: cron expression, time zone, whether it does so now, and with what."""
-    return [
-        (
-            getattr(one.schedule, "cron", repr(one.schedule)),
-            getattr(one.schedule, "timezone", None),
-            one.active,
-            one.parameters,
-        )
-        for one in known.schedules
-    ]

@@ -19,7 +19,7 @@ if __name__ == "__mp_main__" and _SERVER in os.environ:  # this is a run
 from prefect.client.orchestration import get_client  # noqa: E402 - a run attaches itself first
 from prefect.runner import Runner  # noqa: E402
 
-from flows.deployments import RUNS_AT_ONCE, register  # noqa: E402
+from flows.deployments import places, register  # noqa: E402
 from flows.lost_runs import end_lost_runs  # noqa: E402
 from lucid.service import pulse  # noqa: E402
 from lucid.settings import Settings, load_settings  # noqa: E402
@@ -38,9 +38,9 @@ def main() -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    runner = Runner(limit=RUNS_AT_ONCE, pause_on_shutdown=False)
     async with get_client() as client:
-        await register(runner, client)
+        runner = Runner(limit=await places(client, settings), pause_on_shutdown=False)
+        await register(runner, client, settings)
         if settings.prefect_api_url is None:  # on a foreign server, others may run them too
             await end_lost_runs(client)
     pulse.begin(settings.home)

@@ -2,8 +2,12 @@
 
 import json
 import os
+import re
+from datetime import time
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -52,6 +56,11 @@ class Settings(BaseSettings):
     flow_niceness: int = Field(
         10, ge=0, le=19, description="How far flows stand back behind look-ups where both want the processor."
     )
+    refresh_time: str = Field(
+        "03:00",
+        description="When all models are refreshed each day, as 03:00, or off; a schedule changed in Prefect stays.",
+    )
+    refresh_timezone: str = Field("UTC", description="Time zone of that time: UTC or a name such as Europe/Berlin.")
     seed: int = Field(0, ge=0, description="Seed of everything random in a training.")
     device: Device = Field("auto", description="Where vectors are computed: a GPU if there is one, or as said.")
 
@@ -71,6 +80,27 @@ class Settings(BaseSettings):
         if ports.strip().startswith("["):
             return json.loads(ports)
         return [part for part in ports.split(",") if part.strip()]
+
+    @field_validator("refresh_time")
+    @classmethod
+    def _time_of_day(cls, value: str) -> str:
+        if value != "off" and not re.fullmatch("([01]?[0-9]|2[0-3]):[0-5][0-9]", value):
+            raise ValueError(f"{value!r} is no time of day; expected hours and minutes as 03:00, or off")
+        return value if value == "off" else value.zfill(5)
+
+    @field_validator("refresh_timezone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            return ZoneInfo(name).key
+        except (KeyError, ValueError, OSError):  # not there, not below the folder of zones, a folder of zones
+            near = get_close_matches(name, available_timezones(), 1) or ["Europe/Berlin"]
+            raise ValueError(f"{name!r} is no time zone; expected UTC or a name such as {near[0]}") from None
+
+    @property
+    def refresh_time_of_day(self) -> time | None:
+        """When all models are refreshed each day, in `refresh_timezone`; None where they are not."""
+        return None if self.refresh_time == "off" else time.fromisoformat(self.refresh_time)
 
     @property
     def own_hosts(self) -> list[str]:

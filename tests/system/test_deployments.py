@@ -71,6 +71,10 @@ class Operator:
         found: dict[str, Any] = httpx.get(f"{self.prefect_url}/deployments/name/{name}", trust_env=False).json()
         return found
 
+    def change(self, method: str, path: str, body: Any = None) -> None:
+        url = f"{self.prefect_url}/deployments/{path}"
+        httpx.request(method, url, json=body, trust_env=False).raise_for_status()
+
     def stop(self) -> None:
         for process in reversed(self._started):
             process.terminate()
@@ -169,3 +173,28 @@ def test_runs_started_from_prefect_import_train_and_answer(operator: Operator, t
     assert "lucid" in {line["name"] for line in logs}  # what our loggers say stands on the pages of the runs
     assert status["flow_run_url"].startswith(operator.prefect_url.removesuffix("/api"))
     assert ["i00"] == [row["target_id"] for row in rows]
+
+
+def test_deploying_again_keeps_what_people_changed(operator: Operator) -> None:
+    """Schedules, a pause, a limit and tags; the code is that of prefect.yaml again, and nobody runs another."""
+    names = ("train_model/train-model", "refresh_recommendations/refresh-recommendations")
+    train, refresh = (operator.deployment(name) for name in names)
+    moved = {"schedule": {"cron": "30 5 * * 1", "timezone": "Europe/Berlin"}}
+    added = {"schedule": {"interval": 86400.0}, "parameters": {"model_id": "board", "data_tags": ["a"]}}
+    operator.change("PATCH", f"{refresh['id']}/schedules/{refresh['schedules'][0]['id']}", moved)
+    operator.change("POST", f"{refresh['id']}/pause_deployment")
+    operator.change("POST", f"{train['id']}/schedules", [added])
+    operator.change("PATCH", train["id"], {"concurrency_limit": 1, "tags": ["ours"], "entrypoint": "evil.py:train"})
+    changed = [people_s(operator.deployment(name)) for name in names]
+
+    operator.prefect("deploy", "--all")
+
+    assert changed == [people_s(operator.deployment(name)) for name in names]
+    assert train["entrypoint"] == operator.deployment(names[0])["entrypoint"]
+
+
+def people_s(deployment: dict[str, Any]) -> dict[str, Any]:
+    """What people may change of a deployment."""
+    schedules = [(one["id"], one["schedule"], one["active"], one["parameters"]) for one in deployment["schedules"]]
+    kept = {name: deployment[name] for name in ("id", "paused", "tags", "description")}
+    return {**kept, "limit": deployment["global_concurrency_limit"]["limit"], "schedules": schedules}
