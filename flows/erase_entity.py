@@ -4,8 +4,10 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.logs import say_steps
+from flows.sentences import in_a_sentence
 from lucid.erasure import batches, models, requests
 from lucid.schema.batches import Erased
+from lucid.schema.fields import Text
 from lucid.settings import load_settings
 from lucid.store.catalog import Catalog
 
@@ -18,7 +20,7 @@ from lucid.store.catalog import Catalog
     retries=2,
     retry_delay_seconds=10,
 )
-def erase_entity(request: str) -> dict[str, int]:
+def erase_entity(request: Text) -> dict[str, int]:
     """Erase entities from batches, models and recommendations.
 
     Args:
@@ -39,6 +41,7 @@ def erase_entity(request: str) -> dict[str, int]:
 
 
 @task(task_run_name="erase from batches", cache_policy=NO_CACHE)
+@in_a_sentence
 def erase_from_batches(request: str) -> Erased:
     """Write batches anew without the entities."""
     settings = load_settings()
@@ -46,6 +49,7 @@ def erase_from_batches(request: str) -> Erased:
 
 
 @task(task_run_name="erase from {model_id}", cache_policy=NO_CACHE)
+@in_a_sentence
 def erase_from_model(model_id: str, request: str) -> Erased:
     """Let a version without the entities answer."""
     settings = load_settings()

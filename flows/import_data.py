@@ -8,8 +8,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.forms import BatchesOfApi, Files, Tags
 from flows.logs import say_steps
 from flows.names import run_name
+from flows.sentences import cancellable, in_a_sentence
 from lucid.data.batches import batches_of, importing, load_batch, publish_batches
 from lucid.schema.fields import OnError
 from lucid.settings import load_settings
@@ -27,11 +29,12 @@ _THREADS: Any = ThreadPoolTaskRunner(max_workers=FILES_AT_ONCE)  # not of the ty
     on_running=[say_steps],
     task_runner=_THREADS,
 )
+@in_a_sentence
 def import_data(
-    files: list[str],
-    tags: list[str] | None = None,
+    files: Files,
+    tags: Tags | None = None,
     on_error: OnError = "set_aside",
-    batch_ids: list[str] | None = None,
+    batch_ids: BatchesOfApi = None,
 ) -> list[dict[str, Any]]:
     """Import CSV files of entities or interactions, one batch each; all of them or none.
 
@@ -39,13 +42,13 @@ def import_data(
         files: Paths of .csv or .csv.gz files on the machine that runs this flow.
         tags: Labels of the batches, by which a training chooses its data.
         on_error: Set bad rows aside and load the others, or abort at the first bad row.
-        batch_ids: Leave empty; the API fills it in for files that were uploaded over HTTP.
+        batch_ids: The API alone passes it, for files that were uploaded over HTTP.
     """
     settings = load_settings()
     catalog = Catalog(settings.home)
     batches = catalog.batches.find(batch_ids) if batch_ids else batches_of([Path(file) for file in files], tags or [])
     ids = [batch.batch_id for batch in batches]
-    with importing(settings, catalog, batches):
+    with importing(settings, catalog, batches), cancellable():
         loading = load_file.map(files, ids, unmapped(on_error))
         try:
             wait(list(loading))
@@ -57,12 +60,14 @@ def import_data(
 
 
 @task(task_run_name=lambda: run_name("load", Path(runtime.task_run.parameters["path"]).name), cache_policy=NO_CACHE)
+@in_a_sentence
 def load_file(path: str, batch_id: str, on_error: OnError) -> None:
     """Load one file into its batch, which nobody sees yet."""
     load_batch(load_settings(), Path(path), batch_id, on_error)
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE)
+@in_a_sentence
 def publish(batch_ids: list[str]) -> None:
     """Make the batches of all files visible together."""
     settings = load_settings()

@@ -9,7 +9,13 @@ from typing import Any
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 
+from flows.sentences import say_no_tracebacks
+
 
 def say_steps(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - a hook's names
-    """When a run begins: let our loggers say what each step has done, which they keep to themselves elsewhere."""
+    """When a run begins: let our loggers say what each step has done, and Prefect's no tracebacks of expected errors.
+
+    Elsewhere our loggers keep that to themselves.
+    """
     logging.getLogger("lucid").setLevel(logging.INFO)
+    say_no_tracebacks()

@@ -11,14 +11,17 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.logs import say_steps
 from flows.names import run_name
+from flows.sentences import in_a_sentence
 from flows.tasks import do_steps, link_flow_run, progress_artifact
-from lucid.errors import AlreadyTraining, LucidError, ModelNotReady, UnknownModel
+from lucid.errors import AlreadyTraining, LucidError, ModelNotReady, NothingToRefresh, UnknownModel
+from lucid.schema.fields import ModelId
 from lucid.settings import load_settings
 from lucid.store.catalog import Catalog
 from lucid.training.run import refreshing
-from lucid.training.steps import REFRESH
+from lucid.training.steps import REFRESH, tell_refresh
 
-_SKIPPED = "Skipped"
+_REFRESHED, _UNCHANGED, _SKIPPED = "Completed", "Unchanged", "Skipped"
+"""Names of the states in which a model's refresh may end well: Prefect shows them."""
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=1)
 """One model after the other, for each takes all processors."""
 
@@ -30,10 +33,12 @@ _THREADS: Any = ThreadPoolTaskRunner(max_workers=1)
     on_running=[say_steps],
     task_runner=_THREADS,
 )
-def refresh_recommendations(model_id: str | None = None) -> list[str]:
+@in_a_sentence
+def refresh_recommendations(model_id: ModelId | None = None) -> Any:
     """Precompute the recommendations of live versions again, with the interactions that have come in since.
 
-    Vectors stay as they were trained; the result is a version of its own, and the old one answers until it is ready.
+    Vectors stay as they were trained; the result is a version of its own, and the old one answers until it is ready. A
+    model of whose batches nothing is left stays as it is.
 
     Args:
         model_id: The model to refresh; empty means all.
@@ -47,10 +52,12 @@ def refresh_recommendations(model_id: str | None = None) -> list[str]:
         failed += [f"{name}: {state.message}" for name, state in states.items() if state.name == _SKIPPED]
     if failed:
         raise LucidError("; ".join(failed))
-    return [name for name, state in states.items() if state.name != _SKIPPED]
+    said = "; ".join(f"{name}: {state.message}" for name, state in states.items()) or "there is no model"
+    return Completed(message=said, data=[name for name, state in states.items() if state.name == _REFRESHED])
 
 
 @task(task_run_name="refresh {model_id}", cache_policy=NO_CACHE)
+@in_a_sentence
 def refresh_model(model_id: str) -> Any:
     """Make and publish a refreshed version of one model; one that is being trained or not ready is left out."""
     try:
@@ -58,10 +65,11 @@ def refresh_model(model_id: str) -> Any:
         with refreshing(load_settings(), model_id) as training:
             link_flow_run(training)
             do_steps(training, REFRESH, progress_id)
+    except NothingToRefresh as reason:
+        return Completed(name=_UNCHANGED, message=reason.message)
     except (AlreadyTraining, ModelNotReady, UnknownModel) as reason:
         return Completed(name=_SKIPPED, message=reason.message)
-    print(f"version {training.version} refreshes {training.refresh_of}")
-    return training.version
+    return Completed(name=_REFRESHED, message=tell_refresh(training), data=training.version)
 
 
 def _reason(state: State[Any]) -> str:

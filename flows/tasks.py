@@ -17,6 +17,7 @@ from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
+from flows.sentences import in_a_sentence
 from lucid.errors import UnknownModel
 from lucid.schema.fields import utc_now
 from lucid.settings import load_settings
@@ -36,6 +37,7 @@ _STEPS = {step.name: step for step in (*steps.TRAINING, *steps.REFRESH)}
 
 
 @task(cache_policy=NO_CACHE)
+@in_a_sentence
 def do_step(step: str, model_id: str, version: int, progress_id: str) -> Any:
     """Do one step of a training that runs."""
     training = run.resume(load_settings(), model_id, version, _progress_on(progress_id))
@@ -77,6 +79,7 @@ def do_steps(training: Training, todo: Sequence[Step[Any]], progress_id: str) ->
     retries=len(RETRY_SECONDS),
     retry_delay_seconds=[float(seconds) for seconds in RETRY_SECONDS],
 )
+@in_a_sentence
 def send_callback(model_id: str, version: int, event_id: str, created: str) -> None:
     """Tell the customer how the training ended; every attempt sends the same event. `created` is a time in ISO 8601."""
     settings = load_settings()

@@ -4,12 +4,14 @@ from typing import Any
 
 from prefect import flow, runtime
 
+from flows.forms import CallbackUrl, DataTags, Pairs, VersionOfApi
 from flows.logs import say_steps
 from flows.names import run_name
+from flows.sentences import cancellable, in_a_sentence
 from flows.tasks import do_steps, link_flow_run, progress_artifact, tell_customer
-from lucid.schema.fields import KeyUse
+from lucid.schema.fields import KeyUse, ModelId, check
 from lucid.schema.filters import DataFilters
-from lucid.schema.training import ModelStatus, PrecomputePair, TrainingRequest
+from lucid.schema.training import InteractionAge, ModelStatus, TrainingRequest
 from lucid.settings import load_settings
 from lucid.training.run import Training, working_on
 from lucid.training.steps import TRAINING
@@ -22,43 +24,46 @@ from lucid.webhooks.callbacks import check_callback
     log_prints=True,
     on_running=[say_steps],
 )
+@in_a_sentence
 def train_model(
-    model_id: str | None = None,
-    maximum_interaction_age_days: int | None = None,
-    data_tags: list[str] | None = None,
-    callback_url: str | None = None,
-    precompute: list[PrecomputePair] | None = None,
+    model_id: ModelId | None = None,
+    maximum_interaction_age_days: InteractionAge | None = None,
+    data_tags: DataTags | None = None,
+    callback_url: CallbackUrl | None = None,
+    precompute: Pairs | None = None,
     data_filters: DataFilters | None = None,
     metadata_rules: dict[str, KeyUse] | None = None,
-    version: int | None = None,
+    version: VersionOfApi = None,
 ) -> dict[str, Any]:
     """Train a model on the knowledge graph and let it answer; one of that name is replaced once it is ready.
 
     Args:
         model_id: Name of the model, 1 to 128 of letters, digits and . _ - : ; made up if empty.
-        maximum_interaction_age_days: Leave out interactions older than this; those without a timestamp stay.
+        maximum_interaction_age_days: Leave out interactions older than so many days, 1 to 100,000; those without a
+            timestamp stay.
         data_tags: Use batches that carry any of these tags; empty means every batch that is not archived.
         callback_url: Address that gets a signed POST with the status when the training has ended.
         precompute: Further pairs of types whose recommendations are computed ahead.
         data_filters: Conditions on entities and interactions that all must hold.
         metadata_rules: How to use metadata keys where the data would decide otherwise, for example {"zip": "ignored"}.
-        version: Leave empty; the API fills it in for trainings that it has entered, whose request the catalog holds.
+        version: The API alone passes it, for trainings that it has entered, whose request the catalog holds.
     """
     settings = load_settings()
-    request = TrainingRequest(
-        model_id=model_id,
-        maximum_interaction_age_days=maximum_interaction_age_days,
-        data_tags=data_tags or None,
-        callback_url=callback_url or None,
-        precompute=precompute or None,
-        data_filters=data_filters,
-        metadata_rules=metadata_rules or None,
-    )
+    asked = {
+        "model_id": model_id,
+        "maximum_interaction_age_days": maximum_interaction_age_days,
+        "data_tags": data_tags or None,
+        "callback_url": callback_url or None,
+        "precompute": precompute or None,
+        "data_filters": data_filters,
+        "metadata_rules": metadata_rules or None,
+    }
+    request = check(TrainingRequest, asked)
     if request.callback_url:
         check_callback(settings, request.callback_url)
     ended: Training | None = None
     try:
-        with working_on(settings, request, version) as training:
+        with working_on(settings, request, version) as training, cancellable():
             ended = training
             link_flow_run(training)
             progress_id = progress_artifact(training.model_id)

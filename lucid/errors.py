@@ -124,6 +124,12 @@ class TrainingFailed(LucidError):
     code = "training_failed"
 
 
+class NothingToRefresh(LucidError):
+    """No interaction is left of what a refresh would select; the live version goes on answering as it is."""
+
+    code = "nothing_to_refresh"
+
+
 class CallbackRefused(LucidError):
     """The callback URL may not be called under the present settings."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from lucid.data.csv_load import REJECTS, load_file, read_rejects
-from lucid.errors import InvalidRequest, LucidError, MachineError
+from lucid.errors import InvalidRequest, MachineError
 from lucid.health import HealthWarnings
 from lucid.schema.batches import MAX_FILES, Batch, BatchChange, LoadedFile, RejectedRow
 from lucid.schema.fields import MAX_TAG, MAX_TAGS, OnError, utc_now
@@ -174,8 +174,8 @@ def _fail(home: Path, catalog: Catalog, batch_ids: Sequence[str], error: BaseExc
     for batch_id in batch_ids:  # first of all, for that may make room
         shutil.rmtree(Home(home).staging(batch_id), ignore_errors=True)
     message, code = "the import stopped unexpectedly; upload again", "import_stopped"
-    if isinstance(error, LucidError):
-        message, code = error.for_customers, error.code
+    if told := getattr(error, "for_customers", None):  # by our errors, and by what the flows raise
+        message, code = told, getattr(error, "code", code)
     for failed in catalog.batches.fail(batch_ids, message, code):
         remove_batch_files(home, failed)
 

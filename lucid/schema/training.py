@@ -1,12 +1,15 @@
 """Trainings and models: what a training is asked, its status, the versions of a model."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from lucid.schema.fields import MAX_PARTS, MAX_RECOMMENDATIONS, KeyUse, ModelId, RunStatus, Stage, TextList, Time
 from lucid.schema.filters import DataFilters
+
+InteractionAge = Annotated[int, Field(ge=1, le=100_000)]
+"""Days after which an interaction is too old."""
 
 
 class PrecomputePair(BaseModel):
@@ -32,8 +35,8 @@ class TrainingRequest(BaseModel):
     model_id: ModelId | None = Field(
         None, description="Name of the model; one that exists is replaced. Made up if absent."
     )
-    maximum_interaction_age_days: int | None = Field(
-        None, ge=1, le=100_000, description="Leave out older interactions; those without a timestamp stay."
+    maximum_interaction_age_days: InteractionAge | None = Field(
+        None, description="Leave out older interactions; those without a timestamp stay."
     )
     data_tags: TextList | None = Field(
         None, description="Batches that carry any of these take part; absent: every batch not archived."

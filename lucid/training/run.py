@@ -21,6 +21,7 @@ from lucid.errors import (
     InvalidRequest,
     LucidError,
     MachineError,
+    NothingToRefresh,
     TrainingFailed,
     UnknownModel,
 )
@@ -215,6 +216,7 @@ def _training(settings: Settings, row: TrainingRow, watcher: Progress | None = N
 def fail(training: Training, error: BaseException) -> ModelStatus:
     """End a training in `error` with a message for the customer; what it left is removed.
 
+    A refresh that found nothing ends well, with a message that says so.
     A training that is complete all the same ends well: its version answers from now on. Raises MachineError where that
     cannot be written down; the next sweep does it.
     """
@@ -233,7 +235,8 @@ def _end(home: Path, model_id: str, version: int, error: BaseException, callback
         else:
             versions.remove_version(made)  # first, for that may make room
             cancelled = catalog.trainings.get(model_id, version).status.stage == "cancelling"
-            outcome = "error", _CANCELLED if cancelled else _customer_message(error)
+            status: RunStatus = "completed" if isinstance(error, NothingToRefresh) else "error"
+            outcome = status, _CANCELLED if cancelled else _customer_message(error)
         owes = (lambda status: make_event(status, callback_url)) if callback_url else None
         catalog.trainings.end(model_id, version, *outcome, utc_now(), owes)
     return catalog.trainings.get(model_id, version).status
@@ -341,9 +344,10 @@ def _kept(request: TrainingRequest) -> dict[str, Any]:
 
 
 def _customer_message(error: BaseException) -> str:
-    if isinstance(error, LucidError):
-        return error.for_customers
-    if isinstance(error, KeyboardInterrupt | SystemExit):
+    told: str | None = getattr(error, "for_customers", None)  # by our errors, and by what the flows raise
+    if told:
+        return told
+    if not isinstance(error, Exception):  # a signal, Ctrl-C
         return "the training was stopped before it was done; train again"
     return (
         f"the training failed unexpectedly ({type(error).__name__}); the operator finds details in the flow run's log"

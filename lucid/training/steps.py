@@ -8,13 +8,21 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lucid.data.links import KNOWN_RANGES, KNOWN_WORDS
 from lucid.data.selection import interactions_among, read_selection, select
-from lucid.errors import DamagedVersion, ModelNotReady, OutdatedVersion, UnknownModel
+from lucid.errors import (
+    DamagedVersion,
+    ModelNotReady,
+    NothingToRefresh,
+    OutdatedVersion,
+    TrainingFailed,
+    UnknownModel,
+)
 from lucid.graph.histories import InteractionHistory
 from lucid.schema.fields import Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
@@ -92,15 +100,20 @@ def select_data(training: Training, _progress: Progress) -> Path:
     batches = catalog.batches.select(training.request.data_tags)
     catalog.trainings.set_batches(training.model_id, training.version, [batch.batch_id for batch in batches])
     shutil.rmtree(training.folder, ignore_errors=True)
-    selection = select(
-        training.settings.home,
-        batches,
-        training.work,
-        started=training.started,
-        maximum_interaction_age_days=training.request.maximum_interaction_age_days,
-        data_filters=training.request.data_filters,
-        metadata_rules=training.request.metadata_rules,
-    )
+    try:
+        selection = select(
+            training.settings.home,
+            batches,
+            training.work,
+            started=training.started,
+            maximum_interaction_age_days=training.request.maximum_interaction_age_days,
+            data_filters=training.request.data_filters,
+            metadata_rules=training.request.metadata_rules,
+        )
+    except TrainingFailed as error:
+        if training.refresh_of is None or error.code != "no_interactions":
+            raise
+        raise NothingToRefresh(_nothing_left(training)) from None
     _log.info("%s: %s rows", selection.steps[-1].step, f"{selection.steps[-1].kept:,}")
     return training.work
 
@@ -249,11 +262,36 @@ def train(settings: Settings, request: TrainingRequest, watcher: Progress | None
 
 
 def refresh(settings: Settings, model_id: str, watcher: Progress | None = None) -> ModelStatus:
-    """Refresh a model's live version in this process and return the final status; raises as `refreshing` does."""
-    with refreshing(settings, model_id, watcher) as training:
+    """Refresh a model's live version in this process and return the final status; raises as `refreshing` does.
+
+    Where nothing is left to refresh with, that is `completed` with a message that says so, and no version is made.
+    """
+    entered: Training | None = None
+    with suppress(NothingToRefresh), refreshing(settings, model_id, watcher) as training:
+        entered = training
         for step in REFRESH:
             step(training)
-        return training.catalog.trainings.get(training.model_id, training.version).status
+    assert entered
+    return entered.catalog.trainings.get(model_id, entered.version).status
+
+
+def tell_refresh(training: Training) -> str:
+    """What a refresh that has ended found: a sentence for people."""
+    assert training.refresh_of is not None
+    now, before = (
+        set(training.catalog.trainings.get(training.model_id, version).status.data_batch_ids)
+        for version in (training.version, training.refresh_of)
+    )
+    counts = {"uploaded": len(now - before), "deleted or archived": len(before - now)}
+    found = [f"{count:,} {'batch' if count == 1 else 'batches'} {what}" for what, count in counts.items() if count]
+    since = f"{' and '.join(found)} since" if found else "nothing was uploaded since"
+    return f"version {training.version} refreshes version {training.refresh_of}; {since}"
+
+
+def _nothing_left(training: Training) -> str:
+    batches = len(training.catalog.batches.select(training.request.data_tags))
+    found = f"{batches:,} of its batches hold no interaction that it would use" if batches else "its batches are gone"
+    return f"nothing to refresh: {found}; version {training.refresh_of} stays as it is"
 
 
 def _earlier_settings(training: Training) -> "EarlierSettings | None":

@@ -115,7 +115,7 @@ def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
 @pytest.mark.parametrize(
     ("name", "types"),
     [
-        ("import_data/import-data", {"files": "array", "tags": "array", "on_error": "string", "batch_ids": "array"}),
+        ("import_data/import-data", {"files": "array", "tags": "array", "on_error": "string"}),
         (
             "train_model/train-model",
             {
@@ -126,7 +126,6 @@ def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
                 "precompute": "array",
                 "data_filters": "object",
                 "metadata_rules": "object",
-                "version": "integer",
             },
         ),
         ("refresh_recommendations/refresh-recommendations", {"model_id": "string"}),
