@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from typing import Literal
 
 from api.services import Services
 from lucid.data import batches
@@ -38,7 +39,7 @@ async def _sweep(services: Services) -> None:
     settings, warnings, loop = services.settings, services.warnings, asyncio.get_running_loop()
     inspection, sender = Inspection(settings.home, warnings), Sender(settings, warnings)
 
-    def is_lost(flow_run_id: str | None, entered: datetime) -> bool:
+    def is_lost(flow_run_id: str | None, entered: datetime) -> bool | Literal["cancelled"]:
         return asyncio.run_coroutine_threadsafe(services.runs.is_lost(flow_run_id, entered), loop).result()
 
     sweeps: dict[str, Callable[[], None]] = {

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 import httpx
@@ -107,8 +107,10 @@ class Runs:
         """
         await self._send("POST", f"/flow_runs/{flow_run_id}/set_state", json={"state": {"type": "CANCELLING"}})
 
-    async def is_lost(self, flow_run_id: str | None, entered: datetime) -> bool:
+    async def is_lost(self, flow_run_id: str | None, entered: datetime) -> bool | Literal["cancelled"]:
         """Whether no process will begin the work of a flow run any more: it has ended, or there is no such run.
+
+        "cancelled" where that is because somebody cancelled it.
 
         A run that a worker took but never began, because it died, is scheduled once more.
         """
@@ -124,7 +126,7 @@ class Runs:
                 await self._try("POST", f"/flow_runs/{flow_run_id}/set_state", json=again)
         except httpx.HTTPError:
             return False
-        return run["state_type"] in _ENDED
+        return "cancelled" if run["state_type"] == "CANCELLED" else run["state_type"] in _ENDED
 
     def _is_dead(self, since: str) -> bool:
         """Whether a worker that took a run at this time should have begun it by now."""

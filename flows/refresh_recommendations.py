@@ -1,6 +1,6 @@
 """The flow that precomputes recommendations again, so that new interactions are left out of them."""
 
-from typing import Any
+from typing import Any, cast
 
 from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
@@ -34,7 +34,7 @@ _THREADS: Any = ThreadPoolTaskRunner(max_workers=1)
     task_runner=_THREADS,
 )
 @in_a_sentence
-def refresh_recommendations(model_id: ModelId | None = None) -> Any:
+def refresh_recommendations(model_id: ModelId | None = None) -> list[str]:
     """Precompute the recommendations of live versions again, with the interactions that have come in since.
 
     Vectors stay as they were trained; the result is a version of its own, and the old one answers until it is ready. A
@@ -53,7 +53,8 @@ def refresh_recommendations(model_id: ModelId | None = None) -> Any:
     if failed:
         raise LucidError("; ".join(failed))
     said = "; ".join(f"{name}: {state.message}" for name, state in states.items()) or "there is no model"
-    return Completed(message=said, data=[name for name, state in states.items() if state.name == _REFRESHED])
+    refreshed = [name for name, state in states.items() if state.name == _REFRESHED]
+    return cast(list[str], Completed(message=said, data=refreshed))  # Prefect takes a state for a result
 
 
 @task(task_run_name="refresh {model_id}", cache_policy=NO_CACHE)

@@ -194,9 +194,9 @@ def sweep(settings: Settings, catalog: Catalog, *, is_lost: IsLost, warnings: He
             with each.apart(batch.batch_id, f"the dead import of batch {batch.batch_id} could not be ended"):
                 lock = _lock_name(batch.batch_id)
                 if not is_worked_on(home, lock) and (
-                    was_worked_on(home, lock) or is_lost(batch.flow_run_id, batch.entered)
+                    lost := was_worked_on(home, lock) or is_lost(batch.flow_run_id, batch.entered)
                 ):
-                    _end_dead(home, catalog, batch.batch_id)
+                    _end_dead(home, catalog, batch.batch_id, cancelled=lost == "cancelled")
     waited_for = {batch.batch_id for batch in waiting}
     with warnings.round("uploads") as each:
         for folder in Home(home).uploads.glob("*"):
@@ -213,8 +213,8 @@ def _forget(home: Path, batch_ids: Sequence[str]) -> None:
         forget(home, _lock_name(batch_id))
 
 
-def _end_dead(home: Path, catalog: Catalog, batch_id: str) -> None:
-    message = "the import process ended before it was done; upload again"
+def _end_dead(home: Path, catalog: Catalog, batch_id: str, *, cancelled: bool) -> None:
+    message = "cancelled" if cancelled else "the import process ended before it was done; upload again"
     for failed in catalog.batches.fail([batch_id], message, "import_stopped"):
         remove_batch_files(home, failed)
 

@@ -307,18 +307,19 @@ def _end_if_dead(settings: Settings, row: TrainingRow, is_lost: IsLost) -> None:
     status = row.status
     if is_worked_on(settings.home, _lock_name(status.model_id)):
         return
-    if status.stage != "queued" or is_lost(row.flow_run_id, status.start_timestamp):
+    lost = status.stage != "queued" or is_lost(row.flow_run_id, status.start_timestamp)
+    if lost:
         # By now a worker may have begun it, or another sweep ended it; or the model is deleted.
         with suppress(Timeout, UnknownModel), _holding(settings.home, status.model_id):
             if Catalog(settings.home).trainings.get(status.model_id, status.version).status.status == "running":
-                _end_dead(settings, row)
+                _end_dead(settings, row, cancelled=lost == _CANCELLED)
 
 
-def _end_dead(settings: Settings, row: TrainingRow) -> None:
+def _end_dead(settings: Settings, row: TrainingRow, *, cancelled: bool = False) -> None:
     status = row.status
     if row.flow_run_id is None:  # the call that entered it was cut short before it answered
         Catalog(settings.home).requests.forget_training(status.model_id, status.version)
-    error = LucidError("the training process ended before it was done; train again")
+    error = LucidError(_CANCELLED if cancelled else "the training process ended before it was done; train again")
     _end(settings.home, status.model_id, status.version, error, row.request.get("callback_url"))
 
 
