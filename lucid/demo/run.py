@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -36,6 +37,7 @@ from lucid.store.home import Home
 
 MODEL = "demo"
 SHOWN = 5
+_NO_FLOW_YET = "waiting for the flow to begin"
 Row = dict[str, Any]
 
 
@@ -79,8 +81,8 @@ def run_demo(out: Console, data: Path | None, *, keep: bool) -> int:
     secret = create_key(Catalog(settings.home), "demo")[1]
     clock = _Clock()
     out.print(f"[bold]Lucid demo[/] on {data or 'a generated video catalogue with planted tastes'}")
-    with clock.timed("start the service"), out.status("Starting the service …"):
-        service = _start(settings)
+    with clock.timed("start the service"), _telling(out, "Starting the service …") as tell:
+        service = _start(settings, tell)
     finished = False
     try:
         receiver = Receiver(settings.callback_secret or "")
@@ -91,7 +93,8 @@ def run_demo(out: Console, data: Path | None, *, keep: bool) -> int:
         finished = True
     finally:
         if not (keep and finished):
-            _stop(service)
+            with _telling(out, "Stopping the service …"):
+                _stop(service)
             shutil.rmtree(folder, ignore_errors=True)
     if keep:
         out.print(f"The service stays up. Stop it with: LUCID_HOME={settings.home} {sys.executable} -m lucid down")
@@ -104,11 +107,13 @@ def _show(
     out: Console, client: httpx.Client, receiver: Receiver, folder: Path, data: Path | None, clock: _Clock
 ) -> None:
     files, story = _prepare(folder, data)
-    with clock.timed("upload and import"), out.status("Uploading …"):
+    size = sum(file.stat().st_size for file in files) / 1e6
+    names = " and ".join(file.name for file in files)
+    with clock.timed("upload and import"), _telling(out, f"Uploading {names} ({size:.1f} MB), and importing …"):
         batches = _upload(client, files)
     _say_batches(out, batches)
     _train(out, client, receiver.url, clock)
-    with clock.timed("wait for the callback"):
+    with clock.timed("wait for the callback"), _telling(out, "Waiting for the callback …"):
         event = _wait_for_callback(receiver)
     out.print(f"Callback received, signature verified: {event['event']} of {event['model_id']}, {event['status']}")
     for source_type, target_type in story.pairs:
@@ -163,7 +168,25 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _start(settings: Settings) -> subprocess.Popen[bytes]:
+@contextmanager
+def _telling(out: Console, what: str) -> Iterator[Callable[[str], None]]:
+    """Say what is being done; gives what says the next. In a file each is a line, on a terminal it goes afterwards."""
+    if out.is_terminal:
+        with out.status(escape(what)) as status:
+            yield lambda next_one: status.update(escape(next_one))
+        return
+    told = {what}
+    out.print(what, markup=False)
+
+    def tell(next_one: str) -> None:
+        if next_one not in told:
+            told.add(next_one)
+            out.print(next_one, markup=False)
+
+    yield tell
+
+
+def _start(settings: Settings, tell: Callable[[str], None]) -> subprocess.Popen[bytes]:
     log = Home(settings.home).logs / "service.log"
     make_folder(log.parent)
     with log.open("wb") as output:
@@ -180,6 +203,9 @@ def _start(settings: Settings) -> subprocess.Popen[bytes]:
         if service.poll() is not None or time.monotonic() > deadline:
             _stop(service)
             raise Unavailable(f"the service did not start:\n{log.read_text(errors='replace')}")
+        for line in log.read_text(errors="replace").splitlines():
+            if line.startswith("Starting"):  # each part that it waits for
+                tell(line)
         time.sleep(0.1)
     return service
 
@@ -213,24 +239,40 @@ def _upload(client: httpx.Client, files: Sequence[Path]) -> list[Row]:
 
 
 def _train(out: Console, client: httpx.Client, callback_url: str, clock: _Clock) -> None:
-    """Start a training and follow it with a progress bar until it is done."""
+    """Start a training and follow it until it is done: with a progress bar, or in a file with a line now and then."""
     _checked(client.post("/train", json={"model_id": MODEL, "data_tags": ["demo"], "callback_url": callback_url}))
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     stage, since = "queued", time.monotonic()
-    with Progress(*columns, console=out, transient=True) as bar:
-        task = bar.add_task("waiting for the flow", total=100)
+    told = _Told(out)
+    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task(_NO_FLOW_YET, total=100)
         while True:
             status = _checked(client.get("/status", params={"model_id": MODEL}))
             if status["stage"] != stage:
                 clock.seconds.append((f"train: {stage}", time.monotonic() - since))
                 stage, since = status["stage"], time.monotonic()
-            bar.update(task, completed=status["progress"], description=status["message"] or "waiting for the flow")
+            bar.update(task, completed=status["progress"], description=escape(status["message"] or _NO_FLOW_YET))
+            told.tell(status["stage"], status["progress"], status["message"] or _NO_FLOW_YET)
             if status["status"] != "running":
                 break
             time.sleep(0.2)
     if status["status"] == "error":
         raise LucidError(f"the training ended in error: {status['message']}")
     out.print(f"Model [bold]{MODEL}[/] version {status['version']} is live. Flow run: {status['flow_run_url']}")
+
+
+@dataclass
+class _Told:
+    """Says in a file how far a training has come: at each stage, and every ten percent."""
+
+    out: Console
+    _last: tuple[str, int] = ("", 0)
+
+    def tell(self, stage: str, percent: float, doing: str) -> None:
+        now = stage, int(percent // 10)
+        if not self.out.is_terminal and now != self._last:
+            self._last = now
+            self.out.print(f"Training: {percent:3.0f}%  {doing}", markup=False, highlight=False)
 
 
 def _wait_for_callback(receiver: Receiver) -> Row:

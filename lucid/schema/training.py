@@ -67,7 +67,7 @@ _STATUS_EXAMPLE: JsonDict = {
     "status": "running",
     "stage": "fit",
     "progress": 42.5,
-    "message": "weighing relations",
+    "message": "weighing relations, about 40 s left",
     "start_timestamp": "2026-05-04T12:31:00.000Z",
     "end_timestamp": None,
     "data_batch_ids": ["0f8fad5bd9cb469fa16570867728950e"],
@@ -85,7 +85,10 @@ class ModelStatus(BaseModel):
     status: RunStatus
     stage: Stage
     progress: float = Field(ge=0, le=100)
-    message: str = ""
+    message: str = Field(
+        "",
+        description="What is being done, and about how long the rest takes, as far as that is known; or why it failed.",
+    )
     start_timestamp: Time
     end_timestamp: Time | None = None
     data_batch_ids: list[str] = []

@@ -20,6 +20,7 @@ from lucid.model.scorer import Scorer
 from lucid.model.spectral_filter import SignMode, SpectralFilter
 from lucid.training.chosen import LearnedFilterTrial
 from lucid.training.learned_filter import LearnedFilterConfig, with_learned_gain
+from lucid.typing import Progress
 
 _NEGLIGIBLE = 1e-3
 """Added to NDCG before its logarithm is taken."""
@@ -53,6 +54,10 @@ class FilterConfig:
     search_exponents: tuple[float, ...] = (0.25, 0.5)
     """What relation weights are judged with, the best for each pair; measured: four filters do as well as more."""
     learned: LearnedFilterConfig = field(default_factory=LearnedFilterConfig)
+
+
+def _untold(_percent: float, _doing: str) -> None:
+    """Tells nobody how far the work has come."""
 
 
 class Assigned(NamedTuple):
@@ -99,7 +104,7 @@ class FilterJudge:
 
     # Warm targets
 
-    def assign(self, embeddings: Sequence[Embedding]) -> dict[Pair, Assigned]:
+    def assign(self, embeddings: Sequence[Embedding], progress: Progress = _untold) -> dict[Pair, Assigned]:
         """The best decomposition and filter for every direct pair that has enough validation sources."""
         config = self._config
         starts = [
@@ -108,12 +113,14 @@ class FilterJudge:
             )
             for embedding in embeddings
         ]
-        return self._assign(embeddings, starts, self._few)
+        return self._assign(embeddings, starts, self._few, progress)
 
-    def assign_indirect(self, embeddings: Sequence[Embedding], default: SpectralFilter) -> dict[Pair, Assigned]:
+    def assign_indirect(
+        self, embeddings: Sequence[Embedding], default: SpectralFilter, progress: Progress = _untold
+    ) -> dict[Pair, Assigned]:
         """The best decomposition and filter for every indirect pair that has enough validation sources."""
         starts = [replace(default, rank=len(embedding.values)) for embedding in embeddings]
-        return self._assign(embeddings, starts, self.indirect)
+        return self._assign(embeddings, starts, self.indirect, progress)
 
     def default_filter(self, assigned: Mapping[Pair, Assigned], rank: int) -> SpectralFilter:
         """The middle of the filters that suit the first decomposition, for pairs that cannot be judged.
@@ -127,13 +134,18 @@ class FilterJudge:
         return SpectralFilter("positive", rank, ridge, float(np.mean([one.degree_exponent for one in filters])))
 
     def _assign(
-        self, embeddings: Sequence[Embedding], starts: Sequence[SpectralFilter], judged: Sequence[HeldOut]
+        self,
+        embeddings: Sequence[Embedding],
+        starts: Sequence[SpectralFilter],
+        judged: Sequence[HeldOut],
+        progress: Progress,
     ) -> dict[Pair, Assigned]:
-        return {
-            held.pair: self._assign_one(embeddings, starts, held)
-            for held in judged
-            if len(held.sources) >= self._config.min_sources
-        }
+        assigned = {}
+        judged = [held for held in judged if len(held.sources) >= self._config.min_sources]
+        for number, held in enumerate(judged):
+            progress(100 * number / len(judged), f"choosing the filter of {held.source_type} → {held.target_type}")
+            assigned[held.pair] = self._assign_one(embeddings, starts, held)
+        return assigned
 
     def _assign_one(self, embeddings: Sequence[Embedding], starts: Sequence[SpectralFilter], held: HeldOut) -> Assigned:
         earlier = self._usable_earlier(held.pair, embeddings)

@@ -62,20 +62,21 @@ def choose(
     The embeddings of the result are those of the graph without the held-out interactions.
     """
     judge = FilterJudge(holdout, earlier.filters if earlier else {})
-    search = WeightSearch(graph, holdout.train, judge, solver, lambda percent, doing: progress(0.5 * percent, doing))
+    search = WeightSearch(graph, holdout.train, judge, solver, lambda percent, doing: progress(0.6 * percent, doing))
     weightings = search.best_from(earlier.weightings) if earlier else search.best()
     embeddings: list[Embedding] = []
     for number, weights in enumerate(weightings):
-        progress(50 + 15 * number, "decomposing the graph without held-out interactions")
+        progress(60 + 5 * number, "decomposing the graph without held-out interactions")
         embeddings.append(grown(search.decomposed(weights), holdout.train, weights, judge, solver))
-    assigned = judge.assign(embeddings)
+    progress(70, "choosing filters")
+    assigned = judge.assign(embeddings, lambda percent, doing: progress(70 + 0.12 * percent, doing))
     default = judge.default_filter(assigned, len(embeddings[0].values))
-    assigned |= judge.assign_indirect(embeddings, default)
+    assigned |= judge.assign_indirect(embeddings, default, lambda percent, doing: progress(82 + 0.06 * percent, doing))
     cold = judge.assign_cold(embeddings, assigned)
     pairs, samples, places = [], [], []
     judged = judge.direct + judge.indirect
     for number, held in enumerate(judged):
-        progress(80 + 20 * number / len(judged), f"calibrating {held.source_type} → {held.target_type}")
+        progress(88 + 12 * number / len(judged), f"calibrating {held.source_type} → {held.target_type}")
         own = assigned.get(held.pair, Assigned(0, default))
         plain = PairModel(*held.pair, *own, *cold.get(held.pair, own))
         scorer = judge.blended(plain, embeddings, held)

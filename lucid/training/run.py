@@ -36,6 +36,7 @@ from lucid.store.machine import telling
 from lucid.store.tables.deliveries import Event
 from lucid.store.tables.requests import RequestKey
 from lucid.store.tables.trainings import TrainingRow
+from lucid.training.remaining import Clock, last_timings, read_timings, tell_left
 from lucid.typing import IsLost, Progress
 from lucid.versions.files import TIMINGS
 from lucid.versions.lifecycle import REMOVED, ModelVersions
@@ -357,31 +358,37 @@ def _customer_message(error: BaseException) -> str:
 
 @contextmanager
 def reporting(training: Training, stage: Stage, share: tuple[float, float], doing: str) -> Iterator[Progress]:
-    """Tell the catalog and the watcher how far the training has come; writes are spaced out.
+    """Tell the catalog and the watcher how far the training has come, and about how long it will take; spaced out.
 
     `share` is the part of the whole that the stage takes up, from and to percent; the progress that is given counts
     from 0 to 100 within it, and raises TrainingFailed where the training was cancelled.
     """
-    (start, end), catalog, last = share, training.catalog, 0.0
+    (start, end), catalog, last, began = share, training.catalog, 0.0, time.monotonic()
+    clock = _clock(training)
 
-    def progress(percent: float, message: str) -> None:
+    def progress(percent: float, doing: str) -> None:
         nonlocal last
         if time.monotonic() - last >= _REPORT_SECONDS:
             last = time.monotonic()
             whole = start + (end - start) * percent / 100
+            left = tell_left(clock.seconds_left(stage, percent, last - began))
+            message = f"{doing}, {left}" if left else doing
             if training.watcher:
                 training.watcher(whole, message)
             if not catalog.trainings.set_progress(training.model_id, training.version, stage, round(whole, 1), message):
                 raise TrainingFailed(_CANCELLED, code="cancelled")
 
     progress(0, doing)
-    began = time.monotonic()
     yield progress
     if stage != "publish":  # a published folder is not written to any more
         _record_time(training.folder, stage, time.monotonic() - began)
 
 
 def _record_time(folder: Path, stage: Stage, seconds: float) -> None:
-    path = folder / TIMINGS
-    timings = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**timings, stage: round(seconds, 2)}))
+    (folder / TIMINGS).write_text(json.dumps({**read_timings(folder), stage: round(seconds, 2)}))
+
+
+def _clock(training: Training) -> Clock:
+    """Estimates what is left of a training that has come so far."""
+    refresh = training.refresh_of is not None
+    return Clock(read_timings(training.folder), last_timings(training.versions, refresh=refresh), refresh)

@@ -25,6 +25,11 @@ def test_the_demo_ends_what_it_started_also_where_ctrl_c_is_ignored(tmp_path: Pa
 
     assert 0 == demo.returncode, demo.stdout + demo.stderr
     assert "signature verified" in demo.stdout
+    # In a file too it says where it is, and what it waits for.
+    lines = demo.stdout.splitlines()
+    waits = ("Starting the service", "Starting Prefect", "Uploading entities.csv.gz and", "Training:", "Stopping the")
+    assert sorted(waits, key=lambda wait: [line.startswith(wait) for line in lines].index(True)) == [*waits]
+    assert 3 <= len([line for line in lines if line.startswith("Training:")]) <= 20
     assert [] == list(tmp_path.glob("lucid-demo-*"))
     assert [] == [
         process for process in psutil.process_iter(["cmdline", "environ"]) if str(tmp_path) in str(process.info)
