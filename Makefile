@@ -1,5 +1,10 @@
 # Every target does its own set-up: a virtual environment with everything from constraints.txt.
 PYTHON ?= python3.11
+NO_PYTHON = $(PYTHON): not found. Lucid needs Python 3.11 and its venv module: install them (Debian, Ubuntu: apt install \
+	python3.11 python3.11-venv; macOS: brew install python@3.11; elsewhere: uv python install 3.11), or say where it is: \
+	make $(or $(MAKECMDGOALS),install) PYTHON=/path/to/python3.11
+NO_VENV = $(PYTHON) cannot make a virtual environment (above it says why). Debian and Ubuntu have what it needs in a package \
+	of its own: apt install python3.11-venv. Then again: make $(or $(MAKECMDGOALS),install)
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
@@ -11,6 +16,8 @@ URL ?= http://127.0.0.1:8000
 FUZZ := $(BIN)/st --config-file tests/schemathesis.toml run $(URL)/openapi.json $(ARGS)
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Quiet twice: no warnings of pip's own either, such as of being root; errors are told all the same.
+export PIP_QUIET := 2
 
 .PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh chaos audit lock clean
 
@@ -33,9 +40,10 @@ help:
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(strip $(NO_PYTHON))" >&2; exit 1; }
 	@echo "Setting up $(VENV): a minute or two"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --editable '.[dev,docs]'
+	@$(PYTHON) -m venv $(VENV) || { echo "$(strip $(NO_VENV))" >&2; exit 1; }
+	@$(BIN)/pip install --editable '.[dev,docs]'
 	@touch $@
 
 demo: $(INSTALLED)
@@ -65,12 +73,12 @@ docs: $(INSTALLED)
 
 # Of its own home: it uploads, trains, erases and deletes. A model `videos` of types user and video gives it more to ask.
 fuzz-api: $(INSTALLED)
-	@$(BIN)/pip install --quiet --editable '.[fuzz]'
+	@$(BIN)/pip install --editable '.[fuzz]'
 	$(FUZZ) --header 'apikey: $(KEY)'
 	$(FUZZ)
 
 bench-quality: $(INSTALLED)
-	@$(BIN)/pip install --quiet --editable '.[bench]'
+	@$(BIN)/pip install --editable '.[bench]'
 	$(BIN)/python -m benchmarks.quality $(DATA) $(ARGS)
 
 bench-speed: $(INSTALLED)
@@ -92,8 +100,9 @@ chaos: $(INSTALLED)
 
 # Programs of their own environment: what they need is not among what they look at.
 $(EQUIPPED): constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(strip $(NO_PYTHON))" >&2; exit 1; }
 	@$(PYTHON) -m venv $(TOOLS)
-	@$(TOOLS)/bin/pip install --quiet pip-audit pip-licenses uv
+	@$(TOOLS)/bin/pip install pip-audit pip-licenses uv
 	@touch $@
 
 # `make` itself ends with 2 for any failure; the last line says which code it was.
