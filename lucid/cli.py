@@ -84,6 +84,8 @@ def import_command(
         batches = workspace.import_files(files, _split(tags), on_error, report)
     _show_batches(batches)
     for batch in batches:
+        for warning in batch.warnings:
+            log.print(f"{batch.file_name}: warning: {warning}", markup=False, highlight=False, soft_wrap=True)
         for error in batch.errors[:3]:
             where = f"line {error.line}" + (f", column {error.column}" if error.column else "")
             log.print(f"{batch.file_name}: {where}: {error.message}: {error.value!r}", markup=False, highlight=False)

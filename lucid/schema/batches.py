@@ -1,6 +1,6 @@
 """Batches: the columns of files, what a file held, what changes about a batch, what an erasure took."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
@@ -26,12 +26,13 @@ class RejectedRow(BaseModel):
 
 @dataclass(frozen=True)
 class LoadedFile:
-    """What a file held: `loaded + rejected` is its number of rows."""
+    """What a file held: `loaded + rejected` is its number of rows; `warnings` tell what is odd about loaded ones."""
 
     file_type: FileType
     loaded: int
     rejected: int
     errors: list[RejectedRow]
+    warnings: list[str] = field(default_factory=list)
 
 
 _BATCH_EXAMPLE: JsonDict = {
@@ -52,6 +53,7 @@ _BATCH_EXAMPLE: JsonDict = {
             "value": "ftp://a.org",
         }
     ],
+    "warnings": [],
     "archived": False,
     "file_name": "entities.csv",
 }
@@ -71,6 +73,7 @@ class Batch(BaseModel):
     status: RunStatus
     message: str = ""
     errors: list[RejectedRow] = []
+    warnings: list[str] = Field([], description="What is odd about rows that are loaded all the same.")
     archived: bool = False
     file_name: str
 
