@@ -90,7 +90,7 @@ def _store(services: Services, received: Sequence[Path], batches: Sequence[Batch
     for source, batch in zip(received, batches, strict=True):
         path = _path(services, batch.batch_id, batch)
         make_folder(path.parent)
-        read_file_type(source.rename(path))
+        read_file_type(source.rename(path), services.settings)
 
 
 def _path(services: Services, batch_id: str, batch: Batch) -> Path:

@@ -111,7 +111,7 @@ class Client:
         failed = next((batch for batch in batches if batch.status == "error"), None)
         if failed:
             self.delete_batches(ids)
-            raise UnusableFile(failed.message)
+            raise error_of(failed.code or UnusableFile.code, failed.message)
         tell(100, "done")
         return batches
 

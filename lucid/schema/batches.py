@@ -44,6 +44,7 @@ _BATCH_EXAMPLE: JsonDict = {
     "rejected_count": 1,
     "status": "completed",
     "message": "",
+    "code": None,
     "errors": [
         {
             "line": 17,
@@ -72,6 +73,7 @@ class Batch(BaseModel):
     rejected_count: int = 0
     status: RunStatus
     message: str = ""
+    code: str | None = Field(None, description="Why the import failed, as a call's problem has it; null where not.")
     errors: list[RejectedRow] = []
     warnings: list[str] = Field([], description="What is odd about rows that are loaded all the same.")
     archived: bool = False
