@@ -9,6 +9,7 @@ with a line break of any system: LF, CR LF, or CR alone.
 
 import mmap
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -117,7 +118,8 @@ class _Grammar:
 
 def count_records(plain: Plain, dialect: Dialect) -> Counted:
     """Count the records of a file by its quotes and line breaks."""
-    content = np.memmap(plain.path, np.uint8, "r")
+    mapped = np.memmap(plain.path, np.uint8, "r")
+    content = mapped[_mark_length(mapped[:3].tobytes()) :]
     quotes = breaks = empty = returns = 0
     quoted_breaks = False
     for start in range(0, len(content), _STEP):
@@ -134,7 +136,8 @@ def count_records(plain: Plain, dialect: Dialect) -> Counted:
         quotes, breaks = quotes + len(places), breaks + len(outside)
         returns, empty = returns + int(after_return.sum()), empty + int((first == _LF).sum())
     ended = breaks + (content[-1] != _LF)
-    regular = quotes % 2 == 0 and returns in (0, breaks) and not plain.has_lone_return and dialect.skipped == 0
+    one_end = returns in (0, breaks) and not plain.has_lone_return
+    regular = one_end and quotes % 2 == 0 and dialect.skipped == 0
     return Counted(bool(regular), int(ended) - empty - 1, empty, quoted_breaks)
 
 
@@ -177,7 +180,7 @@ class _TakingApart:
         self._path, self._content, self._file = path, content, file
         self._dialect, self._columns, self._settings = dialect, columns, settings
         self._grammar = _Grammar(dialect.separator)
-        self._place, self._line = 0, 1
+        self._place, self._line = _mark_length(content[:3]), 1
         self._empty = self._misfits = 0
 
     def all(self, target: Path) -> TakenApart:
@@ -239,7 +242,7 @@ class _TakingApart:
 
         Raises UnusableFile where it may not end where it seems to.
         """
-        values, fields, beside = [], 0, False
+        values, fields, full, beside = list[bytes](), 0, 0, False
         too_long = end - start > self._settings.max_row_bytes
         place = start
         while True:
@@ -249,13 +252,17 @@ class _TakingApart:
             if quoted:
                 beside |= self._is_beside(start, end, quoted, match.end())
             fields += 1
+            # A value may be nearly all of the file, so it is only looked at where it is short.
+            empty = match.end() - match.start() <= 2 and match.group() in (b"", b'""')
+            full = full if empty else fields
             if not too_long and fields <= self._columns:
                 values.append(quoted.group(1).replace(b'""', b'"') if quoted else match.group())
             place = match.end()
             if place >= end or self._content[place : place + 1] != self._grammar.separator:
                 break
             place += 1
-        return values, self._problem(end, fields, beside, too_long)
+        # Separators at the end of a row are let pass, by the database too.
+        return values, self._problem(end, min(fields, max(full, self._columns)), beside, too_long)
 
     def _is_beside(self, start: int, end: int, quoted: re.Match[bytes], field_end: int) -> bool:
         """Whether something stands beside a quoted value; raises UnusableFile where that leaves its end open."""
@@ -317,10 +324,15 @@ def record_lines(path: Path, dialect: Dialect) -> Iterator[tuple[int, bool]]:
     """Every record of a CSV file: the line on which it starts, and whether it is more than an empty line."""
     line = 1
     with _mapped(path) as content:
-        for record in _Grammar(dialect.separator).record.finditer(content):
+        for record in _Grammar(dialect.separator).record.finditer(content, _mark_length(content[:3])):
             start, end = record.span()
             yield line, end - start > 2 or content[start:end].strip(b"\r\n") != b""
             line += _breaks_between(content, start, end)
+
+
+def _mark_length(first_bytes: bytes) -> int:
+    """Bytes of the byte order mark, which is no part of the first value."""
+    return len(BOM_UTF8) if first_bytes == BOM_UTF8 else 0
 
 
 def _breaks_between(content: mmap.mmap, start: int, end: int) -> int:

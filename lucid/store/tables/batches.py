@@ -13,8 +13,8 @@ from lucid.store.tables.database import Connection, Database, Row, cut, list_or_
 from lucid.store.tables.requests import RequestKey, find_first, keep
 
 _COLUMNS = (
-    "batch_id, created AS timestamp, tags, entity_count, interaction_count, rejected_count, status, message, code, errors, "
-    "warnings, archived, file_name"
+    "batch_id, created AS timestamp, tags, entity_count, interaction_count, rejected_count, status, message, code, "
+    "errors, warnings, archived, file_name"
 )
 
 
