@@ -11,6 +11,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.logs import say_steps
 from flows.names import run_name
 from lucid.data.batches import batches_of, importing, load_batch, publish_batches
+from lucid.schema.batches import Naming, naming_of
 from lucid.schema.fields import OnError
 from lucid.settings import load_settings
 from lucid.store.catalog import Catalog
@@ -31,6 +32,9 @@ def import_data(
     files: list[str],
     tags: list[str] | None = None,
     on_error: OnError = "set_aside",
+    source_type: str | None = None,
+    target_type: str | None = None,
+    namespace: bool = False,
     batch_ids: list[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Import CSV files of entities or interactions, one batch each; all of them or none.
@@ -39,14 +43,18 @@ def import_data(
         files: Paths of .csv or .csv.gz files on the machine that runs this flow.
         tags: Labels of the batches, by which a training chooses its data.
         on_error: Set bad rows aside and load the others, or abort at the first bad row.
+        source_type: Type of the sources of interactions whose file has no column source_type.
+        target_type: Type of the targets of interactions whose file has no column target_type.
+        namespace: Ids are those of their type, and entities are called type:id.
         batch_ids: Leave empty; the API fills it in for files that were uploaded over HTTP.
     """
     settings = load_settings()
     catalog = Catalog(settings.home)
     batches = catalog.batches.find(batch_ids) if batch_ids else batches_of([Path(file) for file in files], tags or [])
     ids = [batch.batch_id for batch in batches]
+    naming = naming_of(source_type or None, target_type or None, namespace=namespace)
     with importing(settings, catalog, batches):
-        loading = load_file.map(files, ids, unmapped(on_error))
+        loading = load_file.map(files, ids, unmapped(on_error), unmapped(naming))
         try:
             wait(list(loading))
         finally:
@@ -57,9 +65,9 @@ def import_data(
 
 
 @task(task_run_name=lambda: run_name("load", Path(runtime.task_run.parameters["path"]).name), cache_policy=NO_CACHE)
-def load_file(path: str, batch_id: str, on_error: OnError) -> None:
+def load_file(path: str, batch_id: str, on_error: OnError, naming: Naming) -> None:
     """Load one file into its batch, which nobody sees yet."""
-    load_batch(load_settings(), Path(path), batch_id, on_error)
+    load_batch(load_settings(), Path(path), batch_id, on_error, naming)
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE)

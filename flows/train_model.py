@@ -30,6 +30,7 @@ def train_model(
     precompute: list[PrecomputePair] | None = None,
     data_filters: DataFilters | None = None,
     metadata_rules: dict[str, KeyUse] | None = None,
+    allow_type_changes: bool = False,
     version: int | None = None,
 ) -> dict[str, Any]:
     """Train a model on the knowledge graph and let it answer; one of that name is replaced once it is ready.
@@ -42,6 +43,7 @@ def train_model(
         precompute: Further pairs of types whose recommendations are computed ahead.
         data_filters: Conditions on entities and interactions that all must hold.
         metadata_rules: How to use metadata keys where the data would decide otherwise, for example {"zip": "ignored"}.
+        allow_type_changes: Train even where more than 1% of a type's ids have become another type.
         version: Leave empty; the API fills it in for trainings that it has entered, whose request the catalog holds.
     """
     settings = load_settings()
@@ -53,6 +55,7 @@ def train_model(
         precompute=precompute or None,
         data_filters=data_filters,
         metadata_rules=metadata_rules or None,
+        allow_type_changes=allow_type_changes,
     )
     if request.callback_url:
         check_callback(settings, request.callback_url)

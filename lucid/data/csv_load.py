@@ -18,10 +18,19 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid.data.blanks import blank_warnings
 from lucid.data.csv_file import SHOWN_VALUE, Plain, check_lines, first_undecodable_line, read_head, unpack
 from lucid.data.csv_records import Counted, Dialect, Misfit, TakenApart, count_records, record_lines, take_apart
+from lucid.data.type_changes import find_conflicts
 from lucid.errors import UnusableFile
-from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, LoadedFile, RejectedRow
+from lucid.schema.batches import (
+    ENTITY_COLUMNS,
+    INTERACTION_COLUMNS,
+    TYPE_COLUMNS,
+    LoadedFile,
+    Naming,
+    RejectedRow,
+)
 from lucid.schema.fields import FileType, OnError
 from lucid.settings import Settings
 from lucid.store.duck import connect, copy, count
@@ -35,6 +44,7 @@ SHOWN_ERRORS = 20
 TOLD_ERRORS = 3
 """Rows that are told of a file that has no other."""
 _COLUMNS: dict[FileType, tuple[str, ...]] = {"entities": ENTITY_COLUMNS, "interactions": INTERACTION_COLUMNS}
+_OPTIONAL: dict[FileType, tuple[str, ...]] = {"entities": (), "interactions": TYPE_COLUMNS}
 _REJECTS_AT_ONCE = 10_000
 SEPARATORS = (",", ";", "\t", "|")
 _SHOWN_SEPARATORS = "comma, semicolon, tab, |"
@@ -113,22 +123,38 @@ class _Header:
     file_type: FileType
     columns: list[str]
     dialect: Dialect
+    naming: Naming
+
+    def type_of(self, end: str) -> tuple[str | None, dict[str, str]]:
+        """The type of an end of an interaction, `source` or `target`, in SQL with its values; None where unknown.
+
+        A type that the file names goes before the one of the call.
+        """
+        column, given = f"{end}_type", getattr(self.naming, f"{end}_type")
+        parts = [column] * (column in self.columns) + [f"${column}"] * (given is not None)
+        return (f"coalesce({', '.join(parts)})" if parts else None), ({column: given} if given is not None else {})
 
 
-def read_file_type(path: Path, settings: Settings) -> FileType:
+PLAIN = Naming()
+"""Ids are what the file says."""
+
+
+def read_file_type(path: Path, settings: Settings, naming: Naming = PLAIN) -> FileType:
     """Tell from its header what a CSV file (or `.csv.gz`) holds; raises UnusableFile."""
-    return _read_header(path, settings).file_type
+    return _read_header(path, settings, naming).file_type
 
 
-def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError) -> LoadedFile:
+def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError, naming: Naming = PLAIN) -> LoadedFile:
     """Write `rows.parquet` and `rejects.parquet` of one file into a new folder.
 
     Rows keep the order of the file; times are UTC. `rows.parquet` has the columns of its file_type and a column
-    `reason` that is null throughout. Raises UnusableFile; the folder may then hold parts, for the caller to remove.
+    `reason` that is null throughout; interactions of which a type of their ends is known also have `source_type` and
+    `target_type`, but where the ids themselves say so, as they do with a namespace. Raises UnusableFile; the folder may
+    then hold parts, for the caller to remove.
     """
     shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
-    header = _read_header(path, settings)
+    header = _read_header(path, settings, naming)
     plain = unpack(path, folder / "plain.csv", settings)
     counted = count_records(plain, header.dialect)
     check_lines(path, settings, counted.rows, counted.empty)
@@ -139,28 +165,28 @@ def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError) -
         rows = count(connection, "parsed") + len(source.misfits)
         if rows == 0:
             raise UnusableFile(f"{path.name}: the file has a header but no rows", code="no_rows")
-        bad_cells = _collect_rejects(connection, source)
+        bad = _collect_rejects(connection, source, header.file_type)
         rejected = count(connection, "rejects")
         errors = _first_errors(connection)
         if errors and on_error == "abort":
             raise _bad_row(path, errors[0])
         if rejected == rows:
             raise _no_good_rows(path, rows, errors)
-        if bad_cells:
-            good = "SELECT * EXCLUDE (reason, file_row_number), NULL AS reason FROM parsed WHERE reason IS NULL"
-            copy(connection, good, folder / "good.parquet")
+        if bad:
+            copy(connection, _GOOD_SQL, folder / "good.parquet")
             (folder / "good.parquet").replace(folder / ROWS)
         copy(connection, "FROM rejects ORDER BY line", folder / REJECTS)
+        warnings = blank_warnings(connection, header.file_type)
     for left in {plain.path, source.path}:
         left.unlink()
     shutil.rmtree(folder / "spill", ignore_errors=True)
-    return LoadedFile(header.file_type, rows - rejected, rejected, errors)
+    return LoadedFile(header.file_type, rows - rejected, rejected, errors, warnings)
 
 
 # The header
 
 
-def _read_header(path: Path, settings: Settings) -> _Header:
+def _read_header(path: Path, settings: Settings, naming: Naming) -> _Header:
     dialect, line = _read_declaration(path)
     names = _header_names(path, line, dialect)
     found = [file_type for file_type, columns in _COLUMNS.items() if set(columns) <= set(names)]
@@ -178,11 +204,21 @@ def _read_header(path: Path, settings: Settings) -> _Header:
             code="too_big",
         )
     file_type = found[0]
-    repeated = sorted({name for name in _COLUMNS[file_type] if names.count(name) > 1})
+    read = (*_COLUMNS[file_type], *_OPTIONAL[file_type])
+    repeated = sorted({name for name in read if names.count(name) > 1})
     if repeated:
         raise UnusableFile(f"{path.name}: the header has {', '.join(repeated)} twice", code="duplicate_column")
-    columns = [name if name in _COLUMNS[file_type] else f"_surplus_{place}" for place, name in enumerate(names)]
-    return _Header(file_type, columns, dialect)
+    columns = [name if name in read else f"_surplus_{place}" for place, name in enumerate(names)]
+    header = _Header(file_type, columns, dialect, naming)
+    untyped = [end for end in ("source", "target") if header.type_of(end)[0] is None]
+    if file_type == "interactions" and naming.namespace and untyped:
+        missing = ", ".join(f"{end}_type" for end in untyped)
+        raise UnusableFile(
+            f"{path.name}: with namespace=true an id means nothing without its type, and {missing} is missing; give it "
+            "as a column of the file or with the call",
+            code="missing_column",
+        )
+    return header
 
 
 def _read_declaration(path: Path) -> tuple[Dialect, bytes]:
@@ -237,10 +273,10 @@ def _parse_sql(settings: Settings, header: _Header, reading: str, *, has_nul: bo
     `reading` are the options that the form of the file asks for.
     """
     file_type, most = header.file_type, settings.max_metadata_characters
-    checks, stored = list(_CHECKS[file_type]), _STORED[file_type]
+    checks, stored = [*_CHECKS[file_type], *_type_checks(header)], _stored(header)
     if has_nul:
         message = "must not hold NUL characters"
-        named = [name for name in _COLUMNS[file_type] if name != "name"]
+        named = [name for name in header.columns if name != "name" and not name.startswith("_surplus_")]
         checks += [_Check(name, "invalid_character", message, f"contains({name}, chr(0))") for name in named]
         # In a name NUL is a letter that was lost on the way; it is shown as such.
         stored = stored.replace("coalesce(name, '')", "coalesce(replace(name, chr(0), chr(65533)), '')")
@@ -257,6 +293,39 @@ def _parse_sql(settings: Settings, header: _Header, reading: str, *, has_nul: bo
         f"delim = '{header.dialect.separator}', quote = '\"', escape = '\"', auto_detect = false, strict_mode = true, "
         f"{reading}, compression = 'none', max_line_size = {settings.max_row_bytes})"
     )
+
+
+def _stored(header: _Header) -> str:
+    """The stored columns of a file, in SQL: with a namespace ids carry their type, or else types stand beside them."""
+    stored = _STORED[header.file_type]
+    if header.file_type == "entities":
+        return stored.replace("id,", "type || ':' || id AS id,", 1) if header.naming.namespace else stored
+    types = {end: header.type_of(end)[0] for end in ("source", "target")}
+    if header.naming.namespace:
+        for end, of in types.items():
+            stored = stored.replace(f"{end}_id", f"{of} || ':' || {end}_id AS {end}_id")
+        return stored
+    if any(types.values()):
+        stored += "".join(f", {of or 'NULL::VARCHAR'} AS {end}_type" for end, of in types.items())
+    return stored
+
+
+def _type_checks(header: _Header) -> list[_Check]:
+    """With a namespace every id needs a type, of which one can tell where it ends."""
+    if not header.naming.namespace:
+        return []
+    of = {"type": "type"} if header.file_type == "entities" else {}
+    if header.file_type == "interactions":
+        of = {f"{end}_type": header.type_of(end)[0] or "NULL" for end in ("source", "target")}
+    unclear = "must not hold a colon with namespace=true"
+    checks = []
+    for name, expression in of.items():
+        column = name if name in header.columns else name.replace("_type", "_id")
+        checks += [
+            _Check(column, "empty_value", f"{name} must not be empty with namespace=true", f"{expression} IS NULL"),
+            _Check(column, "invalid_character", f"{name} {unclear}", f"contains({expression}, ':')"),
+        ]
+    return checks
 
 
 @dataclass(frozen=True)
@@ -292,9 +361,10 @@ def _parse(
 
     def rows_of(source: Path, reading: str) -> int:
         query = _parse_sql(settings, header, reading, has_nul=plain.has_nul)
-        copy(connection, query, plain.path.parent / ROWS, {"path": str(source)})
+        copy(connection, query, plain.path.parent / ROWS, {"path": str(source), **types})
         return count(connection, "read_parquet('rows.parquet')")
 
+    types = header.type_of("source")[1] | header.type_of("target")[1] if header.file_type == "interactions" else {}
     # A thread that begins in the middle of a file has to guess whether it stands within quotes.
     parallel = f"parallel = {str(not counted.quoted_breaks).lower()}"
     if counted.plain:
@@ -339,8 +409,13 @@ _SHOW_REJECTS = 'SELECT line, "column", code, message, value'
 _REJECTS_SQL = """
 CREATE TABLE rejects AS
 SELECT line, reason.column_name AS "column", reason.code AS code, reason.message AS message, reason.value AS value
-FROM parsed JOIN located_parsed ON file_row_number = place
+FROM bad JOIN located USING (place)
 UNION ALL FROM misfits
+"""
+_BAD_SQL = "CREATE TABLE bad AS SELECT file_row_number AS place, reason FROM parsed WHERE reason IS NOT NULL"
+_GOOD_SQL = """
+SELECT * EXCLUDE (reason, file_row_number), NULL AS reason FROM parsed
+WHERE reason IS NULL AND file_row_number NOT IN (SELECT place FROM bad) ORDER BY file_row_number
 """
 
 
@@ -359,11 +434,14 @@ def _create_misfits(connection: duckdb.DuckDBPyConnection, misfits: Sequence[Mis
     )
 
 
-def _collect_rejects(connection: duckdb.DuckDBPyConnection, source: _Source) -> int:
-    """Create the table `rejects`; returns how many rows were read but have a bad cell."""
-    found = connection.execute("SELECT file_row_number FROM parsed WHERE reason IS NOT NULL ORDER BY 1").fetchnumpy()
+def _collect_rejects(connection: duckdb.DuckDBPyConnection, source: _Source, file_type: FileType) -> int:
+    """Create the tables `bad(place, reason)`, of rows that were read, and `rejects`; returns how many are bad."""
+    connection.execute(_BAD_SQL)
+    if file_type == "entities" and find_conflicts(connection):
+        connection.execute("INSERT INTO bad BY NAME FROM conflicts")
+    found = connection.execute("SELECT place FROM bad ORDER BY 1").fetchnumpy()
     places = np.asarray(next(iter(found.values())), dtype=np.int64)
-    connection.register("located_parsed", {"place": places, "line": _find_lines(source, places)})
+    connection.register("located", {"place": places, "line": _find_lines(source, places)})
     connection.execute(_REJECTS_SQL)
     return len(places)
 

@@ -6,10 +6,13 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from pydantic.config import JsonDict
 
+from lucid.errors import InvalidRequest
 from lucid.schema.fields import MAX_TAGS, FileType, RunStatus, Tag, Time, given
 
 ENTITY_COLUMNS = ("id", "type", "name", "metadata", "media_url")
 INTERACTION_COLUMNS = ("type", "source_id", "target_id", "timestamp", "metadata")
+TYPE_COLUMNS = ("source_type", "target_type")
+"""Columns that interaction files may have besides."""
 MAX_FILES = 100
 """How many files one call imports."""
 
@@ -22,6 +25,29 @@ class RejectedRow(BaseModel):
     code: str
     message: str
     value: str | None = Field(description="The bad value, cut at 100 characters.")
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How the ids of a file name entities.
+
+    With `namespace` an id is one of its type only, and the entity is called `type:id`. The types are those of the ends
+    of interactions that have no `source_type` or `target_type` in their file; entities have a type of their own.
+    """
+
+    source_type: str | None = None
+    target_type: str | None = None
+    namespace: bool = False
+
+
+def naming_of(source_type: str | None, target_type: str | None, *, namespace: bool) -> Naming:
+    """How a call says that ids name entities; raises InvalidRequest for an empty type, or one with a colon."""
+    for name, given_type in (("source_type", source_type), ("target_type", target_type)):
+        if given_type is not None and not given_type.strip():
+            raise InvalidRequest(f"{name} is empty; give the type of these ends of the interactions, or leave it out")
+        if given_type is not None and namespace and ":" in given_type:
+            raise InvalidRequest(f"{name} {given_type!r} must not hold a colon with namespace=true")
+    return Naming(source_type, target_type, namespace)
 
 
 @dataclass(frozen=True)
