@@ -1,5 +1,6 @@
 """The flow that turns uploaded CSV files into batches."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def import_data(
     ids = [batch.batch_id for batch in batches]
     naming = naming_of(source_type or None, target_type or None, namespace=namespace)
     with importing(settings, catalog, batches):
-        loading = load_file.map(files, ids, unmapped(on_error), unmapped(naming))
+        loading = load_file.map(files, ids, unmapped(on_error), unmapped(asdict(naming)))
         try:
             wait(list(loading))
         finally:
@@ -65,9 +66,9 @@ def import_data(
 
 
 @task(task_run_name=lambda: run_name("load", Path(runtime.task_run.parameters["path"]).name), cache_policy=NO_CACHE)
-def load_file(path: str, batch_id: str, on_error: OnError, naming: Naming) -> None:
+def load_file(path: str, batch_id: str, on_error: OnError, naming: dict[str, Any]) -> None:
     """Load one file into its batch, which nobody sees yet."""
-    load_batch(load_settings(), Path(path), batch_id, on_error, naming)
+    load_batch(load_settings(), Path(path), batch_id, on_error, Naming(**naming))
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE)

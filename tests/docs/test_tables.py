@@ -53,10 +53,10 @@ def test_codes_of_files() -> None:
 
 
 def test_codes_of_cells() -> None:
-    """Every check of a cell stands there, and NUL, which is looked for only in files that have one."""
+    """Every check of a cell stands there, and what is looked for only in some files: NUL, and ids of two types."""
     checked = {check.code for checks in _CHECKS.values() for check in checks}
 
-    assert checked | {"invalid_character"} == reject_codes("cell")
+    assert checked | {"invalid_character", "type_conflict"} == reject_codes("cell")
 
 
 def test_codes_of_rows(tmp_path: Path) -> None:

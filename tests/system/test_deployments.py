@@ -111,7 +111,18 @@ def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
 @pytest.mark.parametrize(
     ("name", "types"),
     [
-        ("import_data/import-data", {"files": "array", "tags": "array", "on_error": "string", "batch_ids": "array"}),
+        (
+            "import_data/import-data",
+            {
+                "files": "array",
+                "tags": "array",
+                "on_error": "string",
+                "source_type": "string",
+                "target_type": "string",
+                "namespace": "boolean",
+                "batch_ids": "array",
+            },
+        ),
         (
             "train_model/train-model",
             {
@@ -122,6 +133,7 @@ def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
                 "precompute": "array",
                 "data_filters": "object",
                 "metadata_rules": "object",
+                "allow_type_changes": "boolean",
                 "version": "integer",
             },
         ),
