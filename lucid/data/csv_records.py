@@ -30,7 +30,7 @@ _STEP = 1 << 22
 _RUN = 10_000
 """Records that are looked at together; so many are copied as they are."""
 _LF, _CR, _QUOTE = 10, 13, 34
-_QUOTED_OR_END = re.compile(rb'("(?:[^"]++|"")*+")|\r\n')
+_QUOTED_OR_END = re.compile(rb'("(?:[^"]++|"")*+")|\r\n?')
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class _Grammar:
 
     def run(self, columns: int) -> re.Pattern[bytes]:
         """Records of just so many columns, with quotes only where RFC 4180 has them."""
-        row = self._regular + rb"(?:" + self._comma + self._regular + rb"){%d}+\r?\n" % (columns - 1)
+        row = self._regular + rb"(?:" + self._comma + self._regular + rb"){%d}+(?:\r\n?+|\n)" % (columns - 1)
         return re.compile(rb"(?:%b){0,%d}+" % (row, _RUN))
 
 
@@ -204,7 +204,7 @@ class _TakingApart:
 
     def _copy(self, found: TakenApart, run: bytes) -> None:
         """Take over records that are as they shall be, but for how they end."""
-        text = _QUOTED_OR_END.sub(lambda match: match.group(1) or b"\n", run) if b"\r\n" in run else run
+        text = _QUOTED_OR_END.sub(lambda match: match.group(1) or b"\n", run) if b"\r" in run else run
         records = sum(1 for _ in self._grammar.record.finditer(text)) if b'"' in text else text.count(b"\n")
         self._write(found, text, records, count_breaks(run))
         self._place += len(run)
