@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fastapi.concurrency import run_in_threadpool
 
@@ -13,7 +15,7 @@ from api.waiting import wait_until
 from lucid.data.batches import remove_batch_files
 from lucid.data.csv_load import read_file_type
 from lucid.errors import LucidError, MachineError, Unavailable, UnknownBatch, UnusableFile, error_of
-from lucid.schema.batches import Batch
+from lucid.schema.batches import Batch, Naming
 from lucid.schema.fields import OnError
 from lucid.store.files import make_folder
 from lucid.store.home import Home
@@ -21,8 +23,20 @@ from lucid.store.tables.batches import Entered
 from lucid.store.tables.requests import RequestKey
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """How files are to be read."""
+
+    on_error: OnError
+    naming: Naming
+
+    def parameters(self) -> dict[str, Any]:
+        """As the flow takes them."""
+        return {"on_error": self.on_error, **asdict(self.naming)}
+
+
 async def begin(
-    services: Services, received: Sequence[Path], batches: Sequence[Batch], on_error: OnError, key: RequestKey | None
+    services: Services, received: Sequence[Path], batches: Sequence[Batch], wanted: Wanted, key: RequestKey | None
 ) -> list[str]:
     """Enter an import and start it; returns the ids of its batches, for a repeat those of the first call.
 
@@ -31,12 +45,12 @@ async def begin(
     nothing is entered then.
     """
     try:
-        entered = await run_in_threadpool(_enter, services, received, batches, key)
+        entered = await run_in_threadpool(_enter, services, received, batches, wanted.naming, key)
     except BaseException:  # also where the client goes away, while the thread enters them all the same
         await run_in_threadpool(_withdraw, services, [batch.batch_id for batch in batches])
         raise
     if not entered.begun:
-        await services.runs.start(_job(services, batches, on_error, entered.batch_ids))
+        await services.runs.start(_job(services, batches, wanted, entered.batch_ids))
     return entered.batch_ids
 
 
@@ -55,11 +69,13 @@ async def wait(services: Services, batch_ids: Sequence[str], key: RequestKey | N
 # Beginning
 
 
-def _enter(services: Services, received: Sequence[Path], batches: Sequence[Batch], key: RequestKey | None) -> Entered:
+def _enter(
+    services: Services, received: Sequence[Path], batches: Sequence[Batch], naming: Naming, key: RequestKey | None
+) -> Entered:
     """Store what came in and enter it; what a first call with the key has stored and entered takes its place."""
     entered = None
     try:
-        _store(services, received, batches)
+        _store(services, received, batches, naming)
         entered = services.catalog.batches.enter(batches, key=key)
     except UnusableFile:
         if key:
@@ -72,12 +88,12 @@ def _enter(services: Services, received: Sequence[Path], batches: Sequence[Batch
     return entered
 
 
-def _job(services: Services, batches: Sequence[Batch], on_error: OnError, batch_ids: list[str]) -> Job:
+def _job(services: Services, batches: Sequence[Batch], wanted: Wanted, batch_ids: list[str]) -> Job:
     # The files of a repeat have the names of the first ones, or it would be another request.
     files = [_path(services, batch_id, batch) for batch_id, batch in zip(batch_ids, batches, strict=True)]
     return Job(
         IMPORT_DATA,
-        {"files": [str(file) for file in files], "on_error": on_error, "batch_ids": batch_ids},
+        {"files": [str(file) for file in files], **wanted.parameters(), "batch_ids": batch_ids},
         note=lambda run: services.catalog.batches.set_flow_run(batch_ids, run.flow_run_id),
         withdraw=lambda _error: _withdraw(services, batch_ids),
         work=batch_ids[0],
@@ -85,12 +101,12 @@ def _job(services: Services, batches: Sequence[Batch], on_error: OnError, batch_
     )
 
 
-def _store(services: Services, received: Sequence[Path], batches: Sequence[Batch]) -> None:
+def _store(services: Services, received: Sequence[Path], batches: Sequence[Batch], naming: Naming) -> None:
     """Move uploads to where their imports find them, and refuse at once what a header shows to be unusable."""
     for source, batch in zip(received, batches, strict=True):
         path = _path(services, batch.batch_id, batch)
         make_folder(path.parent)
-        read_file_type(source.rename(path))
+        read_file_type(source.rename(path), services.settings, naming)
 
 
 def _path(services: Services, batch_id: str, batch: Batch) -> Path:

@@ -208,7 +208,7 @@ def check_import(workspace: Workspace, path: Path, tolerated: Collection[str] = 
         return _escaped("import_files", error, tolerated)
     if batch.status != "completed" or workspace.batches() != [batch]:
         raise Violation(f"returned {batch}, entered {workspace.batches()}")
-    file_type = read_file_type(path)
+    file_type = read_file_type(path, workspace.settings)
     count = batch.entity_count + batch.interaction_count
     check_stored(Home(home).batch(batch.batch_id), LoadedFile(file_type, count, batch.rejected_count, batch.errors))
     workspace.delete_batches([batch.batch_id])

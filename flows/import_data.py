@@ -1,5 +1,6 @@
 """The flow that turns uploaded CSV files into batches."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from flows.logs import say_steps
 from flows.names import run_name
 from flows.sentences import cancellable, in_a_sentence
 from lucid.data.batches import batches_of, importing, load_batch, publish_batches
+from lucid.schema.batches import Naming, naming_of
 from lucid.schema.fields import OnError
 from lucid.settings import load_settings
 from lucid.store.catalog import Catalog
@@ -34,6 +36,9 @@ def import_data(
     files: Files,
     tags: Tags | None = None,
     on_error: OnError = "set_aside",
+    source_type: str | None = None,
+    target_type: str | None = None,
+    namespace: bool = False,
     batch_ids: BatchesOfApi = None,
 ) -> list[dict[str, Any]]:
     """Import CSV files of entities or interactions, one batch each; all of them or none.
@@ -42,14 +47,18 @@ def import_data(
         files: Paths of .csv or .csv.gz files on the machine that runs this flow.
         tags: Labels of the batches, by which a training chooses its data.
         on_error: Set bad rows aside and load the others, or abort at the first bad row.
+        source_type: Type of the sources of interactions whose file has no column source_type.
+        target_type: Type of the targets of interactions whose file has no column target_type.
+        namespace: Ids are those of their type, and entities are called type:id.
         batch_ids: The API alone passes it, for files that were uploaded over HTTP.
     """
     settings = load_settings()
     catalog = Catalog(settings.home)
     batches = catalog.batches.find(batch_ids) if batch_ids else batches_of([Path(file) for file in files], tags or [])
     ids = [batch.batch_id for batch in batches]
+    naming = naming_of(source_type or None, target_type or None, namespace=namespace)
     with importing(settings, catalog, batches), cancellable():
-        loading = load_file.map(files, ids, unmapped(on_error))
+        loading = load_file.map(files, ids, unmapped(on_error), unmapped(asdict(naming)))
         try:
             wait(list(loading))
         finally:
@@ -61,9 +70,9 @@ def import_data(
 
 @task(task_run_name=lambda: run_name("load", Path(runtime.task_run.parameters["path"]).name), cache_policy=NO_CACHE)
 @in_a_sentence
-def load_file(path: str, batch_id: str, on_error: OnError) -> None:
+def load_file(path: str, batch_id: str, on_error: OnError, naming: dict[str, Any]) -> None:
     """Load one file into its batch, which nobody sees yet."""
-    load_batch(load_settings(), Path(path), batch_id, on_error)
+    load_batch(load_settings(), Path(path), batch_id, on_error, Naming(**naming))
 
 
 @task(task_run_name="publish", cache_policy=NO_CACHE)

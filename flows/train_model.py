@@ -33,6 +33,7 @@ def train_model(
     precompute: Pairs | None = None,
     data_filters: DataFilters | None = None,
     metadata_rules: dict[str, KeyUse] | None = None,
+    allow_type_changes: bool = False,
     version: VersionOfApi = None,
 ) -> dict[str, Any]:
     """Train a model on the knowledge graph and let it answer; one of that name is replaced once it is ready.
@@ -46,6 +47,7 @@ def train_model(
         precompute: Further pairs of types whose recommendations are computed ahead.
         data_filters: Conditions on entities and interactions that all must hold.
         metadata_rules: How to use metadata keys where the data would decide otherwise, for example {"zip": "ignored"}.
+        allow_type_changes: Train even where more than 1% of a type's ids have become another type.
         version: The API alone passes it, for trainings that it has entered, whose request the catalog holds.
     """
     settings = load_settings()
@@ -57,6 +59,7 @@ def train_model(
         "precompute": precompute or None,
         "data_filters": data_filters,
         "metadata_rules": metadata_rules or None,
+        "allow_type_changes": allow_type_changes,
     }
     request = check(TrainingRequest, asked)
     if request.callback_url:

@@ -77,13 +77,32 @@ def import_command(
     on_error: Annotated[
         OnError, typer.Option(help="What to do with bad rows: set them aside, or abort the import.")
     ] = "set_aside",
+    source_type: Annotated[
+        str | None, typer.Option(help="Type of the sources of interactions whose file does not say it.")
+    ] = None,
+    target_type: Annotated[
+        str | None, typer.Option(help="Type of the targets of interactions whose file does not say it.")
+    ] = None,
+    namespace: Annotated[
+        bool, typer.Option("--namespace", help="Ids are those of their type: 1 of a user is user:1.")
+    ] = False,
 ) -> None:
     """Import CSV files, one batch each."""
     workspace = lucid.Workspace()
     with progress_bar() as report:
-        batches = workspace.import_files(files, _split(tags), on_error, report)
+        batches = workspace.import_files(
+            files,
+            _split(tags),
+            on_error,
+            report,
+            source_type=source_type,
+            target_type=target_type,
+            namespace=namespace,
+        )
     _show_batches(batches)
     for batch in batches:
+        for warning in batch.warnings:
+            log.print(f"{batch.file_name}: warning: {warning}", markup=False, highlight=False, soft_wrap=True)
         for error in batch.errors[:3]:
             where = f"line {error.line}" + (f", column {error.column}" if error.column else "")
             log.print(f"{batch.file_name}: {where}: {error.message}: {error.value!r}", markup=False, highlight=False)
@@ -95,6 +114,9 @@ def train(
     maximum_interaction_age_days: Annotated[int | None, typer.Option(help="Leave out older interactions.")] = None,
     data_tags: Annotated[str | None, typer.Option(help="Use batches with any of these tags, by commas.")] = None,
     callback_url: Annotated[str | None, typer.Option(help="Call this address when the training has ended.")] = None,
+    allow_type_changes: Annotated[
+        bool, typer.Option("--allow-type-changes", help="Train even where over 1% of a type's ids have become another.")
+    ] = False,
 ) -> None:
     """Train a model; one of that name is replaced once the new version is ready."""
     workspace = lucid.Workspace()
@@ -104,6 +126,7 @@ def train(
             maximum_interaction_age_days=maximum_interaction_age_days,
             data_tags=_split(data_tags) if data_tags is not None else None,
             callback_url=callback_url,
+            allow_type_changes=allow_type_changes,
             progress=report,
         )
     assert status.end_timestamp is not None

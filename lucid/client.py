@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from pydantic import TypeAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from lucid.errors import InvalidRequest, LucidError, ModelNotReady, TrainingFailed, Unavailable, UnusableFile, error_of
-from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow
+from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
 from lucid.schema.fields import MAX_RECOMMENDATIONS, KeyUse, OnError, Use, check
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
 from lucid.schema.training import Model, ModelStatus
@@ -91,13 +92,20 @@ class Client:
         tags: str | Sequence[str] = (),
         on_error: OnError = "set_aside",
         progress: "Progress | None" = None,
+        *,
+        source_type: str | None = None,
+        target_type: str | None = None,
+        namespace: bool = False,
     ) -> list[Batch]:
         """Upload CSV files, wait until they are imported, one batch each; all of them or, when one is unusable, none.
 
-        Raises UnusableFile, saying which file and why; nothing is stored then.
+        `source_type`, `target_type` and `namespace` are those of `Workspace.import_files`. Raises UnusableFile, saying
+        which file and why; nothing is stored then.
         """
         tell = progress or _silent
         fields = {"tags": _list(tags), "on_error": on_error, "wait_seconds": str(_WAIT_SECONDS)}
+        naming = naming_of(source_type, target_type, namespace=namespace)
+        fields |= {name: str(value) for name, value in asdict(naming).items() if value not in (None, False)}
         paths = _existing(_list(files))
         tell(0, "uploading")
         key = _new_key()
@@ -111,7 +119,7 @@ class Client:
         failed = next((batch for batch in batches if batch.status == "error"), None)
         if failed:
             self.delete_batches(ids)
-            raise UnusableFile(failed.message)
+            raise error_of(failed.code or UnusableFile.code, failed.message)
         tell(100, "done")
         return batches
 
@@ -168,6 +176,7 @@ class Client:
         precompute: Sequence[dict[str, Any]] | None = None,
         data_filters: Mapping[str, Any] | None = None,
         metadata_rules: Mapping[str, KeyUse] | None = None,
+        allow_type_changes: bool = False,
         progress: "Progress | None" = None,
     ) -> ModelStatus:
         """Train a model, wait until it is live, and return its final status; a model of that name is replaced.
@@ -182,6 +191,7 @@ class Client:
             "precompute": precompute,
             "data_filters": data_filters,
             "metadata_rules": metadata_rules,
+            "allow_type_changes": allow_type_changes or None,
         }
         body = {name: value for name, value in wanted.items() if value is not None}
         status = _status(self._send("POST", "/train", json=body, headers=_new_key()))

@@ -38,7 +38,8 @@ class UnusableFile(LucidError):
 
     code = "not_csv"
     codes = (
-        "missing_column duplicate_column mixed_kinds not_csv not_utf8 too_big no_rows bad_row import_stopped".split()
+        "missing_column duplicate_column mixed_kinds not_csv not_utf8 too_big no_rows no_good_rows bad_row "
+        "import_stopped".split()
     )
 
 

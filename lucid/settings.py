@@ -37,6 +37,15 @@ class Settings(BaseSettings):
     prefect_auth_string: str | None = Field(None, description="user:password of the Prefect API, if it asks.")
     max_file_bytes: int = Field(1_000_000_000, ge=1, description="Largest accepted file, unpacked, in bytes.")
     max_file_rows: int = Field(10_000_000, ge=1, description="Largest accepted number of rows in a file.")
+    max_file_columns: int = Field(1_000, ge=5, description="Largest accepted number of columns in a file.")
+    # Empty lines are no rows, and so not limited as such; but they take as much time to read.
+    max_empty_lines: int = Field(10_000_000, ge=0, description="Largest accepted number of empty lines in a file.")
+    max_misfits: int = Field(
+        1_000_000, ge=0, description="Cells that rows of a file may lack, and rows that are bad as a whole."
+    )
+    # DuckDB reads with buffers of sixteen rows of this size; 2 GB are more than it takes.
+    max_row_bytes: int = Field(4_000_000, ge=1_000, le=100_000_000, description="Largest accepted row, in bytes.")
+    max_metadata_characters: int = Field(100_000, ge=1, le=1_000_000, description="Longest accepted metadata of a row.")
     rate_limit: str | None = Field(
         None,
         pattern="^[1-9][0-9]*/(second|minute|hour|day)$",

@@ -16,7 +16,7 @@ from lucid.data.batches import sweep as sweep_imports
 from lucid.erasure import erase
 from lucid.errors import MachineError
 from lucid.health import HealthWarnings
-from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow
+from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
 from lucid.schema.fields import MAX_RECOMMENDATIONS, KeyUse, OnError, Use, check
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import Model, ModelStatus, TrainingRequest
@@ -63,16 +63,23 @@ class Workspace:
         tags: str | Sequence[str] = (),
         on_error: OnError = "set_aside",
         progress: Progress | None = None,
+        *,
+        source_type: str | None = None,
+        target_type: str | None = None,
+        namespace: bool = False,
     ) -> list[Batch]:
         """Import CSV files, one batch each; all of them or, when one is unusable, none.
 
-        Raises UnusableFile, saying which file and why; nothing is stored then.
+        With `namespace` an id belongs to its type, and the entity is called `type:id`; the types of the ends of
+        interactions are columns of their file, `source_type` and `target_type`, or else these parameters. Raises
+        UnusableFile, saying which file and why; nothing is stored then.
         """
+        naming = naming_of(source_type, target_type, namespace=namespace)
         paths = [Path(file) for file in _list(files)]
         batches = batches_of(paths, _list(tags))
         self._sweep()
         try:
-            return import_files(self.settings, self._catalog, paths, batches, on_error, progress or _silent)
+            return import_files(self.settings, self._catalog, paths, batches, on_error, progress or _silent, naming)
         except BaseException:
             with suppress(MachineError):  # they stay as failed ones
                 self._catalog.batches.delete([batch.batch_id for batch in batches])
@@ -126,6 +133,7 @@ class Workspace:
         precompute: Sequence[dict[str, Any]] | None = None,
         data_filters: Mapping[str, Any] | None = None,
         metadata_rules: Mapping[str, KeyUse] | None = None,
+        allow_type_changes: bool = False,
         progress: Progress | None = None,
     ) -> ModelStatus:
         """Train a model in this process and return its final status; a model of that name is replaced.
@@ -143,6 +151,7 @@ class Workspace:
                 "precompute": list(precompute) if precompute is not None else None,
                 "data_filters": data_filters,
                 "metadata_rules": metadata_rules,
+                "allow_type_changes": allow_type_changes,
             },
         )
         self._sweep()

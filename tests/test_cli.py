@@ -169,3 +169,20 @@ def test_keys_are_listed_without_their_secrets_until_they_are_revoked(tmp_path: 
     assert not any(secret in shown for secret in (reader, key.hash, other.hash))
     assert f"revoked {key.key_id}" == lucid(tmp_path, "keys", "revoke", key.key_id).stdout.strip()
     assert [other] == Catalog(tmp_path).keys.all()
+
+
+def test_an_import_prints_what_it_warns_of(tmp_path: Path) -> None:
+    """Ids that change their type are told on the console; with --namespace there are none."""
+    users, movies, bad = (tmp_path / f"{name}.csv" for name in ("users", "movies", "bad"))
+    users.write_text("id,type,name,metadata,media_url\n1,user,,,\n2,user,,,\n")
+    movies.write_text("id,type,name,metadata,media_url\n1,movie,,,\n")
+    bad.write_text("id,type,name,metadata,media_url\n1,user,,nonsense,\n")
+
+    plain = lucid(tmp_path / "plain", "import", str(users), str(movies))
+    named = lucid(tmp_path / "named", "import", str(users), str(movies), "--namespace")
+    none = lucid(tmp_path / "none", "import", str(users), str(bad))
+
+    assert "movies.csv: warning: 1 id has changed from the type user to movie, for example '1'" in plain.stderr
+    assert (0, 0, 1) == (plain.returncode, named.returncode, none.returncode)
+    assert "warning" not in named.stderr
+    assert "lucid: bad.csv: its only row is bad, so nothing was stored: line 2, column metadata" in none.stderr

@@ -19,7 +19,7 @@ from api.services import ServicesDep
 from api.waiting import deadline_in
 from lucid.data.batches import new_batches
 from lucid.errors import InvalidRequest
-from lucid.schema.batches import MAX_FILES, Batch
+from lucid.schema.batches import MAX_FILES, Batch, naming_of
 from lucid.schema.fields import OnError, check
 from lucid.store.files import make_folder
 from lucid.store.home import Home
@@ -34,6 +34,15 @@ class UploadForm(BaseModel):
 
     tags: Listed = Field([], description="Repeated or separated by commas.")
     on_error: OnError = Field("set_aside", description="Set bad rows aside, or refuse the file.")
+    source_type: str | None = Field(
+        None, min_length=1, description="Type of the sources of interactions whose file has no column source_type."
+    )
+    target_type: str | None = Field(
+        None, min_length=1, description="Type of the targets of interactions whose file has no column target_type."
+    )
+    namespace: bool = Field(
+        False, description="Ids are those of their type: 1 of a user is stored and answered as user:1."
+    )
     wait_seconds: float = Field(30, ge=0, le=600, description="Answer after this time at the latest.")
 
 
@@ -74,8 +83,9 @@ async def upload(services: ServicesDep, request: Request, response: Response, gi
         form = await receive(request, receiving, settings.max_file_bytes, digesting=given is not None)
         options = _options(form)
         batches = new_batches(form.names, split(options.tags) or [])
+        naming = naming_of(options.source_type, options.target_type, namespace=options.namespace)
         key = given.of("POST /data_batch", _asked(form, options, batches)) if given else None
-        ids = await imports.begin(services, form.paths, batches, options.on_error, key)
+        ids = await imports.begin(services, form.paths, batches, imports.Wanted(options.on_error, naming), key)
     finally:
         await run_in_threadpool(shutil.rmtree, receiving, ignore_errors=True)
     found = await imports.wait(services, ids, key, deadline_in(options.wait_seconds))
@@ -95,4 +105,6 @@ def _options(form: Upload) -> UploadForm:
 def _asked(form: Upload, options: UploadForm, batches: Sequence[Batch]) -> dict[str, Any]:
     """All that an upload asks for, the same however it is sent; how long its client waits is not part of it."""
     files = [[batch.file_name, digest] for batch, digest in zip(batches, form.digests, strict=True)]
-    return {"files": files, "tags": sorted(batches[0].tags), "on_error": options.on_error}
+    asked = {"files": files, "tags": sorted(batches[0].tags), "on_error": options.on_error}
+    # What a call does not say is no part of it, so that keys of earlier releases are known again.
+    return asked | options.model_dump(include={"source_type", "target_type", "namespace"}, exclude_defaults=True)

@@ -12,17 +12,20 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from lucid.data.csv_load import REJECTS, load_file, read_rejects
+from lucid.data.csv_load import PLAIN, REJECTS, ROWS, load_file, read_rejects
+from lucid.data.type_changes import tell_changes
 from lucid.errors import InvalidRequest, MachineError
 from lucid.health import HealthWarnings
-from lucid.schema.batches import MAX_FILES, Batch, BatchChange, LoadedFile, RejectedRow
+from lucid.schema.batches import MAX_FILES, Batch, BatchChange, LoadedFile, Naming, RejectedRow
 from lucid.schema.fields import MAX_TAG, MAX_TAGS, OnError, utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.store.duck import connect
 from lucid.store.files import fsync, write_text
 from lucid.store.home import Home
 from lucid.store.locks import begun, forget, is_worked_on, was_worked_on, working
@@ -76,13 +79,14 @@ def import_files(
     batches: Sequence[Batch],
     on_error: OnError = "set_aside",
     progress: Progress = lambda _percent, _doing: None,
+    naming: Naming = PLAIN,
 ) -> list[Batch]:
     """Load files into batches in this process; all of them or none. Raises as `importing` and `load_batch` do."""
     ids = [batch.batch_id for batch in batches]
     with importing(settings, catalog, batches):
         for number, (path, batch_id) in enumerate(zip(files, ids, strict=True)):
             progress(100 * number / len(files), f"loading {path.name}")
-            load_batch(settings, path, batch_id, on_error)
+            load_batch(settings, path, batch_id, on_error, naming)
         publish_batches(settings.home, catalog, ids)
         progress(100, "done")
     return catalog.batches.find(ids)
@@ -112,14 +116,16 @@ def importing(settings: Settings, catalog: Catalog, batches: Sequence[Batch]) ->
         shutil.rmtree(Home(home).upload(batch_id), ignore_errors=True)
 
 
-def load_batch(settings: Settings, path: Path, batch_id: str, on_error: OnError = "set_aside") -> LoadedFile:
+def load_batch(
+    settings: Settings, path: Path, batch_id: str, on_error: OnError = "set_aside", naming: Naming = PLAIN
+) -> LoadedFile:
     """Load a file into a batch that is being imported; what `publish_batches` needs of it is left next to its rows.
 
     Raises UnusableFile where the file cannot be used, or, with on_error="abort", where any row is bad.
     """
     staging, began = Home(settings.home).staging(batch_id), time.monotonic()
     with telling(settings.home):
-        loaded = load_file(settings, path, staging, on_error)
+        loaded = load_file(settings, path, staging, on_error, naming)
         write_text(staging / _LOADED, _LOADED_FILE.dump_json(loaded).decode())
     counts = f"{loaded.loaded:,} {loaded.file_type}, {loaded.rejected:,} rows set aside"
     _log.info("batch %s: %s, loaded in %.1f s", batch_id, counts, time.monotonic() - began)
@@ -127,9 +133,10 @@ def load_batch(settings: Settings, path: Path, batch_id: str, on_error: OnError 
 
 
 def publish_batches(home: Path, catalog: Catalog, batch_ids: Sequence[str]) -> None:
-    """Make batches that are loaded visible to trainings, all at once."""
+    """Make batches that are loaded visible to trainings, all at once; they warn of ids that change their type."""
     with telling(home):
         loaded = [_take_loaded(Home(home).staging(batch_id)) for batch_id in batch_ids]
+        loaded = _compared(home, catalog, batch_ids, loaded)
         for batch_id in batch_ids:
             folder = Home(home).staging(batch_id)
             for file in folder.iterdir():
@@ -137,6 +144,30 @@ def publish_batches(home: Path, catalog: Catalog, batch_ids: Sequence[str]) -> N
             folder.rename(Home(home).batch(batch_id))
         fsync(Home(home).batches)
         catalog.batches.complete(list(zip(batch_ids, loaded, strict=True)))
+
+
+def _compared(home: Path, catalog: Catalog, batch_ids: Sequence[str], loaded: Sequence[LoadedFile]) -> list[LoadedFile]:
+    """What files held, with a warning for ids that another type had in an earlier batch, or file of the same call."""
+    selected = catalog.batches.select(None)
+    earlier = [Home(home).batch(batch.batch_id) / ROWS for batch in selected if batch.file_type == "entities"]
+    earlier = [path for path in earlier if path.exists()]  # one may have been deleted meanwhile
+    compared = []
+    for batch_id, file in zip(batch_ids, loaded, strict=True):
+        rows = Home(home).staging(batch_id) / ROWS
+        if file.file_type == "entities":
+            warnings = _warn_of_changes(Home(home).staging(batch_id), rows, earlier) if earlier else []
+            file, earlier = replace(file, warnings=[*file.warnings, *warnings]), [*earlier, rows]
+        compared.append(file)
+    return compared
+
+
+def _warn_of_changes(folder: Path, rows: Path, earlier: Sequence[Path]) -> list[str]:
+    spill = folder / "spill"
+    try:
+        with connect(spill=spill, memory_limit="1GB") as connection:
+            return tell_changes(connection, str(rows), [str(path) for path in earlier])
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)
 
 
 def _take_loaded(staging: Path) -> LoadedFile:

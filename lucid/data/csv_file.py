@@ -5,11 +5,9 @@ costs is bounded here: by the bytes that it unpacks to, by its rows, and by the 
 """
 
 import codecs
-import mmap
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -21,52 +19,45 @@ from lucid.settings import Settings
 from lucid.store.files import open_new
 
 HEADER_BYTES = 65_536
-MAX_COLUMNS = 1_000
-MAX_EMPTY_LINES = 10_000_000
-"""Empty lines are no rows, and so not limited as such; but they take as much time to read."""
-MAX_MISFITS = 1_000_000
-"""Cells that rows lack, and rows that cannot be read otherwise: DuckDB keeps a kilobyte of memory for each."""
+SHOWN_VALUE = 100
+"""Characters of a bad value that are shown."""
 _CHUNK = 1 << 20
 _PACKED = 1 << 16
 _SILENT_BYTES = 1 << 20
 _MAX_MEMBERS = 100_000
-_AT_ONCE = 10_000
 _GZIP = 16 + zlib.MAX_WBITS
-
-# The records of a CSV file as DuckDB reads them: a quote begins a value only at its start, after spaces at most.
-_FIELD = rb'(?: *+"(?:[^"]++|"")*+"?)?+[^,\n]*+'
-_GOOD_FIELD = rb'(?: *+"(?:[^"]++|"")*+" *+\r?|(?! *+")[^,\n]*+)'
-_END = rb"(?:\n|\Z)"
-_EMPTY = rb"\r?\n"
-_LINE = rb"(?!\Z)" + _FIELD + rb"(?:," + _FIELD + rb")*+" + _END
-_ROW = rb"(?:" + _EMPTY + rb")*+" + _LINE
-_RECORD = re.compile(_LINE)
+_LINE_END = re.compile(rb"\r\n?|\n")
 
 
 @dataclass(frozen=True)
 class Plain:
-    """A file as it can be parsed: `breaks` counts the line breaks in it, quoted ones included."""
+    """A file as it can be parsed.
+
+    `breaks` counts the line feeds in it, quoted ones included; a lone return is one that no line feed follows.
+    """
 
     path: Path
     breaks: int
     has_nul: bool
+    has_lone_return: bool
 
 
-def read_head(path: Path) -> bytes:
-    """The first bytes of a file, unpacked, with its first line in them; nothing beyond is read or unpacked.
+def read_head(path: Path, lines: int = 1) -> list[bytes]:
+    """The first lines of a file, unpacked, without their ends and the byte order mark; fewer where it has not so many.
 
-    Raises UnusableFile where that line is too long.
+    Nothing beyond is read or unpacked. Raises UnusableFile where they are too long.
     """
     head = b""
     for chunk in _chunks(path, HEADER_BYTES):
         head += chunk
-        if b"\n" in head or len(head) > HEADER_BYTES:
+        if len(_LINE_END.findall(head)) >= lines or len(head) > HEADER_BYTES:
             break
-    if len(head.partition(b"\n")[0]) > HEADER_BYTES:
+    found = _LINE_END.split(head.removeprefix(codecs.BOM_UTF8))[:lines]
+    if sum(map(len, found)) > HEADER_BYTES:
         raise UnusableFile(
             f"{path.name}: the first line is longer than {HEADER_BYTES:,} bytes, and no header of a CSV file"
         )
-    return head
+    return found if head else []
 
 
 def unpack(path: Path, plain: Path, settings: Settings) -> Plain:
@@ -81,7 +72,7 @@ def unpack(path: Path, plain: Path, settings: Settings) -> Plain:
 
 
 def _count(path: Path, plain: Path, settings: Settings, write: Callable[[bytes], object]) -> Plain:
-    size = breaks = empty = 0
+    size = breaks = empty = lone = 0
     has_nul = has_quote = False
     before = b"  "
     for chunk in _chunks(path, _CHUNK):
@@ -91,10 +82,11 @@ def _count(path: Path, plain: Path, settings: Settings, write: Callable[[bytes],
         write(chunk)
         has_nul, has_quote = has_nul or b"\0" in chunk, has_quote or b'"' in chunk
         found = _line_breaks(before, chunk)
+        lone += chunk.count(b"\r") - (before[-1:] + chunk).count(b"\r\n")
         breaks, empty, before = breaks + found[0], empty + found[1], (before + chunk)[-2:]
         if not has_quote:  # so every line break ends a line
-            _check_lines(path, settings, breaks - empty - 1, empty)
-    return Plain(plain, breaks, has_nul)
+            check_lines(path, settings, breaks - empty - 1, empty)
+    return Plain(plain, breaks, has_nul, lone > 0)
 
 
 def _line_breaks(before: bytes, chunk: bytes) -> tuple[int, int]:
@@ -107,87 +99,39 @@ def _line_breaks(before: bytes, chunk: bytes) -> tuple[int, int]:
     return int(np.count_nonzero(is_break[2:])), int(np.count_nonzero(is_break[2:] & follows))
 
 
-def check_records(path: Path, plain: Plain, settings: Settings) -> None:
-    """Refuse a file with too many rows or empty lines, breaks in quotes not counted; nearly always that costs nothing.
-
-    Raises UnusableFile only where the rows are too many for certain; where quotes are broken, they may be and pass.
-    """
-    rows = settings.max_file_rows
-    if plain.breaks > rows:
-        with _mapped(plain.path) as content:
-            if _holds(content, _ROW, rows + 2):  # the header is one
-                _check_lines(path, settings, rows + 1, 0)
-            if _holds(content, _LINE, rows + MAX_EMPTY_LINES + 2):
-                _check_lines(path, settings, 0, MAX_EMPTY_LINES + 1)
-
-
-def _holds(content: mmap.mmap, record: bytes, count: int) -> bool:
-    """Whether a file has at least so many records."""
-    place = 0
-    for repeats in (*[_AT_ONCE] * (count // _AT_ONCE), count % _AT_ONCE):
-        match = re.compile(rb"(?:%b){%d}+" % (record, repeats)).match(content, place)
-        if match is None:
-            return False
-        place = match.end()
-    return True
-
-
-def _check_lines(path: Path, settings: Settings, rows: int, empty: int) -> None:
-    for count, what, limit in ((rows, "rows", settings.max_file_rows), (empty, "empty lines", MAX_EMPTY_LINES)):
+def check_lines(path: Path, settings: Settings, rows: int, empty: int) -> None:
+    """Raise UnusableFile where a file has more rows or more empty lines than it may have."""
+    limits = (
+        (rows, "rows", settings.max_file_rows, "MAX_FILE_ROWS"),
+        (empty, "empty lines", settings.max_empty_lines, "MAX_EMPTY_LINES"),
+    )
+    for count, what, limit, name in limits:
         if count > limit:
-            raise UnusableFile(f"{path.name}: more than the limit of {limit:,} {what}; split it", code="too_big")
-
-
-def check_misfits(path: Path, plain: Plain, columns: int) -> None:
-    """Refuse a file in which very many rows lack columns, have too many, or have something beside a quoted value."""
-    fits = re.compile(rb"(?:%b|(?!\Z)%b(?:,%b){%d}+%b)*+" % (_EMPTY, _GOOD_FIELD, _GOOD_FIELD, columns - 1, _END))
-    has_all = re.compile(rb"%b(?:,%b){%d}+" % (_FIELD, _FIELD, columns - 1))
-    field = re.compile(rb"(?:\A|,)" + _FIELD)
-    misfits = 0
-    with _mapped(plain.path) as content:
-        place = 0
-        while record := _RECORD.match(content, _end(fits, content, place)):
-            place, row = record.end(), record.group()
-            misfits += 1 if has_all.match(row) else columns - sum(1 for _ in field.finditer(row))
-            if misfits > MAX_MISFITS:
-                raise UnusableFile(
-                    f"{path.name}: too many rows do not have the {columns} columns of the header; "
-                    "is it a comma that stands between the values?"
-                )
-
-
-def _end(pattern: re.Pattern[bytes], content: mmap.mmap, place: int) -> int:
-    match = pattern.match(content, place)
-    assert match is not None, "a pattern that may be empty matches everywhere"
-    return match.end()
-
-
-# Records and lines
-
-
-def records(path: Path) -> Iterator[tuple[int, bool]]:
-    """Every record of a CSV file: the line on which it starts, and whether it is more than an empty line."""
-    line = 1
-    with _mapped(path) as content:
-        for record in _RECORD.finditer(content):
-            start, end = record.span()
-            yield line, end - start > 2 or content[start:end].strip(b"\r\n") != b""
-            line += sum(content[at : min(at + _CHUNK, end)].count(b"\n") for at in range(start, end, _CHUNK))
+            raise UnusableFile(
+                f"{path.name}: more than the limit of {limit:,} {what} (LUCID_{name}); split it", code="too_big"
+            )
 
 
 def first_undecodable_line(path: Path) -> int | None:
     """The line of the first byte that is not UTF-8; None where all are."""
-    decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
+    decoder, line, last = codecs.getincrementaldecoder("utf-8")(), 1, b""
     with path.open("rb") as file:
         while True:
             chunk = file.read(_CHUNK)
             try:
                 decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
-                return line + error.object[: error.start].count(b"\n")
+                return line + count_breaks(last + error.object[: error.start]) - count_breaks(last)
             if not chunk:
                 return None
-            line += chunk.count(b"\n")
+            line += count_breaks(last + chunk) - count_breaks(last)
+            last = chunk[-1:]
+
+
+def count_breaks(text: bytes) -> int:
+    """Line breaks as an editor counts them: LF, CR LF, or CR alone."""
+    breaks = text.count(b"\n")
+    return breaks + text.count(b"\r") - text.count(b"\r\n") if b"\r" in text else breaks
 
 
 # The bytes
@@ -234,12 +178,6 @@ def _inflated(file: BinaryIO, most: int) -> Iterator[bytes]:
 def _is_gzip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
-
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[mmap.mmap]:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        yield content
 
 
 def _too_large(path: Path, settings: Settings) -> UnusableFile:

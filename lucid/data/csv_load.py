@@ -1,11 +1,12 @@
 """Loading one CSV file: good rows into a Parquet file, bad rows into another with line, column and reason.
 
 DuckDB reads, checks and writes in one pass. Its reader leaves traps that are closed here: columns count by position and
-not by name, a missing header swallows the first row, NUL passes, a name with `*` or `[` is a pattern, and it counts
-records where a person looks for lines.
+not by name, a missing header swallows the first row, NUL passes, a name with `*` or `[` is a pattern, and where quotes
+or line breaks are odd it may lose rows. So `lucid.data.csv_records` finds the records, and as many have to be read.
 """
 
 import csv
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,32 +18,37 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.data.csv_file import (
-    MAX_COLUMNS,
-    MAX_MISFITS,
-    Plain,
-    check_misfits,
-    check_records,
-    first_undecodable_line,
-    read_head,
-    records,
-    unpack,
-)
+from lucid.data.blanks import blank_warnings
+from lucid.data.csv_file import SHOWN_VALUE, Plain, check_lines, first_undecodable_line, read_head, unpack
+from lucid.data.csv_records import Counted, Dialect, Misfit, TakenApart, count_records, record_lines, take_apart
+from lucid.data.type_changes import find_conflicts
 from lucid.errors import UnusableFile
-from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, LoadedFile, RejectedRow
+from lucid.schema.batches import (
+    ENTITY_COLUMNS,
+    INTERACTION_COLUMNS,
+    TYPE_COLUMNS,
+    LoadedFile,
+    Naming,
+    RejectedRow,
+)
 from lucid.schema.fields import FileType, OnError
 from lucid.settings import Settings
 from lucid.store.duck import connect, copy, count
 from lucid.store.files import make_folder
 
 Places = NDArray[np.int64]
+_UNREADABLE = (duckdb.InvalidInputException, duckdb.InternalException)
 
 ROWS, REJECTS = "rows.parquet", "rejects.parquet"
 SHOWN_ERRORS = 20
-SHOWN_VALUE = 100
+TOLD_ERRORS = 3
+"""Rows that are told of a file that has no other."""
 _COLUMNS: dict[FileType, tuple[str, ...]] = {"entities": ENTITY_COLUMNS, "interactions": INTERACTION_COLUMNS}
-_MAX_RECORD_BYTES = 4_000_000
+_OPTIONAL: dict[FileType, tuple[str, ...]] = {"entities": (), "interactions": TYPE_COLUMNS}
 _REJECTS_AT_ONCE = 10_000
+SEPARATORS = (",", ";", "\t", "|")
+_SHOWN_SEPARATORS = "comma, semicolon, tab, |"
+_DECLARATION = re.compile(rb'"?sep=(.)"?[,;\t|]*', re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -65,16 +71,17 @@ _TIME = r"""CASE
         -- DuckDB wants seconds where there is an offset.
         THEN try_cast(regexp_replace(timestamp, '([T ]\d\d:\d\d)(Z|[+-].*)$', '\1:00\2') AS TIMESTAMPTZ)
 END"""
-_METADATA_LENGTH = 100_000
+_MOST = "<most>"
+"""Stands for the longest metadata, which is a setting."""
 # DuckDB lets NaN, Infinity and commas before a closing bracket pass; what stands in strings does not count.
 _LENIENT = r",\s*[}\]]|NaN|Inf"
 _METADATA = _Check(
     "metadata",
     "invalid_metadata",
-    f"expected nothing or a JSON object of at most {_METADATA_LENGTH:,} characters",
+    f"expected nothing or a JSON object of at most {_MOST} characters",
     rf"""metadata IS NOT NULL AND NOT (
         starts_with(ltrim(metadata, chr(32) || chr(9) || chr(10) || chr(13)), '{{')
-        AND strlen(metadata) <= {_METADATA_LENGTH} AND json_valid(metadata)
+        AND length(metadata) <= {_MOST} AND json_valid(metadata)
         AND CASE WHEN regexp_matches(metadata, '{_LENIENT}') THEN NOT regexp_matches(
             regexp_replace(metadata, '"(\\.|[^"\\])*"', '""', 'g'), '{_LENIENT}') ELSE true END)""",
 )
@@ -106,50 +113,82 @@ _STORED: dict[FileType, str] = {
 }
 
 
-def read_file_type(path: Path) -> FileType:
+@dataclass(frozen=True)
+class _Header:
+    """What the first lines of a file say: what it holds, its columns in order, what stands between values.
+
+    Columns that nobody reads have made-up names.
+    """
+
+    file_type: FileType
+    columns: list[str]
+    dialect: Dialect
+    naming: Naming
+
+    def type_of(self, end: str) -> tuple[str | None, dict[str, str]]:
+        """The type of an end of an interaction, `source` or `target`, in SQL with its values; None where unknown.
+
+        A type that the file names goes before the one of the call.
+        """
+        column, given = f"{end}_type", getattr(self.naming, f"{end}_type")
+        parts = [column] * (column in self.columns) + [f"${column}"] * (given is not None)
+        return (f"coalesce({', '.join(parts)})" if parts else None), ({column: given} if given is not None else {})
+
+
+PLAIN = Naming()
+"""Ids are what the file says."""
+
+
+def read_file_type(path: Path, settings: Settings, naming: Naming = PLAIN) -> FileType:
     """Tell from its header what a CSV file (or `.csv.gz`) holds; raises UnusableFile."""
-    return _read_header(path)[0]
+    return _read_header(path, settings, naming).file_type
 
 
-def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError) -> LoadedFile:
+def load_file(settings: Settings, path: Path, folder: Path, on_error: OnError, naming: Naming = PLAIN) -> LoadedFile:
     """Write `rows.parquet` and `rejects.parquet` of one file into a new folder.
 
     Rows keep the order of the file; times are UTC. `rows.parquet` has the columns of its file_type and a column
-    `reason` that is null throughout. Raises UnusableFile; the folder may then hold parts, for the caller to remove.
+    `reason` that is null throughout; interactions of which a type of their ends is known also have `source_type` and
+    `target_type`, but where the ids themselves say so, as they do with a namespace. Raises UnusableFile; the folder may
+    then hold parts, for the caller to remove.
     """
     shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
-    file_type, columns = _read_header(path)
+    header = _read_header(path, settings, naming)
     plain = unpack(path, folder / "plain.csv", settings)
-    check_records(path, plain, settings)
+    counted = count_records(plain, header.dialect)
+    check_lines(path, settings, counted.rows, counted.empty)
     with connect(spill=folder / "spill", memory_limit="1GB", search_path=folder) as connection:
-        _parse(connection, file_type, columns, folder, plain, path)
+        source = _parse(connection, settings, header, plain, counted, path)
         connection.execute("CREATE VIEW parsed AS FROM read_parquet('rows.parquet', file_row_number = true)")
-        _refuse_other_encodings(connection, path)
-        connection.execute(_UNPARSED_SQL)
-        rows = count(connection, "parsed") + count(connection, "unparsed")
-        _check_rows(path, settings.max_file_rows, rows)
-        bad_cells = _collect_rejects(connection, plain, rows)
+        _create_misfits(connection, source.misfits)
+        rows = count(connection, "parsed") + len(source.misfits)
+        if rows == 0:
+            raise UnusableFile(f"{path.name}: the file has a header but no rows", code="no_rows")
+        bad = _collect_rejects(connection, source, header.file_type)
         rejected = count(connection, "rejects")
         errors = _first_errors(connection)
         if errors and on_error == "abort":
             raise _bad_row(path, errors[0])
-        if bad_cells:
-            good = "SELECT * EXCLUDE (reason, file_row_number), NULL AS reason FROM parsed WHERE reason IS NULL"
-            copy(connection, good, folder / "good.parquet")
+        if rejected == rows:
+            raise _no_good_rows(path, rows, errors)
+        if bad:
+            copy(connection, _GOOD_SQL, folder / "good.parquet")
             (folder / "good.parquet").replace(folder / ROWS)
         copy(connection, "FROM rejects ORDER BY line", folder / REJECTS)
-    plain.path.unlink()
+        warnings = blank_warnings(connection, header.file_type)
+    for left in {plain.path, source.path}:
+        left.unlink()
     shutil.rmtree(folder / "spill", ignore_errors=True)
-    return LoadedFile(file_type, rows - rejected, rejected, errors)
+    return LoadedFile(header.file_type, rows - rejected, rejected, errors, warnings)
 
 
-# The header and the bytes
+# The header
 
 
-def _read_header(path: Path) -> tuple[FileType, list[str]]:
-    """FileType of a file and its column names in order; surplus columns get made-up names."""
-    names = _header_names(path)
+def _read_header(path: Path, settings: Settings, naming: Naming) -> _Header:
+    dialect, line = _read_declaration(path)
+    names = _header_names(path, line, dialect)
     found = [file_type for file_type, columns in _COLUMNS.items() if set(columns) <= set(names)]
     if not found:
         raise UnusableFile(_missing_columns(path, names), code="missing_column")
@@ -158,30 +197,61 @@ def _read_header(path: Path) -> tuple[FileType, list[str]]:
             f"{path.name}: the header has the columns of entities and of interactions; upload two files",
             code="mixed_kinds",
         )
+    if len(names) > settings.max_file_columns:
+        limit = f"the limit of {settings.max_file_columns:,} (LUCID_MAX_FILE_COLUMNS)"
+        raise UnusableFile(
+            f"{path.name}: {len(names):,} columns are more than {limit}; leave out those that Lucid does not read",
+            code="too_big",
+        )
     file_type = found[0]
-    repeated = sorted({name for name in _COLUMNS[file_type] if names.count(name) > 1})
+    read = (*_COLUMNS[file_type], *_OPTIONAL[file_type])
+    repeated = sorted({name for name in read if names.count(name) > 1})
     if repeated:
         raise UnusableFile(f"{path.name}: the header has {', '.join(repeated)} twice", code="duplicate_column")
-    return file_type, [name if name in _COLUMNS[file_type] else f"_surplus_{place}" for place, name in enumerate(names)]
+    columns = [name if name in read else f"_surplus_{place}" for place, name in enumerate(names)]
+    header = _Header(file_type, columns, dialect, naming)
+    untyped = [end for end in ("source", "target") if header.type_of(end)[0] is None]
+    if file_type == "interactions" and naming.namespace and untyped:
+        missing = ", ".join(f"{end}_type" for end in untyped)
+        raise UnusableFile(
+            f"{path.name}: with namespace=true an id means nothing without its type, and {missing} is missing; give it "
+            "as a column of the file or with the call",
+            code="missing_column",
+        )
+    return header
 
 
-def _header_names(path: Path) -> list[str]:
-    head = read_head(path)
-    if not head:
+def _read_declaration(path: Path) -> tuple[Dialect, bytes]:
+    """What stands between the values, and the line of the header.
+
+    Spreadsheets say it in a line of its own, `sep=;`. Elsewhere it is the one of four that makes the columns' names of
+    the header; the comma where none does.
+    """
+    lines = read_head(path)
+    if not lines:
         raise UnusableFile(f"{path.name}: the file is empty", code="no_rows")
-    line = head.partition(b"\n")[0]
+    declared = _DECLARATION.fullmatch(lines[0])
+    if declared:
+        separator = declared.group(1).decode("latin-1")
+        if separator not in SEPARATORS:
+            raise UnusableFile(f"{path.name}: sep={separator} in line 1: expected one of {_SHOWN_SEPARATORS}")
+        return Dialect(separator, skipped=1), (*read_head(path, 2), b"")[1]
+    for separator in SEPARATORS:
+        names = {name.strip(b' "') for name in lines[0].split(separator.encode())}
+        if any({column.encode() for column in columns} <= names for columns in _COLUMNS.values()):
+            return Dialect(separator), lines[0]
+    return Dialect(), lines[0]
+
+
+def _header_names(path: Path, line: bytes, dialect: Dialect) -> list[str]:
     if b"\x00" in line:
-        raise UnusableFile(f"{path.name}: not a CSV file in UTF-8; export it as CSV with a comma as separator")
+        raise UnusableFile(f"{path.name}: not a CSV file in UTF-8; export it as CSV in UTF-8")
     try:
-        names = [name.strip() for name in next(csv.reader([line.decode("utf-8-sig")]), [])]
+        return [name.strip() for name in next(csv.reader([line.decode()], delimiter=dialect.separator), [])]
     except UnicodeDecodeError as error:
         raise UnusableFile(f"{path.name}: the header is not UTF-8; save the file as UTF-8", code="not_utf8") from error
     except csv.Error as error:
         raise UnusableFile(f"{path.name}: the header is not CSV ({error})") from error
-    if len(names) > MAX_COLUMNS:
-        found = f"{len(names):,} columns are more than the limit of {MAX_COLUMNS:,}"
-        raise UnusableFile(f"{path.name}: {found}; leave out those that Lucid does not read", code="too_big")
-    return names
 
 
 def _missing_columns(path: Path, names: list[str]) -> str:
@@ -190,67 +260,128 @@ def _missing_columns(path: Path, names: list[str]) -> str:
     shown = ",".join(names)[:100]
     return (
         f"{path.name}: column {', '.join(missing)} is missing; found the header {shown!r}, expected "
-        f"{','.join(ENTITY_COLUMNS)} or {','.join(INTERACTION_COLUMNS)}"
+        f"{','.join(ENTITY_COLUMNS)} or {','.join(INTERACTION_COLUMNS)}, separated by one of {_SHOWN_SEPARATORS}"
     )
 
 
 # What DuckDB does
 
 
-def _parse_sql(file_type: FileType, columns: Sequence[str], *, has_nul: bool, unread: str) -> str:
+def _parse_sql(settings: Settings, header: _Header, reading: str, *, has_nul: bool) -> str:
     """Read, convert and check: the stored columns and, where a cell is bad, the `reason`.
 
-    `unread` says what happens to rows that cannot be read.
+    `reading` are the options that the form of the file asks for.
     """
-    checks, stored = list(_CHECKS[file_type]), _STORED[file_type]
+    file_type, most = header.file_type, settings.max_metadata_characters
+    checks, stored = [*_CHECKS[file_type], *_type_checks(header)], _stored(header)
     if has_nul:
         message = "must not hold NUL characters"
-        named = [name for name in _COLUMNS[file_type] if name != "name"]
+        named = [name for name in header.columns if name != "name" and not name.startswith("_surplus_")]
         checks += [_Check(name, "invalid_character", message, f"contains({name}, chr(0))") for name in named]
         # In a name NUL is a letter that was lost on the way; it is shown as such.
         stored = stored.replace("coalesce(name, '')", "coalesce(replace(name, chr(0), chr(65533)), '')")
     # `columns` is positional, so it follows this file's header; all names in it are ours.
-    struct = ", ".join(f"'{name}': 'VARCHAR'" for name in columns)
+    struct = ", ".join(f"'{name}': 'VARCHAR'" for name in header.columns)
     reasons = " ".join(
-        f"WHEN {check.condition} THEN {{'column_name': '{check.column}', 'code': '{check.code}', "
-        f"'message': '{check.message}', 'value': left({check.column}, {SHOWN_VALUE})}}"
+        f"WHEN {check.condition.replace(_MOST, str(most))} THEN {{'column_name': '{check.column}', "
+        f"'code': '{check.code}', 'message': '{check.message.replace(_MOST, f'{most:,}')}', "
+        f"'value': left({check.column}, {SHOWN_VALUE})}}"
         for check in checks
     )
     return (
         f"SELECT {stored}, CASE {reasons} END AS reason FROM read_csv($path, columns = {{{struct}}}, "
-        "header = true, delim = ',', quote = '\"', escape = '\"', auto_detect = false, strict_mode = true, "
-        f"{unread}, compression = 'none', max_line_size = {_MAX_RECORD_BYTES})"
+        f"delim = '{header.dialect.separator}', quote = '\"', escape = '\"', auto_detect = false, strict_mode = true, "
+        f"{reading}, compression = 'none', max_line_size = {settings.max_row_bytes})"
     )
+
+
+def _stored(header: _Header) -> str:
+    """The stored columns of a file, in SQL: with a namespace ids carry their type, or else types stand beside them."""
+    stored = _STORED[header.file_type]
+    if header.file_type == "entities":
+        return stored.replace("id,", "type || ':' || id AS id,", 1) if header.naming.namespace else stored
+    types = {end: header.type_of(end)[0] for end in ("source", "target")}
+    if header.naming.namespace:
+        for end, of in types.items():
+            stored = stored.replace(f"{end}_id", f"{of} || ':' || {end}_id AS {end}_id")
+        return stored
+    if any(types.values()):
+        stored += "".join(f", {of or 'NULL::VARCHAR'} AS {end}_type" for end, of in types.items())
+    return stored
+
+
+def _type_checks(header: _Header) -> list[_Check]:
+    """With a namespace every id needs a type, of which one can tell where it ends."""
+    if not header.naming.namespace:
+        return []
+    of = {"type": "type"} if header.file_type == "entities" else {}
+    if header.file_type == "interactions":
+        of = {f"{end}_type": header.type_of(end)[0] or "NULL" for end in ("source", "target")}
+    unclear = "must not hold a colon with namespace=true"
+    checks = []
+    for name, expression in of.items():
+        column = name if name in header.columns else name.replace("_type", "_id")
+        checks += [
+            _Check(column, "empty_value", f"{name} must not be empty with namespace=true", f"{expression} IS NULL"),
+            _Check(column, "invalid_character", f"{name} {unclear}", f"contains({expression}, ':')"),
+        ]
+    return checks
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The file that was parsed, and what was set aside before; `apart` is None where that is the whole file.
+
+    It `has_spread` where it has other lines than one for each record: empty ones, or line breaks in quotes.
+    """
+
+    path: Path
+    dialect: Dialect
+    has_spread: bool
+    apart: TakenApart | None = None
+
+    @property
+    def misfits(self) -> list[Misfit]:
+        return self.apart.misfits if self.apart else []
 
 
 def _parse(
     connection: duckdb.DuckDBPyConnection,
-    file_type: FileType,
-    columns: Sequence[str],
-    folder: Path,
+    settings: Settings,
+    header: _Header,
     plain: Plain,
+    counted: Counted,
     path: Path,
-) -> None:
-    """Write `rows.parquet`; raises UnusableFile where DuckDB's reader gives up on the file as a whole."""
+) -> _Source:
+    """Write `rows.parquet`, one row for each record that can be read; raises UnusableFile.
 
-    def write_rows(unread: str) -> None:
-        query = _parse_sql(file_type, columns, has_nul=plain.has_nul, unread=unread)
-        copy(connection, query, folder / ROWS, {"path": str(plain.path)})
+    A file whose records are plain is read as it is. If the reader finds a row that it cannot read, or another number of
+    rows, the file is taken apart, and so is any other.
+    """
 
+    def rows_of(source: Path, reading: str) -> int:
+        query = _parse_sql(settings, header, reading, has_nul=plain.has_nul)
+        copy(connection, query, plain.path.parent / ROWS, {"path": str(source), **types})
+        return count(connection, "read_parquet('rows.parquet')")
+
+    types = header.type_of("source")[1] | header.type_of("target")[1] if header.file_type == "interactions" else {}
+    # A thread that begins in the middle of a file has to guess whether it stands within quotes.
+    parallel = f"parallel = {str(not counted.quoted_breaks).lower()}"
+    if counted.plain:
+        with suppress(*_UNREADABLE):
+            if rows_of(plain.path, f"header = true, {parallel}") == counted.rows:
+                return _Source(plain.path, header.dialect, counted.quoted_breaks or counted.empty > 0)
+    _refuse_undecodable(plain, path)
+    apart = take_apart(path, plain, header.dialect, len(header.columns), settings, plain.path.parent / "apart.csv")
     try:
-        if plain.breaks * len(columns) > MAX_MISFITS:
-            with suppress(duckdb.Error):  # what cannot be read, and how much of it, is found out below
-                write_rows("store_rejects = false")
-                connection.execute(_NO_REJECTS_SQL)
-                return
-            _refuse_undecodable(plain, path)
-            check_misfits(path, plain, len(columns))
-        write_rows("store_rejects = true, rejects_limit = 0")
-    except (duckdb.InvalidInputException, duckdb.InternalException) as error:
-        _refuse_undecodable(plain, path)
+        found = rows_of(apart.path, "header = false, new_line = '\\n', parallel = false")
+    except _UNREADABLE as error:
+        raise UnusableFile(f"{path.name}: not readable as CSV; export it as CSV in UTF-8") from error
+    if found != apart.good:
         raise UnusableFile(
-            f"{path.name}: not readable as CSV; cells with line breaks or quotes must be quoted"
-        ) from error
+            f"{path.name}: {apart.good:,} rows were counted and {found:,} could be read; export it as CSV in UTF-8"
+        )
+    return _Source(apart.path, header.dialect, apart.lines > apart.good, apart)
 
 
 def _refuse_undecodable(plain: Plain, path: Path) -> None:
@@ -259,89 +390,78 @@ def _refuse_undecodable(plain: Plain, path: Path) -> None:
         raise UnusableFile(f"{path.name}: line {line} is not UTF-8; save the file as UTF-8", code="not_utf8")
 
 
-def _refuse_other_encodings(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    row = connection.execute("SELECT min(line) FROM reject_errors WHERE error_type = 'INVALID ENCODING'").fetchone()
-    if row and row[0] is not None:
-        raise UnusableFile(f"{path.name}: line {row[0]} is not UTF-8; save the file as UTF-8", code="not_utf8")
-
-
-def _check_rows(path: Path, limit: int, rows: int) -> None:
-    if rows == 0:
-        raise UnusableFile(f"{path.name}: the file has a header but no rows", code="no_rows")
-    if rows > limit:
-        raise UnusableFile(f"{path.name}: {rows:,} rows are more than the limit of {limit:,}; split it", code="too_big")
-
-
 def _bad_row(path: Path, error: RejectedRow) -> UnusableFile:
+    return UnusableFile(f"{path.name}: {_told(error)}", code="bad_row")
+
+
+def _no_good_rows(path: Path, rows: int, errors: Sequence[RejectedRow]) -> UnusableFile:
+    first = "; ".join(_told(error) for error in errors[:TOLD_ERRORS])
+    none = "its only row is bad" if rows == 1 else f"none of its {rows:,} rows is good"
+    return UnusableFile(f"{path.name}: {none}, so nothing was stored: {first}", code="no_good_rows")
+
+
+def _told(error: RejectedRow) -> str:
     where = f"line {error.line}" + (f", column {error.column}" if error.column else "")
-    return UnusableFile(f"{path.name}: {where}: {error.message}, found {error.value!r}", code="bad_row")
+    return f"{where}: {error.message}, found {error.value!r}"
 
 
-_NO_REJECTS_SQL = "CREATE TABLE reject_errors (line BIGINT, column_idx BIGINT, error_type VARCHAR, csv_line VARCHAR)"
-# A bad line can give several entries, one for each missing column; `record` counts the header and blank lines too.
-_UNPARSED_SQL = """
-CREATE TABLE unparsed AS
-SELECT line AS record, arg_min(error_type, coalesce(column_idx, -1)) AS error_type,
-    any_value(left(csv_line, 1000)) AS csv_line
-FROM reject_errors GROUP BY line ORDER BY line
-"""
 _SHOW_REJECTS = 'SELECT line, "column", code, message, value'
-_REJECTS_SQL = f"""
+_REJECTS_SQL = """
 CREATE TABLE rejects AS
 SELECT line, reason.column_name AS "column", reason.code AS code, reason.message AS message, reason.value AS value
-FROM parsed JOIN located_parsed ON file_row_number = place
-UNION ALL
-SELECT line, NULL, lower(replace(error_type, ' ', '_')), 'the row could not be read: ' || lower(error_type),
-    left(ltrim(csv_line, chr(13) || chr(10)), {SHOWN_VALUE})
-FROM unparsed JOIN located_unparsed ON record = place
+FROM bad JOIN located USING (place)
+UNION ALL FROM misfits
+"""
+_BAD_SQL = "CREATE TABLE bad AS SELECT file_row_number AS place, reason FROM parsed WHERE reason IS NOT NULL"
+_GOOD_SQL = """
+SELECT * EXCLUDE (reason, file_row_number), NULL AS reason FROM parsed
+WHERE reason IS NULL AND file_row_number NOT IN (SELECT place FROM bad) ORDER BY file_row_number
 """
 
 
-def _collect_rejects(connection: duckdb.DuckDBPyConnection, plain: Plain, rows: int) -> int:
-    """Create the table `rejects`; returns how many rows were read but have a bad cell."""
-    bad = connection.execute("SELECT file_row_number FROM parsed WHERE reason IS NOT NULL ORDER BY 1").fetchnumpy()
-    unread = connection.execute("SELECT record FROM unparsed ORDER BY 1").fetchnumpy()
-    parsed, unparsed = (np.asarray(next(iter(found.values())), dtype=np.int64) for found in (bad, unread))
-    lines = _find_lines(plain, parsed, unparsed, rows) if len(parsed) + len(unparsed) else (parsed, unparsed)
-    for name, places, found in (("parsed", parsed, lines[0]), ("unparsed", unparsed, lines[1])):
-        connection.register(f"located_{name}", {"place": places, "line": found})
+def _create_misfits(connection: duckdb.DuckDBPyConnection, misfits: Sequence[Misfit]) -> None:
+    """Create the table `misfits`, with the columns of rejects."""
+    connection.execute(
+        'CREATE TABLE misfits AS SELECT unnest($lines::BIGINT[]) AS line, NULL::VARCHAR AS "column", '
+        "unnest($codes::VARCHAR[]) AS code, unnest($messages::VARCHAR[]) AS message, "
+        "unnest($values::VARCHAR[]) AS value",
+        {
+            "lines": [misfit.line for misfit in misfits],
+            "codes": [misfit.code for misfit in misfits],
+            "messages": [misfit.message for misfit in misfits],
+            "values": [misfit.value for misfit in misfits],
+        },
+    )
+
+
+def _collect_rejects(connection: duckdb.DuckDBPyConnection, source: _Source, file_type: FileType) -> int:
+    """Create the tables `bad(place, reason)`, of rows that were read, and `rejects`; returns how many are bad."""
+    connection.execute(_BAD_SQL)
+    if file_type == "entities" and find_conflicts(connection):
+        connection.execute("INSERT INTO bad BY NAME FROM conflicts")
+    found = connection.execute("SELECT place FROM bad ORDER BY 1").fetchnumpy()
+    places = np.asarray(next(iter(found.values())), dtype=np.int64)
+    connection.register("located", {"place": places, "line": _find_lines(source, places)})
     connection.execute(_REJECTS_SQL)
-    return len(parsed)
+    return len(places)
 
 
-def _find_lines(plain: Plain, parsed: Places, unparsed: Places, rows: int) -> tuple[Places, Places]:
-    """The lines on which bad records start, the header being line 1.
-
-    `parsed` are places among the records that were read, from 0; `unparsed` are numbers of those that were not, the
-    header being 1. Both rise.
-    """
-    with plain.path.open("rb") as file:
-        file.seek(-1, 2)
-        ended = file.read(1) == b"\n"
-    if plain.breaks + (not ended) != rows + 1:
-        return _scan_lines(plain.path, parsed, unparsed)
-    # One line for each record: neither blank lines nor line breaks in quotes.
-    read_before = unparsed - 2 - np.arange(len(unparsed))
-    return parsed + 2 + np.searchsorted(read_before, parsed, side="right"), unparsed
+def _find_lines(source: _Source, places: Places) -> Places:
+    """The lines on which rows begin, for their places among those that were read, from 0; places rise."""
+    if not len(places):
+        return places
+    if source.apart:
+        return source.apart.original_lines(_lines_in(source, places))
+    return _lines_in(source, places + 1)  # the header is a record too
 
 
-def _scan_lines(plain: Path, parsed: Places, unparsed: Places) -> tuple[Places, Places]:
-    """The lines of bad records in any file, by reading it once more, record by record."""
-    wanted, unread = iter([*parsed.tolist(), -1]), set(unparsed.tolist())
-    found: tuple[list[int], list[int]] = ([], [])
-    place, next_wanted = 0, next(wanted)
-    for record, (line, is_row) in enumerate(records(plain), start=1):
-        if record in unread:
-            found[1].append(line)
-        elif is_row and record > 1:
-            if place == next_wanted:
-                found[0].append(line)
-                next_wanted = next(wanted)
-            place += 1
-    # Where quotes are broken the two readers may see different records; the last line known is then the nearest.
-    missing = (len(parsed) - len(found[0]), len(unparsed) - len(found[1]))
-    last = max([1, *found[0], *found[1]])
-    return np.array(found[0] + [last] * missing[0], np.int64), np.array(found[1] + [last] * missing[1], np.int64)
+def _lines_in(source: _Source, records: Places) -> Places:
+    """The lines of the parsed file on which its records begin that are more than an empty line, counted from 0."""
+    if not source.has_spread:  # one line for each record: neither empty lines nor line breaks in quotes
+        return records + 1
+    lines = (line for line, is_row in record_lines(source.path, source.dialect) if is_row)
+    wanted = set(records.tolist())
+    return np.array([line for record, line in enumerate(lines) if record in wanted], np.int64)
 
 
 def _first_errors(connection: duckdb.DuckDBPyConnection) -> list[RejectedRow]:

@@ -24,6 +24,7 @@ from lucid.data.metadata import (
     judge_keys,
     read_values,
 )
+from lucid.data.type_changes import find_losses, refuse_losses
 from lucid.errors import TrainingFailed
 from lucid.schema.fields import FileType, KeyUse
 from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Condition, DataFilters
@@ -32,6 +33,8 @@ from lucid.store.files import make_folder
 from lucid.store.home import Home
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import Rows
+
+STEP_TYPES = "entities: ids that had another type before"
 
 
 @dataclass(frozen=True)
@@ -69,17 +72,19 @@ def select(
     maximum_interaction_age_days: int | None = None,
     data_filters: DataFilters | None = None,
     metadata_rules: Mapping[str, KeyUse] | None = None,
+    allow_type_changes: bool = False,
 ) -> Selection:
     """Write the rows that a training uses into `folder`.
 
     `started` (aware) is the moment from which age counts; interactions without a timestamp have no age and stay.
-    Raises TrainingFailed, with the step that emptied the data, where no interaction is left, and InvalidRequest for a
-    metadata rule about an unknown key.
+    Raises TrainingFailed, with the step that emptied the data, where no interaction is left, and where more than a few
+    ids of a type have become another type, unless that is allowed; InvalidRequest for a metadata rule about an unknown
+    key.
     """
     make_folder(folder)
     with connect(spill=folder / "spill") as connection:
         filters = data_filters or DataFilters()
-        steps = [read_entities(connection, home, batches)]
+        steps = [read_entities(connection, home, batches), *_tell_losses(connection, home, batches, allow_type_changes)]
         read_values(connection)
         steps += filter_entities(connection, filters.entities)
         keys = judge_keys(connection, metadata_rules)
@@ -153,6 +158,20 @@ def read_entities(connection: duckdb.DuckDBPyConnection, home: Path, batches: Se
     return Step("entities: latest version of each id", kept, rows - kept, [])
 
 
+def _tell_losses(
+    connection: duckdb.DuckDBPyConnection, home: Path, batches: Sequence[SelectedBatch], allowed: bool
+) -> list[Step]:
+    """The step of ids that have changed their type, if any has; raises TrainingFailed for many, unless allowed."""
+    files = _files(home, batches, "entities")
+    lost = find_losses(connection, files) if files else []
+    if not allowed:
+        refuse_losses(lost)
+    if not lost:
+        return []
+    examples = [f"'{entity_id}' was {loss.type}" for loss in lost for entity_id in loss.examples]
+    return [Step(STEP_TYPES, count(connection, "entities"), sum(loss.lost for loss in lost), examples)]
+
+
 def filter_entities(connection: duckdb.DuckDBPyConnection, conditions: list[Condition]) -> list[Step]:
     """Move entities that do not fulfil the conditions to `removed_entities`."""
     connection.execute("CREATE TABLE removed_entities (id VARCHAR)")
@@ -184,9 +203,10 @@ def read_interactions(
     wanted = _interactions_wanted(connection, files, filters.interactions, bind)
     oldest = _days_before(started, age_days) if age_days is not None else None
     rows = count(connection, "read_parquet($files)", {"files": files})
+    resolved = _resolved(connection, files)
     connection.execute(
         "CREATE TABLE young AS SELECT type, source_id, target_id, timestamp, "
-        f"{wanted} AS wanted FROM {_WITH_TYPES if filters.interactions else 'read_parquet($files)'} "
+        f"{wanted} AS wanted FROM {_WITH_TYPES.format(resolved) if filters.interactions else resolved} "
         "WHERE $oldest::TIMESTAMPTZ IS NULL OR timestamp IS NULL OR timestamp >= $oldest::TIMESTAMPTZ",
         {"files": files, "oldest": oldest, **bind.values},
     )
@@ -224,8 +244,27 @@ def read_interactions(
 
 _WITH_TYPES = """(
     SELECT i.*, s.type AS source_type, t.type AS target_type, filename || ':' || file_row_number AS row
-    FROM read_parquet($files, filename = true, file_row_number = true) i
-    LEFT JOIN entities s ON s.id = source_id LEFT JOIN entities t ON t.id = target_id)"""
+    FROM {} i LEFT JOIN entities s ON s.id = source_id LEFT JOIN entities t ON t.id = target_id)"""
+_INTERACTIONS = "read_parquet($files, union_by_name = true, filename = true, file_row_number = true)"
+# An end that names its type is the entity with just that id, or the one of a namespace, `type:id`; never one of another
+# type.
+_RESOLVED = f"""(
+    SELECT i.type, i.timestamp, filename, file_row_number,
+        CASE WHEN sn.id IS NULL AND sp.id IS NULL OR sp.type = i.source_type THEN i.source_id
+            ELSE i.source_type || ':' || i.source_id END AS source_id,
+        CASE WHEN tn.id IS NULL AND tp.id IS NULL OR tp.type = i.target_type THEN i.target_id
+            ELSE i.target_type || ':' || i.target_id END AS target_id
+    FROM {_INTERACTIONS} i
+    LEFT JOIN entities sp ON i.source_type IS NOT NULL AND sp.id = i.source_id
+    LEFT JOIN entities sn ON sn.id = i.source_type || ':' || i.source_id
+    LEFT JOIN entities tp ON i.target_type IS NOT NULL AND tp.id = i.target_id
+    LEFT JOIN entities tn ON tn.id = i.target_type || ':' || i.target_id)"""
+
+
+def _resolved(connection: duckdb.DuckDBPyConnection, files: list[str]) -> str:
+    """Interactions in SQL, their ends named as the entities are, with the place of each row in `$files`."""
+    described = connection.execute(f"DESCRIBE SELECT * FROM {_INTERACTIONS}", {"files": files}).fetchall()
+    return _RESOLVED if "source_type" in {row[0] for row in described} else _INTERACTIONS
 
 
 def _interactions_wanted(
@@ -259,7 +298,8 @@ def _refuse_nothing(steps: list[Step], batches: Sequence[SelectedBatch]) -> None
     hint = "no batch was selected: check data_tags" if not batches else f"of {len(batches)} selected batches: {told}"
     missing = steps[-1].examples
     if missing:
-        hint += f"; ids that no entity defines, for example {', '.join(missing)}"
+        shown = ", ".join(f"'{entity_id}'" for entity_id in missing)
+        hint += f"; ids that no entity defines, for example {shown}"
     raise TrainingFailed(f"no interactions are left to train on; {hint}", code="no_interactions")
 
 

@@ -320,6 +320,9 @@ def _say_batches(out: Console, batches: Sequence[Row]) -> None:
         counts = (batch["entity_count"], batch["interaction_count"], batch["rejected_count"])
         table.add_row(batch["file_name"], *(f"{count:,}" for count in counts))
     out.print(table)
+    for batch in batches:
+        for warning in batch["warnings"]:
+            out.print(f"{batch['file_name']}: warning: {warning}", markup=False)
 
 
 def _say_planted(out: Console, client: httpx.Client, catalogue: Catalogue) -> None:

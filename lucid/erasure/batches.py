@@ -59,9 +59,11 @@ def _erase_rows(path: Path, ids: Sequence[str]) -> tuple[Erased, int]:
     """Write a batch's rows anew if any names one of the entities; also returns how many are left."""
     with _spilling(path.parent / "spill") as connection:
         columns = [row[0] for row in connection.execute("DESCRIBE FROM read_parquet(?)", [str(path)]).fetchall()]
-        named = " OR ".join(
-            f"list_contains($ids, {name})" for name in ("id", "source_id", "target_id") if name in columns
-        )
+        names = [name for name in ("id", "source_id", "target_id") if name in columns]
+        # An end that names its type may be the entity of a namespace.
+        names += [f"({end}_type || ':' || {end}_id)" for end in ("source", "target") if f"{end}_type" in columns]
+        # An unknown type makes no name, and NULL would neither be gone nor stay.
+        named = " OR ".join(f"coalesce(list_contains($ids, {name}), false)" for name in names)
         values = {"path": str(path), "ids": list(ids)}
         rows, gone = connection.execute(
             f"SELECT count(*), count(*) FILTER ({named}) FROM read_parquet($path)", values

@@ -1,15 +1,18 @@
 """Batches: the columns of files, what a file held, what changes about a batch, what an erasure took."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from pydantic.config import JsonDict
 
+from lucid.errors import InvalidRequest
 from lucid.schema.fields import MAX_TAGS, FileType, RunStatus, Tag, Time, given
 
 ENTITY_COLUMNS = ("id", "type", "name", "metadata", "media_url")
 INTERACTION_COLUMNS = ("type", "source_id", "target_id", "timestamp", "metadata")
+TYPE_COLUMNS = ("source_type", "target_type")
+"""Columns that interaction files may have besides."""
 MAX_FILES = 100
 """How many files one call imports."""
 
@@ -25,13 +28,37 @@ class RejectedRow(BaseModel):
 
 
 @dataclass(frozen=True)
+class Naming:
+    """How the ids of a file name entities.
+
+    With `namespace` an id is one of its type only, and the entity is called `type:id`. The types are those of the ends
+    of interactions that have no `source_type` or `target_type` in their file; entities have a type of their own.
+    """
+
+    source_type: str | None = None
+    target_type: str | None = None
+    namespace: bool = False
+
+
+def naming_of(source_type: str | None, target_type: str | None, *, namespace: bool) -> Naming:
+    """How a call says that ids name entities; raises InvalidRequest for an empty type, or one with a colon."""
+    for name, given_type in (("source_type", source_type), ("target_type", target_type)):
+        if given_type is not None and not given_type.strip():
+            raise InvalidRequest(f"{name} is empty; give the type of these ends of the interactions, or leave it out")
+        if given_type is not None and namespace and ":" in given_type:
+            raise InvalidRequest(f"{name} {given_type!r} must not hold a colon with namespace=true")
+    return Naming(source_type, target_type, namespace)
+
+
+@dataclass(frozen=True)
 class LoadedFile:
-    """What a file held: `loaded + rejected` is its number of rows."""
+    """What a file held: `loaded + rejected` is its number of rows; `warnings` tell what is odd about loaded ones."""
 
     file_type: FileType
     loaded: int
     rejected: int
     errors: list[RejectedRow]
+    warnings: list[str] = field(default_factory=list)
 
 
 _BATCH_EXAMPLE: JsonDict = {
@@ -43,6 +70,7 @@ _BATCH_EXAMPLE: JsonDict = {
     "rejected_count": 1,
     "status": "completed",
     "message": "",
+    "code": None,
     "errors": [
         {
             "line": 17,
@@ -52,6 +80,7 @@ _BATCH_EXAMPLE: JsonDict = {
             "value": "ftp://a.org",
         }
     ],
+    "warnings": [],
     "archived": False,
     "file_name": "entities.csv",
 }
@@ -70,7 +99,9 @@ class Batch(BaseModel):
     rejected_count: int = 0
     status: RunStatus
     message: str = ""
+    code: str | None = Field(None, description="Why the import failed, as a call's problem has it; null where not.")
     errors: list[RejectedRow] = []
+    warnings: list[str] = Field([], description="What is odd about rows that are loaded all the same.")
     archived: bool = False
     file_name: str
 

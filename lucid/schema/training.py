@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from pydantic.config import JsonDict
 
 from lucid.schema.fields import MAX_PARTS, MAX_RECOMMENDATIONS, KeyUse, ModelId, RunStatus, Stage, TextList, Time
@@ -58,6 +58,9 @@ class TrainingRequest(BaseModel):
     )
     metadata_rules: dict[str, KeyUse] | None = Field(
         None, description="How to use metadata keys, where the data would decide otherwise."
+    )
+    allow_type_changes: StrictBool = Field(
+        False, description="Train even where more than 1% of a type's ids have become another type."
     )
 
 

@@ -100,6 +100,7 @@ def select_data(training: Training, _progress: Progress) -> Path:
     batches = catalog.batches.select(training.request.data_tags)
     catalog.trainings.set_batches(training.model_id, training.version, [batch.batch_id for batch in batches])
     shutil.rmtree(training.folder, ignore_errors=True)
+    refreshes = training.refresh_of is not None
     try:
         selection = select(
             training.settings.home,
@@ -109,9 +110,11 @@ def select_data(training: Training, _progress: Progress) -> Path:
             maximum_interaction_age_days=training.request.maximum_interaction_age_days,
             data_filters=training.request.data_filters,
             metadata_rules=training.request.metadata_rules,
+            # A refresh leaves what its version holds as it was trained.
+            allow_type_changes=training.request.allow_type_changes or refreshes,
         )
     except TrainingFailed as error:
-        if training.refresh_of is None or error.code != "no_interactions":
+        if not refreshes or error.code != "no_interactions":
             raise
         raise NothingToRefresh(_nothing_left(training)) from None
     _log.info("%s: %s rows", selection.steps[-1].step, f"{selection.steps[-1].kept:,}")

@@ -45,7 +45,8 @@ def batch(home: Path) -> str:
     file = home.parent / "bad.csv"
     with file.open("w", encoding="utf-8", newline="") as target:
         rows = [(f"e{number}", "thing", "", value, "") for number, value in enumerate(values)]
-        csv.writer(target).writerows([("id", "type", "name", "metadata", "media_url"), *rows])
+        good = ("fine", "thing", "", "", "")
+        csv.writer(target).writerows([("id", "type", "name", "metadata", "media_url"), *rows, good])
     (imported,) = Workspace(home).import_files(file)
     assert len(values) == imported.rejected_count
     return imported.batch_id

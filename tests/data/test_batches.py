@@ -138,14 +138,14 @@ def test_a_row_over_the_size_limit_is_a_bad_row(workspace: Workspace, tmp_path: 
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (ENTITY_HEADER.encode() + b"u,t,a\rb,,\n", "not_csv"),
+        (ENTITY_HEADER.encode() + b'u,t,"a\nb,,\n', "not_csv"),
         (b'timestamp,type,source_id,extra,target_id,metadata\n,saw,u1,,v3,"\xc3"\n', "not_utf8"),
     ],
 )
 def test_files_that_the_reader_gives_up_on_are_refused(
     workspace: Workspace, tmp_path: Path, content: bytes, code: str
 ) -> None:
-    """A lone carriage return in a cell, and bytes that are no UTF-8 at the end of a row, are told apart."""
+    """A quote that does not end, and bytes that are no UTF-8 at the end of a row, are told apart."""
     file = tmp_path / "a.csv"
     file.write_bytes(content)
 

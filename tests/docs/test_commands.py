@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from lucid.keys import create_key
@@ -71,12 +72,27 @@ def write_files(folder: Path) -> list[Path]:
     return list(files)
 
 
+def write_tables(folder: Path) -> None:
+    """The three tables that the page on data speaks of, exported as it says."""
+    (block,) = blocks("sql")
+    with duckdb.connect() as connection:
+        connection.execute(
+            """
+            CREATE TABLE users AS SELECT id, 'User ' || id AS name FROM range(1, 31) t(id);
+            CREATE TABLE movies AS SELECT id, 'Movie ' || id AS title FROM range(1, 21) t(id);
+            CREATE TABLE ratings AS SELECT u.id AS user_id, m.id AS movie_id, TIMESTAMP '2026-01-01' AS rated_at
+            FROM users u, movies m WHERE u.id % 2 = m.id % 2 AND (u.id * m.id) % 5 > 0"""
+        )
+        connection.execute(block.text.replace("TO '", f"TO '{folder}/"))
+
+
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the pages speak of, and a home with a batch of each, a model and a key."""
     folder = tmp_path_factory.mktemp("pages")
     workspace = Workspace(folder / "home")
     workspace.import_files(write_files(folder), tags=["2026"])
+    write_tables(folder)
     workspace.train("videos")
     (folder / "bin").mkdir()
     program = folder / "bin" / "lucid"

@@ -14,7 +14,6 @@ from api.multipart import MAX_FIELD_BYTES
 from api.problems import FOREIGN_ADDRESS, HTTP_CODES, INTERNAL_ERROR, STATUS, STATUS_OF_CODE
 from api.requests import MAX_BODY_BYTES, MAX_NAMES, MAX_PARAMETERS
 from flows.deployments import DEPLOYMENTS
-from lucid.data.csv_file import MAX_COLUMNS, MAX_EMPTY_LINES, MAX_MISFITS
 from lucid.data.csv_load import _CHECKS
 from lucid.erasure.erase import MAX_IDS_LENGTH
 from lucid.errors import MachineError, UnusableFile
@@ -54,10 +53,10 @@ def test_codes_of_files() -> None:
 
 
 def test_codes_of_cells() -> None:
-    """Every check of a cell stands there, and NUL, which is looked for only in files that have one."""
+    """Every check of a cell stands there, and what is looked for only in some files: NUL, and ids of two types."""
     checked = {check.code for checks in _CHECKS.values() for check in checks}
 
-    assert checked | {"invalid_character"} == reject_codes("cell")
+    assert checked | {"invalid_character", "type_conflict"} == reject_codes("cell")
 
 
 def test_codes_of_rows(tmp_path: Path) -> None:
@@ -202,9 +201,11 @@ def test_limits() -> None:
     assert limits("data.md") == [
         settings["max_file_bytes"],
         settings["max_file_rows"],
-        MAX_EMPTY_LINES,
-        MAX_COLUMNS,
-        MAX_MISFITS,
+        settings["max_empty_lines"],
+        settings["max_file_columns"],
+        settings["max_misfits"],
+        settings["max_row_bytes"],
+        settings["max_metadata_characters"],
         MAX_FILES,
         MAX_TAGS,
         MAX_TAG,

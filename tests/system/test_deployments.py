@@ -115,7 +115,17 @@ def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
 @pytest.mark.parametrize(
     ("name", "types"),
     [
-        ("import_data/import-data", {"files": "array", "tags": "array", "on_error": "string"}),
+        (
+            "import_data/import-data",
+            {
+                "files": "array",
+                "tags": "array",
+                "on_error": "string",
+                "source_type": "string",
+                "target_type": "string",
+                "namespace": "boolean",
+            },
+        ),
         (
             "train_model/train-model",
             {
@@ -126,6 +136,7 @@ def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
                 "precompute": "array",
                 "data_filters": "object",
                 "metadata_rules": "object",
+                "allow_type_changes": "boolean",
             },
         ),
         ("refresh_recommendations/refresh-recommendations", {"model_id": "string"}),

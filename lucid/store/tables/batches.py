@@ -13,8 +13,8 @@ from lucid.store.tables.database import Connection, Database, Row, cut, list_or_
 from lucid.store.tables.requests import RequestKey, find_first, keep
 
 _COLUMNS = (
-    "batch_id, created AS timestamp, tags, entity_count, interaction_count, rejected_count, status, message, errors, "
-    "archived, file_name"
+    "batch_id, created AS timestamp, tags, entity_count, interaction_count, rejected_count, status, message, code, "
+    "errors, warnings, archived, file_name"
 )
 
 
@@ -78,8 +78,8 @@ class Batches:
                 if not known:
                     connection.execute(
                         "INSERT INTO batches (seq, batch_id, created, tags, entity_count, interaction_count, "
-                        "rejected_count, status, message, errors, archived, file_name, flow_run_id) "
-                        "VALUES (?, ?, ?, ?, 0, 0, 0, 'running', '', '[]', false, ?, ?)",
+                        "rejected_count, status, message, errors, warnings, archived, file_name, flow_run_id) "
+                        "VALUES (?, ?, ?, ?, 0, 0, 0, 'running', '', '[]', '[]', false, ?, ?)",
                         [seq, batch.batch_id, batch.timestamp, batch.tags, batch.file_name, flow_run_id],
                     )
             ids = [batch.batch_id for batch in batches]
@@ -98,13 +98,14 @@ class Batches:
             for batch_id, file in loaded:
                 connection.execute(
                     "UPDATE batches SET status = 'completed', message = '', kind = ?, entity_count = ?, "
-                    "interaction_count = ?, rejected_count = ?, errors = ? WHERE batch_id = ?",
+                    "interaction_count = ?, rejected_count = ?, errors = ?, warnings = ? WHERE batch_id = ?",
                     [
                         file.file_type,
                         file.loaded if file.file_type == "entities" else 0,
                         file.loaded if file.file_type == "interactions" else 0,
                         file.rejected,
                         json.dumps([error.model_dump() for error in file.errors]),
+                        json.dumps([cut(warning) for warning in file.warnings]),
                         batch_id,
                     ],
                 )
@@ -252,4 +253,4 @@ def _are_begun(connection: Connection, batch_ids: Sequence[str]) -> bool:
 
 
 def _batch(found: Row) -> Batch:
-    return Batch.model_validate({**found, "errors": json.loads(found["errors"])})
+    return Batch.model_validate({**found, **{name: json.loads(found[name]) for name in ("errors", "warnings")}})

@@ -8,6 +8,7 @@ from lucid.store.tables.database import Connection, Database
 
 _TEXTS = (
     ("batches", "errors"),
+    ("batches", "warnings"),
     ("batches", "message"),
     ("batches", "file_name"),
     ("trainings", "request"),
@@ -32,8 +33,8 @@ def _blank_column(connection: Connection, table: str, column: str, names_one: Ca
     found = connection.execute(f"SELECT rowid, {column}::VARCHAR FROM {table} WHERE {column} IS NOT NULL").fetchall()
     changes = []
     for row, text in found:
-        if column in ("errors", "request", "body"):
-            blank = _blank_event(text, names_one) if column == "body" else _blank_values(text, names_one)
+        if column in _BLANKING:
+            blank = _BLANKING[column](text, names_one)
             changed = json.loads(blank) != json.loads(text)
         else:
             blank, changed = "erased", names_one(text)
@@ -62,3 +63,12 @@ def _blank_event(text: str, names_one: Callable[[str], bool]) -> str:
     """The body of an event, whose message tells nothing if it names an erased entity."""
     body = json.loads(text)
     return json.dumps({**body, "message": "erased"}) if names_one(body["message"]) else text
+
+
+def _blank_texts(text: str, names_one: Callable[[str], bool]) -> str:
+    """A list of texts, of which those that name an erased entity tell nothing."""
+    return json.dumps(["erased" if names_one(one) else one for one in json.loads(text)])
+
+
+_BLANKING = {"errors": _blank_values, "request": _blank_values, "body": _blank_event, "warnings": _blank_texts}
+"""Columns that hold JSON, and what empties it; all others are texts."""
