@@ -16,7 +16,7 @@ _PROBLEMS = {
     404: ("unknown_model", "no model 'videos'; train it first"),
     409: ("already_training", "model 'videos' is being trained or refreshed (version 2); wait until it ends"),
     413: ("too_big", "entities.csv: larger than the limit of 1,000,000,000 bytes; split it"),
-    422: ("invalid_request", "model_id: Field required"),
+    422: ("invalid_request", "model_id: missing; it has to be given"),
     429: ("too_many_requests", "too many calls with this key; wait as long as Retry-After says"),
     500: ("internal_error", "something went wrong on our side; the operator finds it in the log"),
     503: ("unavailable", "the Prefect server cannot start the flow now; try again"),

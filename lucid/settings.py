@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lucid.errors import InvalidRequest
 from lucid.schema.fields import Device, describe
+from lucid.schema.names import unknown as no
 
 
 class Settings(BaseSettings):
@@ -102,11 +103,8 @@ def load_settings() -> Settings:
     known = {f"LUCID_{name.upper()}" for name in Settings.model_fields}
     unknown = sorted(name for name in os.environ if name.upper().startswith("LUCID_") and name not in known)
     if unknown:
-        raise InvalidRequest(
-            f"unknown setting {', '.join(unknown)}; known settings are {', '.join(sorted(known))}",
-            code="unknown_setting",
-        )
+        raise InvalidRequest("; ".join(no("setting", name, known) for name in unknown), code="unknown_setting")
     try:
         return Settings()
     except ValidationError as error:
-        raise InvalidRequest(f"bad setting (LUCID_…) {describe(error)}", code="invalid_setting") from error
+        raise InvalidRequest(f"bad setting (LUCID_…) {describe(error, Settings)}", code="invalid_setting") from error
