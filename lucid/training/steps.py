@@ -100,6 +100,8 @@ def select_data(training: Training, _progress: Progress) -> Path:
         maximum_interaction_age_days=training.request.maximum_interaction_age_days,
         data_filters=training.request.data_filters,
         metadata_rules=training.request.metadata_rules,
+        precompute=training.request.precompute or (),
+        checked=training.refresh_of is not None,  # by the training, and batches may be gone since
     )
     _log.info("%s: %s rows", selection.steps[-1].step, f"{selection.steps[-1].kept:,}")
     return training.work

@@ -187,6 +187,12 @@ class Batches:
             )
         return [SelectedBatch(**batch) for batch in found]
 
+    def tags(self) -> set[str]:
+        """All tags that batches carry, whatever has become of these."""
+        with self._database.reading() as connection:
+            found = rows(connection.execute("SELECT DISTINCT unnest(tags) AS tag FROM batches"))
+        return {batch["tag"] for batch in found}
+
     def update(self, batch_ids: Sequence[str], tags: Sequence[str] | None, archived: bool | None) -> None:
         """Set what is not None."""
         with self._database.transaction() as connection:
