@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem details: the tables of statuses and codes, and what turns errors into answers."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -136,7 +137,7 @@ def _asked(request: Request, source: str) -> Any:
     """The type of what a route takes from a part of a request, such as its body; None where it takes single values."""
     route = request.scope.get("route")
     dependant = getattr(route, "dependant", None)
-    taken = getattr(dependant, f"{source}_params", ())
+    taken: Sequence[Any] = getattr(dependant, f"{source}_params", ())
     return taken[0].field_info.annotation if len(taken) == 1 else None
 
 

@@ -17,7 +17,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     plain: dict[str, str] = {}
     for one in known:
         plain.setdefault(_plain(one), one)
-    found = get_close_matches(_plain(name), plain, n=1)
+    meant = _plain(name)
+    holding = sorted((one for one in plain if len(meant) > 1 and meant in one), key=len)  # `id` of `source_id`
+    found = get_close_matches(meant, plain, n=1) or holding
     return plain[found[0]] if found else None
 
 

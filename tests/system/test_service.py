@@ -275,8 +275,8 @@ def test_hostile_names_are_only_names(trained: dict[str, Any], service: Service,
         client.post("/train", json={"model_id": "..", "data_filters": {"entities": [condition]}}),
     ]
     assert [422] * 3 == [answer.status_code for answer in refused]
-    names = "data_tags.1", "metadata_rules", "data_filters.entities.0.for_type"
-    assert [] == [name for name, answer in zip(names, refused, strict=True) if name not in answer.json()["detail"]]
+    places = "data_tags.1", "metadata_rules", "data_filters.entities.0.for_type"
+    assert [] == [place for place, answer in zip(places, refused, strict=True) if place not in answer.json()["detail"]]
     assert 3 == len(client.delete("/data_batch", params={"tags": tags}).json())
     assert {service.home, service.log} == set(service.home.parent.iterdir())
     assert "Traceback" not in (service.home / "logs" / "api.log").read_text()
