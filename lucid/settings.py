@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -61,7 +62,7 @@ class Settings(BaseSettings):
     def _absolute(cls, home: Path) -> Path:
         if set("*?[") & set(str(home.expanduser().absolute())):
             raise ValueError("must not hold * ? or [, which DuckDB reads as a pattern")
-        return home.expanduser().absolute()
+        return _expect_folder(home.expanduser().absolute())
 
     @field_validator("callback_allow_ports", mode="before")
     @classmethod
@@ -92,6 +93,15 @@ class Settings(BaseSettings):
     def prefect_ui(self) -> str:
         """Base URL of the Prefect UI, without a trailing slash."""
         return (self.prefect_ui_url or self.prefect_api.removesuffix("/api")).rstrip("/")
+
+
+def _expect_folder(home: Path) -> Path:
+    """The path, which is a folder or can become one; raises ValueError where it or one above it is a file."""
+    with suppress(OSError):  # where nothing may be looked at, whoever opens it says so
+        there = next(path for path in (home, *home.parents) if path.exists())
+        if not there.is_dir():
+            raise ValueError(f"{there} is no folder; LUCID_HOME names a folder, which is made where there is none")
+    return home
 
 
 def load_settings() -> Settings:

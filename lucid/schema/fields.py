@@ -4,7 +4,9 @@ Holds no behaviour beyond reading and checking values; all times are aware and i
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from numbers import Integral
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
@@ -74,16 +76,28 @@ def _as_list(value: Any) -> Any:
 
 
 def as_id(value: Any) -> Any:
-    """A whole number as the text that it is as an id: files hold `1`, and so people send it as a number."""
+    """A whole number as the text that it is as an id: files hold `1`, and so people send it as a number.
+
+    Raises ValueError for what is neither that nor a text.
+    """
     if isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+    if isinstance(value, bool) or not isinstance(value, Integral | float) or value != value // 1:
         raise ValueError(f'found {shown(value)}, but an id is a text: "1"')
     return str(int(value))
 
 
 def _as_ids(value: Any) -> Any:
     return value if isinstance(value, list | tuple) or value is None else [value]
+
+
+def ids_of(values: object) -> list[str]:
+    """Ids that were given to a Python function, one or several; raises InvalidRequest for what is none."""
+    several = values if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+    try:
+        return [as_id(value) for value in several]
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
 
 
 def given(name: str) -> JsonDict:
@@ -119,3 +133,5 @@ IdList = Annotated[
     BeforeValidator(_as_ids, json_schema_input_type=Id | Annotated[list[Id], Field(min_length=1)]),
 ]
 """One id or several, at least one."""
+Ids = str | int | Sequence[str | int]
+"""The same, as Python takes them."""
