@@ -27,6 +27,17 @@ EVERYWHERE = (401, 403, 422, 429, 500, 503)
 _KEY = {"type": "apiKey", "in": "header", "name": "apikey", "description": "Key made by `lucid keys create`."}
 
 
+SERVERS = [{"url": "/", "description": "The service that this description comes from."}]
+TAGS = [
+    {"name": "recommendations", "description": "Ask a model what suits which source."},
+    {"name": "data", "description": "Upload files, look after their batches, erase entities."},
+    {"name": "training", "description": "Train a model and see how far it is."},
+    {"name": "models", "description": "Models, their versions and reports; which version answers."},
+    {"name": "health", "description": "Whether the API lives and can work, and its figures; these need no key."},
+]
+"""What the calls are grouped by, in the order in which one meets them."""
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Error answers of a call, for its documentation."""
     return {status: _problem(status) for status in statuses}
@@ -43,7 +54,8 @@ def _problem(status: int) -> dict[str, Any]:
 def complete_document(app: FastAPI) -> None:
     """Add what FastAPI does not know: the schema of problems, which are no application/json, and the scopes of calls.
 
-    Parameters that may be left out lose their null, which a query cannot hold.
+    Parameters that may be left out lose their null, which a query cannot hold. Summaries are the first sentences of
+    descriptions.
     """
     make = app.openapi
 
@@ -52,6 +64,8 @@ def complete_document(app: FastAPI) -> None:
         schema = Problem.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
         schema.pop("$defs")  # the status, which is there already
         document["components"]["schemas"]["Problem"] = schema
+        for operation in _operations(document):
+            operation["summary"] = operation["description"].split(".\n")[0].split(". ")[0].rstrip(".") + "."
         for parameter in _parameters(document):
             parameter["schema"] = _without_null(parameter["schema"])
         document["components"]["securitySchemes"] = {"apikey": _KEY}
@@ -62,10 +76,14 @@ def complete_document(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
 
 
-def _parameters(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for operations in document["paths"].values():
-        for operation in operations.values():
-            yield from operation.get("parameters", ())
+        yield from operations.values()
+
+
+def _parameters(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for operation in _operations(document):
+        yield from operation.get("parameters", ())
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

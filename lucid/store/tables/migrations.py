@@ -47,6 +47,11 @@ MIGRATIONS = (
         ALTER TABLE deliveries ADD COLUMN IF NOT EXISTS due TIMESTAMPTZ;
         """,
     ),
+    Migration(
+        2,
+        "how long imports take is a figure that operators watch",
+        "ALTER TABLE batches ADD COLUMN IF NOT EXISTS ended TIMESTAMPTZ",
+    ),
 )
 _UNNUMBERED = (("api_keys", "last_used"), ("deliveries", "due"), ("request_keys", "code"))
 """What the last release without numbers had got last: with these, a catalog has had migration 1."""
