@@ -403,7 +403,7 @@ def _json(option: str, text: str | None) -> Any:
     try:
         return json.loads(text) if text is not None else None
     except ValueError as error:
-        raise typer.BadParameter(f"--{option} is not JSON: {error}") from None
+        raise typer.BadParameter(f"--{option} is not JSON ({error}); put it in single quotes: '[{{…}}]'") from None
 
 
 def _show_models(models: Sequence[Model]) -> None:

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -452,7 +452,8 @@ def _named(batch_ids: Sequence[str] | None, tags: Sequence[str] | None) -> dict[
 
 
 def _list(values: str | Path | Sequence[Any]) -> list[Any]:
-    return [values] if isinstance(values, str | Path) else list(values)
+    """Several values, or one that was given alone; whether it is what it should be is for others to check."""
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
 
 
 def _silent(_percent: float, _doing: str) -> None:

@@ -1,7 +1,7 @@
 """The Python API: everything Lucid does, on a folder, without a server."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -262,7 +262,8 @@ def _never(_flow_run_id: str | None, _entered: datetime) -> bool:
 
 
 def _list(values: str | Path | Sequence[Any]) -> list[Any]:
-    return [values] if isinstance(values, str | Path) else list(values)
+    """Several values, or one that was given alone; whether it is what it should be is for others to check."""
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
 
 
 def _silent(_percent: float, _doing: str) -> None:

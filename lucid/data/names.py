@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import duckdb
 
 from lucid.errors import InvalidRequest, UnknownType
-from lucid.schema.filters import EQUALITY, METADATA, TYPES, Condition, Scalar
+from lucid.schema.filters import EQUALITY, IDS, METADATA, TYPES, Condition, Scalar
 from lucid.schema.names import unknown
 from lucid.schema.training import PrecomputePair
 from lucid.schema.wording import shown
@@ -66,6 +66,7 @@ def check_conditions(conditions: Iterable[Condition], names: Names, place: str) 
         where = f"{place}.{number}"
         if condition.for_type is not None:
             check_type(condition.for_type, names.types["type"], f"{where}.for_type", names.rows)
+        _check_column(condition, where)
         if condition.field in TYPES and condition.op in EQUALITY:
             for value in condition.values():
                 check_type(str(value), names.types[condition.field], f"{where}.value", _rows_of(condition.field, names))
@@ -91,6 +92,15 @@ def check_pairs(pairs: Sequence[PrecomputePair], known: Collection[str]) -> None
     for number, pair in enumerate(pairs):
         check_type(pair.source_type, known, f"precompute.{number}.source_type")
         check_type(pair.target_type, known, f"precompute.{number}.target_type")
+
+
+def _check_column(condition: Condition, where: str) -> None:
+    """Refuse to compare texts with what is none; ids may be put in the order of numbers."""
+    texts = (*TYPES, "name") if condition.op in ORDER else (*TYPES, *IDS, "name")
+    for value in condition.values() if condition.field in texts else []:
+        if not isinstance(value, str):
+            found = shown(value)
+            raise InvalidRequest(f'{where}.value: found {found}, but {condition.field!r} holds texts; write "{found}"')
 
 
 def _rows_of(field: str, names: Names) -> str:

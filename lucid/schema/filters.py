@@ -4,6 +4,7 @@ What a condition says by itself is checked here; whether there is such a key or 
 `lucid.data.names`.
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,13 @@ def _scalars(value: Any) -> Any:
     for one in value if isinstance(value, list) else [value]:
         if not isinstance(one, bool | int | float | str | None) or (one is None and isinstance(value, list)):
             raise ValueError(f"found {shown(one)}, expected a text, a number, true or false, or a list of these")
+    return value
+
+
+def _id(value: Any) -> Any:
+    """The id that a whole number stands for; whatever is none is refused where the data are known."""
+    with suppress(ValueError):
+        return as_id(value)
     return value
 
 
@@ -66,18 +74,12 @@ class Condition(BaseModel):
         return self
 
     def _fit_column(self) -> None:
-        """Refuse values that the column cannot hold; a whole number that an id is compared with becomes its text."""
+        """Refuse what is no time; a whole number that an id is compared with becomes its text."""
         if self.field == "timestamp":
             for value in self.values():
                 moment(value)
         elif self.field in IDS and self.op in EQUALITY:
-            ids = [as_id(value) for value in self.values()]
-            self.value = ids if isinstance(self.value, list) else ids[0]
-        elif self.field in TYPES or self.field == "name":
-            for value in self.values():
-                if not isinstance(value, str):
-                    found = shown(value)
-                    raise ValueError(f'found {found}, but {self.field!r} holds texts; write "{found}"')
+            self.value = [_id(value) for value in self.value] if isinstance(self.value, list) else _id(self.value)
 
     def values(self) -> list[Scalar]:
         """What is compared with: none for `exists`, several for `in` and `not_in`."""
