@@ -15,7 +15,7 @@ from api.background import background_work
 from api.fast_lookups import FastLookups
 from api.metrics import Measured
 from api.nosniff import NoSniffing
-from api.openapi import EVERYWHERE, complete_document, problems
+from api.openapi import EVERYWHERE, SERVERS, TAGS, complete_document, problems
 from api.paths import BASE, Aliases
 from api.problems import add_error_handlers
 from api.routes import data_batch, entities, health, models, recommended_items, upload
@@ -52,6 +52,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="Lucid",
         version="0.1.0",
         summary="Recommendations of any entity type for any entity type.",
+        servers=SERVERS,
+        openapi_tags=TAGS,
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
         # Paths are normalised below, so a slash too many is no detour for the client.

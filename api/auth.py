@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from api.requests import bounded
+from api.requests import bounded, expect_known, query_names
 from api.services import services_of
 from lucid.keys import Scope
 
@@ -31,6 +31,7 @@ SCOPES: dict[tuple[str, str], Scope] = {
 cannot be undone."""
 
 OPEN = {
+    "/",
     "/health",
     "/health/live",
     "/health/ready",
@@ -59,12 +60,15 @@ class Guarded(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         (scope,) = {_scope_of(method, self.path) for method in self.methods or ()}
+        taken = query_names(self.dependant)
 
         async def guarded(request: Request) -> Response:
             if ADMITTED not in request.scope:
                 keys = services_of(request.app).keys
                 request.scope[KEY_ID] = await keys.admit(request.headers.get("apikey"), scope)
-            return await handle(bounded(request))
+            limited = bounded(request)
+            expect_known(limited, taken)
+            return await handle(limited)
 
         return guarded
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads: calls by route, method and status with their duration, rows recommended, the process."""
+"""What Prometheus reads: calls by route, method and status with their duration, rows recommended, work, the process."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -9,6 +9,7 @@ from fastapi.routing import iter_route_contexts
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.work import WorkFigures
 from lucid.schema.fields import ServedBy
 from lucid.serving.rendering import Answer, Block
 
@@ -45,6 +46,7 @@ class Metrics:
             registry=self._registry,
         )
         self._served = {served_by: self._sources.labels(served_by) for served_by in get_args(ServedBy)}
+        self.work = WorkFigures(self._registry)
         self._paths: dict[object, str] = {}
         self._series: dict[tuple[object, str, int], Histogram] = {}
 

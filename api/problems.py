@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem details: the tables of statuses and codes, and what turns errors into answers."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +17,8 @@ from api.auth import SCOPES
 from api.services import services_of
 from lucid import errors
 from lucid.schema.training import ModelStatus
+from lucid.schema.wording import place
+from lucid.schema.wording import problem as problem_of
 from lucid.store.machine import RAW, machine_error
 
 STATUS: dict[type[errors.LucidError], int] = {
@@ -112,22 +115,30 @@ def _raw_error(request: Request, error: Exception) -> JSONResponse:
     return _lucid_error(request, told)
 
 
-def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
+def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     found = error.errors()
-    fields = [_field(detail) for detail in found[:MAX_ERRORS]]
+    fields = [_field(detail, request) for detail in found[:MAX_ERRORS]]
     detail = "; ".join(f"{field['field']}: {field['message']}".removeprefix(": ") for field in fields)
     if len(found) > MAX_ERRORS:
         detail += f"; and {len(found) - MAX_ERRORS:,} more"
     return problem(422, "invalid_request", detail, errors=fields)
 
 
-def _field(detail: dict[str, Any]) -> dict[str, str]:
+def _field(detail: dict[str, Any], request: Request) -> dict[str, str]:
     """Which value is wrong, and how; the field is empty where the values do not fit each other."""
-    if detail["type"] == "json_invalid":  # its place is a position in the text
+    if detail["type"] == "json_invalid" and detail["loc"][0] == "body":  # its place is a position in the text
         return {"field": "", "message": f"not JSON at position {detail['loc'][-1]}: {detail['ctx']['error']}"}
-    # The first place says where the value came from: body, query, path or header.
-    return {"field": ".".join(str(place) for place in detail["loc"][1:]), "message": detail["msg"]}
+    source, *location = detail["loc"]  # the first place says where the value came from: body, query, path or header
+    return {"field": place(location), "message": problem_of(detail, _asked(request, source), location)}
+
+
+def _asked(request: Request, source: str) -> Any:
+    """The type of what a route takes from a part of a request, such as its body; None where it takes single values."""
+    route = request.scope.get("route")
+    dependant = getattr(route, "dependant", None)
+    taken: Sequence[Any] = getattr(dependant, f"{source}_params", ())
+    return taken[0].field_info.annotation if len(taken) == 1 else None
 
 
 def _http_error(request: Request, error: Exception) -> JSONResponse:

@@ -1,14 +1,19 @@
 """What a request may hold: limits of its body, its names and its parameters, and JSON that is read strictly."""
 
 from codecs import BOM_UTF8
+from collections.abc import Iterator
 from contextlib import aclosing
 from typing import Any
 
 import orjson
 from fastapi import Request
+from fastapi._compat import ModelField
+from fastapi.dependencies.models import Dependant
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from lucid.errors import InvalidRequest
+from lucid.schema.names import unknown
 
 MAX_BODY_BYTES = 10_000_000
 """Largest body of a call; uploads have limits of their own."""
@@ -52,6 +57,27 @@ def bounded(request: Request) -> BoundedRequest:
     if len(limited.query_params) > MAX_PARAMETERS:
         raise InvalidRequest(f"the query has more than {MAX_PARAMETERS} names of parameters")
     return limited
+
+
+def query_names(dependant: Dependant) -> set[str] | None:
+    """Names of the parameters that a route takes from a query; None where a model takes, and checks, all of them."""
+    taken = list(_query_parameters(dependant))
+    if any(isinstance(kind := one.field_info.annotation, type) and issubclass(kind, BaseModel) for one in taken):
+        return None
+    return {one.alias for one in taken}
+
+
+def _query_parameters(dependant: Dependant) -> Iterator[ModelField]:
+    yield from dependant.query_params
+    for inner in dependant.dependencies:
+        yield from _query_parameters(inner)
+
+
+def expect_known(request: Request, known: set[str] | None) -> None:
+    """Raise InvalidRequest for a parameter that the route does not take: what it should have done would not be done."""
+    for name in request.query_params:
+        if known is not None and name not in known:
+            raise InvalidRequest(f"{name[:100]}: {unknown('parameter of the query', name, known)}")
 
 
 def _check_size(size: int) -> None:

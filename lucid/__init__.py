@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 __all__ = ["Client", "Workspace"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     # Each is loaded only when asked for: the service does without pandas, a client without all of the engine.
     if name in __all__:

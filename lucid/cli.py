@@ -64,10 +64,17 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        print(f"lucid: {error}", file=sys.stderr)
+        print(f"lucid: {_in_words(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _in_words(error: OSError) -> str:
+    """What the system says, without its number, and what may be done."""
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    home = os.environ.get("LUCID_HOME", "./.lucid")
+    return f"{place}{error.strerror or error}; see that it is there and may be used, as LUCID_HOME ({home}) must"
 
 
 @app.command("import")
@@ -117,6 +124,15 @@ def train(
     allow_type_changes: Annotated[
         bool, typer.Option("--allow-type-changes", help="Train even where over 1% of a type's ids have become another.")
     ] = False,
+    data_filters: Annotated[
+        str | None, typer.Option(metavar="JSON", help='What takes part: {"entities": […], "interactions": […]}.')
+    ] = None,
+    metadata_rules: Annotated[
+        str | None, typer.Option(metavar="JSON", help='How to use metadata keys: {"zip": "ignored"}.')
+    ] = None,
+    precompute: Annotated[
+        str | None, typer.Option(metavar="JSON", help='More pairs: [{"source_type": …, "target_type": …}].')
+    ] = None,
 ) -> None:
     """Train a model; one of that name is replaced once the new version is ready."""
     workspace = lucid.Workspace()
@@ -127,6 +143,9 @@ def train(
             data_tags=_split(data_tags) if data_tags is not None else None,
             callback_url=callback_url,
             allow_type_changes=allow_type_changes,
+            data_filters=_json("data-filters", data_filters),
+            metadata_rules=_json("metadata-rules", metadata_rules),
+            precompute=_json("precompute", precompute),
             progress=report,
         )
     assert status.end_timestamp is not None
@@ -150,7 +169,9 @@ def recommend(
     ] = None,
     use: Annotated[Use, typer.Option(help="similar: recommend entities of the source's own type.")] = "recommend",
     target_filter: Annotated[str | None, typer.Option(metavar="JSON", help="Conditions as in data_filters.")] = None,
+    exclude_interacted: Annotated[bool, typer.Option(help="Leave out what sources interacted with.")] = True,
     explain: Annotated[bool, typer.Option("--explain", help="Say what contributed to each recommendation.")] = False,
+    version: Annotated[int | None, typer.Option(help="Ask this version instead of the live one.")] = None,
     output_format: Annotated[OutputFormat, typer.Option()] = "csv",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
 ) -> None:
@@ -171,7 +192,9 @@ def recommend(
             "sources": _json("sources", sources),
             "use": use,
             "target_filter": _json("target-filter", target_filter),
+            "exclude_interacted": exclude_interacted,
             "explain": explain,
+            "version": version,
             "output_format": output_format,
         },
     )
@@ -403,7 +426,7 @@ def _json(option: str, text: str | None) -> Any:
     try:
         return json.loads(text) if text is not None else None
     except ValueError as error:
-        raise typer.BadParameter(f"--{option} is not JSON: {error}") from None
+        raise typer.BadParameter(f"--{option} is not JSON ({error}); put it in single quotes: '[{{…}}]'") from None
 
 
 def _show_models(models: Sequence[Model]) -> None:

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -22,7 +22,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from lucid.errors import InvalidRequest, LucidError, ModelNotReady, TrainingFailed, Unavailable, UnusableFile, error_of
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
-from lucid.schema.fields import MAX_RECOMMENDATIONS, KeyUse, OnError, Use, check
+from lucid.schema.fields import MAX_RECOMMENDATIONS, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
 from lucid.schema.training import Model, ModelStatus
 
@@ -152,14 +152,14 @@ class Client:
             while block := [RejectedRow.model_validate(row) for row in islice(rows, _BLOCK_ROWS)]:
                 yield block
 
-    def erase(self, entity_ids: str | Sequence[str], progress: "Progress | None" = None) -> Erased:
+    def erase(self, entity_ids: Ids, progress: "Progress | None" = None) -> Erased:
         """Remove entities for good from batches, set-aside rows, models and cached recommendations; counts what went.
 
         Waits for imports and trainings that are under way.
         """
         tell = progress or _silent
         tell(0, "erasing")
-        params = {"id": _list(entity_ids), "wait_seconds": 600}
+        params = {"id": ids_of(entity_ids), "wait_seconds": 600}
         found = self._send("DELETE", "/entities", params=params, timeout=600 + _TIMEOUT_SECONDS)
         if found.status_code == httpx.codes.ACCEPTED:
             raise Unavailable("the erasure waits for other work and will be done after it; repeat the call to see it")
@@ -249,7 +249,7 @@ class Client:
         model_id: str,
         *,
         target_type: str | Sequence[str] | None = None,
-        source_id: str | Sequence[str] | None = None,
+        source_id: Ids | None = None,
         source_type: str | Sequence[str] | None = None,
         sources: Sequence[Mapping[str, Any]] | None = None,
         use: Use = "recommend",
@@ -263,16 +263,17 @@ class Client:
         """Recommendations as a table: source_id, target_id, score, rank, probability, target_type, name, served_by.
 
         Exactly one of `source_id`, `source_type` and `sources` says for whom: `sources` takes several entities as one,
-        each `{"id", "weight"}`. `use="similar"` stands for the source's own type instead of `target_type`,
-        `target_filter` takes conditions as `data_filters` does, `explain` adds a column `explanation`. Unknown ids in
-        a list have no rows; their list stands in the table's `attrs["unknown_source_ids"]`.
+        each `{"id", "weight"}`, and a whole number stands for an id. `use="similar"` stands for the source's own type
+        instead of `target_type`, `target_filter` takes conditions as `data_filters` does, `explain` adds a column
+        `explanation`. Unknown ids in a list have no rows; their list stands in the table's
+        `attrs["unknown_source_ids"]`.
         """
         import pandas as pd
 
         wanted = {
             "model_id": model_id,
             "target_type": _list(target_type) if target_type is not None else None,
-            "source_id": _list(source_id) if source_id is not None else None,
+            "source_id": ids_of(source_id) if source_id is not None else None,
             "source_type": _list(source_type) if source_type is not None else None,
             "max_recommendations": max_recommendations,
             "threshold": threshold,
@@ -461,7 +462,8 @@ def _named(batch_ids: Sequence[str] | None, tags: Sequence[str] | None) -> dict[
 
 
 def _list(values: str | Path | Sequence[Any]) -> list[Any]:
-    return [values] if isinstance(values, str | Path) else list(values)
+    """Several values, or one that was given alone; whether it is what it should be is for others to check."""
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
 
 
 def _silent(_percent: float, _doing: str) -> None:

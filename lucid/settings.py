@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import suppress
 from datetime import time
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lucid.errors import InvalidRequest
 from lucid.schema.fields import Device, describe
+from lucid.schema.names import unknown as no
 
 
 class Settings(BaseSettings):
@@ -78,7 +80,7 @@ class Settings(BaseSettings):
     def _absolute(cls, home: Path) -> Path:
         if set("*?[") & set(str(home.expanduser().absolute())):
             raise ValueError("must not hold * ? or [, which DuckDB reads as a pattern")
-        return home.expanduser().absolute()
+        return _expect_folder(home.expanduser().absolute())
 
     @field_validator("callback_allow_ports", mode="before")
     @classmethod
@@ -132,6 +134,15 @@ class Settings(BaseSettings):
         return (self.prefect_ui_url or self.prefect_api.removesuffix("/api")).rstrip("/")
 
 
+def _expect_folder(home: Path) -> Path:
+    """The path, which is a folder or can become one; raises ValueError where it or one above it is a file."""
+    with suppress(OSError):  # where nothing may be looked at, whoever opens it says so
+        there = next(path for path in (home, *home.parents) if path.exists())
+        if not there.is_dir():
+            raise ValueError(f"{there} is no folder; LUCID_HOME names a folder, which is made where there is none")
+    return home
+
+
 def load_settings() -> Settings:
     """Read the settings from the environment.
 
@@ -141,11 +152,8 @@ def load_settings() -> Settings:
     known = {f"LUCID_{name.upper()}" for name in Settings.model_fields}
     unknown = sorted(name for name in os.environ if name.upper().startswith("LUCID_") and name not in known)
     if unknown:
-        raise InvalidRequest(
-            f"unknown setting {', '.join(unknown)}; known settings are {', '.join(sorted(known))}",
-            code="unknown_setting",
-        )
+        raise InvalidRequest("; ".join(no("setting", name, known) for name in unknown), code="unknown_setting")
     try:
         return Settings()
     except ValidationError as error:
-        raise InvalidRequest(f"bad setting (LUCID_…) {describe(error)}", code="invalid_setting") from error
+        raise InvalidRequest(f"bad setting (LUCID_…) {describe(error, Settings)}", code="invalid_setting") from error

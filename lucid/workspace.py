@@ -1,7 +1,7 @@
 """The Python API: everything Lucid does, on a folder, without a server."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -17,7 +17,7 @@ from lucid.erasure import erase
 from lucid.errors import MachineError
 from lucid.health import HealthWarnings
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
-from lucid.schema.fields import MAX_RECOMMENDATIONS, KeyUse, OnError, Use, check
+from lucid.schema.fields import MAX_RECOMMENDATIONS, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import Model, ModelStatus, TrainingRequest
 from lucid.serving.registry import ModelRegistry
@@ -113,7 +113,7 @@ class Workspace:
         """All rows of a batch that were set aside, in blocks; raises UnknownBatch."""
         return rejected_rows(self.settings.home, self._catalog, batch_id)
 
-    def erase(self, entity_ids: str | Sequence[str], progress: Progress | None = None) -> Erased:
+    def erase(self, entity_ids: Ids, progress: Progress | None = None) -> Erased:
         """Remove entities for good from batches, set-aside rows, models and cached recommendations; counts what went.
 
         Waits for imports and trainings that are under way. Models answer without the entities at once, from a version
@@ -121,7 +121,7 @@ class Workspace:
         """
         self._sweep()
         with telling(self.settings.home):
-            return erase.erase(self.settings, _list(entity_ids), progress or _silent)
+            return erase.erase(self.settings, ids_of(entity_ids), progress or _silent)
 
     def train(
         self,
@@ -148,7 +148,7 @@ class Workspace:
                 "maximum_interaction_age_days": maximum_interaction_age_days,
                 "data_tags": _list(data_tags) if data_tags is not None else None,
                 "callback_url": callback_url,
-                "precompute": list(precompute) if precompute is not None else None,
+                "precompute": precompute,
                 "data_filters": data_filters,
                 "metadata_rules": metadata_rules,
                 "allow_type_changes": allow_type_changes,
@@ -210,7 +210,7 @@ class Workspace:
         model_id: str,
         *,
         target_type: str | Sequence[str] | None = None,
-        source_id: str | Sequence[str] | None = None,
+        source_id: Ids | None = None,
         source_type: str | Sequence[str] | None = None,
         sources: Sequence[Mapping[str, Any]] | None = None,
         use: Use = "recommend",
@@ -224,17 +224,17 @@ class Workspace:
         """Recommendations as a table: source_id, target_id, score, rank, probability, target_type, name, served_by.
 
         Exactly one of `source_id`, `source_type` and `sources` says for whom: `sources` takes several entities as one,
-        each `{"id", "weight"}`. `use="similar"` stands for the source's own type instead of `target_type`,
-        `target_filter` takes conditions as `data_filters` does, `explain` adds a column `explanation`. Unknown ids in
-        a list have no rows; their list stands in the table's `attrs["unknown_source_ids"]`. Raises as
-        `ModelRegistry.recommend` does.
+        each `{"id", "weight"}`, and a whole number stands for an id. `use="similar"` stands for the source's own type
+        instead of `target_type`, `target_filter` takes conditions as `data_filters` does, `explain` adds a column
+        `explanation`. Unknown ids in a list have no rows; their list stands in the table's
+        `attrs["unknown_source_ids"]`. Raises as `ModelRegistry.recommend` does.
         """
         query = check(
             RecommendationQuery,
             {
                 "model_id": model_id,
                 "target_type": _list(target_type) if target_type is not None else None,
-                "source_id": _list(source_id) if source_id is not None else None,
+                "source_id": ids_of(source_id) if source_id is not None else None,
                 "source_type": _list(source_type) if source_type is not None else None,
                 "max_recommendations": max_recommendations,
                 "threshold": threshold,
@@ -271,7 +271,8 @@ def _never(_flow_run_id: str | None, _entered: datetime) -> bool:
 
 
 def _list(values: str | Path | Sequence[Any]) -> list[Any]:
-    return [values] if isinstance(values, str | Path) else list(values)
+    """Several values, or one that was given alone; whether it is what it should be is for others to check."""
+    return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
 
 
 def _silent(_percent: float, _doing: str) -> None:

@@ -22,7 +22,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = [str(file) for file in write_checkerboard(folder)]
     home = folder / "home"
     imported = lucid(home, "import", *files, "--tags", "a,b")
-    trained = lucid(home, "train", "--model-id", "board", "--data-tags", "b,c", "--maximum-interaction-age-days", "30")
+    trained = lucid(home, "train", "--model-id", "board", "--data-tags", "b", "--maximum-interaction-age-days", "30")
     assert (0, 0) == (imported.returncode, trained.returncode), imported.stderr + trained.stderr
     assert "version 1 is live" in trained.stdout
     return home
@@ -102,10 +102,10 @@ def test_models_are_listed_and_rolled_back(home: Path) -> None:
         (("status", "--model-id", "none"), "no model 'none'"),
         (("import", "nowhere.csv"), "nowhere.csv: no such file"),
         (("train", "--model-id", "a b"), "model_id"),
-        (("train", "--model-id", "m", "--data-tags", "x"), "no batch was selected"),
+        (("train", "--model-id", "m", "--data-tags", "x"), "no batch carries the tag 'x'; known: a, b"),
         (
             ("recommend", "--model-id", "board", "--source-id", "u01", "--target-type", "book"),
-            "it has colour, item, user",
+            "no entity type 'book'; known: colour, item, user",
         ),
         (
             ("recommend", "--model-id", "board", "--target-type", "item"),
@@ -135,7 +135,7 @@ def test_a_misspelt_setting_is_refused(tmp_path: Path) -> None:
     failed = lucid(tmp_path, "status", "--model-id", "m", LUCID_API_PROT="1")
 
     assert 1 == failed.returncode
-    assert "unknown setting LUCID_API_PROT" in failed.stderr
+    assert "no setting 'LUCID_API_PROT'; did you mean 'LUCID_API_PORT'?" in failed.stderr
 
 
 def test_a_setting_with_a_bad_value_is_one_line(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_setting_with_a_bad_value_is_one_line(tmp_path: Path) -> None:
     failed = lucid(tmp_path, "status", "--model-id", "m", LUCID_API_PORT="eighty")
 
     assert (1, 1) == (failed.returncode, failed.stderr.count("\n"))
-    assert "api_port: Input should be a valid integer" in failed.stderr
+    assert 'api_port: found "eighty", expected a whole number' in failed.stderr
 
 
 def test_keys_are_stored_as_hashes_only(tmp_path: Path) -> None:

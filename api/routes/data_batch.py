@@ -32,7 +32,7 @@ def get_batches(
     batch_id: BatchIds = None,
     tags: Tags = None,
 ) -> list[Batch]:
-    """Batches in upload order; all of them without parameters."""
+    """List batches in upload order; all of them without parameters."""
     return services.catalog.batches.find(split(batch_id), split(tags))
 
 
@@ -64,7 +64,7 @@ def get_errors(
     services: ServicesDep,
     batch_id: Annotated[str, Path(description="Id of the batch.", examples=["0f8fad5bd9cb469fa16570867728950e"])],
 ) -> StreamingResponse:
-    """All rows of a batch that were set aside, as CSV: line, column, code, message, value."""
+    """Give all rows of a batch that were set aside, as CSV: line, column, code, message, value."""
     rows = rejected_rows(services.settings.home, services.catalog, batch_id)
     # The id is one of ours, for it was found.
     headers = {"Content-Disposition": f'attachment; filename="rejected-{batch_id}.csv"'}
@@ -77,7 +77,7 @@ def remove_batches(
     batch_id: BatchIds = None,
     tags: Tags = None,
 ) -> list[Batch]:
-    """Delete batches; an earlier version of an entity that they held counts again from the next training on."""
+    """Delete batches. An earlier version of an entity that they held counts again from the next training on."""
     deleted = delete_batches(services.settings.home, services.catalog, split(batch_id), split(tags))
     services.registry.refresh()
     return deleted

@@ -1,11 +1,12 @@
 """Entities: erase them for good."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query
 from fastapi.concurrency import run_in_threadpool
-from pydantic import Field, WithJsonSchema
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from api.auth import Guarded
 from api.lists import listed
@@ -18,22 +19,33 @@ from lucid.settings import Settings
 
 router = APIRouter(route_class=Guarded, prefix="/entities", tags=["data"])
 
+_WAITS = "the erasure waits for other work and will be done after it; repeat the call to see what it erased"
+
+
+class ErasureWaits(BaseModel):
+    """An erasure that has not ended yet."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "running", "message": _WAITS}]})
+
+    status: Literal["running"] = "running"
+    message: str = _WAITS
+
 
 @router.delete(
     "",
-    responses={202: {"model": None, "description": "The erasure still runs; the body is null."}},
+    response_model=Erased,
+    responses={202: {"model": ErasureWaits, "description": "The erasure still runs."}},
 )
 async def erase_entities(
     services: ServicesDep,
-    response: Response,
     id: Annotated[  # noqa: A002 - the contract's name
         list[Annotated[str, Field(min_length=1)]],
         WithJsonSchema({**listed(minLength=1), "examples": [["user_1"]]}),
         Query(description="Id of the entity; may be repeated. Commas do not separate, they may be part of an id."),
     ],
     wait_seconds: Annotated[float, Query(ge=0, le=600, description="Answer after this time at the latest.")] = 30,
-) -> Erased | None:
-    """Erase entities from batches, set-aside rows, models and cached recommendations; counts what went.
+) -> Erased | JSONResponse:
+    """Erase entities from batches, set-aside rows, models and cached recommendations, and count what went.
 
     May be repeated: what is gone already counts zero.
     """
@@ -41,8 +53,7 @@ async def erase_entities(
     name = await run_in_threadpool(requests.enter, settings, id)
     await services.runs.start(_job(settings, name))
     counts = await wait_until(bool, partial(requests.take_result, settings, name), deadline_in(wait_seconds))
-    response.status_code = 200 if counts else 202
-    return counts
+    return counts or JSONResponse(ErasureWaits().model_dump(), 202)
 
 
 def _job(settings: Settings, name: str) -> Job:

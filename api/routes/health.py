@@ -1,7 +1,7 @@
 """Whether the API lives and is ready, and its figures; needs no key."""
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from api.keyring import KeyRing
@@ -13,10 +13,16 @@ from lucid.errors import LucidError
 router = APIRouter(tags=["health"])
 
 
+@router.get("/", include_in_schema=False)
+async def front_door() -> RedirectResponse:
+    """Whoever opens the bare address in a browser wants to know what is here."""
+    return RedirectResponse("/docs")
+
+
 @router.get("/health", include_in_schema=False)
 @router.get("/health/live")
 async def live() -> dict[str, str]:
-    """Answers while the API runs."""
+    """Answer while the API runs."""
     return {"status": "ok"}
 
 
@@ -32,7 +38,7 @@ async def live() -> dict[str, str]:
     },
 )
 async def ready(services: ServicesDep, request: Request) -> Ready | JSONResponse:
-    """Whether the API can work; Prefect is told apart, because look-ups need none."""
+    """Tell whether the API can work. Prefect is told apart, because look-ups need none."""
     found = await services.readiness.look()
     if not await _is_administrator(services.keys, request):  # the sentences name models and files
         found = found.model_copy(update={"warnings": []})
@@ -40,9 +46,13 @@ async def ready(services: ServicesDep, request: Request) -> Ready | JSONResponse
     return problem(503, "unavailable", f"not ready: {' and '.join(missing)} unavailable") if missing else found
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+_FIGURES = {"schema": {"type": "string"}, "example": "lucid_recommendations_total 1200.0\n"}
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": _FIGURES}}})
 def metrics(services: ServicesDep) -> Response:
-    """Figures in the text format of Prometheus: counts and durations by route, never ids, keys or names."""
+    """Give figures in the text format of Prometheus: counts and durations, and of names those of models only."""
+    services.metrics.work.look(services.settings.home)
     return Response(services.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 

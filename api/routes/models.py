@@ -30,7 +30,7 @@ Named = Annotated[ModelId, Path(description="Name of the model.", examples=["vid
 async def train(
     services: ServicesDep, given: Given, wanted: Annotated[TrainingRequest | None, Body()] = None
 ) -> ModelStatus:
-    """Start a training; follow it with `status`. A model of that name answers as before until it is done.
+    """Start a training, to be followed with `status`. A model of that name answers as before until it is done.
 
     Without a body, a new model is trained on everything. A repeat with the same `Idempotency-Key` answers the status of
     the training that the first call started.
@@ -78,25 +78,25 @@ def _job(services: Services, entered: ModelStatus) -> Job:
 def status(
     services: ServicesDep, model_id: Annotated[ModelId, Query(description="Name of the model.", examples=["videos"])]
 ) -> ModelStatus:
-    """How far the latest training of a model has come."""
+    """Tell how far the latest training of a model has come."""
     return services.catalog.trainings.get(model_id).status
 
 
 @router.get("/models", tags=["models"])
 def list_models(services: ServicesDep) -> list[Model]:
-    """All models with their versions, by name; reports stand in the answer for one model."""
+    """List all models with their versions, by name. Reports stand in the answer for one model."""
     return models.list_models(services.settings)
 
 
 @router.get("/models/{model_id}", tags=["models"], responses=problems(404))
 def show_model(services: ServicesDep, model_id: Named) -> Model:
-    """A model, its latest training, and its finished versions with their training reports."""
+    """Show a model, its latest training, and its finished versions with their training reports."""
     return models.show_model(services.settings, model_id)
 
 
 @router.delete("/models/{model_id}", tags=["models"], responses=problems(404, 409))
 def delete_model(services: ServicesDep, model_id: Named) -> Model:
-    """Delete a model with all its versions; answers what it was. While it is being trained: 409."""
+    """Delete a model with all its versions, and answer what it was. While it is being trained: 409."""
     return models.delete_model(services.settings, model_id)
 
 
@@ -109,7 +109,7 @@ def roll_back(
     ] = None,
     wanted: Annotated[Rollback | None, Body()] = None,
 ) -> Model:
-    """Let a finished version answer: `version`, or the newest from before the training that answers now.
+    """Let a finished version answer: the one named, or the newest from before the training that answers now.
 
     It answers until a training or a refresh makes a newer one. While a process works on the model: 409.
     """
@@ -128,7 +128,7 @@ async def cancel(
     model_id: Named,
     wait_seconds: Annotated[float, Query(ge=0, le=600, description="Answer after this time at the latest.")] = 30,
 ) -> ModelStatus:
-    """End the running training of a model: its flow run is cancelled, its status becomes `error`, "cancelled".
+    """End the running training of a model. Its flow run is cancelled, its status becomes `error`, "cancelled".
 
     One that is being published completes. Where no training runs: 409.
     """

@@ -124,7 +124,7 @@ router = APIRouter(route_class=Guarded, tags=["recommendations"], responses=_ANS
 
 @router.post("/recommended_items", response_class=StreamingResponse)
 def post_recommended_items(services: ServicesDep, query: RecommendationQuery) -> StreamingResponse:
-    """Recommendations for one source, for several, or for all of a type."""
+    """Recommend targets to one source, to several, or to all of a type."""
     return _answer(services, query)
 
 
@@ -132,7 +132,10 @@ def post_recommended_items(services: ServicesDep, query: RecommendationQuery) ->
 def get_recommended_items(
     services: ServicesDep, query: Annotated[RecommendationParameters, Query()]
 ) -> StreamingResponse:
-    """Recommendations by query parameters. Lists are repeated or separated by commas; what holds a comma needs POST."""
+    """Recommend targets, asked by query parameters.
+
+    Lists are repeated or separated by commas; what holds a comma needs POST.
+    """
     return _answer(services, query)
 
 

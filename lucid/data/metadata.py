@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import duckdb
 
-from lucid.errors import InvalidRequest
 from lucid.schema.fields import KeyUse
 
 MIN_VALUES_TO_JUDGE = 20
@@ -56,10 +55,7 @@ def read_values(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def judge_keys(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, KeyUse] | None = None) -> list[KeyRule]:
-    """Decide for every key in `metadata_values` what it holds, sorted by key; what is `asked` is not decided.
-
-    Raises InvalidRequest for an asked key that no entity has.
-    """
+    """Decide for every key in `metadata_values` what it holds, sorted by key; what is `asked` is not decided."""
     rows = connection.execute(r"""
         SELECT key, count(DISTINCT id), count(*), count(DISTINCT value), count(DISTINCT (type, value)),
             avg(length(value)),
@@ -71,10 +67,6 @@ def judge_keys(connection: duckdb.DuckDBPyConnection, asked: Mapping[str, KeyUse
             list_sort(array_agg(DISTINCT value))[:3]
         FROM metadata_values GROUP BY key ORDER BY key""").fetchall()
     rules = [_judge(*row) for row in rows]
-    unknown = sorted(set(asked or ()) - {rule.key for rule in rules})
-    if unknown:
-        known = ", ".join(rule.key for rule in rules) or "none"
-        raise InvalidRequest(f"metadata_rules: no selected entity has the key {', '.join(unknown)}; keys are {known}")
     return [
         replace(rule, use=asked[rule.key], reason="asked for by the training") if asked and rule.key in asked else rule
         for rule in rules

@@ -5,7 +5,7 @@ Parquet files for the graph. Knows nothing of tensors.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,10 +24,12 @@ from lucid.data.metadata import (
     judge_keys,
     read_values,
 )
+from lucid.data.names import KeyValues, Names, check_conditions, check_keys, check_pairs, read_keys, read_types
 from lucid.data.type_changes import find_losses, refuse_losses
 from lucid.errors import TrainingFailed
 from lucid.schema.fields import FileType, KeyUse
-from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Condition, DataFilters
+from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, METADATA, Condition, DataFilters
+from lucid.schema.training import PrecomputePair
 from lucid.store.duck import connect, copy, count
 from lucid.store.files import make_folder
 from lucid.store.home import Home
@@ -72,26 +74,34 @@ def select(
     maximum_interaction_age_days: int | None = None,
     data_filters: DataFilters | None = None,
     metadata_rules: Mapping[str, KeyUse] | None = None,
+    precompute: Sequence[PrecomputePair] = (),
     allow_type_changes: bool = False,
+    checked: bool = False,
 ) -> Selection:
     """Write the rows that a training uses into `folder`.
 
     `started` (aware) is the moment from which age counts; interactions without a timestamp have no age and stay.
     Raises TrainingFailed, with the step that emptied the data, where no interaction is left, and where more than a few
-    ids of a type have become another type, unless that is allowed; InvalidRequest for a metadata rule about an unknown
-    key.
+    ids of a type have become another type, unless that is allowed; UnknownType or InvalidRequest for names that the
+    rows do not have, unless they were `checked` when there were perhaps others.
     """
     make_folder(folder)
     with connect(spill=folder / "spill") as connection:
         filters = data_filters or DataFilters()
         steps = [read_entities(connection, home, batches), *_tell_losses(connection, home, batches, allow_type_changes)]
         read_values(connection)
+        if not checked:
+            check_entity_names(connection, filters.entities, metadata_rules or ())
         steps += filter_entities(connection, filters.entities)
         keys = judge_keys(connection, metadata_rules)
         uses = {key.key: key.use for key in keys}
         learn(connection, uses)
         link(connection, uses)
         add_made(connection)
+        if not checked:
+            types = read_types(connection, "entities")
+            check_pairs(precompute, types)
+            check_interaction_names(connection, files_of(home, batches, "interactions"), filters.interactions, types)
         steps += read_interactions(connection, home, batches, started, maximum_interaction_age_days, filters)
         _refuse_nothing(steps, batches)
         _write(connection, folder)
@@ -131,7 +141,8 @@ def interactions_among(folder: Path, entities: Path) -> tuple[Rows, Rows]:
     return np.asarray(found["source"], np.int64), np.asarray(found["target"], np.int64)
 
 
-def _files(home: Path, batches: Sequence[SelectedBatch], file_type: FileType) -> list[str]:
+def files_of(home: Path, batches: Sequence[SelectedBatch], file_type: FileType) -> list[str]:
+    """The files of the batches of a type; raises TrainingFailed where one was deleted."""
     files = [Home(home).batch(batch.batch_id) / ROWS for batch in batches if batch.file_type == file_type]
     missing = [file.parent.name for file in files if not file.exists()]
     if missing:
@@ -142,7 +153,7 @@ def _files(home: Path, batches: Sequence[SelectedBatch], file_type: FileType) ->
 def read_entities(connection: duckdb.DuckDBPyConnection, home: Path, batches: Sequence[SelectedBatch]) -> Step:
     """Create `entities`: of every id the last row of the latest batch."""
     connection.execute("CREATE TABLE entities (id VARCHAR, type VARCHAR, name VARCHAR DEFAULT '', metadata VARCHAR)")
-    files = _files(home, batches, "entities")
+    files = files_of(home, batches, "entities")
     if not files:
         return Step("entities: latest version of each id", 0, 0, [])
     rows = count(connection, "read_parquet($files)", {"files": files})
@@ -162,7 +173,7 @@ def _tell_losses(
     connection: duckdb.DuckDBPyConnection, home: Path, batches: Sequence[SelectedBatch], allowed: bool
 ) -> list[Step]:
     """The step of ids that have changed their type, if any has; raises TrainingFailed for many, unless allowed."""
-    files = _files(home, batches, "entities")
+    files = files_of(home, batches, "entities")
     lost = find_losses(connection, files) if files else []
     if not allowed:
         refuse_losses(lost)
@@ -170,6 +181,32 @@ def _tell_losses(
         return []
     examples = [f"'{entity_id}' was {loss.type}" for loss in lost for entity_id in loss.examples]
     return [Step(STEP_TYPES, count(connection, "entities"), sum(loss.lost for loss in lost), examples)]
+
+
+def check_entity_names(
+    connection: duckdb.DuckDBPyConnection, conditions: Sequence[Condition], rules: Collection[str]
+) -> None:
+    """Refuse conditions on, and rules about, what no row of `entities` and `metadata_values` has."""
+    if conditions or rules:
+        keys = read_keys(connection, "metadata_values")
+        names = Names("entity", keys, {"type": read_types(connection, "entities")})
+        check_conditions(conditions, names, "data_filters.entities")
+        check_keys(rules, keys, "metadata_rules")
+
+
+def check_interaction_names(
+    connection: duckdb.DuckDBPyConnection, files: list[str], conditions: Sequence[Condition], entity_types: set[str]
+) -> None:
+    """Refuse conditions on what no row of files of interactions has; `entity_types` are those that their ends have."""
+    if not conditions or not files:
+        return
+    keys: dict[str, KeyValues] = {}
+    if any(condition.field.startswith(METADATA) for condition in conditions):
+        _read_interaction_values(connection, files)
+        keys = read_keys(connection, "interaction_values")
+    types = read_types(connection, "read_parquet($files)", {"files": files})
+    names = Names("interaction", keys, {"type": types, "source_type": entity_types, "target_type": entity_types})
+    check_conditions(conditions, names, "data_filters.interactions")
 
 
 def filter_entities(connection: duckdb.DuckDBPyConnection, conditions: list[Condition]) -> list[Step]:
@@ -196,7 +233,7 @@ def read_interactions(
     filters: DataFilters,
 ) -> list[Step]:
     """Create `interactions`: young enough, as the filters want, equal rows once, both ends known."""
-    files = _files(home, batches, "interactions")
+    files = files_of(home, batches, "interactions")
     if not files:
         return [Step("interactions: in the selected batches", 0, 0, [])]
     bind = Binder()
@@ -273,14 +310,20 @@ def _interactions_wanted(
     """SQL that tells which interactions fulfil the conditions; needs `row` and the types of the ends beside them."""
     if not conditions:
         return "true"
+    _read_interaction_values(connection, files)
+    columns = {name: name for name in INTERACTION_FIELDS}
+    return where(conditions, {**columns, "timestamp": "timestamp::VARCHAR"}, "row", "interaction_values", bind)
+
+
+def _read_interaction_values(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
+    """Create `interaction_values(row, key, value)`, unless it is there."""
     connection.execute(
-        f"CREATE TABLE interaction_values AS SELECT filename || ':' || file_row_number AS row, {METADATA_KEY} AS key, "
-        f"{METADATA_VALUE} AS value FROM read_parquet($files, filename = true, file_row_number = true) i, "
+        "CREATE TABLE IF NOT EXISTS interaction_values AS "
+        f"SELECT filename || ':' || file_row_number AS row, {METADATA_KEY} AS key, {METADATA_VALUE} AS value "
+        "FROM read_parquet($files, filename = true, file_row_number = true) i, "
         "json_tree(i.metadata) j WHERE j.atom IS NOT NULL AND j.type <> 'NULL'",
         {"files": files},
     )
-    columns = {name: name for name in INTERACTION_FIELDS}
-    return where(conditions, {**columns, "timestamp": "timestamp::VARCHAR"}, "row", "interaction_values", bind)
 
 
 def _days_before(moment: datetime, days: int) -> datetime | None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lucid.errors import UnknownType
+from lucid.schema.names import unknown
 from lucid.store.duck import connect
 from lucid.typing import Rows
 
@@ -32,7 +33,7 @@ class EntityTypes:
         try:
             number = self.types.index(entity_type)
         except ValueError:
-            raise UnknownType(f"no entity type {entity_type!r} in this model; it has {', '.join(self.types)}") from None
+            raise UnknownType(unknown("entity type", entity_type, self.types)) from None
         return range(self.starts[number], self.starts[number + 1])
 
     def type_numbers(self, rows: Rows) -> Rows:

@@ -4,13 +4,16 @@ Holds no behaviour beyond reading and checking values; all times are aware and i
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from numbers import Integral
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
 from pydantic.config import JsonDict
 
 from lucid.errors import InvalidRequest
+from lucid.schema.wording import place, problem, shown
 
 FileType = Literal["entities", "interactions"]
 RunStatus = Literal["running", "completed", "error"]
@@ -53,13 +56,13 @@ def check(model: type[Checked], values: dict[str, Any]) -> Checked:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InvalidRequest(describe(error)) from error
+        raise InvalidRequest(describe(error, model)) from error
 
 
-def describe(error: ValidationError) -> str:
-    """One line that names each bad field and what is wrong with it."""
-    problems = ((".".join(str(place) for place in detail["loc"]), detail["msg"]) for detail in error.errors())
-    return "; ".join(": ".join(part for part in problem if part) for problem in problems)
+def describe(error: ValidationError, model: type[BaseModel]) -> str:
+    """One line that names each bad field of a model, what is wrong with it and what is expected."""
+    details = ((detail["loc"], problem(detail, model, detail["loc"])) for detail in error.errors())
+    return "; ".join(": ".join(part for part in (place(location), found) if part) for location, found in details)
 
 
 def _check_model_id(model_id: str) -> str:
@@ -70,6 +73,31 @@ def _check_model_id(model_id: str) -> str:
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def as_id(value: Any) -> Any:
+    """A whole number as the text that it is as an id: files hold `1`, and so people send it as a number.
+
+    Raises ValueError for what is neither that nor a text.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, Integral | float) or value != value // 1:
+        raise ValueError(f'found {shown(value)}, but an id is a text: "1"')
+    return str(int(value))
+
+
+def _as_ids(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) or value is None else [value]
+
+
+def ids_of(values: object) -> list[str]:
+    """Ids that were given to a Python function, one or several; raises InvalidRequest for what is none."""
+    several = values if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+    try:
+        return [as_id(value) for value in several]
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
 
 
 def given(name: str) -> JsonDict:
@@ -97,3 +125,13 @@ TextList = Annotated[
     BeforeValidator(_as_list, json_schema_input_type=Text | Annotated[list[Text], Field(min_length=1)]),
 ]
 """One text or several, at least one."""
+Id = Annotated[Text, BeforeValidator(as_id, json_schema_input_type=Text | int)]
+"""An id; a whole number stands for its digits."""
+IdList = Annotated[
+    list[Id],
+    Field(min_length=1, fail_fast=True),
+    BeforeValidator(_as_ids, json_schema_input_type=Id | Annotated[list[Id], Field(min_length=1)]),
+]
+"""One id or several, at least one."""
+Ids = str | int | Sequence[str | int]
+"""The same, as Python takes them."""

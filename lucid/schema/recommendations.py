@@ -6,7 +6,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 from pydantic.config import JsonDict
 
-from lucid.schema.fields import MAX_RECOMMENDATIONS, ModelId, OutputFormat, ServedBy, Text, TextList, Use, given
+from lucid.schema.fields import MAX_RECOMMENDATIONS, Id, IdList, ModelId, OutputFormat, ServedBy, TextList, Use, given
 from lucid.schema.filters import ENTITY_FIELDS, Condition, known_fields
 
 
@@ -15,7 +15,7 @@ class WeightedSource(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: Text = Field(description="An entity.")
+    id: Id = Field(description="An entity.")
     weight: float = Field(1, ge=-1000, le=1000, description="How much it counts; a negative one pushes away.")
 
 
@@ -57,8 +57,8 @@ class RecommendationQuery(BaseModel):
     )
 
     model_id: ModelId = Field(description="Name of the model.")
-    source_id: TextList | None = Field(None, description="One entity or several.", examples=["user_1"])
-    entity_id: TextList | None = Field(None, description="Alias of source_id.", exclude=True)
+    source_id: IdList | None = Field(None, description="One entity or several.", examples=["user_1"])
+    entity_id: IdList | None = Field(None, description="Alias of source_id.", exclude=True)
     source_type: TextList | None = Field(None, description="All entities of one type or several.")
     sources: list[WeightedSource] | None = Field(
         None, min_length=1, max_length=100, description="Several entities of one type, asked for as one."

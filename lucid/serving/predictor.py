@@ -11,6 +11,7 @@ from datetime import datetime
 import numpy as np
 import orjson
 
+from lucid.data.names import check_conditions
 from lucid.errors import DamagedVersion
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
 from lucid.schema.training import TrainingRequest
@@ -56,6 +57,8 @@ class Predictor:
         self._expect_whole_files()
         for entity_type in query.target_type or ():
             self.version.config.entity_types.rows(entity_type)
+        if query.target_filter:
+            check_conditions(query.target_filter, self.version.names, "target_filter")
         uploads = self._uploads  # the same for the whole answer
         found = find_sources(query, self.version, uploads)
         ranked = (self._ranker.rank(sources, query) for sources in found.blocks)

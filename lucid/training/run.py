@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import Timeout
 
+from lucid.data.known import check_names
 from lucid.errors import (
     AlreadyTraining,
     InvalidRequest,
@@ -101,7 +102,7 @@ def enter(
 
     Where a request with the key has entered one before, that one as it is now. Raises AlreadyTraining while the model
     is being trained, IdempotencyKeyReused, InvalidRequest for a request that is too long to be kept, MachineError where
-    it cannot be written down; nothing is entered then.
+    it cannot be written down, and what `check_names` does; nothing is entered then.
     """
     size = len(json.dumps(_kept(request)))
     if size > MAX_REQUEST_BYTES:
@@ -109,8 +110,10 @@ def enter(
             f"the request is {size:,} bytes of JSON, at most {MAX_REQUEST_BYTES:,} are allowed; "
             "give fewer or shorter conditions, rules, pairs and tags, or tag the batches to use"
         )
-    model_id = request.model_id or new_model_id()
-    return Catalog(settings.home).trainings.start(model_id, _kept(request), utc_now(), stage, key=key)
+    catalog, model_id = Catalog(settings.home), request.model_id or new_model_id()
+    if key is None or not catalog.requests.knows(key):  # of a repeat, the training has begun, whatever is there now
+        check_names(settings.home, request)
+    return catalog.trainings.start(model_id, _kept(request), utc_now(), stage, key=key)
 
 
 @contextmanager

@@ -110,8 +110,10 @@ def select_data(training: Training, _progress: Progress) -> Path:
             maximum_interaction_age_days=training.request.maximum_interaction_age_days,
             data_filters=training.request.data_filters,
             metadata_rules=training.request.metadata_rules,
-            # A refresh leaves what its version holds as it was trained.
+            precompute=training.request.precompute or (),
+            # A refresh leaves what its version holds as it was trained; batches may be gone since.
             allow_type_changes=training.request.allow_type_changes or refreshes,
+            checked=refreshes,
         )
     except TrainingFailed as error:
         if not refreshes or error.code != "no_interactions":

@@ -9,12 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lucid.data.links import KNOWN_WORDS, learn_again
+from lucid.data.names import Names, read_keys
 from lucid.graph.adjacency import Adjacency
 from lucid.graph.entity_index import EntityIndex
 from lucid.graph.histories import InteractionHistory
 from lucid.model.embedding import Embedding
 from lucid.model.pair_model import Pair
 from lucid.model.scorer import Scorer
+from lucid.store.duck import connect
 from lucid.store.files import fsync
 from lucid.store.home import Home
 from lucid.versions import manifest
@@ -74,6 +76,14 @@ class Version:
     @cached_property
     def precomputed(self) -> dict[Pair, PrecomputedPair]:
         return open_pairs(self.folder, self.config.entity_types)
+
+    @cached_property
+    def names(self) -> Names:
+        """What conditions on its entities may name; read once from their metadata, whatever release wrote them."""
+        with connect(threads=2) as connection:
+            connection.read_parquet(str(self.folder / VALUES)).create_view("entity_values")
+            keys = read_keys(connection, "entity_values")
+        return Names("entity", keys, {"type": self.config.entity_types.types})
 
     @contextmanager
     def learnt(self) -> Iterator[Path]:

@@ -114,7 +114,10 @@ def test_the_longest_calls_add_no_more_than_is_documented(tmp_path: Path) -> Non
         catalog.batches.complete([(batch.batch_id, LoadedFile("entities", 1, 20, errors))])
     stored = catalog.path.stat().st_size
     for index in range(number):
-        enter(settings, TrainingRequest(model_id=f"m{index}", data_tags=[str(index) + "t" * (MAX_REQUEST_BYTES - 400)]))
+        longest = {"field": "id", "op": "eq", "value": str(index) + "i" * (MAX_REQUEST_BYTES - 500)}
+        enter(
+            settings, TrainingRequest.model_validate({"model_id": f"m{index}", "data_filters": {"entities": [longest]}})
+        )
     entered = catalog.path.stat().st_size
 
     assert stored - before < number * 60_000 + 4 * 262_144

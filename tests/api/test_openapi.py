@@ -58,6 +58,27 @@ def test_every_call_of_the_contract_is_described(document: Document) -> None:
         assert all(parameter.get("description") for parameter in operation.get("parameters", ())), name
 
 
+def test_the_document_reads_by_itself(document: Document) -> None:
+    """Where the service is, what each group of calls is for, and a sentence on each call; no answer is nothing."""
+    every = [operation for methods in document["paths"].values() for operation in methods.values()]
+    groups = {tag for operation in every for tag in operation["tags"]}
+
+    assert ["/"] == [server["url"] for server in document["servers"]]
+    assert groups == {tag["name"] for tag in document["tags"] if tag["description"].endswith(".")}
+    for operation in every:
+        summary = operation["summary"]
+        assert summary[0].isupper(), summary
+        assert summary.endswith("."), summary
+        assert " " in summary, summary
+        assert operation["description"].startswith(summary[:-1]), summary
+        for _, content in contents(operation, success=True):
+            assert not accepts_null(content["schema"], document), summary
+
+
+def accepts_null(schema: Document, document: Document) -> bool:
+    return jsonschema.Draft202012Validator({**document, **schema}).is_valid(None) if schema else True
+
+
 def test_every_error_is_a_problem(document: Document) -> None:
     """Each call names the errors that any may have, and every error is application/problem+json with an example."""
     for name, operation in operations(document):

@@ -61,7 +61,7 @@ def test_whatever_comes_the_answer_is_a_problem(
     [
         ({"target_type": "b"}, ["model_id"]),
         ({"model_id": "m", "source_id": "a", "target_type": "b", "threshold": 101}, ["threshold"]),
-        ({"model_id": "m", "source_id": ["a", 3], "target_type": "b"}, ["source_id.1"]),
+        ({"model_id": "m", "source_id": ["a", 3.5], "target_type": "b"}, ["source_id.1"]),
         ({"model_id": "m", "source_id": "a", "target_type": "b", "surprise": 1, "version": 0}, ["version", "surprise"]),
         ({"model_id": "m", "target_type": "b"}, [""]),
     ],

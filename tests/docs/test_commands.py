@@ -1,7 +1,5 @@
 """What the pages tell people to type is typed: commands, calls of the API, Python."""
 
-import csv
-import json
 import os
 import re
 import shutil
@@ -16,7 +14,6 @@ import duckdb
 import pytest
 
 from lucid.keys import create_key
-from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS
 from lucid.store.catalog import Catalog
 from lucid.webhooks.callbacks import sign
 from lucid.workspace import Workspace
@@ -32,6 +29,7 @@ NOT_RUN = {
 }
 """What commands begin with that are not run here, and why."""
 
+SAMPLES = "docs/samples"
 ADDRESS = "http://127.0.0.1:8000"
 _CURL = 'curl() { command curl --silent --show-error --fail-with-body --max-time 120 "$@"; }\n'
 
@@ -55,23 +53,6 @@ OF_COMMAND = [block for block in SHELL if block not in OF_SERVICE and commands(b
 PYTHON = blocks("python")
 
 
-def write_files(folder: Path) -> list[Path]:
-    """The two files that the pages speak of, small: 30 users, each of whom watched videos of one genre."""
-    genres = "Drama", "Comedy"
-    entities = [[f"user_{number}", "user", f"User {number}", "", ""] for number in range(1, 31)]
-    interactions = []
-    for number in range(1, 21):
-        metadata = json.dumps({"writer": f"Writer {number % 4}", "genre": genres[number % 2]})
-        entities.append([f"video_{number}", "video", f"Video {number}", metadata, ""])
-        watchers = [user for user in range(number % 2 + 1, 31, 2) if (user * number) % 5]
-        interactions += [["watched", f"user_{user}", f"video_{number}", "", ""] for user in watchers]
-    files = folder / "entities.csv", folder / "interactions.csv"
-    for path, rows in zip(files, ([ENTITY_COLUMNS, *entities], [INTERACTION_COLUMNS, *interactions]), strict=True):
-        with path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(rows)
-    return list(files)
-
-
 def write_tables(folder: Path) -> None:
     """The three tables that the page on data speaks of, exported as it says."""
     (block,) = blocks("sql")
@@ -88,10 +69,11 @@ def write_tables(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the pages speak of, and a home with a batch of each, a model and a key."""
+    """A folder with the samples that the pages speak of, and a home with a batch of each, a model and a key."""
     folder = tmp_path_factory.mktemp("pages")
+    shutil.copytree(ROOT / SAMPLES, folder / SAMPLES)
     workspace = Workspace(folder / "home")
-    workspace.import_files(write_files(folder), tags=["2026"])
+    workspace.import_files(sorted((folder / SAMPLES).glob("*.csv")), tags=["2026"])
     write_tables(folder)
     workspace.train("videos")
     (folder / "bin").mkdir()

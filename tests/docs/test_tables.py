@@ -19,13 +19,13 @@ from lucid.erasure.erase import MAX_IDS_LENGTH
 from lucid.errors import MachineError, UnusableFile
 from lucid.keys import Scope
 from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, MAX_FILES, Batch, Erased
-from lucid.schema.fields import MAX_PARTS, MAX_TAG, MAX_TAGS, KeyUse, ServedBy, Stage
+from lucid.schema.fields import MAX_PARTS, MAX_TAG, MAX_TAGS, KeyUse, ServedBy, Stage, utc_now
 from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Op
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
 from lucid.store.home import Home
-from lucid.store.tables.database import MAX_MESSAGE
+from lucid.store.tables.database import MAX_MESSAGE, Ended
 from lucid.training.run import MAX_REQUEST_BYTES
 from lucid.training.steps import TRAINING
 from lucid.workspace import Workspace
@@ -116,6 +116,9 @@ def test_figures() -> None:
     """Every figure of ours that /metrics gives, with its labels."""
     metrics = Metrics()
     metrics.call(None, "GET", 200, 0.1)
+    now = utc_now()
+    metrics.work.count([Ended("training", "m 1", "completed", now, now)])
+    metrics.work.show_ages({"m": now}, now)
     ours = {}
     for family in text_string_to_metric_families(metrics.text().decode()):
         if family.name.startswith("lucid_"):

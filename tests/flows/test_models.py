@@ -16,6 +16,7 @@ from flows.train_model import train_model
 from lucid.demo.receiver import Receiver
 from lucid.erasure import requests
 from lucid.errors import LucidError, TrainingFailed
+from lucid.schema.filters import DataFilters
 from lucid.schema.training import TrainingRequest
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
@@ -25,7 +26,7 @@ from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.version import Version
 from lucid.workspace import Workspace
 from tests.flows.conftest import task_states
-from tests.support.checkerboard import train_checkerboard
+from tests.support.checkerboard import NOTHING_LEFT, train_checkerboard
 
 SECRET = "a secret for callbacks"
 
@@ -84,9 +85,9 @@ def test_a_training_shows_its_steps_its_progress_and_its_report(
 
 def test_a_training_that_fails_says_why_and_the_old_version_answers(home: Path) -> None:
     """The step that failed is shown as failed, the flow ends with its error, the steps after it have not begun."""
-    state = train_model("board", data_tags=["nobody has this"], return_state=True)
+    state = train_model("board", data_filters=DataFilters.model_validate(NOTHING_LEFT), return_state=True)
 
-    with pytest.raises(TrainingFailed, match="check data_tags"):
+    with pytest.raises(TrainingFailed, match="no interactions are left"):
         state.result()
     assert {"select data: board version 2": "Failed"} == task_states(state)
     assert "error" == Catalog(home).trainings.get("board", 2).status.status

@@ -126,9 +126,9 @@ def test_unknown_things_are_named(board: Workspace) -> None:
         board.recommend("none", source_id="u01", target_type="item")
     with pytest.raises(UnknownVersion, match="version 1 answers"):
         board.recommend("board", source_id="u01", target_type="item", version=9)
-    with pytest.raises(UnknownType, match="it has colour, item, user"):
+    with pytest.raises(UnknownType, match="known: colour, item, user"):
         board.recommend("board", source_id="u01", target_type="book")
-    with pytest.raises(UnknownType, match="it has colour, item, user"):
+    with pytest.raises(UnknownType, match="known: colour, item, user"):
         board.recommend("board", source_type="book", target_type="item")
     with pytest.raises(UnknownSource, match="'who' is not part of version 1"):
         board.recommend("board", source_id="who", target_type="item")

@@ -66,7 +66,7 @@ def test_targets_are_filtered_by_metadata(board: Workspace) -> None:
 
     assert {1} == parities(found)
     assert {0} == parities(board.recommend("board", source_id="u01", target_type="item", target_filter=not_white))
-    with pytest.raises(InvalidRequest, match="unknown field 'colour'"):
+    with pytest.raises(InvalidRequest, match="no field 'colour'"):
         board.recommend("board", source_id="u01", target_type="item", target_filter=[{**WHITE[0], "field": "colour"}])
 
 

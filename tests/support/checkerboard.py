@@ -6,6 +6,9 @@ from lucid.workspace import Workspace
 
 USERS, ITEMS = 30, 20
 
+NOTHING_LEFT = {"interactions": [{"field": "timestamp", "op": "lt", "value": "1900-01-01"}]}
+"""Data filters with which a training finds no interactions: there is nothing wrong with them, but none is so old."""
+
 
 def liked(user: int, item: int) -> bool:
     """Every user likes all items of the same parity but one, which differs from user to user."""

@@ -31,7 +31,7 @@ from lucid.errors import (
     UnknownVersion,
     UnusableFile,
 )
-from tests.support.checkerboard import write_checkerboard
+from tests.support.checkerboard import NOTHING_LEFT, write_checkerboard
 from tests.support.service import SECRET, Service, free_port, wait_for_training
 
 Scenario = dict[str, Any]
@@ -146,7 +146,7 @@ def mistakes(lucid: Workspace | Client, bad_file: Path) -> dict[type[LucidError]
         UnknownVersion: lambda: lucid.roll_back("board", 77),
         InvalidRequest: lambda: lucid.import_files(bad_file.with_name("no.csv")),
         UnusableFile: lambda: lucid.import_files(bad_file),
-        TrainingFailed: lambda: lucid.train("nothing", data_tags="no such tag"),
+        TrainingFailed: lambda: lucid.train("nothing", data_filters=NOTHING_LEFT),
     }
 
 

@@ -247,6 +247,8 @@ def test_a_client_that_vanishes_repeats_safely(service: Service, client: httpx.C
 def test_an_upload_that_was_cut_short_is_brought_to_its_end(service: Service, key: str, tag: str) -> None:
     """The API is killed when the batches are entered and no flow run is made yet: a repeat makes it, for the same."""
     catalog = Catalog(service.home)
+    with calls(address(service), key) as client:
+        upload(client, f"{tag}-data", tag)
     with api_without_prefect(service) as api, calls(api.base, key) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(upload, client, tag, tag)
         entered = wait_until(lambda: [batch.batch_id for batch in catalog.batches.find(tags=[tag])], 30, "the batches")
@@ -279,7 +281,7 @@ def test_what_cannot_be_started_does_not_use_up_its_key(service: Service, key: s
 
     with calls(address(service), key) as client:
         assert ids(upload(client, tag, tag)) == stored(client, tag)
-        started = train(client, f"{tag}-t", model_id=tag, data_tags=[tag])
+        started = train(client, f"{tag}-t", model_id=tag)
         assert 202 == started[0], started
 
 
@@ -295,6 +297,7 @@ def api_without_prefect(service: Service) -> Iterator[Api]:
 
 def test_a_repeated_training_answers_the_first_one(client: httpx.Client, tag: str) -> None:
     """While it runs, when it has ended, and when the model has been trained again: always its own status."""
+    upload(client, f"{tag}-data", "a,b")
     first = train(client, tag, model_id=tag, data_tags=["b", "a"])
     running = train(client, tag, model_id=tag, data_tags=["a", "b", "a"])
     ended = wait_for_training(client, tag)
@@ -309,6 +312,7 @@ def test_a_repeated_training_answers_the_first_one(client: httpx.Client, tag: st
 
 def test_trainings_at_the_same_moment_are_one(service: Service, client: httpx.Client, tag: str) -> None:
     """One version of one made-up name, and one flow run."""
+    upload(client, f"{tag}-data", tag)
     answers = at_once(lambda: train(client, tag, data_tags=[tag]))
 
     assert {202} == {status for status, _ in answers}
@@ -330,8 +334,10 @@ def test_a_key_is_for_one_training(client: httpx.Client, tag: str) -> None:
 
 def test_a_deleted_model_does_not_come_back(client: httpx.Client, tag: str) -> None:
     """Who deletes a model and repeats its training by mistake is told so."""
+    upload(client, f"{tag}-data", tag)
     train(client, tag, model_id=tag, data_tags=[tag])
     wait_for_training(client, tag)
+    client.delete("/data_batch", params={"tags": tag}).raise_for_status()
     client.delete(f"/models/{tag}").raise_for_status()
 
     status, problem = train(client, tag, model_id=tag, data_tags=[tag])

@@ -15,7 +15,7 @@ import pytest
 
 from lucid.demo.receiver import Receiver
 from tests.erasure.test_erase import places_of
-from tests.support.checkerboard import USERS, withheld, write_checkerboard
+from tests.support.checkerboard import NOTHING_LEFT, USERS, withheld, write_checkerboard
 from tests.support.service import SECRET, Service, wait_for_training, wait_until
 
 
@@ -47,7 +47,7 @@ def receiver() -> Iterator[Receiver]:
 def trained(client: httpx.Client, uploaded: list[dict[str, Any]], receiver: Receiver) -> dict[str, Any]:
     request = {
         "model_id": "board",
-        "data_tags": ["board", "no such tag"],
+        "data_tags": ["board"],
         "maximum_interaction_age_days": 365,
         "callback_url": receiver.url,
     }
@@ -176,14 +176,14 @@ def test_a_failing_training_tells_why_by_status_and_callback(
     trained: dict[str, Any], client: httpx.Client, receiver: Receiver
 ) -> None:
     """Status and callback say error with the step that emptied the data; the model answers as before."""
-    request = {"model_id": "board", "data_tags": ["nobody has this"], "callback_url": receiver.url}
+    request = {"model_id": "board", "data_filters": NOTHING_LEFT, "callback_url": receiver.url}
     client.post("/train", json=request).raise_for_status()
 
     status = wait_for_training(client, "board")
     event = receiver.events.get(timeout=30)
 
     assert "error" == status["status"]
-    assert "no batch was selected: check data_tags" in status["message"]
+    assert "no interactions are left" in status["message"]
     assert ("training.error", status["message"]) == (event["event"], event["message"])
     assert ask(client, source_id="u05", target_type="item")
 
@@ -269,9 +269,14 @@ def test_hostile_names_are_only_names(trained: dict[str, Any], service: Service,
     assert 3 == erased.raise_for_status().json()["entities"]
     body = {"model_id": "..", "data_tags": ["../..", "\0"], "metadata_rules": {"\0": "number"}}
     condition = {"field": "metadata.\0", "op": "eq", "value": "\0'", "for_type": "../.."}
-    client.post("/train", json={**body, "data_filters": {"entities": [condition]}}).raise_for_status()
-    assert "no selected entity has the key \0" in wait_for_training(client, "..")["message"]
-    client.delete("/models/%2e%2e").raise_for_status()
+    refused = [
+        client.post("/train", json=body),
+        client.post("/train", json={"model_id": "..", "metadata_rules": {"\0": "number"}}),
+        client.post("/train", json={"model_id": "..", "data_filters": {"entities": [condition]}}),
+    ]
+    assert [422] * 3 == [answer.status_code for answer in refused]
+    places = "data_tags.1", "metadata_rules", "data_filters.entities.0.for_type"
+    assert [] == [place for place, answer in zip(places, refused, strict=True) if place not in answer.json()["detail"]]
     assert 3 == len(client.delete("/data_batch", params={"tags": tags}).json())
     assert {service.home, service.log} == set(service.home.parent.iterdir())
     assert "Traceback" not in (service.home / "logs" / "api.log").read_text()

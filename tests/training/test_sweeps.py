@@ -29,7 +29,7 @@ from lucid.versions.inspection import Inspection
 from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.version import Version
 from lucid.workspace import Workspace
-from tests.support.checkerboard import train_checkerboard
+from tests.support.checkerboard import NOTHING_LEFT, train_checkerboard
 from tests.support.service import Api, wait_until
 
 Damage = Callable[[Path], object]
@@ -292,7 +292,7 @@ def test_nothing_stays_of_a_model_that_never_finished(settings: Settings) -> Non
     (Home(home).model("board") / ".removed-7").mkdir()
     Home(home).lock("train-long-gone").touch()
     with pytest.raises(LucidError):
-        workspace.train("failed", data_tags=["nothing has this tag"])
+        workspace.train("failed", data_filters=NOTHING_LEFT)
 
     assert "error" == workspace.status("killed").status
 

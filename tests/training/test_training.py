@@ -19,7 +19,7 @@ from lucid.versions.files import LIVE, MANIFEST, REPORT
 from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.version import Version
 from lucid.workspace import Workspace
-from tests.support.checkerboard import train_checkerboard, write_checkerboard
+from tests.support.checkerboard import NOTHING_LEFT, train_checkerboard, write_checkerboard
 
 
 def test_a_failing_training_leaves_the_old_version_answering(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_failing_training_leaves_the_old_version_answering(tmp_path: Path) -> 
     before = workspace.recommend("board", source_id="u01", target_type="item")
 
     with pytest.raises(TrainingFailed):
-        workspace.train("board", data_tags=["nothing has this tag"])
+        workspace.train("board", data_filters=NOTHING_LEFT)
 
     status = workspace.status("board")
     assert ("error", 2) == (status.status, status.version)

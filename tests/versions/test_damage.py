@@ -20,6 +20,7 @@ from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.manifest import read_manifest
 from lucid.versions.version import Version
 from lucid.workspace import Workspace
+from tests.support.checkerboard import NOTHING_LEFT
 from tests.support.hostile import IDS
 from tests.test_cli import lucid
 from tests.test_models import refresh
@@ -417,7 +418,7 @@ def test_a_training_that_fails_says_so_although_the_live_version_is_damaged(home
     empty(file_of(home, 2, MANIFEST))
 
     with pytest.raises(TrainingFailed):
-        Workspace(home).train("board", data_tags=["nothing has this"])
+        Workspace(home).train("board", data_filters=NOTHING_LEFT)
     assert "error" == Workspace(home).status("board").status
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from lucid.errors import InvalidRequest, UnknownBatch
 from lucid.schema.batches import Batch, LoadedFile
 from lucid.schema.fields import FileType
-from lucid.store.tables.database import Connection, Database, Row, cut, list_or_none, row, rows
+from lucid.store.tables.database import Connection, Database, Ended, Row, cut, list_or_none, row, rows
 from lucid.store.tables.requests import RequestKey, find_first, keep
 
 _COLUMNS = (
@@ -97,7 +97,7 @@ class Batches:
         with self._database.transaction() as connection:
             for batch_id, file in loaded:
                 connection.execute(
-                    "UPDATE batches SET status = 'completed', message = '', kind = ?, entity_count = ?, "
+                    "UPDATE batches SET status = 'completed', ended = now(), message = '', kind = ?, entity_count = ?, "
                     "interaction_count = ?, rejected_count = ?, errors = ?, warnings = ? WHERE batch_id = ?",
                     [
                         file.file_type,
@@ -120,7 +120,7 @@ class Batches:
         with self._database.transaction() as connection:
             failed = rows(
                 connection.execute(
-                    "UPDATE batches SET status = 'error', message = ?, code = ? "
+                    "UPDATE batches SET status = 'error', ended = now(), message = ?, code = ? "
                     "WHERE list_contains(?, batch_id) AND status = 'running' RETURNING batch_id",
                     [cut(message), code, list(batch_ids)],
                 )
@@ -175,6 +175,18 @@ class Batches:
             )
         return [RunningBatch(**batch) for batch in found]
 
+    def ended(self, since: datetime) -> list[Ended]:
+        """Imports that have ended since a time (aware) and that were not deleted, each file one."""
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    "SELECT 'import' AS work, batch_id AS name, status AS outcome, created AS started, ended "
+                    "FROM batches WHERE ended >= ?",
+                    [since],
+                )
+            )
+        return [Ended(**batch) for batch in found]
+
     def select(self, data_tags: Sequence[str] | None) -> list[SelectedBatch]:
         """Completed batches, not archived, that have any of the tags (None: all), in upload order."""
         tags = list_or_none(data_tags)
@@ -187,6 +199,12 @@ class Batches:
                 )
             )
         return [SelectedBatch(**batch) for batch in found]
+
+    def tags(self) -> set[str]:
+        """All tags that batches carry, whatever has become of these."""
+        with self._database.reading() as connection:
+            found = rows(connection.execute("SELECT DISTINCT unnest(tags) AS tag FROM batches"))
+        return {batch["tag"] for batch in found}
 
     def update(self, batch_ids: Sequence[str], tags: Sequence[str] | None, archived: bool | None) -> None:
         """Set what is not None."""

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakSet
@@ -30,6 +32,17 @@ MAX_MESSAGE = 1000
 Connection = duckdb.DuckDBPyConnection
 Row = dict[str, Any]
 """A row by the names of its columns."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A piece of work that has ended: what it was, a name that no other of its kind has, how it ended, and when."""
+
+    work: str
+    name: str
+    outcome: str
+    started: datetime
+    ended: datetime
 
 
 class _Busy(Exception):

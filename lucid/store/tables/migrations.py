@@ -52,6 +52,11 @@ MIGRATIONS = (
         "batches tell what is odd about rows that load all the same",
         "ALTER TABLE batches ADD COLUMN IF NOT EXISTS warnings JSON DEFAULT '[]'",
     ),
+    Migration(
+        3,
+        "how long imports take is a figure that operators watch",
+        "ALTER TABLE batches ADD COLUMN IF NOT EXISTS ended TIMESTAMPTZ",
+    ),
 )
 _UNNUMBERED = (("api_keys", "last_used"), ("deliveries", "due"), ("request_keys", "code"))
 """What the last release without numbers had got last: with these, a catalog has had migration 1."""

@@ -9,7 +9,7 @@ from typing import Any
 from lucid.errors import AlreadyTraining, NotTraining, UnknownModel
 from lucid.schema.fields import RunStatus, Stage
 from lucid.schema.training import ModelStatus
-from lucid.store.tables.database import Connection, Database, Row, cut, row, rows
+from lucid.store.tables.database import Connection, Database, Ended, Row, cut, row, rows
 from lucid.store.tables.deliveries import Event, owe
 from lucid.store.tables.requests import FirstRequest, RequestKey, find_first, keep
 
@@ -159,6 +159,20 @@ class Trainings:
         with self._database.reading() as connection:
             found = rows(connection.execute(f"SELECT {_COLUMNS} FROM trainings WHERE {_RUNNING}"))
         return [_training(training) for training in found]
+
+    def ended(self, since: datetime) -> list[Ended]:
+        """Trainings and refreshes that have ended since a time (aware), but for those of deleted models."""
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    "SELECT CASE WHEN refresh_of IS NULL THEN 'training' ELSE 'refresh' END AS work, "
+                    "model_id || ' ' || version AS name, "
+                    "CASE WHEN message = 'cancelled' THEN message ELSE status END AS outcome, started, ended "
+                    f"FROM trainings WHERE {_KNOWN} AND ended >= ?",
+                    [since],
+                )
+            )
+        return [Ended(**training) for training in found]
 
     def models(self) -> list[str]:
         """Names of all models that were ever trained and not deleted, sorted."""
