@@ -24,6 +24,7 @@ from lucid.data.metadata import (
     judge_keys,
     read_values,
 )
+from lucid.data.timestamps import CLOCK_SKEW_DAYS
 from lucid.errors import TrainingFailed
 from lucid.schema.fields import FileType, KeyUse
 from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Condition, DataFilters
@@ -168,6 +169,12 @@ def filter_entities(connection: duckdb.DuckDBPyConnection, conditions: list[Cond
     return [Step("entities: data_filters", count(connection, "entities"), removed, [])]
 
 
+_POSSIBLE_STEP = "interactions: not from after the start of the training"
+_FILTER_STEP = "interactions: data_filters"
+_FILTERED_ENTITIES_STEP = "interactions: of entities that data_filters keep"
+_STEPS_TOLD_IF_ANY = {_POSSIBLE_STEP, _FILTER_STEP, _FILTERED_ENTITIES_STEP}
+
+
 def read_interactions(
     connection: duckdb.DuckDBPyConnection,
     home: Path,
@@ -176,7 +183,11 @@ def read_interactions(
     age_days: int | None,
     filters: DataFilters,
 ) -> list[Step]:
-    """Create `interactions`: young enough, as the filters want, equal rows once, both ends known."""
+    """Create `interactions`: young enough, as the filters want, equal rows once, both ends known.
+
+    Times of more than a day after `started` (aware) cannot be. Imports refuse them, and what earlier ones have let
+    pass is left out: with any other time it would move all ages or count as new.
+    """
     files = _files(home, batches, "interactions")
     if not files:
         return [Step("interactions: in the selected batches", 0, 0, [])]
@@ -184,12 +195,20 @@ def read_interactions(
     wanted = _interactions_wanted(connection, files, filters.interactions, bind)
     oldest = _days_before(started, age_days) if age_days is not None else None
     rows = count(connection, "read_parquet($files)", {"files": files})
+    latest = started + timedelta(days=CLOCK_SKEW_DAYS)
     connection.execute(
-        "CREATE TABLE young AS SELECT type, source_id, target_id, timestamp, "
+        "CREATE TABLE possible AS SELECT type, source_id, target_id, timestamp, "
         f"{wanted} AS wanted FROM {_WITH_TYPES if filters.interactions else 'read_parquet($files)'} "
-        "WHERE $oldest::TIMESTAMPTZ IS NULL OR timestamp IS NULL OR timestamp >= $oldest::TIMESTAMPTZ",
-        {"files": files, "oldest": oldest, **bind.values},
+        "WHERE timestamp IS NULL OR timestamp <= $latest::TIMESTAMPTZ",
+        {"files": files, "latest": latest, **bind.values},
     )
+    possible = count(connection, "possible")
+    connection.execute(
+        "CREATE TABLE young AS FROM possible "
+        "WHERE $oldest::TIMESTAMPTZ IS NULL OR timestamp IS NULL OR timestamp >= $oldest::TIMESTAMPTZ",
+        {"oldest": oldest},
+    )
+    connection.execute("DROP TABLE possible")
     young = count(connection, "young")
     connection.execute("DELETE FROM young WHERE NOT wanted")
     filtered = count(connection, "young")
@@ -213,13 +232,23 @@ def read_interactions(
     age = f"not older than {age_days} days" if age_days else "any age"
     steps = [
         Step("interactions: in the selected batches", rows, 0, []),
-        Step(f"interactions: {age}", young, rows - young, []),
-        Step("interactions: data_filters", filtered, young - filtered, []),
+        Step(_POSSIBLE_STEP, possible, rows - possible, _impossible_times(connection, files, latest)),
+        Step(f"interactions: {age}", young, possible - young, []),
+        Step(_FILTER_STEP, filtered, young - filtered, []),
         Step("interactions: equal rows count once", different, filtered - different, []),
-        Step("interactions: of entities that data_filters keep", kept, different - kept, []),
+        Step(_FILTERED_ENTITIES_STEP, kept, different - kept, []),
         Step("interactions: both ends are known entities", known, kept - known, [row[0] for row in dangling]),
     ]
-    return [step for step in steps if step.removed or "data_filters" not in step.step]
+    return [step for step in steps if step.removed or step.step not in _STEPS_TOLD_IF_ANY]
+
+
+def _impossible_times(connection: duckdb.DuckDBPyConnection, files: list[str], latest: datetime) -> list[str]:
+    found = connection.execute(
+        "SELECT DISTINCT strftime(timestamp, '%Y-%m-%dT%H:%M:%SZ') FROM read_parquet($files) "
+        "WHERE timestamp > $latest::TIMESTAMPTZ ORDER BY ALL LIMIT 5",
+        {"files": files, "latest": latest},
+    )
+    return [row[0] for row in found.fetchall()]
 
 
 _WITH_TYPES = """(
