@@ -195,21 +195,15 @@ def read_interactions(
     wanted = _interactions_wanted(connection, files, filters.interactions, bind)
     oldest = _days_before(started, age_days) if age_days is not None else None
     rows = count(connection, "read_parquet($files)", {"files": files})
-    latest = started + timedelta(days=CLOCK_SKEW_DAYS)
     connection.execute(
-        "CREATE TABLE possible AS SELECT type, source_id, target_id, timestamp, "
+        "CREATE TABLE young AS SELECT type, source_id, target_id, timestamp, "
         f"{wanted} AS wanted FROM {_WITH_TYPES if filters.interactions else 'read_parquet($files)'} "
-        "WHERE timestamp IS NULL OR timestamp <= $latest::TIMESTAMPTZ",
-        {"files": files, "latest": latest, **bind.values},
-    )
-    possible = count(connection, "possible")
-    connection.execute(
-        "CREATE TABLE young AS FROM possible "
         "WHERE $oldest::TIMESTAMPTZ IS NULL OR timestamp IS NULL OR timestamp >= $oldest::TIMESTAMPTZ",
-        {"oldest": oldest},
+        {"files": files, "oldest": oldest, **bind.values},
     )
-    connection.execute("DROP TABLE possible")
     young = count(connection, "young")
+    impossible = _remove_impossible(connection, started)
+    possible = count(connection, "young")
     connection.execute("DELETE FROM young WHERE NOT wanted")
     filtered = count(connection, "young")
     connection.execute(
@@ -232,9 +226,9 @@ def read_interactions(
     age = f"not older than {age_days} days" if age_days else "any age"
     steps = [
         Step("interactions: in the selected batches", rows, 0, []),
-        Step(_POSSIBLE_STEP, possible, rows - possible, _impossible_times(connection, files, latest)),
-        Step(f"interactions: {age}", young, possible - young, []),
-        Step(_FILTER_STEP, filtered, young - filtered, []),
+        Step(f"interactions: {age}", young, rows - young, []),
+        Step(_POSSIBLE_STEP, possible, young - possible, impossible),
+        Step(_FILTER_STEP, filtered, possible - filtered, []),
         Step("interactions: equal rows count once", different, filtered - different, []),
         Step(_FILTERED_ENTITIES_STEP, kept, different - kept, []),
         Step("interactions: both ends are known entities", known, kept - known, [row[0] for row in dangling]),
@@ -242,13 +236,15 @@ def read_interactions(
     return [step for step in steps if step.removed or step.step not in _STEPS_TOLD_IF_ANY]
 
 
-def _impossible_times(connection: duckdb.DuckDBPyConnection, files: list[str], latest: datetime) -> list[str]:
+def _remove_impossible(connection: duckdb.DuckDBPyConnection, started: datetime) -> list[str]:
+    """Remove from `young` what a clock that is right cannot have written; examples of its times, ISO 8601."""
+    impossible = f"timestamp > $started::TIMESTAMPTZ + INTERVAL {CLOCK_SKEW_DAYS} DAY"
     found = connection.execute(
-        "SELECT DISTINCT strftime(timestamp, '%Y-%m-%dT%H:%M:%SZ') FROM read_parquet($files) "
-        "WHERE timestamp > $latest::TIMESTAMPTZ ORDER BY ALL LIMIT 5",
-        {"files": files, "latest": latest},
-    )
-    return [row[0] for row in found.fetchall()]
+        f"SELECT DISTINCT strftime(timestamp, '%Y-%m-%dT%H:%M:%SZ') FROM young WHERE {impossible} ORDER BY ALL LIMIT 5",
+        {"started": started},
+    ).fetchall()
+    connection.execute(f"DELETE FROM young WHERE {impossible}", {"started": started})
+    return [row[0] for row in found]
 
 
 _WITH_TYPES = """(
