@@ -25,6 +25,7 @@ from lucid.data.metadata import (
     read_values,
 )
 from lucid.data.names import KeyValues, Names, check_conditions, check_keys, check_pairs, read_keys, read_types
+from lucid.data.timestamps import CLOCK_SKEW_DAYS
 from lucid.data.type_changes import find_losses, refuse_losses
 from lucid.errors import TrainingFailed
 from lucid.schema.fields import FileType, KeyUse
@@ -224,6 +225,12 @@ def filter_entities(connection: duckdb.DuckDBPyConnection, conditions: list[Cond
     return [Step("entities: data_filters", count(connection, "entities"), removed, [])]
 
 
+_POSSIBLE_STEP = "interactions: not from after the start of the training"
+_FILTER_STEP = "interactions: data_filters"
+_FILTERED_ENTITIES_STEP = "interactions: of entities that data_filters keep"
+_STEPS_TOLD_IF_ANY = {_POSSIBLE_STEP, _FILTER_STEP, _FILTERED_ENTITIES_STEP}
+
+
 def read_interactions(
     connection: duckdb.DuckDBPyConnection,
     home: Path,
@@ -232,7 +239,11 @@ def read_interactions(
     age_days: int | None,
     filters: DataFilters,
 ) -> list[Step]:
-    """Create `interactions`: young enough, as the filters want, equal rows once, both ends known."""
+    """Create `interactions`: young enough, as the filters want, equal rows once, both ends known.
+
+    Times of more than a day after `started` (aware) cannot be. Imports refuse them, and what earlier ones have let
+    pass is left out: with any other time it would move all ages or count as new.
+    """
     files = files_of(home, batches, "interactions")
     if not files:
         return [Step("interactions: in the selected batches", 0, 0, [])]
@@ -248,6 +259,8 @@ def read_interactions(
         {"files": files, "oldest": oldest, **bind.values},
     )
     young = count(connection, "young")
+    impossible = _remove_impossible(connection, started)
+    possible = count(connection, "young")
     connection.execute("DELETE FROM young WHERE NOT wanted")
     filtered = count(connection, "young")
     connection.execute(
@@ -271,12 +284,24 @@ def read_interactions(
     steps = [
         Step("interactions: in the selected batches", rows, 0, []),
         Step(f"interactions: {age}", young, rows - young, []),
-        Step("interactions: data_filters", filtered, young - filtered, []),
+        Step(_POSSIBLE_STEP, possible, young - possible, impossible),
+        Step(_FILTER_STEP, filtered, possible - filtered, []),
         Step("interactions: equal rows count once", different, filtered - different, []),
-        Step("interactions: of entities that data_filters keep", kept, different - kept, []),
+        Step(_FILTERED_ENTITIES_STEP, kept, different - kept, []),
         Step("interactions: both ends are known entities", known, kept - known, [row[0] for row in dangling]),
     ]
-    return [step for step in steps if step.removed or "data_filters" not in step.step]
+    return [step for step in steps if step.removed or step.step not in _STEPS_TOLD_IF_ANY]
+
+
+def _remove_impossible(connection: duckdb.DuckDBPyConnection, started: datetime) -> list[str]:
+    """Remove from `young` what a clock that is right cannot have written; examples of its times, ISO 8601."""
+    impossible = f"timestamp > $started::TIMESTAMPTZ + INTERVAL {CLOCK_SKEW_DAYS} DAY"
+    found = connection.execute(
+        f"SELECT DISTINCT strftime(timestamp, '%Y-%m-%dT%H:%M:%SZ') FROM young WHERE {impossible} ORDER BY ALL LIMIT 5",
+        {"started": started},
+    ).fetchall()
+    connection.execute(f"DELETE FROM young WHERE {impossible}", {"started": started})
+    return [row[0] for row in found]
 
 
 _WITH_TYPES = """(

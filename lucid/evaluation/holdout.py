@@ -44,6 +44,15 @@ class HoldoutConfig:
     """Of a type's targets; who reaches more of them anyway is no judge."""
 
 
+def shuffled(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
+    """Positions of different rows of a graph of some size, in a random order.
+
+    Each row has its own random number, so that one row more or less leaves the order of the others as it is: an
+    interaction that says nothing changes nothing of what is chosen on the holdout.
+    """
+    return np.argsort(rng.random(size)[rows])
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """Withheld targets of one pair: for each of the `sources` (rows), the rows `targets[starts[i]:starts[i + 1]]`."""
@@ -101,7 +110,7 @@ class Halves:
         """Some of the sources of each pair, divided at random."""
         validation, test = [], []
         for held in judged:
-            positions = rng.permutation(len(held.sources))[:max_sources]
+            positions = shuffled(held.sources, len(held.history.starts) - 1, rng)[:max_sources]
             half = (len(positions) + 1) // 2
             validation.append(held.part(np.sort(positions[:half])))
             test.append(held.part(np.sort(positions[half:])))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lucid.evaluation.holdout import HeldOut, HoldoutConfig
+from lucid.evaluation.holdout import HeldOut, HoldoutConfig, shuffled
 from lucid.graph.histories import InteractionHistory
 from lucid.graph.typed_graph import TypedGraph
 from lucid.typing import TEXT, Rows
@@ -51,7 +51,7 @@ def indirect_pairs(
         history = InteractionHistory.from_edges(size, kept // size, kept % size)
         held = HeldOut.by_source((source, target), edges, history)
         if len(held.sources) >= config.min_indirect:
-            found.append(held.part(np.sort(rng.permutation(len(held.sources))[: config.max_indirect])))
+            found.append(held.part(np.sort(shuffled(held.sources, size, rng)[: config.max_indirect])))
     return found
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lucid.evaluation.holdout import Halves, HeldOut, Holdout, HoldoutConfig
+from lucid.evaluation.holdout import Halves, HeldOut, Holdout, HoldoutConfig, shuffled
 from lucid.graph.histories import InteractionHistory
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.pair_model import Pair
@@ -81,7 +81,9 @@ def _withhold(graph: TypedGraph, pair: Pair, config: HoldoutConfig, rng: np.rand
     latest = np.full(len(keys), -np.inf)
     np.maximum.at(latest, first, np.nan_to_num(time, nan=-np.inf))
     sources, targets = keys // graph.entity_types.size, keys % graph.entity_types.size
-    order = np.lexsort((rng.random(len(keys)), -latest, sources))
+    # Numbers drawn for edges come from elsewhere, so that one more edge leaves what else is drawn as it is.
+    (of_edges,) = rng.spawn(1)
+    order = np.lexsort((of_edges.random(len(keys)), -latest, sources))
     counts = np.bincount(sources, minlength=graph.entity_types.size)
     rank = np.arange(len(keys)) - np.concatenate([[0], np.cumsum(counts)])[sources[order]]
     # Rounding up or down at random withholds the share also where sources have few interactions.
@@ -103,7 +105,9 @@ def _withhold_whole(
                 described[entities] = True
     candidates = np.unique(rows[1, described[rows[1]]])
     count = min(config.max_cold, int(config.cold_share * len(candidates)))
-    chosen = rng.permutation(candidates)[: count if count >= config.min_cold and pair[0] != pair[1] else 0]
+    chosen = candidates[shuffled(candidates, graph.entity_types.size, rng)][
+        : count if count >= config.min_cold and pair[0] != pair[1] else 0
+    ]
     return pair, np.unique(rows[:, np.isin(rows[1], chosen)], axis=1)
 
 

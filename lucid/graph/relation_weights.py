@@ -1,6 +1,6 @@
 """What an edge weighs: the one formula, for edges that a training decomposes and for those that are folded in later."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -8,6 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.typing import Floats
+
+TRIMMED_SHARE, TRIMMED_LEAST, TRIMMED_MOST = 0.02, 5, 0.1
+"""Of the times on either side, which say nothing of when a graph's interactions begin and end: this share, at least so
+many, and at most this share where there are few; set by hand, to pass over a handful of times that cannot be."""
+
+
+def robust_range(times: Sequence[NDArray[np.float64]]) -> tuple[float, float] | None:
+    """The oldest and newest of several lists of times (Unix seconds, NaN for none) but for a few on either side.
+
+    None where there is no time. A row of the year 1, of 1970-01-01 where a time was missing, or of the day on which
+    somebody filled the gaps, moves it no further than from one of all times to the next.
+    """
+    known = np.concatenate([some[~np.isnan(some)] for some in times] or [np.empty(0)])
+    if not len(known):
+        return None
+    count = len(known)
+    trimmed = min(max(TRIMMED_LEAST, int(TRIMMED_SHARE * count)), int(TRIMMED_MOST * count))
+    ordered = np.partition(known, (trimmed, count - 1 - trimmed))
+    return float(ordered[trimmed]), float(ordered[count - 1 - trimmed])
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ inside `HeteroData` count within their type, as PyG expects.
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lucid.data.selection import Selection
 from lucid.graph.adjacency import Adjacency
 from lucid.graph.entity_types import EntityTypes, read_entity_types
 from lucid.graph.histories import InteractionHistory
-from lucid.graph.relation_weights import RelationWeights
+from lucid.graph.relation_weights import RelationWeights, robust_range
 from lucid.store.duck import connect
 from lucid.typing import INTERACTION, LINK, TEXT, Floats, Rows
 
@@ -58,23 +59,23 @@ class TypedGraph:
         index: Tensor = self.data[edge_type].edge_index
         return index + offsets
 
-    def time_range(self) -> tuple[float, float]:
-        """The oldest and the newest interaction, Unix seconds; the first is the larger where none has a time."""
-        times = [self.data[edge_type].time for edge_type in self.interaction_types]
-        return (
-            min((float(time.nan_to_num(torch.inf).min()) for time in times if len(time)), default=torch.inf),
-            max((float(time.nan_to_num(-torch.inf).max()) for time in times if len(time)), default=-torch.inf),
-        )
+    @cached_property
+    def time_range(self) -> tuple[float, float] | None:
+        """When interactions happened, but for the few oldest and newest, Unix seconds; None where none has a time.
 
+        See `robust_range`. It is one range for all relations, so that their ages can be compared with each other.
+        """
+        return robust_range([self.data[edge_type].time.numpy() for edge_type in self.interaction_types])
+
+    @property
     def newest(self) -> float | None:
-        """The time of the newest interaction, Unix seconds; None where none has one."""
-        oldest, newest = self.time_range()
-        return newest if oldest <= newest else None
+        """The time from which ages count, Unix seconds; None where nothing has a time."""
+        return self.time_range[1] if self.time_range else None
 
     def edge_weights(self, edge_type: EdgeType, weights: RelationWeights) -> Floats:
-        """The weight of each edge of a type, (E) float32; ages count from the newest interaction of the graph."""
+        """The weight of each edge of a type, (E) float32; ages count from `newest`."""
         edges = self.data[edge_type]
-        newest = self.newest() if weights.half_life is not None else None
+        newest = self.newest if weights.half_life is not None else None
         return weights.edge_weights(edge_type[1], edges.repeats.numpy(), edges.time.numpy(), newest)
 
     def history(self) -> InteractionHistory:

@@ -97,7 +97,8 @@ def _shares(contributions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _listed(described: Callable[[int], tuple[str, str, str, str, str]], shares: NDArray[np.float64]) -> bytes:
-    largest = np.argsort(-shares, kind="stable")[:MOST]
+    # By what is shown, so that digits beyond it order nothing.
+    largest = np.argsort(-np.round(shares, 4), kind="stable")[:MOST]
     return orjson.dumps(
         [
             {**dict(zip(_FIELDS, described(edge), strict=True)), "share": round(float(shares[edge]), 4)}

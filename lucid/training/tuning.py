@@ -186,7 +186,7 @@ class WeightSearch:
     def _coordinates(self) -> list[Callable[[RelationWeights], Iterable[RelationWeights]]]:
         """For the damping, repeats, ages and each group of relations: the settings to try next to a given one."""
         config = self._config
-        oldest, newest = self._train.time_range()
+        oldest, newest = self._train.time_range or (0.0, 0.0)
 
         def dampings(now: RelationWeights) -> Iterable[RelationWeights]:
             return (replace(now, damping=damping) for damping in config.dampings)

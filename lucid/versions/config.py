@@ -57,7 +57,7 @@ class Origin:
 
     `batch_ids` are those of the training; the interactions of `folded_ids` were added to the embeddings by refreshes.
     `keys` says how metadata keys are used, `relations` names the relations that the adjacency counts, and `newest` is
-    the time of the latest interaction, Unix seconds, if any has one.
+    the time from which ages count, Unix seconds, if any interaction has one; see `lucid.graph.typed_graph`.
     """
 
     batch_ids: list[str]

@@ -188,7 +188,17 @@ def test_timestamps_are_utc_whatever_their_form(workspace: Workspace, tmp_path: 
 
 @pytest.mark.parametrize(
     "stamp",
-    ["yesterday", "2024-13-01", "infinity", "nan", "1e400", "01/02/2024", "99999999999999", "2024-01-01T 1:02:03Z"],
+    [
+        "yesterday",
+        "2024-13-01",
+        "infinity",
+        "nan",
+        "1e400",
+        "01/02/2024",
+        "99999999999999",
+        "2019",
+        "2024-01-01T 1:02:03Z",
+    ],
 )
 def test_other_timestamps_are_bad_rows(workspace: Workspace, tmp_path: Path, stamp: str) -> None:
     """What is neither ISO 8601 nor Unix seconds is set aside, not guessed."""

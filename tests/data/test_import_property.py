@@ -38,7 +38,6 @@ from lucid.workspace import Workspace
 EXAMPLES_BY_HAND = os.environ.get("PROPERTY_EXAMPLES")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-YEAR_10000 = 253402300800
 COLUMNS: dict[FileType, tuple[str, ...]] = {"entities": ENTITY_COLUMNS, "interactions": INTERACTION_COLUMNS}
 
 Cells = tuple[str, ...]
@@ -97,7 +96,9 @@ BAD_URLS = [
 BAD_TIMES = [
     *["yesterday", "2024-13-01", "2023-02-29", "01/02/2024", "2024-01-01T25:00", "2024-01-01T10:61:00Z", "now", " "],
     *["infinity", "nan", "1e400", "1.", ".5", "-", "99999999999999", "2024-01-01T10:00:00+24:00", "2024-01-01Z"],
+    *["2019", "20190401", "43556.5", "0", "-86400", "1554076800000", "2300-01-01", "2999-12-31T23:59:59Z"],
 ]
+BASIC_FORMS = ["%Y%m%dT%H%M%S", "%Y%m%dT%H%M", "%Y%m%dT%H%M%S.%f"]
 FORMS = ["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%d %H:%M:%S.%f"]
 SHORT_FORMS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
 
@@ -119,7 +120,7 @@ def written_times(draw: st.DrawFn) -> str:
     minutes = draw(st.sampled_from([0, 120, -570, 1439, None]))
     local = moment.astimezone(timezone(timedelta(minutes=minutes or 0)))
     if minutes is None:
-        return local.strftime(draw(st.sampled_from(FORMS + SHORT_FORMS)))
+        return local.strftime(draw(st.sampled_from(FORMS + SHORT_FORMS + BASIC_FORMS)))
     offsets = [local.strftime("%z"), f"{local:%z}"[:3] + ":" + f"{local:%z}"[3:]]
     offsets += [f"{local:%z}"[:3]] if minutes % 60 == 0 else []
     offsets += ["Z"] if minutes == 0 else []
@@ -261,9 +262,17 @@ def _faults(row: dict[str, str]) -> Iterator[tuple[str, str]]:
             yield column, "invalid_metadata"
         if cell and column == "media_url" and not _is_url(cell):
             yield column, "invalid_url"
-        if cell and column == "timestamp" and _microseconds(cell) is None:
-            yield column, "invalid_timestamp"
+        if cell and column == "timestamp":
+            yield from ((column, code) for code in _faults_of_time(cell))
     yield from ((column, "invalid_character") for column, cell in row.items() if "\0" in cell)
+
+
+def _faults_of_time(cell: str) -> Iterator[str]:
+    moment = _microseconds(cell)
+    if moment is None:
+        yield "invalid_timestamp"
+    elif moment > (datetime.now(UTC) + timedelta(days=1) - EPOCH) // timedelta(microseconds=1):
+        yield "future_timestamp"
 
 
 def _is_object(cell: str) -> bool:
@@ -280,9 +289,8 @@ def _is_url(cell: str) -> bool:
 
 def _microseconds(cell: str) -> int | None:
     """Microseconds since 1970 of a timestamp cell; None for an empty or a bad one."""
-    if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", cell):
-        seconds = Decimal(cell)
-        return int(seconds * 1_000_000) if abs(seconds) < YEAR_10000 else None
+    if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", cell):
+        return int(Decimal(cell) * 1_000_000) if re.fullmatch(r"[1-9][0-9]{8,9}(\.[0-9]+)?", cell) else None
     try:
         moment = datetime.fromisoformat(cell)
     except ValueError:

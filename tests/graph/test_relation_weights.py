@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lucid.data.selection import Selection, read_selection, select
 from lucid.graph.adjacency import Neighbours
-from lucid.graph.relation_weights import RelationWeights
+from lucid.graph.relation_weights import RelationWeights, robust_range
 from lucid.graph.typed_graph import build
 from lucid.schema.training import TrainingRequest
 from lucid.settings import Settings
@@ -101,3 +101,33 @@ def test_an_edge_without_a_time_does_not_age_and_one_from_later_has_no_age() -> 
     found = weights.edge_weights("a", np.ones(4, np.int64), np.array([np.nan, 110.0, 100.0, 90.0]), 100.0)
 
     assert [1.0, 1.0, 1.0, 0.5] == pytest.approx(found.tolist())
+
+
+@given(
+    st.integers(100, 3000),
+    st.lists(st.sampled_from([-62135596800.0, 0.0, 9.4e8, 4.1e9, 1.04e10, 2.5e11, np.nan]), max_size=5),
+    st.integers(0, 2**31),
+    st.booleans(),
+)
+def test_a_handful_of_times_that_cannot_be_moves_no_age(
+    count: int, outliers: list[float], seed: int, grouped: bool
+) -> None:
+    """Wherever they lie and in whichever relation: the range moves by no more than a few of the other times."""
+    times = np.sort(np.random.default_rng(seed).uniform(1.5e9, 1.6e9, count))
+    strange = np.array(outliers, np.float64)
+    with_them = [times, strange] if grouped else [np.concatenate([strange, times])]
+
+    usual, found = robust_range([times]), robust_range(with_them)
+
+    assert usual is not None
+    assert found is not None
+    for before, after in zip(usual, found, strict=True):
+        assert 1.5e9 <= after <= 1.6e9
+        assert abs(np.searchsorted(times, after) - np.searchsorted(times, before)) <= 6
+
+
+def test_a_range_needs_a_time_and_few_times_are_all_in_it() -> None:
+    """Of no time there is no range; of less than ten nothing is passed over."""
+    assert None is robust_range([])
+    assert None is robust_range([np.array([np.nan]), np.empty(0)])
+    assert (1.0, 9.0) == robust_range([np.array([9.0, np.nan, 1.0]), np.array([4.0])])

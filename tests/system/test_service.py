@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The checkerboard with a time on every interaction: all young but those of user 0, which are old."""
     written = write_checkerboard(tmp_path_factory.mktemp("files"))
     header, *lines = written[1].read_text().splitlines()
-    timed = [line[:-1] + ("2001-01-01," if ",u00," in line else "2100-01-01,") for line in lines]
+    today = f"{datetime.now(UTC):%Y-%m-%d},"
+    timed = [line[:-1] + ("2001-01-01," if ",u00," in line else today) for line in lines]
     written[1].write_text("\n".join([header, *timed]) + "\n")
     return written
 
@@ -114,7 +116,7 @@ def test_an_upload_counts_with_the_next_question(trained: dict[str, Any], client
     before = client.get("/recommended_items", params=question).json()
     target = before["recommendations"][0]["target_id"]
     file = tmp_path / "late.csv"
-    file.write_text(f"type,source_id,target_id,timestamp,metadata\nlikes,u06,{target},2100-01-02,\n")
+    file.write_text(f"type,source_id,target_id,timestamp,metadata\nlikes,u06,{target},,\n")
 
     (batch,) = upload(client, file, tags="board").json()
     after = client.get("/recommended_items", params=question).json()
