@@ -262,7 +262,7 @@ def test_of_a_name_that_stands_twice_the_last_value_counts(api: Api) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        ("POST", "/recommended_items", KNOWN + b', "source_id": [' + b"0," * 2_000_000 + b"0]}"),
+        ("POST", "/recommended_items", KNOWN + b', "source_id": [' + b"{}," * 2_000_000 + b"{}]}"),
         ("POST", "/recommended_items", b"{" + b",".join(b'"%x":0' % name for name in range(500_000)) + b"}"),
         ("POST", "/train", b'{"metadata_rules": {' + b",".join(b'"%x":0' % name for name in range(500_000)) + b"}}"),
         ("POST", "/train", b'{"data_filters": {"entities": [' + b"{}," * 2_000_000 + b"{}]}}"),

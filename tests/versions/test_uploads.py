@@ -147,6 +147,7 @@ def test_what_is_taken_back_counts_no_more(board: Workspace, upload: Upload) -> 
 
 def test_only_what_a_training_would_select_counts(board: Workspace, upload: Upload, tmp_path: Path) -> None:
     """Tags, age and filters of the training hold for later uploads too."""
+    upload(INTERACTIONS, "sees,u00,i00,,", tags=["mine"])  # a type that nothing has would be refused
     upload(INTERACTIONS, *(f"likes,u{user:02},i{user % 2:02},," for user in range(20)), tags=["mine"])
     board.update_batches([batch.batch_id for batch in board.batches()], new_tags=["mine"])
     conditions = {"interactions": [{"field": "type", "op": "ne", "value": "sees"}]}
