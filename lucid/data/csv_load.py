@@ -105,7 +105,7 @@ _CHECKS: dict[FileType, list[_Check]] = {
 }
 _STORED: dict[FileType, str] = {
     "entities": "id, type, coalesce(name, '') AS name, metadata, media_url",
-    "interactions": f"type, source_id, target_id, {TIME} AS timestamp, metadata",
+    "interactions": "type, source_id, target_id, moment AS timestamp, metadata",
 }
 
 
@@ -286,10 +286,12 @@ def _parse_sql(settings: Settings, header: _Header, reading: str, *, has_nul: bo
         f"'value': left({check.column}, {SHOWN_VALUE})}}"
         for check in checks
     )
+    found = f", {TIME} AS moment" if file_type == "interactions" else ""
     return (
-        f"SELECT {stored}, CASE {reasons} END AS reason FROM read_csv($path, columns = {{{struct}}}, "
+        f"SELECT {stored}, CASE {reasons} END AS reason "
+        f"FROM (SELECT *{found} FROM read_csv($path, columns = {{{struct}}}, "
         f"delim = '{header.dialect.separator}', quote = '\"', escape = '\"', auto_detect = false, strict_mode = true, "
-        f"{reading}, compression = 'none', max_line_size = {settings.max_row_bytes})"
+        f"{reading}, compression = 'none', max_line_size = {settings.max_row_bytes}))"
     )
 
 

@@ -58,7 +58,8 @@ def read(stamp: str) -> tuple[datetime | None, str | None]:
     with connect() as connection:
         row = connection.execute(
             f"SELECT CASE WHEN NOT coalesce({FUTURE}, false) THEN {TIME} END, CASE WHEN {INVALID} THEN 'invalid' "
-            f"WHEN {FUTURE} THEN 'future' END FROM (SELECT $stamp AS timestamp)",
+            f"WHEN {FUTURE} THEN 'future' END "
+            f"FROM (SELECT timestamp, {TIME} AS moment FROM (SELECT $stamp AS timestamp))",
             {"stamp": stamp},
         ).fetchone()
     assert row is not None
