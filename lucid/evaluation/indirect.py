@@ -1,6 +1,7 @@
 """Indirect pairs: types that no interaction links, judged by what is reached in two steps only over withheld edges."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,7 @@ from scipy import sparse
 
 from lucid.evaluation.holdout import HeldOut, HoldoutConfig, shuffled
 from lucid.graph.histories import InteractionHistory
-from lucid.graph.typed_graph import TypedGraph
+from lucid.graph.typed_graph import EdgeType, TypedGraph
 from lucid.typing import TEXT, Rows
 
 
@@ -26,6 +27,7 @@ def indirect_pairs(
     edge_types = [edge_type for edge_type in graph.edge_types if not edge_type[1].startswith(TEXT)]
     steps = {either for source, _, target in edge_types for either in ((source, target), (target, source))}
     direct = {either for pair in graph.pairs for either in (pair, pair[::-1])}
+    between, left_between, lost = _between(graph), _between(train), _lost(graph, train)
     found = []
     for source, target in itertools.permutations(graph.entity_types.types, 2):
         middles = [
@@ -38,8 +40,12 @@ def indirect_pairs(
             continue
         sources, size = graph.entity_types.rows(source), graph.entity_types.size
         rows = np.sort(rng.permutation(np.arange(sources.start, sources.stop))[: config.max_indirect_tried])
+        reached_anew = any({_ends(source, middle), _ends(middle, target)} & lost for middle in middles)
+        if len(rows) < config.min_indirect or not reached_anew:
+            continue
         every, left = (
-            sum(_reached(part, rows, middle, target) for middle in middles).tocoo() for part in (graph, train)
+            sum(_reached(part, joining, rows, source, middle, target) for middle in middles).tocoo()
+            for part, joining in ((graph, between), (train, left_between))
         )
         pairs, kept = (
             np.unique(rows[reached.row] * size + reached.col.astype(np.int64) + targets.start)
@@ -55,25 +61,57 @@ def indirect_pairs(
     return found
 
 
-def _reached(graph: TypedGraph, rows: Rows, middle: str, target: str) -> sparse.csr_matrix:
-    """How often some rows reach the entities of a type in two steps over another, (rows, targets)."""
-    first = _steps(graph, rows, middle)
-    between = np.unique(first.indices)
-    return first[:, between] @ _steps(graph, between + graph.entity_types.rows(middle).start, target)
+Ends = frozenset[str]
+"""The types at the ends of an edge, whichever way it points."""
 
 
-def _steps(graph: TypedGraph, rows: Rows, target: str) -> sparse.csr_matrix:
-    """Edges of every relation and direction from some rows, sorted, to the entities of a type, (rows, targets)."""
+def _ends(first: str, second: str) -> Ends:
+    return frozenset((first, second))
+
+
+def _between(graph: TypedGraph) -> dict[Ends, list[EdgeType]]:
+    """The edge types that join two types."""
+    found: dict[Ends, list[EdgeType]] = {}
+    for edge_type in graph.edge_types:
+        found.setdefault(_ends(edge_type[0], edge_type[2]), []).append(edge_type)
+    return found
+
+
+def _lost(graph: TypedGraph, train: TypedGraph) -> set[Ends]:
+    """The types between which edges were withheld."""
+    return {
+        _ends(source, target)
+        for source, relation, target in graph.interaction_types
+        if graph.data[source, relation, target].num_edges > train.data[source, relation, target].num_edges
+    }
+
+
+def _reached(
+    graph: TypedGraph, between: dict[Ends, list[EdgeType]], rows: Rows, source: str, middle: str, target: str
+) -> sparse.csr_matrix:
+    """How often some rows of a type reach the entities of another in two steps over a third, (rows, targets)."""
+    first = _steps(graph, between.get(_ends(source, middle), []), rows, middle)
+    reached = np.unique(first.indices)
+    second = _steps(
+        graph,
+        between.get(_ends(middle, target), []),
+        reached + graph.entity_types.rows(middle).start,
+        target,
+    )
+    return first[:, reached] @ second
+
+
+def _steps(graph: TypedGraph, edge_types: Sequence[EdgeType], rows: Rows, target: str) -> sparse.csr_matrix:
+    """Edges of some types, in both directions, from some rows, sorted, to the entities of a type, (rows, targets)."""
     targets = graph.entity_types.rows(target)
     chosen = np.zeros(graph.entity_types.size, dtype=bool)
     chosen[rows] = True
     positions, columns = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for edge_type in graph.edge_types:
-        if target in (edge_type[0], edge_type[2]):
-            edges = graph.rows(edge_type).numpy()
-            for begin, end in (edges, edges[::-1]):
-                kept = chosen[begin] & (end >= targets.start) & (end < targets.stop)
-                positions.append(np.searchsorted(rows, begin[kept]))
-                columns.append(end[kept] - targets.start)
+    for edge_type in edge_types:
+        edges = graph.rows(edge_type).numpy()
+        for begin, end in (edges, edges[::-1]):
+            kept = chosen[begin] & (end >= targets.start) & (end < targets.stop)
+            positions.append(np.searchsorted(rows, begin[kept]))
+            columns.append(end[kept] - targets.start)
     ends = np.concatenate(positions), np.concatenate(columns)
     return sparse.csr_matrix((np.ones(len(ends[0]), np.float32), ends), shape=(len(rows), len(targets)))

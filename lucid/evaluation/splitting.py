@@ -19,14 +19,19 @@ def hold_out(graph: TypedGraph, seed: int, config: HoldoutConfig | None = None) 
     from lucid.evaluation.indirect import indirect_pairs
 
     config, rng, size = config or HoldoutConfig(), np.random.default_rng(seed), graph.entity_types.size
-    pairs = _pairs_each_way_once(graph)
-    withheld = [_withhold(graph, pair, config, rng) for pair in pairs]
-    whole = [_withhold_whole(graph, either, config, rng) for pair in pairs for either in {pair: 0, pair[::-1]: 0}]
+    linked = _edges_by_pair(graph)
+    withheld = [_withhold(rows, times, size, config, rng) for rows, times in linked.values()]
+    described = _neighbour_types(graph) > 1
+    whole = [
+        (ends, _withhold_whole(ends, edges, described, config, rng))
+        for pair, (rows, _) in linked.items()
+        for ends, edges in {pair: rows, pair[::-1]: rows[::-1] if pair[0] != pair[1] else rows}.items()
+    ]
     every = [*withheld, *(edges for _, edges in whole)]
     keys = np.unique(np.concatenate([_undirected(edges, size) for edges in every]))
     train = graph.without(
         {
-            edge_type: torch.from_numpy(~np.isin(_undirected(graph.rows(edge_type).numpy(), size), keys))
+            edge_type: torch.from_numpy(~_are_among(_undirected(graph.rows(edge_type).numpy(), size), keys))
             for edge_type in graph.interaction_types
         }
     )
@@ -35,11 +40,11 @@ def hold_out(graph: TypedGraph, seed: int, config: HoldoutConfig | None = None) 
         connected[train.rows(edge_type).numpy().ravel()] = True
     for _, edges in whole:
         cold[edges[1]] = True
-    history = train.history()
+    history, warm = train.history(), connected & ~cold
     warm_targets = [
         held
-        for pair, edges in zip(pairs, withheld, strict=True)
-        for held in _both_directions(pair, edges[:, (connected & ~cold)[edges].all(axis=0)], history)
+        for pair, edges in zip(linked, withheld, strict=True)
+        for held in _both_directions(pair, edges[:, warm[edges].all(axis=0)], history)
     ]
     cold_targets = [HeldOut.by_source(pair, edges[:, connected[edges].all(axis=0)], history) for pair, edges in whole]
     indirect = indirect_pairs(graph, train, connected, config, rng)
@@ -62,29 +67,52 @@ def _undirected(edges: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     return keys
 
 
-def _edges(graph: TypedGraph, pair: Pair) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Interactions of one pair, whichever way they point, as (2, E) from source to target, and their times."""
-    found, times = [], []
+def _are_among(keys: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of some keys are among others, which are sorted."""
+    places = np.searchsorted(known, keys)
+    return np.asarray(np.append(known, -1)[places] == keys)
+
+
+def _edges_by_pair(graph: TypedGraph) -> dict[Pair, tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Interactions of each pair, whichever way they point, as (2, E) from source to target, and their times."""
+    found: dict[Pair, list[tuple[NDArray[np.int64], NDArray[np.float64]]]]
+    found = {pair: [] for pair in _pairs_each_way_once(graph)}
     for edge_type in graph.interaction_types:
-        ends = edge_type[0], edge_type[2]
-        if pair in (ends, ends[::-1]):
-            rows = graph.rows(edge_type).numpy()
-            found.append(rows if ends == pair else rows[::-1])
-            times.append(graph.data[edge_type].time.numpy())
-    return np.concatenate(found, axis=1), np.concatenate(times)
+        rows, time = graph.rows(edge_type).numpy(), graph.data[edge_type].time.numpy()
+        pair = edge_type[0], edge_type[2]
+        if pair in found:
+            found[pair].append((rows, time))
+        else:
+            found[pair[::-1]].append((rows[::-1], time))
+    return {
+        pair: (np.concatenate([rows for rows, _ in parts], axis=1), np.concatenate([times for _, times in parts]))
+        for pair, parts in found.items()
+    }
 
 
-def _withhold(graph: TypedGraph, pair: Pair, config: HoldoutConfig, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Edges (2, W) of one pair, whichever way they point, to withhold: a share of each source's, of which one stays."""
-    rows, time = _edges(graph, pair)
-    keys, first = np.unique(rows[0] * graph.entity_types.size + rows[1], return_inverse=True)
+def _neighbour_types(graph: TypedGraph) -> NDArray[np.int64]:
+    """With how many types each entity (n) has edges."""
+    types = graph.entity_types.types
+    keys = [np.empty(0, np.int64)]
+    for edge_type in graph.edge_types:
+        first, second = graph.rows(edge_type).numpy()
+        keys.append(np.unique(first) * len(types) + types.index(edge_type[2]))
+        keys.append(np.unique(second) * len(types) + types.index(edge_type[0]))
+    return np.bincount(np.unique(np.concatenate(keys)) // max(len(types), 1), minlength=graph.entity_types.size)
+
+
+def _withhold(
+    rows: NDArray[np.int64], time: NDArray[np.float64], size: int, config: HoldoutConfig, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Edges (2, W) to withhold of one pair's (2, E) in a graph of some size: a share of each source's; one stays."""
+    keys, first = np.unique(rows[0] * size + rows[1], return_inverse=True)
     latest = np.full(len(keys), -np.inf)
     np.maximum.at(latest, first, np.nan_to_num(time, nan=-np.inf))
-    sources, targets = keys // graph.entity_types.size, keys % graph.entity_types.size
+    sources, targets = keys // size, keys % size
     # Numbers drawn for edges come from elsewhere, so that one more edge leaves what else is drawn as it is.
     (of_edges,) = rng.spawn(1)
     order = np.lexsort((of_edges.random(len(keys)), -latest, sources))
-    counts = np.bincount(sources, minlength=graph.entity_types.size)
+    counts = np.bincount(sources, minlength=size)
     rank = np.arange(len(keys)) - np.concatenate([[0], np.cumsum(counts)])[sources[order]]
     # Rounding up or down at random withholds the share also where sources have few interactions.
     quota = np.floor(counts * config.share + rng.random(len(counts)))
@@ -93,22 +121,19 @@ def _withhold(graph: TypedGraph, pair: Pair, config: HoldoutConfig, rng: np.rand
 
 
 def _withhold_whole(
-    graph: TypedGraph, pair: Pair, config: HoldoutConfig, rng: np.random.Generator
-) -> tuple[Pair, NDArray[np.int64]]:
-    """All interactions (2, W) of a few targets with the source type; edges to other types must tell of them."""
-    rows, _ = _edges(graph, pair)
-    described = np.zeros(graph.entity_types.size, dtype=bool)
-    for source, relation, target in graph.edge_types:
-        first, second = graph.rows((source, relation, target)).numpy()
-        for entity_type, other, entities in ((source, target, first), (target, source, second)):
-            if entity_type == pair[1] and other != pair[0]:
-                described[entities] = True
+    pair: Pair,
+    rows: NDArray[np.int64],
+    described: NDArray[np.bool_],
+    config: HoldoutConfig,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """All interactions (2, W), of a pair's (2, E), of a few targets that edges to other types tell of (n, bool)."""
     candidates = np.unique(rows[1, described[rows[1]]])
     count = min(config.max_cold, int(config.cold_share * len(candidates)))
-    chosen = candidates[shuffled(candidates, graph.entity_types.size, rng)][
+    chosen = candidates[shuffled(candidates, len(described), rng)][
         : count if count >= config.min_cold and pair[0] != pair[1] else 0
     ]
-    return pair, np.unique(rows[:, np.isin(rows[1], chosen)], axis=1)
+    return np.unique(rows[:, np.isin(rows[1], chosen)], axis=1)
 
 
 def _both_directions(pair: Pair, edges: NDArray[np.int64], history: InteractionHistory) -> list[HeldOut]:

@@ -163,13 +163,19 @@ def limits(schema: dict[str, Any]) -> dict[str, Any]:
     return named | ({"items": limits(choice["items"])} if "items" in choice and "$ref" not in choice["items"] else {})
 
 
+def first_choice(schema: dict[str, Any]) -> dict[str, Any]:
+    """What is asked for a value that may also be null."""
+    choice: dict[str, Any] = schema.get("anyOf", [schema])[0]
+    return choice
+
+
 def test_forms_carry_the_limits_and_offer_nothing_of_the_api() -> None:
     """Age, names, tags and choices are checked before a run begins; what the API alone passes has no field."""
     forms = {one.name: parameter_schema(one.flow).model_dump()["properties"] for one in DEPLOYMENTS}
 
     assert not {"version", "batch_ids"} & {name for form in forms.values() for name in form}
     names = {"pattern": "^[A-Za-z0-9._:-]{1,128}$"}
-    train = {name: limits(schema) for name, schema in forms["train-model"].items() if schema["anyOf"][0].get("type")}
+    train = {name: limits(schema) for name, schema in forms["train-model"].items() if first_choice(schema).get("type")}
     assert {
         "model_id": names,
         "maximum_interaction_age_days": {"minimum": 1, "maximum": 100_000},
@@ -177,6 +183,7 @@ def test_forms_carry_the_limits_and_offer_nothing_of_the_api() -> None:
         "callback_url": {"pattern": "^(https?://.+)?$"},
         "precompute": {"maxItems": 1000},
         "metadata_rules": {},
+        "allow_type_changes": {},
     } == train
     assert names == limits(forms["refresh-recommendations"]["model_id"])
     assert {"maxItems": 50, "items": {"pattern": "^[^,]*$"}} == limits(forms["import-data"]["tags"])

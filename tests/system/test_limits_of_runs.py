@@ -76,7 +76,8 @@ def test_trainings_that_wait_do_not_hold_back_an_upload(service: Service, tmp_pa
                 client.post(f"/models/{model_id}/cancel").raise_for_status()
 
         left = [model_id for model_id in models if model_id not in waiting[1:]]
-        assert ["completed"] * (TRAININGS + 1) == [wait_for_training(client, model_id)["status"] for model_id in left]
+        ended = [wait_for_training(client, model_id) for model_id in left]
+        assert ["completed"] * (TRAININGS + 1) == [one["status"] for one in ended], ended
 
 
 WAITS = {"name": {"any_": ["AwaitingConcurrencySlot"]}}

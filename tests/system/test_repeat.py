@@ -247,8 +247,6 @@ def test_a_client_that_vanishes_repeats_safely(service: Service, client: httpx.C
 def test_an_upload_that_was_cut_short_is_brought_to_its_end(service: Service, key: str, tag: str) -> None:
     """The API is killed when the batches are entered and no flow run is made yet: a repeat makes it, for the same."""
     catalog = Catalog(service.home)
-    with calls(address(service), key) as client:
-        upload(client, f"{tag}-data", tag)
     with api_without_prefect(service) as api, calls(api.base, key) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(upload, client, tag, tag)
         entered = wait_until(lambda: [batch.batch_id for batch in catalog.batches.find(tags=[tag])], 30, "the batches")
@@ -349,6 +347,8 @@ def test_a_deleted_model_does_not_come_back(client: httpx.Client, tag: str) -> N
 def test_a_training_that_was_cut_short_is_brought_to_its_end(service: Service, key: str, tag: str) -> None:
     """The API is killed when the training is entered and no flow run is made yet: a repeat makes it, for the same."""
     catalog = Catalog(service.home)
+    with calls(address(service), key) as client:
+        upload(client, f"{tag}-data", tag)
     with api_without_prefect(service) as api, calls(api.base, key) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(train, client, tag, model_id=tag, data_tags=[tag])
         wait_until(lambda: tag in catalog.trainings.models(), 30, "the training")
