@@ -164,10 +164,10 @@ def write_model(home: Path, sources: int) -> None:
     pair = PairModel("user", "video", 0, spectral, 0, spectral)
     weightings = (RelationWeights({}, 1.0),)
     write_config(folder, VersionConfig(entity_types, {pair.pair: pair}, pair, weightings, (pair.pair,), 0))
-    size, nobody = entity_types.size, np.empty(0, np.int64)
+    size = entity_types.size
     embedding = Embedding(np.ones(1, np.float32), np.ones((size, 1), np.float32), np.ones(size, np.float32), 1.0)
     write_embeddings(folder, [embedding])
-    write_history(folder, InteractionHistory.from_edges(size, nobody, nobody))
+    write_history(folder, InteractionHistory.none(size), InteractionHistory.none(size))
     edges = np.empty((2, 0), np.int64), np.empty(0, np.int16), np.empty((1, 0), np.float32)
     write_adjacency(folder, Adjacency.build(size, *edges))
     write_origin(folder, Origin([], [], {}, [], None))

@@ -17,7 +17,7 @@ from rich.table import Column, Table
 import lucid
 from lucid.errors import LucidError
 from lucid.schema.batches import Batch
-from lucid.schema.fields import OnError, OutputFormat, Use, check, format_time
+from lucid.schema.fields import Exclude, OnError, OutputFormat, Use, check, format_time
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import Model
 from lucid.settings import load_settings
@@ -170,6 +170,7 @@ def recommend(
     use: Annotated[Use, typer.Option(help="similar: recommend entities of the source's own type.")] = "recommend",
     target_filter: Annotated[str | None, typer.Option(metavar="JSON", help="Conditions as in data_filters.")] = None,
     exclude_interacted: Annotated[bool, typer.Option(help="Leave out what sources interacted with.")] = True,
+    exclude: Annotated[Exclude, typer.Option(help="learned: recommend again what was kept from the model.")] = "all",
     explain: Annotated[bool, typer.Option("--explain", help="Say what contributed to each recommendation.")] = False,
     version: Annotated[int | None, typer.Option(help="Ask this version instead of the live one.")] = None,
     output_format: Annotated[OutputFormat, typer.Option()] = "csv",
@@ -193,6 +194,7 @@ def recommend(
             "use": use,
             "target_filter": _json("target-filter", target_filter),
             "exclude_interacted": exclude_interacted,
+            "exclude": exclude,
             "explain": explain,
             "version": version,
             "output_format": output_format,

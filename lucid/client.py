@@ -22,7 +22,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from lucid.errors import InvalidRequest, LucidError, ModelNotReady, TrainingFailed, Unavailable, UnusableFile, error_of
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
-from lucid.schema.fields import MAX_RECOMMENDATIONS, Ids, KeyUse, OnError, Use, check, ids_of
+from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
 from lucid.schema.training import Model, ModelStatus
 
@@ -258,6 +258,7 @@ class Client:
         max_recommendations: int = MAX_RECOMMENDATIONS,
         threshold: float = 0,
         exclude_interacted: bool = True,
+        exclude: Exclude = "all",
         version: int | None = None,
     ) -> "pd.DataFrame":
         """Recommendations as a table: source_id, target_id, score, rank, probability, target_type, name, served_by.
@@ -265,7 +266,8 @@ class Client:
         Exactly one of `source_id`, `source_type` and `sources` says for whom: `sources` takes several entities as one,
         each `{"id", "weight"}`, and a whole number stands for an id. `use="similar"` stands for the source's own type
         instead of `target_type`, `target_filter` takes conditions as `data_filters` does, `explain` adds a column
-        `explanation`. Unknown ids in a list have no rows; their list stands in the table's
+        `explanation`. `exclude="learned"` recommends again what is known of a source but was kept from the model by its
+        age limit or filters. Unknown ids in a list have no rows; their list stands in the table's
         `attrs["unknown_source_ids"]`.
         """
         import pandas as pd
@@ -278,6 +280,7 @@ class Client:
             "max_recommendations": max_recommendations,
             "threshold": threshold,
             "exclude_interacted": exclude_interacted,
+            "exclude": exclude,
             "version": version,
             "sources": sources,
             "use": use,

@@ -56,8 +56,9 @@ class Selection:
 
     `folder` holds `entities.parquet` (row, id, type, name), sorted by type and id with rows counted from 0, and
     `values.parquet` (row, key, value), their metadata;
-    `interactions.parquet` (type, source_row, target_row, timestamp, repeats), and `links.parquet` and `words.parquet`
-    (key, source_row, target_row); and what `lucid.data.links` has learnt of all values.
+    `interactions.parquet` (type, source_row, target_row, timestamp, repeats), and `left_out.parquet` (source_row,
+    target_row), interactions of known entities that are too old, impossible or not wanted; `links.parquet` and
+    `words.parquet` (key, source_row, target_row); and what `lucid.data.links` has learnt of all values.
     """
 
     folder: Path
@@ -122,10 +123,13 @@ def read_selection(folder: Path) -> Selection:
     )
 
 
-def interactions_among(folder: Path, entities: Path) -> tuple[Rows, Rows]:
+INTERACTIONS_FILE, LEFT_OUT_FILE = "interactions.parquet", "left_out.parquet"
+
+
+def interactions_among(folder: Path, entities: Path, name: str = INTERACTIONS_FILE) -> tuple[Rows, Rows]:
     """Source and target rows of a selection's interactions in the numbering of another `entities.parquet`.
 
-    Interactions with an entity that the other numbering lacks are left out.
+    `name` is one of the selection's files. Interactions with an entity that the other numbering lacks are left out.
     """
     with connect() as connection:
         found = connection.execute(
@@ -136,7 +140,7 @@ def interactions_among(folder: Path, entities: Path) -> tuple[Rows, Rows]:
             {
                 "here": str(folder / "entities.parquet"),
                 "there": str(entities),
-                "interactions": str(folder / "interactions.parquet"),
+                "interactions": str(folder / name),
             },
         ).fetchnumpy()
     return np.asarray(found["source"], np.int64), np.asarray(found["target"], np.int64)
@@ -241,9 +245,12 @@ def read_interactions(
 ) -> list[Step]:
     """Create `interactions`: young enough, as the filters want, equal rows once, both ends known.
 
+    What the age or the filters leave out stays known as `left_out` (source_id, target_id), each once.
+
     Times of more than a day after `started` (aware) cannot be. Imports refuse them, and what earlier ones have let
     pass is left out: with any other time it would move all ages or count as new.
     """
+    connection.execute("CREATE TABLE left_out (source_id VARCHAR, target_id VARCHAR)")
     files = files_of(home, batches, "interactions")
     if not files:
         return [Step("interactions: in the selected batches", 0, 0, [])]
@@ -258,10 +265,16 @@ def read_interactions(
         "WHERE $oldest::TIMESTAMPTZ IS NULL OR timestamp IS NULL OR timestamp >= $oldest::TIMESTAMPTZ",
         {"files": files, "oldest": oldest, **bind.values},
     )
+    if oldest is not None:
+        connection.execute(
+            f"INSERT INTO left_out SELECT DISTINCT source_id, target_id FROM {resolved} "
+            "WHERE timestamp < $oldest::TIMESTAMPTZ",
+            {"files": files, "oldest": oldest},
+        )
     young = count(connection, "young")
     impossible = _remove_impossible(connection, started)
     possible = count(connection, "young")
-    connection.execute("DELETE FROM young WHERE NOT wanted")
+    _leave_out(connection, "NOT wanted")
     filtered = count(connection, "young")
     connection.execute(
         "CREATE TABLE equal_once AS SELECT DISTINCT type, source_id, target_id, timestamp FROM young; DROP TABLE young"
@@ -300,8 +313,18 @@ def _remove_impossible(connection: duckdb.DuckDBPyConnection, started: datetime)
         f"SELECT DISTINCT strftime(timestamp, '%Y-%m-%dT%H:%M:%SZ') FROM young WHERE {impossible} ORDER BY ALL LIMIT 5",
         {"started": started},
     ).fetchall()
-    connection.execute(f"DELETE FROM young WHERE {impossible}", {"started": started})
+    _leave_out(connection, impossible, {"started": started})
     return [row[0] for row in found]
+
+
+def _leave_out(
+    connection: duckdb.DuckDBPyConnection, condition: str, values: Mapping[str, datetime] | None = None
+) -> None:
+    """Move rows of `young` to `left_out`."""
+    connection.execute(
+        f"INSERT INTO left_out SELECT DISTINCT source_id, target_id FROM young WHERE {condition}", values
+    )
+    connection.execute(f"DELETE FROM young WHERE {condition}", values)
 
 
 _WITH_TYPES = """(
@@ -383,7 +406,13 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         "SELECT i.type, s.row AS source_row, t.row AS target_row, max(timestamp) AS timestamp, count(*) AS repeats "
         "FROM interactions i JOIN numbered s ON s.id = source_id JOIN numbered t ON t.id = target_id "
         "GROUP BY ALL ORDER BY ALL",
-        folder / "interactions.parquet",
+        folder / INTERACTIONS_FILE,
+    )
+    copy(
+        connection,
+        "SELECT DISTINCT s.row AS source_row, t.row AS target_row FROM left_out "
+        "JOIN numbered s ON s.id = source_id JOIN numbered t ON t.id = target_id ORDER BY ALL",
+        folder / LEFT_OUT_FILE,
     )
     copy(
         connection,

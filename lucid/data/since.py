@@ -25,11 +25,13 @@ class Since:
 
     `edges` has the columns id, relation, other (row of a known entity), timestamp (Unix seconds or NaN) and repeats,
     sorted by id: interactions of every entity either way, and links and words of entities that the version does not
-    hold; these are `new` (id to type).
+    hold; these are `new` (id to type). `left_out` has the columns id and other of interactions, either way, that are
+    not among the edges as they are too old or not wanted.
     """
 
     edges: dict[str, NDArray[Any]]
     new: dict[str, str]
+    left_out: dict[str, NDArray[Any]]
 
 
 def select_since(
@@ -79,4 +81,17 @@ def select_since(
             FROM ends JOIN held ON held.id = other WHERE ends.id <> other GROUP BY ALL ORDER BY ALL""",
             {"interaction": INTERACTION, "link": LINK, "text": TEXT},
         ).fetchnumpy()
-    return Since({name: np.asarray(column) for name, column in edges.items()}, new)
+        left_out = connection.execute(
+            """
+            WITH ends AS (
+                SELECT source_id AS id, target_id AS other FROM left_out
+                UNION ALL SELECT target_id, source_id FROM left_out)
+            SELECT DISTINCT ends.id, row AS other FROM ends JOIN held ON held.id = other WHERE ends.id <> other
+            ORDER BY ALL"""
+        ).fetchnumpy()
+    return Since(_arrays(edges), new, _arrays(left_out))
+
+
+def _arrays(columns: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Columns without the masks that DuckDB may put around them."""
+    return {name: np.asarray(column) for name, column in columns.items()}

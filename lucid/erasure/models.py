@@ -132,7 +132,9 @@ def _derive_without(
             changed={
                 CONFIG: lambda folder: write_config(folder, parent.config.without(rows)),
                 EMBEDDINGS: lambda folder: write_embeddings(folder, embeddings),
-                HISTORY: lambda folder: write_history(folder, parent.history.without(rows)),
+                HISTORY: lambda folder: write_history(
+                    folder, parent.history.without(rows), parent.left_out.without(rows)
+                ),
                 ADJACENCY: lambda folder: write_adjacency(folder, parent.adjacency.without(rows)),
                 REPORT: lambda folder: write_report(folder, report),
                 ENTITIES: lambda folder: _write_entities_without(parent, folder, rows),

@@ -20,6 +20,11 @@ class InteractionHistory:
         return self.indices[self.starts[row] : self.starts[row + 1]].astype(np.int64)
 
     @classmethod
+    def none(cls, size: int) -> "InteractionHistory":
+        """A history of a graph of some size in which nobody interacted with anybody."""
+        return cls(np.zeros(size + 1, np.int64), np.empty(0, np.int32))
+
+    @classmethod
     def from_edges(cls, size: int, sources: Rows, targets: Rows) -> "InteractionHistory":
         """Build from edges in one direction; both directions are entered, each once."""
         return cls._of_keys(size, np.unique(np.concatenate([sources * size + targets, targets * size + sources])))

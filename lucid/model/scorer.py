@@ -10,7 +10,7 @@ has a share in it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -25,6 +25,7 @@ from lucid.model.item_knn import ItemKNN
 from lucid.model.masking import mask
 from lucid.model.pair_model import Blend, PairModel
 from lucid.model.spectral_filter import SpectralFilter
+from lucid.schema.fields import Exclude
 from lucid.typing import Floats, Rows
 
 _POPULARITY = 1e-4
@@ -39,16 +40,27 @@ _ROUNDING = 1e-5
 class Profile:
     """A source as a model sees it: its vector in each decomposition, (q) each, and the rows that it interacted with.
 
-    These are sorted. `row` is its own; None for an entity that the model does not hold.
+    These are sorted. `row` is its own; None for an entity that the model does not hold. `left_out` are rows, sorted,
+    that it interacted with too, but that the model did not learn from.
     """
 
     vectors: tuple[Floats, ...]
     interacted: Rows
     row: int | None
+    left_out: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def hidden(self, exclude: Exclude | None) -> Rows | None:
+        """Rows, sorted, that are not recommended to the source, whose own interactions may be left out; or None."""
+        if exclude is None:
+            return None
+        return np.union1d(self.interacted, self.left_out) if exclude == "all" else self.interacted
 
 
 class Scorer:
-    """Scores the targets of one pair of types; item-kNN counts what `history` holds."""
+    """Scores the targets of one pair of types; item-kNN counts what `history` holds.
+
+    `left_out` are interactions that the model did not learn from, which the profiles of sources name.
+    """
 
     def __init__(
         self,
@@ -56,10 +68,12 @@ class Scorer:
         pair: PairModel,
         entity_types: EntityTypes,
         history: InteractionHistory,
+        left_out: InteractionHistory | None = None,
     ) -> None:
         self.pair, self.entity_types = pair, entity_types
         self.sources, self.targets = entity_types.rows(pair.source_type), entity_types.rows(pair.target_type)
         self._embeddings, self._history = embeddings, history
+        self._left_out = left_out or InteractionHistory.none(entity_types.size)
         self._warm, self._cold = embeddings[pair.decomposition], embeddings[pair.cold_decomposition]
         # Made when it is first asked for, and shared with what `blended` and `scaled` return.
         self._item_knn = cache(lambda: ItemKNN(history, entity_types, pair.pair))
@@ -117,7 +131,12 @@ class Scorer:
     def profiles(self, sources: Rows) -> list[Profile]:
         """Sources of the model as it sees them."""
         return [
-            Profile(tuple(embedding.vectors[row] for embedding in self._embeddings), self._history.of(row), row)
+            Profile(
+                tuple(embedding.vectors[row] for embedding in self._embeddings),
+                self._history.of(row),
+                row,
+                self._left_out.of(row),
+            )
             for row in sources.tolist()
         ]
 
@@ -215,7 +234,7 @@ class Scorer:
         return raw, shared
 
     def _with(self, pair: PairModel) -> "Scorer":
-        other = Scorer(self._embeddings, pair, self.entity_types, self._history)
+        other = Scorer(self._embeddings, pair, self.entity_types, self._history, self._left_out)
         other._item_knn = self._item_knn
         return other
 

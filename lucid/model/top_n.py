@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from lucid.graph.histories import within
 from lucid.model.masking import mask_source
 from lucid.model.scorer import Profile, Scorer
+from lucid.schema.fields import Exclude
 from lucid.typing import AnyFloats, Rows
 
 BLOCK_SOURCES = 256
@@ -38,7 +39,7 @@ def top_n(
     profiles: Sequence[Profile],
     n: int,
     *,
-    exclude_interacted: bool = True,
+    exclude: Exclude | None = "all",
     allowed: NDArray[np.bool_] | None = None,
 ) -> TopN:
     """The n best targets for each source, score falling, ties in the order of rows, which is that of ids.
@@ -49,7 +50,7 @@ def top_n(
     parts = []
     for start in range(0, len(profiles), BLOCK_SOURCES):
         block = profiles[start : start + BLOCK_SOURCES]
-        part = _top_n_of_block(scorer, block, n, exclude_interacted, allowed)
+        part = _top_n_of_block(scorer, block, n, exclude, allowed)
         parts.append(replace(part, positions=part.positions + start))
     return TopN.join(parts)
 
@@ -60,7 +61,7 @@ def top_n_blended(
     weights: Sequence[float],
     n: int,
     *,
-    exclude_interacted: bool = True,
+    exclude: Exclude | None = "all",
     allowed: NDArray[np.bool_] | None = None,
 ) -> TopN:
     """The n best targets for several sources as one: their raw scores are added with weights, not all of them zero.
@@ -71,7 +72,7 @@ def top_n_blended(
     raw = shares @ scorer.raw_of(profiles)
     _mask_for_all(raw, scorer, allowed)
     for profile, weight in zip(profiles, weights, strict=True):
-        hidden = profile.interacted if exclude_interacted and weight > 0 else None
+        hidden = profile.hidden(exclude) if weight > 0 else None
         mask_source(raw, profile.row, scorer.targets, hidden)
     candidates = np.flatnonzero(raw > -np.inf)
     scores = scorer.pair.calibration.score(raw[candidates])
@@ -83,14 +84,14 @@ def _top_n_of_block(
     scorer: Scorer,
     profiles: Sequence[Profile],
     n: int,
-    exclude_interacted: bool,
+    exclude: Exclude | None,
     allowed: NDArray[np.bool_] | None,
 ) -> TopN:
     block, targets, calibration = scorer.score(profiles), scorer.targets, scorer.pair.calibration
     raw = block.raw
     _mask_for_all(raw, scorer, allowed)
     for position, profile in enumerate(profiles):
-        mask_source(raw[position], profile.row, targets, profile.interacted if exclude_interacted else None)
+        mask_source(raw[position], profile.row, targets, profile.hidden(exclude))
     # The fast scores only find candidates: everything that may belong to the best, ties at the edge included. What is
     # ranked are their exact scores, so the order is the same whatever is asked with them and however many are asked.
     error = block.error()

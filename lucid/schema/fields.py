@@ -21,6 +21,8 @@ OnError = Literal["set_aside", "abort"]
 OutputFormat = Literal["json", "csv"]
 Device = Literal["auto", "cpu", "cuda"]
 Use = Literal["recommend", "similar"]
+Exclude = Literal["all", "learned"]
+"""Which interactions of a source count as its own: all that are known, or only those that the model learned from."""
 ServedBy = Literal["cache", "folded-in", "popular"]
 """Where an answer comes from: from the version as it is, computed ahead or just now; from the version and what was
 uploaded since; or from popularity alone, as nothing is known of the source."""

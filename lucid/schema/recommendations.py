@@ -6,7 +6,18 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 from pydantic.config import JsonDict
 
-from lucid.schema.fields import MAX_RECOMMENDATIONS, Id, IdList, ModelId, OutputFormat, ServedBy, TextList, Use, given
+from lucid.schema.fields import (
+    MAX_RECOMMENDATIONS,
+    Exclude,
+    Id,
+    IdList,
+    ModelId,
+    OutputFormat,
+    ServedBy,
+    TextList,
+    Use,
+    given,
+)
 from lucid.schema.filters import ENTITY_FIELDS, Condition, known_fields
 
 
@@ -76,6 +87,11 @@ class RecommendationQuery(BaseModel):
     )
     output_format: OutputFormat = Field("json", description="One JSON object, or CSV with a header.")
     exclude_interacted: StrictBool = Field(True, description="Leave out what the source already interacted with.")
+    exclude: Exclude = Field(
+        "all",
+        description="Which interactions count for `exclude_interacted`: `all` that are known, those included that "
+        "`data_filters` and `maximum_interaction_age_days` kept from the model, or only the `learned` ones.",
+    )
     explain: StrictBool = Field(False, description="Say of each recommendation what contributed to it.")
     version: int | None = Field(None, ge=1, le=2**31 - 1, description="Ask this version instead of the live one.")
 
@@ -105,7 +121,12 @@ class RecommendationQuery(BaseModel):
     @property
     def is_plain(self) -> bool:
         """Whether nothing is asked that takes more than what was computed ahead."""
-        return self.exclude_interacted and not (self.explain or self.target_filter or self.sources)
+        return self.excluded == "all" and not (self.explain or self.target_filter or self.sources)
+
+    @property
+    def excluded(self) -> Exclude | None:
+        """Which of a source's interactions are not recommended to it; None for no such limit."""
+        return self.exclude if self.exclude_interacted else None
 
 
 EXPLANATION = "explanation"

@@ -74,7 +74,7 @@ class Predictor:
             return None
         entity_id = orjson.dumps(source_id)
         row = version.index.row_of_json(entity_id)
-        if row is None or row in self._uploads.by_row:
+        if row is None or row in self._uploads.by_row or row in self._uploads.left_out_by_row:
             return None
         source = held(entity_id, row, version, self._uploads)
         pair = source.entity_type, targets[0]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lucid.errors import InvalidRequest
 from lucid.model.scorer import Profile, Scorer
 from lucid.model.top_n import TopN, top_n, top_n_blended
+from lucid.schema.fields import Exclude
 from lucid.schema.recommendations import RecommendationQuery, weights_of
 from lucid.serving.sources import Source, as_one
 from lucid.serving.target_filter import TargetFilter
@@ -46,7 +47,7 @@ class Ranker:
     def is_precomputed(self, source_type: str, target_type: str, query: RecommendationQuery) -> bool:
         """Whether what the query asks of a pair was computed ahead."""
         pair = self._version.precomputed.get((source_type, target_type))
-        if pair is None or not query.exclude_interacted or query.target_filter:
+        if pair is None or query.excluded != "all" or query.target_filter:
             return False
         return pair.asked >= min(query.max_recommendations, len(self._version.config.entity_types.rows(target_type)))
 
@@ -115,7 +116,7 @@ class Ranker:
 
     def _limits(self, target_type: str, query: RecommendationQuery) -> "_Limits":
         allowed = self._target_filter.allowed(target_type, query.target_filter)
-        return {"exclude_interacted": query.exclude_interacted, "allowed": allowed}
+        return {"exclude": query.excluded, "allowed": allowed}
 
     def _order_of_ids(self, rows: Rows) -> Rows:
         """Where the id of each row stands among them."""
@@ -126,7 +127,7 @@ class Ranker:
 class _Limits(TypedDict):
     """What a query says of the targets that may be recommended."""
 
-    exclude_interacted: bool
+    exclude: Exclude | None
     allowed: NDArray[np.bool_] | None
 
 

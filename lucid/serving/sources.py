@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import orjson
@@ -88,21 +88,29 @@ def _unknown(name: str, version: Version) -> UnknownSource:
 def held(entity_id: bytes, row: int, version: Version, uploads: Uploads) -> Source:
     """A source that the version holds, by its id as JSON and its row."""
     entity_type = version.config.entity_types.type_of(row)
-    edges = uploads.by_row.get(row)
-    if edges is None:
-        return Source(entity_id, row, entity_type, served_by="cache" if version.knows(row) else "popular")
-    return Source(entity_id, row, entity_type, _profile(version, uploads, row, edges), "folded-in")
+    edges, left_out = uploads.by_row.get(row), uploads.left_out_by_row.get(row)
+    unchanged: ServedBy = "cache" if version.knows(row) else "popular"
+    if edges is None and left_out is None:
+        return Source(entity_id, row, entity_type, served_by=unchanged)
+    profile = _profile(version, uploads, row, edges, left_out)
+    return Source(entity_id, row, entity_type, profile, unchanged if edges is None else "folded-in")
 
 
 def _new(entity_id: bytes, name: str, version: Version, uploads: Uploads) -> Source:
-    edges = uploads.by_id.get(name) or Neighbours.none(len(version.embeddings))
-    profile = _profile(version, uploads, None, edges)
+    profile = _profile(version, uploads, None, uploads.by_id.get(name), uploads.left_out_by_id.get(name))
     is_known = any(vector.any() for vector in profile.vectors)
     return Source(entity_id, None, uploads.new[name], profile, "folded-in" if is_known else "popular")
 
 
-def _profile(version: Version, uploads: Uploads, row: int | None, edges: Neighbours) -> Profile:
-    return folded_in_profile(version.embeddings, version.history, row, edges, uploads.relations)
+def _profile(
+    version: Version, uploads: Uploads, row: int | None, edges: Neighbours | None, left_out: Rows | None
+) -> Profile:
+    """A source with what was uploaded since: edges to fold in, and rows that it interacted with beside these."""
+    edges = edges or Neighbours.none(len(version.embeddings))
+    profile = folded_in_profile(version.embeddings, version.history, row, edges, uploads.relations)
+    nothing = np.empty(0, np.int64)
+    before = version.left_out.of(row) if row is not None else nothing
+    return replace(profile, left_out=np.union1d(before, nothing if left_out is None else left_out))
 
 
 def edges_of(source: Source, version: Version, uploads: Uploads) -> Neighbours:

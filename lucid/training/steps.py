@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lucid.data.links import KNOWN_RANGES, KNOWN_WORDS
-from lucid.data.selection import interactions_among, read_selection, select
+from lucid.data.selection import INTERACTIONS_FILE, LEFT_OUT_FILE, interactions_among, read_selection, select
 from lucid.errors import (
     DamagedVersion,
     ModelNotReady,
@@ -154,7 +154,8 @@ def fit_model(training: Training, progress: Progress) -> Path:
     progress(85, "fitting on everything")
     fitted = refit(graph, chosen, solver)
     _write_fitted(training.folder, graph, fitted, seed)
-    write_history(training.folder, graph.history())
+    left_out = interactions_among(training.work, training.work / ENTITIES, LEFT_OUT_FILE)
+    write_history(training.folder, graph.history(), InteractionHistory.from_edges(graph.entity_types.size, *left_out))
     adjacency, relations = graph.adjacency(fitted.chosen.weightings)
     write_adjacency(training.folder, adjacency)
     selection = read_selection(training.work)
@@ -200,8 +201,11 @@ def fold_in(training: Training, _progress: Progress) -> Path:
         uploads = uploads_since(parent, training.request, now=training.started)
     origin, selected = parent.origin, set(read_selection(training.work).batch_ids)
     folded_ids = sorted({*origin.folded_ids, *selected} - set(origin.batch_ids))
-    interactions = interactions_among(training.work, parent.folder / ENTITIES)
-    history = InteractionHistory.from_edges(parent.config.entity_types.size, *interactions)
+    size, names = parent.config.entity_types.size, parent.folder / ENTITIES
+    history, left_out = (
+        InteractionHistory.from_edges(size, *interactions_among(training.work, names, name))
+        for name in (INTERACTIONS_FILE, LEFT_OUT_FILE)
+    )
     with parent.learnt() as learnt:
         derive(
             parent,
@@ -209,7 +213,7 @@ def fold_in(training: Training, _progress: Progress) -> Path:
             changed={
                 CONFIG: lambda folder: write_config(folder, parent.config),  # in the format of today
                 EMBEDDINGS: lambda folder: write_embeddings(folder, with_uploads(parent, uploads)),
-                HISTORY: lambda folder: write_history(folder, history),
+                HISTORY: lambda folder: write_history(folder, history, left_out),
                 ORIGIN: lambda folder: write_origin(folder, replace(origin, folded_ids=folded_ids)),
                 KNOWN_RANGES: lambda folder: shutil.copy(learnt / KNOWN_RANGES, folder),
                 KNOWN_WORDS: lambda folder: shutil.copy(learnt / KNOWN_WORDS, folder),

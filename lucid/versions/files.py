@@ -73,13 +73,24 @@ def read_embeddings(
     )
 
 
-def write_history(folder: Path, history: InteractionHistory) -> None:
-    write_tensors(folder / HISTORY, {"starts": history.starts, "indices": history.indices})
+def write_history(folder: Path, history: InteractionHistory, left_out: InteractionHistory) -> None:
+    """What was learned from, and what was left out of that but is known all the same."""
+    tensors: dict[str, NDArray[Any]] = {"starts": history.starts, "indices": history.indices}
+    tensors |= {"left_out.starts": left_out.starts, "left_out.indices": left_out.indices}
+    write_tensors(folder / HISTORY, tensors)
 
 
 def read_history(folder: Path) -> InteractionHistory:
     tensors = MappedTensors(folder / HISTORY)
     return InteractionHistory(tensors["starts"], tensors["indices"])
+
+
+def read_left_out(folder: Path) -> InteractionHistory:
+    """Empty for a version of an earlier release, which knew no more than it had learned from."""
+    tensors = MappedTensors(folder / HISTORY)
+    if "left_out.starts" not in tensors:
+        return InteractionHistory.none(len(tensors["starts"]) - 1)
+    return InteractionHistory(tensors["left_out.starts"], tensors["left_out.indices"])
 
 
 def write_adjacency(folder: Path, adjacency: Adjacency) -> None:

@@ -1,9 +1,9 @@
 """What was uploaded since a version was trained, to be folded into it; see `lucid.model.fold_in`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,11 @@ from lucid.schema.filters import DataFilters
 from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog
 from lucid.store.tables.batches import SelectedBatch
+from lucid.typing import Rows
 from lucid.versions.files import ENTITIES
 from lucid.versions.version import Version
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Uploads:
     """Edges uploaded since a version was trained: by row of the entities that it holds, by id of new ones.
 
     `by_row` lacks what a refresh has put into the embeddings already, `every` does not. `new` gives the type of each
-    new entity. Relations beyond those of the version's adjacency come last in `relations`.
+    new entity. Relations beyond those of the version's adjacency come last in `relations`. `left_out_by_row` and
+    `left_out_by_id` are sorted rows of what entities interacted with too, but a training would not learn from.
     """
 
     by_row: Mapping[int, Neighbours]
@@ -33,6 +37,8 @@ class Uploads:
     by_id: Mapping[str, Neighbours]
     new: Mapping[str, str]
     relations: Sequence[str]
+    left_out_by_row: Mapping[int, Rows] = field(default_factory=dict)
+    left_out_by_id: Mapping[str, Rows] = field(default_factory=dict)
 
 
 def no_uploads(version: Version) -> Uploads:
@@ -49,26 +55,33 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
         return no_uploads(version)
     relations = list(origin.relations)
 
-    def read(batches: Sequence[SelectedBatch]) -> tuple[dict[str, Neighbours], dict[str, str]]:
+    def read(batches: Sequence[SelectedBatch]) -> tuple[dict[str, Neighbours], Since]:
         found = _select(version, batches, request, now)
-        return _neighbours(found.edges, version, relations), found.new
+        return _neighbours(found.edges, version, relations), found
 
     # A refresh has folded earlier batches into the entities that the version holds, but not into new ones.
     unfolded = [batch for batch in since if batch.batch_id not in origin.folded_ids]
-    every, new = read(since)
+    every, found = read(since)
     later = every if unfolded == since else read(unfolded)[0]
-    rows = {entity_id: version.index.row(entity_id) for entity_id in every}
+    left_out = _others_by_id(found.left_out)
+    rows = {entity_id: version.index.row(entity_id) for entity_id in {*every, *left_out}}
 
-    def by_row(found: Mapping[str, Neighbours]) -> dict[int, Neighbours]:
-        return {row: edges for entity_id, edges in found.items() if (row := rows.get(entity_id)) is not None}
+    def by_row(by_id: Mapping[str, T]) -> dict[int, T]:
+        return {row: value for entity_id, value in by_id.items() if (row := rows.get(entity_id)) is not None}
 
     known = by_row(every)
     return Uploads(
         known if later is every else by_row(later),
         known,
         {entity_id: edges for entity_id, edges in every.items() if rows[entity_id] is None},
-        {entity_id: entity_type for entity_id, entity_type in new.items() if entity_type in config.entity_types.types},
+        {
+            entity_id: entity_type
+            for entity_id, entity_type in found.new.items()
+            if entity_type in config.entity_types.types
+        },
         relations,
+        by_row(left_out),
+        {entity_id: others for entity_id, others in left_out.items() if rows[entity_id] is None},
     )
 
 
@@ -96,6 +109,13 @@ def _select(version: Version, batches: Sequence[SelectedBatch], request: Trainin
             maximum_interaction_age_days=request.maximum_interaction_age_days,
             data_filters=request.data_filters or DataFilters(),
         )
+
+
+def _others_by_id(edges: Mapping[str, NDArray[Any]]) -> dict[str, Rows]:
+    """Rows at the other ends of edges, sorted, by ids, which are sorted."""
+    ids, starts = np.unique(edges["id"].astype(str), return_index=True)
+    parts = np.split(edges["other"].astype(np.int64), starts[1:])
+    return dict(zip(ids.tolist(), parts, strict=False))
 
 
 def _neighbours(edges: Mapping[str, NDArray[Any]], version: Version, relations: list[str]) -> dict[str, Neighbours]:

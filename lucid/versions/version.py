@@ -21,7 +21,16 @@ from lucid.store.files import fsync
 from lucid.store.home import Home
 from lucid.versions import manifest
 from lucid.versions.config import Origin, VersionConfig, read_config, read_origin
-from lucid.versions.files import ENTITIES, INDEX, MANIFEST, VALUES, read_adjacency, read_embeddings, read_history
+from lucid.versions.files import (
+    ENTITIES,
+    INDEX,
+    MANIFEST,
+    VALUES,
+    read_adjacency,
+    read_embeddings,
+    read_history,
+    read_left_out,
+)
 from lucid.versions.manifest import Manifest
 from lucid.versions.precomputed import PrecomputedPair, open_pairs
 
@@ -66,6 +75,11 @@ class Version:
         return read_history(self.folder)
 
     @cached_property
+    def left_out(self) -> InteractionHistory:
+        """Interactions that are known, but were left out of what the model learned from."""
+        return read_left_out(self.folder)
+
+    @cached_property
     def adjacency(self) -> Adjacency:
         return read_adjacency(self.folder)
 
@@ -100,7 +114,7 @@ class Version:
         pair = source_type, target_type
         if pair not in self._scorers:
             config = self.config
-            scorer = Scorer(self.embeddings, config.pair(*pair), config.entity_types, self.history)
+            scorer = Scorer(self.embeddings, config.pair(*pair), config.entity_types, self.history, self.left_out)
             self._scorers[pair] = scorer if pair in config.pairs else scorer.scaled()
         return self._scorers[pair]
 
@@ -110,8 +124,8 @@ class Version:
 
     def open(self) -> "Version":
         """Open all that answers are made of, as the version may be removed meanwhile; mapped, it is not read yet."""
-        parts = self.manifest, self.origin, self.embeddings, self.history, self.adjacency, self.index, self.precomputed
-        assert all(part is not None for part in parts)
+        answering = self.embeddings, self.history, self.left_out, self.adjacency, self.index, self.precomputed
+        assert all(part is not None for part in (self.manifest, self.origin, *answering))
         return self
 
     # Whether it is as it was published
