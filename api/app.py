@@ -10,17 +10,17 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
-from api.auth import check_routes
-from api.background import background_work
-from api.fast_lookups import FastLookups
-from api.metrics import Measured
-from api.nosniff import NoSniffing
-from api.openapi import EVERYWHERE, SERVERS, TAGS, complete_document, problems
-from api.paths import BASE, Aliases
-from api.problems import add_error_handlers
-from api.routes import data_batch, entities, health, models, recommended_items, upload
-from api.services import build_services, register, services_of
-from api.strangers import OwnRequests
+from lucid.api.auth import check_routes
+from lucid.api.background import background_work
+from lucid.api.fast_lookups import FastLookups
+from lucid.api.metrics import Measured
+from lucid.api.nosniff import NoSniffing
+from lucid.api.openapi import EVERYWHERE, SERVERS, TAGS, complete_document, problems
+from lucid.api.paths import BASE, Aliases
+from lucid.api.problems import add_error_handlers
+from lucid.api.routes import data_batch, entities, health, models, recommended_items, upload
+from lucid.api.services import build_services, register, services_of
+from lucid.api.strangers import OwnRequests
 from lucid.service.origins import own_addresses
 from lucid.settings import Settings, load_settings
 from lucid.store.files import OTHERS, close_home

@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from api.requests import bounded, expect_known, query_names
-from api.services import services_of
+from lucid.api.requests import bounded, expect_known, query_names
+from lucid.api.services import services_of
 from lucid.keys import Scope
 
 SCOPES: dict[tuple[str, str], Scope] = {
@@ -77,10 +77,10 @@ def check_routes(app: FastAPI) -> None:
     """Raise LookupError for a route that is neither guarded nor listed as open."""
     for route in iter_route_contexts(app.routes):
         if not isinstance(route.original_route, Guarded) and route.path not in OPEN:
-            raise LookupError(f"{route.path} is neither guarded nor in api.auth.OPEN")
+            raise LookupError(f"{route.path} is neither guarded nor in lucid.api.auth.OPEN")
 
 
 def _scope_of(method: str, path: str) -> Scope:
     if (method, path) not in SCOPES:
-        raise LookupError(f"{method} {path} is not in api.auth.SCOPES")
+        raise LookupError(f"{method} {path} is not in lucid.api.auth.SCOPES")
     return SCOPES[method, path]

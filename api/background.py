@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Literal
 
-from api.services import Services
+from lucid.api.services import Services
 from lucid.data import batches
 from lucid.erasure import requests
 from lucid.store.catalog import Catalog

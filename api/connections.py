@@ -1,6 +1,6 @@
 """One connection to a client, as uvicorn serves it, with the patience and the answers of this product.
 
-Start uvicorn with `--http api.connections:Connection`. By itself it waits for ever for a client that stops in the
+Start uvicorn with `--http lucid.api.connections:Connection`. By itself it waits for ever for a client that stops in the
 middle of a request or of an answer, and each such client keeps a file open until none is left for others.
 """
 
@@ -10,7 +10,7 @@ from typing import ClassVar
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from api.problems import NOT_HTTP, problem
+from lucid.api.problems import NOT_HTTP, problem
 
 
 class Connection(H11Protocol):

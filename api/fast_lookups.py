@@ -14,11 +14,11 @@ from urllib.parse import parse_qsl
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.auth import ADMITTED, SCOPES
-from api.nosniff import NO_SNIFFING
-from api.paths import BASE, canonical
-from api.routes.recommended_items import LISTS, MEDIA_TYPES, RecommendationParameters, endpoints
-from api.services import Services
+from lucid.api.auth import ADMITTED, SCOPES
+from lucid.api.nosniff import NO_SNIFFING
+from lucid.api.paths import BASE, canonical
+from lucid.api.routes.recommended_items import LISTS, MEDIA_TYPES, RecommendationParameters, endpoints
+from lucid.api.services import Services
 from lucid.errors import LucidError
 from lucid.schema.fields import OutputFormat
 from lucid.schema.recommendations import RecommendationQuery

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 
-from api.auth import KEY_ID
+from lucid.api.auth import KEY_ID
 from lucid.errors import InvalidRequest
 from lucid.schema.fields import utc_now
 from lucid.store.tables.requests import RequestKey

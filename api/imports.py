@@ -9,9 +9,9 @@ from typing import Any
 
 from fastapi.concurrency import run_in_threadpool
 
-from api.runs import IMPORT_DATA, Job
-from api.services import Services
-from api.waiting import wait_until
+from lucid.api.runs import IMPORT_DATA, Job
+from lucid.api.services import Services
+from lucid.api.waiting import wait_until
 from lucid.data.batches import remove_batch_files
 from lucid.data.csv_load import read_file_type
 from lucid.errors import LucidError, MachineError, Unavailable, UnknownBatch, UnusableFile, error_of

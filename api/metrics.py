@@ -9,7 +9,7 @@ from fastapi.routing import iter_route_contexts
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.work import WorkFigures
+from lucid.api.work import WorkFigures
 from lucid.schema.fields import ServedBy
 from lucid.serving.rendering import Answer, Block
 

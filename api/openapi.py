@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.auth import SCOPES
-from api.paths import BASE
-from api.problems import Problem
+from lucid.api.auth import SCOPES
+from lucid.api.paths import BASE
+from lucid.api.problems import Problem
 
 _PROBLEMS = {
     401: ("unauthorized", "no API key: send it in the header 'apikey'"),

@@ -13,9 +13,9 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from api.auth import SCOPES
-from api.services import services_of
 from lucid import errors
+from lucid.api.auth import SCOPES
+from lucid.api.services import services_of
 from lucid.schema.training import ModelStatus
 from lucid.schema.wording import place
 from lucid.schema.wording import problem as problem_of

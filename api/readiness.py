@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from api.runs import Runs
+from lucid.api.runs import Runs
 from lucid.health import HealthWarnings
 from lucid.store.catalog import Catalog
 

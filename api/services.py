@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.applications import Starlette
 
-from api.keyring import KeyRing
-from api.metrics import Metrics
-from api.readiness import Readiness
-from api.runs import Runs
+from lucid.api.keyring import KeyRing
+from lucid.api.metrics import Metrics
+from lucid.api.readiness import Readiness
+from lucid.api.runs import Runs
 from lucid.health import HealthWarnings
 from lucid.serving.registry import ModelRegistry
 from lucid.settings import Settings

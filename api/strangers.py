@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.problems import FOREIGN_ADDRESS, problem
+from lucid.api.problems import FOREIGN_ADDRESS, problem
 from lucid.service.origins import OwnAddresses
 
 PROBES = {"/health", "/health/live", "/health/ready"}

@@ -128,7 +128,7 @@ def main() -> None:
         path = f"/v1/recommender/recommended_items?model_id={MODEL}&source_id=user_@&target_type=video"
         environment = {"LUCID_HOME": str(home)}
         began = time.perf_counter()
-        with serving("api.app:create_service", environment) as (url, api), httpx.Client(base_url=url) as client:
+        with serving("lucid.api.app:create_service", environment) as (url, api), httpx.Client(base_url=url) as client:
             first = wait_for(client, path.replace("@", "7"), key)
             console.print(f"first answer {first - began:.2f} s after the start of the process (goal: under 2 s)")
             size = len(client.get(path.replace("@", "7"), headers={"apikey": key}).content)
@@ -194,7 +194,7 @@ def serving(app: str, environment: dict[str, str]) -> Iterator[tuple[str, psutil
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--factory", "--no-access-log", "--http", "api.connections:Connection", "--log-level", "warning"]
+    options = ["--factory", "--no-access-log", "--http", "lucid.api.connections:Connection", "--log-level", "warning"]
     command = [sys.executable, "-m", "uvicorn", app, *options, "--port", str(port)]
     process = subprocess.Popen(command, env={**os.environ, **environment})
     try:

@@ -35,7 +35,7 @@ from tests.support.service import Service, wait_for_training, wait_until
 
 Work = Literal["import", "training", "refresh"]
 Kill = Literal["parent", "server", "flows", "API", "run", "everything"]
-MODULES = {"server": "flows.prefect_server", "flows": "flows.serve", "API": "uvicorn"}
+MODULES = {"server": "lucid.flows.prefect_server", "flows": "lucid.flows.serve", "API": "uvicorn"}
 ROWS_PER_FILE = 100_000
 GOAL_SECONDS = 3.0
 PATIENCE_SECONDS = 300.0

@@ -57,7 +57,7 @@ def write_file(path: Path) -> Path:
 
 def find_api(service: int) -> psutil.Process:
     children = psutil.Process(service).children(recursive=True)
-    (api,) = [child for child in children if any("api.app" in part for part in child.cmdline())]
+    (api,) = [child for child in children if any("lucid.api.app" in part for part in child.cmdline())]
     return api
 
 

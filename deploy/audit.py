@@ -72,7 +72,7 @@ def check(tools: Path) -> int:
 def installed() -> list[str]:
     """Pins of what is installed besides Lucid; reports speak of releases, so the label of a local build is left out."""
     pins = {f"{one.metadata['Name']}=={one.version.partition('+')[0]}" for one in distributions()}
-    return sorted((pin for pin in pins if not pin.startswith("lucid==")), key=str.lower)
+    return sorted((pin for pin in pins if not pin.startswith("lucid-recommender==")), key=str.lower)
 
 
 def tell(packages: Sequence[dict[str, Any]]) -> int:

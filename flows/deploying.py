@@ -12,8 +12,8 @@ from uuid import UUID
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate
 
-from flows.defaults import Defaults, first_schedules
-from flows.deployments import DEPLOYMENTS, Deployment, Found, find, follow
+from lucid.flows.defaults import Defaults, first_schedules
+from lucid.flows.deployments import DEPLOYMENTS, Deployment, Found, find, follow
 from lucid.settings import Settings, load_settings
 
 

@@ -1,7 +1,7 @@
 """The deployments of the service: the one table of them, and that Prefect runs nothing else under their names.
 
 What they run is ours and is put right. When, how many at once, and under which words is a default that people may
-change in Prefect (`flows.defaults`).
+change in Prefect (`lucid.flows.defaults`).
 """
 
 from dataclasses import dataclass, replace
@@ -18,15 +18,15 @@ from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 
-from flows.defaults import Daily, Defaults, first_schedules, follow_schedule, followed, kept, read_made, remember
-from flows.erase_entity import erase_entity
-from flows.import_data import import_data
-from flows.refresh_recommendations import refresh_recommendations
-from flows.train_model import train_model
 from lucid.errors import Unavailable
+from lucid.flows.defaults import Daily, Defaults, first_schedules, follow_schedule, followed, kept, read_made, remember
+from lucid.flows.erase_entity import erase_entity
+from lucid.flows.import_data import import_data
+from lucid.flows.refresh_recommendations import refresh_recommendations
+from lucid.flows.train_model import train_model
 from lucid.settings import Settings, load_settings
 
-VERSION = version("lucid")
+VERSION = version("lucid-recommender")
 """Every deployment carries the version of the Lucid that registered it."""
 
 

@@ -3,9 +3,9 @@
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.logs import say_steps
-from flows.sentences import in_a_sentence
 from lucid.erasure import batches, models, requests
+from lucid.flows.logs import say_steps
+from lucid.flows.sentences import in_a_sentence
 from lucid.schema.batches import Erased
 from lucid.schema.fields import Text
 from lucid.settings import load_settings

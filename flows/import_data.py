@@ -9,11 +9,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.forms import BatchesOfApi, Files, Tags
-from flows.logs import say_steps
-from flows.names import run_name
-from flows.sentences import cancellable, in_a_sentence
 from lucid.data.batches import batches_of, importing, load_batch, publish_batches
+from lucid.flows.forms import BatchesOfApi, Files, Tags
+from lucid.flows.logs import say_steps
+from lucid.flows.names import run_name
+from lucid.flows.sentences import cancellable, in_a_sentence
 from lucid.schema.batches import Naming, naming_of
 from lucid.schema.fields import OnError
 from lucid.settings import load_settings

@@ -9,7 +9,7 @@ from typing import Any
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 
-from flows.sentences import say_no_tracebacks
+from lucid.flows.sentences import say_no_tracebacks
 
 
 def say_steps(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - a hook's names

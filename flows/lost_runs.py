@@ -11,8 +11,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelled, Crashed, Scheduled
 
-from flows.deployments import DEPLOYMENTS
-from flows.erase_entity import erase_entity
+from lucid.flows.deployments import DEPLOYMENTS
+from lucid.flows.erase_entity import erase_entity
 
 _UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 _ERASURE = next(deployment.name for deployment in DEPLOYMENTS if deployment.flow is erase_entity)

@@ -9,11 +9,11 @@ from prefect.futures import wait
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.logs import say_steps
-from flows.names import run_name
-from flows.sentences import in_a_sentence
-from flows.tasks import do_steps, link_flow_run, progress_artifact
 from lucid.errors import AlreadyTraining, LucidError, ModelNotReady, NothingToRefresh, UnknownModel
+from lucid.flows.logs import say_steps
+from lucid.flows.names import run_name
+from lucid.flows.sentences import in_a_sentence
+from lucid.flows.tasks import do_steps, link_flow_run, progress_artifact
 from lucid.schema.fields import ModelId
 from lucid.settings import load_settings
 from lucid.store.catalog import Catalog

@@ -19,8 +19,8 @@ if __name__ == "__mp_main__" and _SERVER in os.environ:  # this is a run
 from prefect.client.orchestration import get_client  # noqa: E402 - a run attaches itself first
 from prefect.runner import Runner  # noqa: E402
 
-from flows.deployments import places, register  # noqa: E402
-from flows.lost_runs import end_lost_runs  # noqa: E402
+from lucid.flows.deployments import places, register  # noqa: E402
+from lucid.flows.lost_runs import end_lost_runs  # noqa: E402
 from lucid.service import pulse  # noqa: E402
 from lucid.settings import Settings, load_settings  # noqa: E402
 from lucid.store.files import OTHERS, close_home  # noqa: E402

@@ -17,8 +17,8 @@ from prefect.artifacts import create_markdown_artifact, create_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from flows.sentences import in_a_sentence
 from lucid.errors import UnknownModel
+from lucid.flows.sentences import in_a_sentence
 from lucid.schema.fields import utc_now
 from lucid.settings import load_settings
 from lucid.store.catalog import Catalog

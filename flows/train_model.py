@@ -4,11 +4,11 @@ from typing import Any
 
 from prefect import flow, runtime
 
-from flows.forms import CallbackUrl, DataTags, Pairs, VersionOfApi
-from flows.logs import say_steps
-from flows.names import run_name
-from flows.sentences import cancellable, in_a_sentence
-from flows.tasks import do_steps, link_flow_run, progress_artifact, tell_customer
+from lucid.flows.forms import CallbackUrl, DataTags, Pairs, VersionOfApi
+from lucid.flows.logs import say_steps
+from lucid.flows.names import run_name
+from lucid.flows.sentences import cancellable, in_a_sentence
+from lucid.flows.tasks import do_steps, link_flow_run, progress_artifact, tell_customer
 from lucid.schema.fields import KeyUse, ModelId, check
 from lucid.schema.filters import DataFilters
 from lucid.schema.training import InteractionAge, ModelStatus, TrainingRequest

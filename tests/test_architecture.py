@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def imports(package: str) -> Iterator[tuple[str, str]]:
-    for path in (ROOT / package).rglob("*.py"):
+    for path in (ROOT / package).rglob("*.py"):  # which follows no links
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 yield from ((str(path), alias.name) for alias in node.names)
@@ -20,24 +20,40 @@ def imports(package: str) -> Iterator[tuple[str, str]]:
                 yield str(path), node.module
 
 
+def within(name: str, packages: set[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
-        ("lucid", {"api", "flows", "prefect", "fastapi", "uvicorn", "starlette"}),
-        ("flows", {"api", "fastapi"}),
-        ("api", {"flows", "prefect", "torch", "torch_geometric"}),
+        ("lucid", {"lucid.api", "lucid.flows", "prefect", "fastapi", "uvicorn", "starlette"}),
+        ("flows", {"lucid.api", "fastapi"}),
+        ("api", {"lucid.flows", "prefect", "torch", "torch_geometric"}),
     ],
 )
 def test_imports_point_one_way(package: str, forbidden: set[str]) -> None:
     """api -> lucid <- flows, and the core knows neither web framework nor orchestrator."""
-    assert [] == [(path, name) for path, name in imports(package) if name.split(".")[0] in forbidden]
+    assert [] == [(path, name) for path, name in imports(package) if within(name, forbidden)]
+
+
+@pytest.mark.parametrize("package", ["lucid", "flows", "api", "tests", "benchmarks", "deploy"])
+def test_every_module_has_one_name(package: str) -> None:
+    """`api` and `flows` are imported as parts of `lucid`, which is where a wheel has them, and not once more."""
+    assert [] == [(path, name) for path, name in imports(package) if within(name, {"api", "flows"})]
+
+
+@pytest.mark.parametrize("package", ["api", "flows"])
+def test_a_checkout_has_the_packages_of_a_wheel(package: str) -> None:
+    """`lucid.api` and `lucid.flows` are the folders of the repository's top, by links."""
+    assert Path("..", package) == (ROOT / "lucid" / package).readlink()
 
 
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
-        ("api.app", ("torch", "prefect", "torch_geometric", "pandas")),
-        ("flows.import_data", ("torch", "torch_geometric")),
+        ("lucid.api.app", ("torch", "prefect", "torch_geometric", "pandas")),
+        ("lucid.flows.import_data", ("torch", "torch_geometric")),
         ("lucid.client", ("torch", "prefect", "fastapi", "pandas", "duckdb")),
     ],
 )

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import lucid
-from api.routes.recommended_items import RecommendationParameters
-from api.routes.upload import UploadForm
-from flows.train_model import train_model
 from lucid import cli
+from lucid.api.routes.recommended_items import RecommendationParameters
+from lucid.api.routes.upload import UploadForm
 from lucid.errors import InvalidRequest
+from lucid.flows.train_model import train_model
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import TrainingRequest
 from lucid.workspace import Workspace

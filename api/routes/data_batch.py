@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 
-from api.auth import Guarded
-from api.lists import Listed, split
-from api.openapi import problems
-from api.services import ServicesDep
+from lucid.api.auth import Guarded
+from lucid.api.lists import Listed, split
+from lucid.api.openapi import problems
+from lucid.api.services import ServicesDep
 from lucid.data.batches import delete_batches, rejected_rows, update_batches
 from lucid.schema.batches import Batch, BatchChange
 from lucid.serving.rendering import rejects_csv

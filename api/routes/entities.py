@@ -8,11 +8,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from api.auth import Guarded
-from api.lists import listed
-from api.runs import ERASE_ENTITY, Job
-from api.services import ServicesDep
-from api.waiting import deadline_in, wait_until
+from lucid.api.auth import Guarded
+from lucid.api.lists import listed
+from lucid.api.runs import ERASE_ENTITY, Job
+from lucid.api.services import ServicesDep
+from lucid.api.waiting import deadline_in, wait_until
 from lucid.erasure import requests
 from lucid.schema.batches import Erased
 from lucid.settings import Settings

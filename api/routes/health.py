@@ -4,10 +4,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from api.keyring import KeyRing
-from api.problems import Problem, problem
-from api.readiness import Ready
-from api.services import ServicesDep
+from lucid.api.keyring import KeyRing
+from lucid.api.problems import Problem, problem
+from lucid.api.readiness import Ready
+from lucid.api.services import ServicesDep
 from lucid.errors import LucidError
 
 router = APIRouter(tags=["health"])

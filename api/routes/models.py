@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
 
-from api.auth import Guarded
-from api.idempotency import Given
-from api.openapi import problems
-from api.runs import TRAIN_MODEL, Job
-from api.services import Services, ServicesDep
-from api.waiting import deadline_in, wait_until
 from lucid import models
+from lucid.api.auth import Guarded
+from lucid.api.idempotency import Given
+from lucid.api.openapi import problems
+from lucid.api.runs import TRAIN_MODEL, Job
+from lucid.api.services import Services, ServicesDep
+from lucid.api.waiting import deadline_in, wait_until
 from lucid.errors import CallbackRefused
 from lucid.schema.fields import ModelId
 from lucid.schema.training import Model, ModelStatus, Rollback, TrainingRequest

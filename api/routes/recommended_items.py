@@ -7,10 +7,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Json, WithJsonSchema
 from pydantic.config import JsonDict
 
-from api.auth import Guarded
-from api.lists import listed, only, split
-from api.openapi import problems
-from api.services import Services, ServicesDep
+from lucid.api.auth import Guarded
+from lucid.api.lists import listed, only, split
+from lucid.api.openapi import problems
+from lucid.api.services import Services, ServicesDep
 from lucid.schema.fields import OutputFormat, ServedBy
 from lucid.schema.filters import Condition
 from lucid.schema.recommendations import RecommendationQuery, WeightedSource

@@ -9,14 +9,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from api import imports
-from api.auth import Guarded
-from api.idempotency import Given
-from api.lists import Listed, split
-from api.multipart import Upload, receive
-from api.openapi import problems
-from api.services import ServicesDep
-from api.waiting import deadline_in
+from lucid.api import imports
+from lucid.api.auth import Guarded
+from lucid.api.idempotency import Given
+from lucid.api.lists import Listed, split
+from lucid.api.multipart import Upload, receive
+from lucid.api.openapi import problems
+from lucid.api.services import ServicesDep
+from lucid.api.waiting import deadline_in
 from lucid.data.batches import new_batches
 from lucid.errors import InvalidRequest
 from lucid.schema.batches import MAX_FILES, Batch, naming_of

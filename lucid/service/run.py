@@ -28,7 +28,14 @@ from lucid.store.home import Home
 from lucid.store.locks import is_worked_on, working
 
 _LOCK = "service"
-_UVICORN = ("uvicorn", "api.app:create_service", "--factory", "--no-access-log", "--http", "api.connections:Connection")
+_UVICORN = (
+    "uvicorn",
+    "lucid.api.app:create_service",
+    "--factory",
+    "--no-access-log",
+    "--http",
+    "lucid.api.connections:Connection",
+)
 _ASK_SECONDS = 5.0
 """Patience with a part that is asked whether it answers."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -150,8 +157,8 @@ def _parts(settings: Settings) -> list[Part]:
         _Answers(f"{settings.prefect_api}/health"),
         ("--host", settings.host, "--port", str(settings.api_port)),
     )
-    server = Part("prefect", ("flows.prefect_server",), prefect)
-    flows = Part("flows", ("flows.serve",), lambda: pulse.beats(settings.home), needs=prefect)
+    server = Part("prefect", ("lucid.flows.prefect_server",), prefect)
+    flows = Part("flows", ("lucid.flows.serve",), lambda: pulse.beats(settings.home), needs=prefect)
     api = Part("api", (*_UVICORN, *listen), _Answers(f"{_api(settings)}/health"))
     return [api, flows] if settings.prefect_api_url else [api, server, flows]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.paths import BASE
+from lucid.api.paths import BASE
 from lucid.serving.registry import ModelRegistry
 from lucid.versions.files import MANIFEST
 from tests.support.service import Api, wait_until

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.paths import BASE
+from lucid.api.paths import BASE
 from lucid.keys import create_key
 from lucid.store.catalog import Catalog
 from tests.support.hostile import IDS

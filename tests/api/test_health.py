@@ -6,8 +6,8 @@ import logging
 import httpx
 import pytest
 
-from api.app import create_app
-from api.services import services_of
+from lucid.api.app import create_app
+from lucid.api.services import services_of
 from lucid.health import HealthWarnings
 from lucid.keys import create_key
 from lucid.settings import Settings

@@ -15,8 +15,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from api.paths import BASE
-from api.requests import MAX_BODY_BYTES, MAX_NAMES
+from lucid.api.paths import BASE
+from lucid.api.requests import MAX_BODY_BYTES, MAX_NAMES
 from lucid.workspace import Workspace
 from tests.support.hostile import IDS, LONG
 from tests.support.service import Api

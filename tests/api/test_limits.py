@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.paths import BASE
+from lucid.api.paths import BASE
 from lucid.data.batches import new_batches
 from lucid.erasure.erase import MAX_IDS_LENGTH
 from lucid.errors import InvalidRequest, UnknownModel

@@ -6,9 +6,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from api.app import create_app
-from api.idempotency import read
-from api.openapi import EVERYWHERE
+from lucid.api.app import create_app
+from lucid.api.idempotency import read
+from lucid.api.openapi import EVERYWHERE
 from lucid.settings import Settings
 
 Document = dict[str, Any]

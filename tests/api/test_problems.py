@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from api.paths import BASE
-from api.requests import MAX_BODY_BYTES
+from lucid.api.paths import BASE
+from lucid.api.requests import MAX_BODY_BYTES
 from lucid.data.batches import new_batches
 from lucid.store.catalog import Catalog
 from lucid.versions.lifecycle import ModelVersions

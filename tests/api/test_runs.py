@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from api.runs import TRAIN_MODEL, FlowRun, Job, Runs
+from lucid.api.runs import TRAIN_MODEL, FlowRun, Job, Runs
 from lucid.errors import MachineError, Unavailable
 from lucid.settings import Settings
 from tests.support.says import Answer, Says
@@ -34,13 +34,13 @@ def create(says: Says) -> tuple[str, str]:
 
 def test_a_busy_prefect_is_asked_longer_than_one_that_is_away(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its 503 means that the run will be made when others are through; one that stays busy is unavailability."""
-    monkeypatch.setattr("api.runs._AWAY_SECONDS", 0)
+    monkeypatch.setattr("lucid.api.runs._AWAY_SECONDS", 0)
     says.answers = [_DEPLOYMENT, _UNPROTECTED, _BUSY, _BUSY, _BUSY, _MADE]
 
     assert ("r", "http://ui/runs/flow-run/r") == create(says)
     assert 6 == len(says.asked)
 
-    monkeypatch.setattr("api.runs._BUSY_SECONDS", 0)
+    monkeypatch.setattr("lucid.api.runs._BUSY_SECONDS", 0)
     says.answers = [_DEPLOYMENT, _UNPROTECTED, _BUSY]
     with pytest.raises(Unavailable, match="503"):
         create(says)
@@ -48,7 +48,7 @@ def test_a_busy_prefect_is_asked_longer_than_one_that_is_away(says: Says, monkey
 
 def test_an_unknown_deployment_is_not_waited_for_long(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be registered a moment later, as when the service starts; after that it is unavailability."""
-    monkeypatch.setattr("api.runs._AWAY_SECONDS", 0)
+    monkeypatch.setattr("lucid.api.runs._AWAY_SECONDS", 0)
     says.answers = [(404, {}, b"{}")]
 
     with pytest.raises(Unavailable, match="404"):
@@ -102,7 +102,7 @@ def test_a_job_that_gets_no_flow_run_is_withdrawn(
     says: Says, monkeypatch: pytest.MonkeyPatch, all_or_nothing: bool
 ) -> None:
     """Every job, once, and it is told why."""
-    monkeypatch.setattr("api.runs._BUSY_SECONDS", 0)
+    monkeypatch.setattr("lucid.api.runs._BUSY_SECONDS", 0)
     entered = Entered(all_or_nothing=all_or_nothing)
     says.answers = [_DEPLOYMENT, _UNPROTECTED, _BUSY]
 

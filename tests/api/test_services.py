@@ -8,12 +8,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-import api.services
-from api.app import create_app
-from api.services import Services, ServicesDep, build_services, register, services_of
+import lucid.api.services
+from lucid.api.app import create_app
+from lucid.api.services import Services, ServicesDep, build_services, register, services_of
 from lucid.settings import Settings
 
-PACKAGE = Path(api.services.__file__).parent
+PACKAGE = Path(lucid.api.services.__file__).parent
 
 
 def reads_of_state(path: Path) -> list[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from api.paths import BASE
+from lucid.api.paths import BASE
 from tests.support.hostile import GUESTS, LONG
 from tests.support.service import Api, Hasty, wait_until
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.paths import BASE
+from lucid.api.paths import BASE
 from lucid.settings import Settings
 from lucid.training import steps
 from tests.support.hostile import IDS

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from api.waiting import deadline_in, wait_until
+from lucid.api.waiting import deadline_in, wait_until
 
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.waiting.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("lucid.api.waiting.POLL_SECONDS", 0.01)
 
 
 def wait(looks: Iterator[int], seconds: float) -> int:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.metrics import Metrics
-from api.paths import BASE
+from lucid.api.metrics import Metrics
+from lucid.api.paths import BASE
 from lucid.errors import LucidError
 from lucid.schema.fields import utc_now
 from lucid.store.tables.database import Ended

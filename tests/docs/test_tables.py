@@ -8,15 +8,15 @@ from typing import Any, get_args
 from packaging.requirements import Requirement
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.auth import OPEN, SCOPES
-from api.metrics import Metrics
-from api.multipart import MAX_FIELD_BYTES
-from api.problems import FOREIGN_ADDRESS, HTTP_CODES, INTERNAL_ERROR, STATUS, STATUS_OF_CODE
-from api.requests import MAX_BODY_BYTES, MAX_NAMES, MAX_PARAMETERS
-from flows.deployments import DEPLOYMENTS
+from lucid.api.auth import OPEN, SCOPES
+from lucid.api.metrics import Metrics
+from lucid.api.multipart import MAX_FIELD_BYTES
+from lucid.api.problems import FOREIGN_ADDRESS, HTTP_CODES, INTERNAL_ERROR, STATUS, STATUS_OF_CODE
+from lucid.api.requests import MAX_BODY_BYTES, MAX_NAMES, MAX_PARAMETERS
 from lucid.data.csv_load import _CHECKS
 from lucid.erasure.erase import MAX_IDS_LENGTH
 from lucid.errors import MachineError, UnusableFile
+from lucid.flows.deployments import DEPLOYMENTS
 from lucid.keys import Scope
 from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, MAX_FILES, Batch, Erased
 from lucid.schema.fields import MAX_PARTS, MAX_TAG, MAX_TAGS, KeyUse, ServedBy, Stage, utc_now

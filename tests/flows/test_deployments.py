@@ -13,8 +13,8 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.runner import Runner
 from prefect.states import Pending, Running
 
-from flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE, VERSION, Deployment, register
-from flows.lost_runs import end_lost_runs
+from lucid.flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE, VERSION, Deployment, register
+from lucid.flows.lost_runs import end_lost_runs
 from lucid.service.run import environment
 from lucid.settings import Settings
 
@@ -36,7 +36,7 @@ def in_yaml(ours: Deployment) -> dict[str, Any]:
             "limit": ours.limit,
             "collision_strategy": ours.concurrency.collision_strategy.value,
         },
-        "build": [{"flows.deploying.keep_changes": {"name": ours.name}}],
+        "build": [{"lucid.flows.deploying.keep_changes": {"name": ours.name}}],
         "schedules": [],  # prefect deploy would set back to them what people have made
         "work_pool": {"name": "lucid", "job_variables": {"env": LOGS}},
     }

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from prefect.task_runners import ProcessPoolTaskRunner
 
-from flows.import_data import import_data
 from lucid.data.batches import new_batches
 from lucid.errors import InvalidRequest, UnusableFile
+from lucid.flows.import_data import import_data
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.home import Home

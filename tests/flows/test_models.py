@@ -10,12 +10,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import State
 
-from flows.erase_entity import erase_entity
-from flows.refresh_recommendations import refresh_recommendations
-from flows.train_model import train_model
 from lucid.demo.receiver import Receiver
 from lucid.erasure import requests
 from lucid.errors import LucidError, TrainingFailed
+from lucid.flows.erase_entity import erase_entity
+from lucid.flows.refresh_recommendations import refresh_recommendations
+from lucid.flows.train_model import train_model
 from lucid.schema.filters import DataFilters
 from lucid.schema.training import TrainingRequest
 from lucid.settings import Settings

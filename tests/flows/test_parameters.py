@@ -8,12 +8,12 @@ import cloudpickle
 import pytest
 from prefect.task_engine import SyncTaskRunEngine
 
-from flows.erase_entity import erase_entity
-from flows.import_data import import_data
-from flows.refresh_recommendations import refresh_recommendations
-from flows.train_model import train_model
 from lucid.demo.receiver import Receiver
 from lucid.erasure import requests
+from lucid.flows.erase_entity import erase_entity
+from lucid.flows.import_data import import_data
+from lucid.flows.refresh_recommendations import refresh_recommendations
+from lucid.flows.train_model import train_model
 from lucid.settings import Settings
 from tests.support.checkerboard import write_checkerboard
 

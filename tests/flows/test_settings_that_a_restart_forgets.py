@@ -9,8 +9,8 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.runner import Runner
 
-from flows.defaults import VARIABLE
-from flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE, Deployment, places, register
+from lucid.flows.defaults import VARIABLE
+from lucid.flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE, Deployment, places, register
 from lucid.settings import Settings
 
 REFRESH = "refresh-recommendations"
@@ -262,5 +262,5 @@ def test_what_is_not_people_s_to_change_is_put_right_beside_what_is(settings: Se
             known = await read(client, BY_NAME[REFRESH])
             return {name: getattr(known, name) or None for name in evil}
 
-    entrypoint = "flows.refresh_recommendations.refresh_recommendations"
+    entrypoint = "lucid.flows.refresh_recommendations.refresh_recommendations"
     assert {**dict.fromkeys(evil), "entrypoint": entrypoint} == asyncio.run(code())

@@ -14,11 +14,11 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import State
 from prefect.utilities.callables import parameter_schema
 
-from flows.deployments import DEPLOYMENTS
-from flows.import_data import import_data
-from flows.refresh_recommendations import refresh_recommendations
-from flows.train_model import train_model
 from lucid.errors import LucidError
+from lucid.flows.deployments import DEPLOYMENTS
+from lucid.flows.import_data import import_data
+from lucid.flows.refresh_recommendations import refresh_recommendations
+from lucid.flows.train_model import train_model
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.versions.lifecycle import ModelVersions

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from api.paths import BASE
+from lucid.api.paths import BASE
 from lucid.errors import MachineError
 from lucid.store.catalog import Catalog
 from lucid.versions.lifecycle import ModelVersions

@@ -17,7 +17,7 @@ import httpx
 import psutil
 from filelock import FileLock
 
-from api.connections import Connection
+from lucid.api.connections import Connection
 from lucid.keys import create_key
 from lucid.service.supervisor import MARK
 from lucid.store.catalog import Catalog
@@ -195,7 +195,7 @@ class Api:
             sys.executable,
             "-m",
             "uvicorn",
-            "api.app:create_service",
+            "lucid.api.app:create_service",
             "--factory",
             "--http",
             self._connections,

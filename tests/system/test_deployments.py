@@ -168,7 +168,7 @@ def test_runs_started_from_prefect_import_train_and_answer(operator: Operator, t
 
     operator.prefect("deployment", "run", "train_model/train-model", "-p", 'model_id="board"', "-p", 'data_tags=["a"]')
     _, key = create_key(catalog)
-    operator.start("uvicorn", "api.app:create_service", "--factory", "--port", str(operator.api_port))
+    operator.start("uvicorn", "lucid.api.app:create_service", "--factory", "--port", str(operator.api_port))
     wait_until(lambda: operator.answers(f"http://127.0.0.1:{operator.api_port}/health"), 30, "the API")
 
     base = f"http://127.0.0.1:{operator.api_port}/v1/recommender"

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from api.auth import OPEN, SCOPES, Guarded, check_routes
-from api.keyring import REFRESH_SECONDS
-from api.paths import BASE
+from lucid.api.auth import OPEN, SCOPES, Guarded, check_routes
+from lucid.api.keyring import REFRESH_SECONDS
+from lucid.api.paths import BASE
 from lucid.keys import SCOPES as ALL_SCOPES
 from lucid.keys import create_key
 from lucid.schema.fields import format_time, utc_now
@@ -120,7 +120,7 @@ def test_a_key_works_at_once_and_stops_soon_after_it_is_revoked(service: Service
 
 def test_an_unguarded_route_keeps_the_application_from_starting() -> None:
     """A route outside the table is an error when it is made, one without a guard when the application is."""
-    with pytest.raises(LookupError, match=r"GET /secret is not in api.auth.SCOPES"):
+    with pytest.raises(LookupError, match=r"GET /secret is not in lucid.api.auth.SCOPES"):
         APIRouter(route_class=Guarded).add_api_route("/secret", lambda: None)
     app = FastAPI(openapi_url=None)
     app.add_api_route("/secret", lambda: None)

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import psutil
 
-from flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE
+from lucid.flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE
 from lucid.store.locks import was_worked_on
 from tests.support.checkerboard import write_checkerboard
 from tests.support.service import Service, wait_for_training, wait_until
@@ -36,7 +36,7 @@ class Stopped:
 
         One that holds the catalog at that moment goes on for now, or everybody else would wait for it.
         """
-        for process in {*self._service.part("flows.serve").children()} - self._processes:
+        for process in {*self._service.part("lucid.flows.serve").children()} - self._processes:
             with suppress(psutil.Error):  # it has ended
                 process.suspend()
                 open_files = " ".join(file.path for file in process.open_files())

@@ -13,10 +13,10 @@ import httpx
 import psutil
 import pytest
 
-from api.connections import Connection
-from api.idempotency import HEADER, read
-from api.paths import BASE
 from lucid import Client
+from lucid.api.connections import Connection
+from lucid.api.idempotency import HEADER, read
+from lucid.api.paths import BASE
 from lucid.errors import InvalidRequest
 from lucid.keys import create_key
 from lucid.store.catalog import Catalog
@@ -87,7 +87,7 @@ def another_api(service: Service, **environment: str) -> Iterator[Api]:
     (first,) = (
         process
         for process in psutil.Process(service.process.pid).children(recursive=True)
-        if "api.app:create_service" in process.cmdline() and "--factory" in process.cmdline()
+        if "lucid.api.app:create_service" in process.cmdline() and "--factory" in process.cmdline()
     )
     api = Api(service.home, Connection, None, **{**first.environ(), **environment})
     api.log = service.home.with_name(f"{uuid4().hex}.log")

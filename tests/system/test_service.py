@@ -458,7 +458,7 @@ def test_flows_stand_back_behind_look_ups(service: Service) -> None:
     """What runs flows has a lower priority than the other parts, and its runs inherit it."""
     parts = psutil.Process(service.process.pid).children()
 
-    priorities = {"flows.serve" in part.cmdline(): part.nice() for part in parts}
+    priorities = {"lucid.flows.serve" in part.cmdline(): part.nice() for part in parts}
 
     assert priorities[False] < priorities[True]
 

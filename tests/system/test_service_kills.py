@@ -63,7 +63,7 @@ def stage(client: httpx.Client, model_id: str) -> str:
     return found
 
 
-@pytest.mark.parametrize("module", ["flows.serve", "flows.prefect_server"])
+@pytest.mark.parametrize("module", ["lucid.flows.serve", "lucid.flows.prefect_server"])
 def test_look_ups_go_on_while_another_part_is_down(service: Service, client: httpx.Client, module: str) -> None:
     """Every look-up is answered until the part is back; then data come in as before."""
     before = service.part(module).pid
@@ -87,14 +87,14 @@ def test_look_ups_go_on_while_another_part_is_down(service: Service, client: htt
 
 def test_an_api_that_is_killed_answers_again(service: Service, client: httpx.Client) -> None:
     """Its successor has the same models and keys; the other parts are the same processes."""
-    others = [service.part("flows.serve").pid, service.part("flows.prefect_server").pid]
+    others = [service.part("lucid.flows.serve").pid, service.part("lucid.flows.prefect_server").pid]
     before = service.part("uvicorn").pid
     service.part("uvicorn").kill()
 
     wait_until(lambda: answers(client), 30, "look-ups")
 
     assert before != service.part("uvicorn").pid
-    assert others == [service.part("flows.serve").pid, service.part("flows.prefect_server").pid]
+    assert others == [service.part("lucid.flows.serve").pid, service.part("lucid.flows.prefect_server").pid]
 
 
 def test_a_run_that_waits_is_not_done_twice_when_the_api_starts_again(service: Service, client: httpx.Client) -> None:
@@ -114,7 +114,7 @@ def test_a_run_that_waits_is_not_done_twice_when_the_api_starts_again(service: S
 def test_runs_end_with_the_process_that_serves_flows(service: Service, client: httpx.Client) -> None:
     """A training that was under way is told as ended; the next one is done by the successor."""
     begun_training(client, "board")
-    serving = service.part("flows.serve")
+    serving = service.part("lucid.flows.serve")
     runs = serving.children()
     serving.kill()
 

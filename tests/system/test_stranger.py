@@ -203,7 +203,7 @@ def test_the_password_is_its_owners_and_on_no_command_line(service: Service) -> 
     assert 0o600 == file.stat().st_mode & 0o777
     assert 40 < len(password)
     assert password not in service.said()
-    for one in [service.part(module) for module in ("flows.serve", "flows.prefect_server", "uvicorn")]:
+    for one in [service.part(module) for module in ("lucid.flows.serve", "lucid.flows.prefect_server", "uvicorn")]:
         assert password not in " ".join(one.cmdline())
         assert password == one.environ()["PREFECT_API_AUTH_STRING"]
 

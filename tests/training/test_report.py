@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from flows.names import run_name
+from lucid.flows.names import run_name
 from lucid.training.markdown import escaped
 from lucid.training.report import TrainingReport
 from lucid.training.report_page import as_markdown
