@@ -28,7 +28,7 @@ def in_yaml(ours: Deployment) -> dict[str, Any]:
     module = ours.flow.fn.__module__
     return {
         "name": ours.name,
-        "entrypoint": f"{module.replace('.', '/')}.py:{ours.flow.fn.__name__}",
+        "entrypoint": f"{module.removeprefix('lucid.').replace('.', '/')}.py:{ours.flow.fn.__name__}",
         "description": ours.description,
         "tags": list(ours.tags),
         "version": VERSION,
