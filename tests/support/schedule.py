@@ -23,6 +23,7 @@ SECONDS = {
     "tests/test_cli.py": 50,
     "tests/versions/test_damage.py": 50,
     "tests/system/test_demo.py": 45,
+    "tests/system/test_wheel.py": 35,
     "tests/store/test_private.py": 35,
     "tests/api/test_hostile.py": 30,
     "tests/training/test_training.py": 25,

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,17 @@ def migrated_database(folder: Path) -> Path:
 class Service:
     """`lucid up` on a home of its own, with free ports; its first start is quicker with a Prefect database to copy."""
 
-    def __init__(self, home: Path, prefect_database: Path | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        prefect_database: Path | None = None,
+        *,
+        program: Sequence[str] = (sys.executable, "-m", "lucid"),
+        folder: Path | None = None,
+    ) -> None:
+        """`program` is the `lucid` command, which is started in `folder`; None is the folder of the tests."""
         self.home = home
+        self._program, self._folder = program, folder
         self._database = prefect_database
         self.log = home.with_suffix(".log")
         self.api_port, self.prefect_port = free_port(), free_port()
@@ -86,7 +95,7 @@ class Service:
             shutil.copy(self._database, folder)
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "lucid", "up"], env=self.environment, stdout=output, stderr=output
+                [*self._program, "up"], env=self.environment, cwd=self._folder, stdout=output, stderr=output
             )
         wait_until(lambda: "Ready." in self.said() or self.process.poll() is not None, 300, "the service")
         assert self.process.poll() is None, self.said()
@@ -101,8 +110,14 @@ class Service:
 
     def command(self, *arguments: str) -> str:
         """What the `lucid` command says on this home."""
-        command = [sys.executable, "-m", "lucid", *arguments]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*self._program, *arguments],
+            env=self.environment,
+            cwd=self._folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         return done.stdout + done.stderr
 
     @contextmanager
