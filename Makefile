@@ -1,10 +1,13 @@
 # Every target does its own set-up: a virtual environment with everything from constraints.txt.
-PYTHON ?= python3.11
-NO_PYTHON = $(PYTHON): not found. Lucid needs Python 3.11 and its venv module: install them (Debian, Ubuntu: apt install \
-	python3.11 python3.11-venv; macOS: brew install python@3.11; elsewhere: uv python install 3.11), or say where it is: \
-	make $(or $(MAKECMDGOALS),install) PYTHON=/path/to/python3.11
+PYTHONS = python3.11 python3.12 python3.13 python3.14
+# The first that runs; a name alone may be that of a version manager, which then says that it has none.
+PYTHON ?= $(or $(firstword $(foreach one,$(PYTHONS),$(shell $(one) -c 'print("$(one)")' 2>/dev/null))),python3.11)
+NO_PYTHON = $(PYTHON): not found. Lucid needs Python 3.11, 3.12, 3.13 or 3.14 and its venv module: install them (Debian, Ubuntu: \
+	apt install python3.11 python3.11-venv, or another of these that it has; macOS: brew install python@3.11; elsewhere: uv \
+	python install 3.11), or say where it is: make $(or $(MAKECMDGOALS),install) PYTHON=/path/to/python3.11
 NO_VENV = $(PYTHON) cannot make a virtual environment (above it says why). Debian and Ubuntu have what it needs in a package \
-	of its own: apt install python3.11-venv. Then again: make $(or $(MAKECMDGOALS),install)
+	of its own: apt install $(or $(filter $(PYTHONS),$(notdir $(PYTHON))),python3.11)-venv. Then again: make \
+	$(or $(MAKECMDGOALS),install)
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
