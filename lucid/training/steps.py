@@ -28,7 +28,7 @@ from lucid.schema.fields import Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
 from lucid.training.chosen import read_chosen, write_chosen
-from lucid.training.report import TrainingReport, count_graph, write_report
+from lucid.training.report import TrainingReport, count_graph, read_report, write_report
 from lucid.training.run import Training, call_back, refreshing, reporting, working_on
 from lucid.typing import Progress
 from lucid.versions.config import Origin, VersionConfig, read_config, write_config, write_origin
@@ -59,6 +59,10 @@ if TYPE_CHECKING:
 # torch is imported inside the steps that use it: a command that trains nothing must not load it.
 
 T = TypeVar("T")
+_UNREADABLE = ModelNotReady, UnknownModel, OutdatedVersion, DamagedVersion
+"""What is raised for a model that has no version to be read, as one that is new."""
+_FAR_LESS = 0.5
+"""A version that learned from a smaller share of the interactions of the one before says so; set by hand."""
 _log = logging.getLogger("lucid")
 
 
@@ -237,10 +241,11 @@ def precompute(training: Training, progress: Progress) -> int:
 def publish(training: Training, _progress: Progress) -> ModelStatus:
     """Let the version answer and say so in the catalog; returns the final status."""
     shutil.rmtree(training.work, ignore_errors=True)
+    message = _far_less(training)
     training.made.complete(training.refresh_of, utc_now())
     training.versions.go_live(training.made)
     training.versions.prune(training.settings.keep_versions)
-    training.catalog.trainings.end(training.model_id, training.version, "completed", "", utc_now())
+    training.catalog.trainings.end(training.model_id, training.version, "completed", message, utc_now())
     return training.catalog.trainings.get(training.model_id, training.version).status
 
 
@@ -303,6 +308,22 @@ def _nothing_left(training: Training) -> str:
     return f"nothing to refresh: {found}; version {training.refresh_of} stays as it is"
 
 
+def _far_less(training: Training) -> str:
+    """What to say where a training learned from far less than the version that answers now; nothing otherwise."""
+    try:
+        with training.versions.live().reading() as live:
+            before = read_report(live.folder).steps[-1].kept
+    except _UNREADABLE:
+        return ""
+    now = read_report(training.folder).steps[-1].kept
+    if now >= _FAR_LESS * before:
+        return ""
+    return (
+        f"learned from {now:,} interactions, version {live.number}, which answered before, from {before:,}; "
+        "if batches are missing, upload them and train again, or roll back"
+    )
+
+
 def _earlier_settings(training: Training) -> "EarlierSettings | None":
     """Settings of the live version; None where there is none to be read, as for a model that is new."""
     from lucid.training.filter_choice import Assigned
@@ -311,7 +332,7 @@ def _earlier_settings(training: Training) -> "EarlierSettings | None":
     try:
         with training.versions.live().reading() as live:
             config = live.config
-    except (ModelNotReady, UnknownModel, OutdatedVersion, DamagedVersion):
+    except _UNREADABLE:
         return None
     filters = {pair: Assigned(model.decomposition, model.filter) for pair, model in config.pairs.items()}
     return EarlierSettings(config.weightings, filters)

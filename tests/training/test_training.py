@@ -15,6 +15,7 @@ from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog
 from lucid.store.home import Home
 from lucid.training import run, steps
+from lucid.training.report import read_report
 from lucid.versions.files import LIVE, MANIFEST, REPORT
 from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.version import Version
@@ -35,6 +36,25 @@ def test_a_failing_training_leaves_the_old_version_answering(tmp_path: Path) -> 
     assert status.message.startswith("no interactions are left to train on")
     assert before.equals(workspace.recommend("board", source_id="u01", target_type="item"))
     assert not Version(workspace.settings.home, "board", 2).folder.exists()
+
+
+@pytest.mark.slow
+def test_a_version_of_far_less_data_says_so(tmp_path: Path) -> None:
+    """It answers all the same; the next one, of as much as it, has nothing to say."""
+    workspace = train_checkerboard(Workspace(tmp_path / "home"), tmp_path)
+    assert "" == workspace.status("board").message
+    few = {"interactions": [{"field": "source_id", "op": "in", "value": ["u00", "u01", "u02"]}]}
+
+    message = workspace.train("board", data_filters=few).message
+    again = workspace.train("board", data_filters=few).message
+
+    learned = [
+        read_report(Version(workspace.settings.home, "board", number).folder).steps[-1].kept for number in (1, 2)
+    ]
+    assert message.startswith(f"learned from {learned[1]:,} interactions, version 1, which answered before, from ")
+    assert f"from {learned[0]:,};" in message
+    assert "" == again
+    assert 3 == workspace.model("board").live_version
 
 
 def test_a_second_training_of_a_model_is_refused_while_one_runs(workspace: Workspace) -> None:
