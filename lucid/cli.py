@@ -20,7 +20,7 @@ from lucid.schema.batches import Batch
 from lucid.schema.fields import Exclude, OnError, OutputFormat, Use, check, format_time
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import Model
-from lucid.settings import load_settings
+from lucid.settings import THREADS_THAT_SLEEP, load_settings
 from lucid.store.files import OTHERS, close_home, replacing
 from lucid.store.machine import telling
 
@@ -52,6 +52,7 @@ ModelId = Annotated[str, typer.Option("--model-id", help="Name of the model.")]
 def main() -> None:
     """Run the command; an expected error is one line on standard error and exit code 1."""
     umask = os.umask(OTHERS)
+    os.environ.update(THREADS_THAT_SLEEP | os.environ)  # whoever has set one of them knows better
     with suppress(LucidError):  # a bad setting is for the command to tell
         close_home(load_settings().home)
     try:

@@ -22,7 +22,7 @@ from lucid.errors import InvalidRequest, Unavailable
 from lucid.service import pulse
 from lucid.service.origins import own_addresses
 from lucid.service.supervisor import MARK, STOP_SECONDS, Part, Supervisor, end_leftovers
-from lucid.settings import Settings
+from lucid.settings import THREADS_THAT_SLEEP, Settings
 from lucid.store.files import check_writable, write_once, write_text
 from lucid.store.home import Home
 from lucid.store.locks import is_worked_on, working
@@ -233,7 +233,7 @@ def environment(settings: Settings) -> dict[str, str]:
         for name, value in settings.model_dump(mode="json").items()
         if value is not None
     }
-    defaults = {
+    defaults = THREADS_THAT_SLEEP | {
         "PREFECT_HOME": str(Home(settings.home).prefect),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
