@@ -219,12 +219,17 @@ class Run:
 def import_task(task: Task, folder: Path) -> Workspace:
     """A workspace in a folder that holds the training part."""
     workspace = Workspace(folder / "home")
+    workspace.import_files(write_task(task, folder))
+    return workspace
+
+
+def write_task(task: Task, folder: Path) -> list[Path]:
+    """Write the training part as CSV files into a folder."""
     files = []
     for name, table in (("entities", task.entities), ("interactions", task.interactions)):
         files.append(folder / f"{name}.csv")
         table.to_csv(files[-1], index=False)
-    workspace.import_files(files)
-    return workspace
+    return files
 
 
 def run_product(task: Task, folder: Path) -> Run:

@@ -1,30 +1,36 @@
 """How long a fit takes and how much memory it needs, and how fast recommendations are computed ahead.
 
-    python -m benchmarks.speed [--rows 1000000] [--data folder]
+    python -m benchmarks.speed [--rows 1000000] [--data folder [--before commit]]
 
 Generated interactions, a tenth as many entities: people with a taste for a few groups, videos with their group as
 metadata. Every fit is a whole training without precomputation, in a process of its own so that its peak memory is its
 own; the exponent says how time grows from a tenth of the rows. With the folder of the data sets, precomputation on
-gowalla is compared with the bare matrix product and top-k of torch on the same shapes in the same run.
+gowalla is compared with the bare matrix product and top-k of torch on the same shapes in the same run, and whole
+trainings of data sets with the command of an earlier commit.
 """
 
 import argparse
 import json
 import math
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
+import pandas as pd
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.quality import gowalla, import_task
+from benchmarks.quality import Task, dbbook, gowalla, import_task, lastfm, read, write_task
 from lucid.schema.training import PrecomputePair, TrainingRequest
 from lucid.training.run import working_on
 from lucid.training.steps import TRAINING
@@ -139,10 +145,77 @@ def report_precomputation(out: Console, data: Path) -> None:
     out.print(table)
 
 
+def many_pairs(_data: Path) -> Task:
+    """500 interactions of 1,000 entities, each between two other types: hardly any data, and many pairs."""
+    rng, kinds = np.random.default_rng(0), 40
+    pairs = np.array([(first, second) for first in range(kinds) for second in range(first)])
+    ends = rng.permutation(pairs)[:500] + kinds * rng.integers(25, size=(500, 2))
+    names = np.char.add("e", np.arange(1000).astype(str))
+    entities = pd.DataFrame({"id": names, "type": [f"type{row % kinds}" for row in range(len(names))], "name": names})
+    interactions = pd.DataFrame({"type": "linked", "source_id": names[ends[:, 0]], "target_id": names[ends[:, 1]]})
+    return Task("500 pairs", entities.assign(metadata="", media_url=""), _untimed(interactions), [])
+
+
+def _untimed(interactions: pd.DataFrame) -> pd.DataFrame:
+    return interactions.assign(timestamp="", metadata="")
+
+
+def ml_latest_small(data: Path) -> Task:
+    folder = data / "ml-latest-small"
+    return Task("ml-latest-small", read(folder, "entities"), read(folder, "interactions"), [])
+
+
+WHOLE: tuple[Callable[[Path], Task], ...] = (many_pairs, dbbook, lastfm, ml_latest_small, gowalla)
+"""What whole trainings are timed on."""
+BEFORE = "a1567bd"
+"""The commit that they are compared with."""
+
+
+@contextmanager
+def checked_out(commit: str) -> Iterator[Path]:
+    """A folder with the files of a commit."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(["git", "archive", commit], check=True, stdout=subprocess.PIPE).stdout
+        subprocess.run(["tar", "-x", "-C", folder], check=True, input=archive)
+        yield Path(folder)
+
+
+def command(checkout: Path, home: Path, *arguments: str) -> tuple[float, float]:
+    """Run the `lucid` command of a checkout: its seconds, and those of the processors."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout), "LUCID_HOME": str(home)}
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([sys.executable, "-m", "lucid", *arguments], check=True, env=environment, stdout=subprocess.DEVNULL)
+    after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - began
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def report_whole_trainings(out: Console, data: Path, before: str) -> None:
+    """Import, then train with precomputation, by the command of today and of an earlier commit."""
+    table = Table(
+        "data", "before s", "CPU s", "now s", "CPU s", "ratio", "NDCG@10", title=f"Trainings; before: {before}"
+    )
+    with checked_out(before) as old:
+        for make in WHOLE:
+            figures, quality = [], []
+            task = make(data)
+            for checkout in (old, Path(__file__).parents[1]):
+                with tempfile.TemporaryDirectory() as folder:
+                    home, files = Path(folder) / "home", write_task(task, Path(folder))
+                    command(checkout, home, "import", *map(str, files))
+                    figures.append(command(checkout, home, "train", "--model-id", "bench"))
+                    (report,) = home.glob("models/*/1/report.json")
+                    pairs = json.loads(report.read_text())["pairs"]
+                quality.append(f"{np.mean([pair['model']['ndcg'] for pair in pairs]):.4f}" if pairs else "-")
+            told = [f"{figure:.1f}" for each in figures for figure in each]
+            table.add_row(task.name, *told, f"{figures[1][0] / figures[0][0]:.2f}", ", ".join(quality))
+    out.print(table)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--data", type=Path, help="folder of the data sets")
+    parser.add_argument("--before", default=BEFORE, help="commit that whole trainings are compared with")
     parser.add_argument("--fit", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.fit:
@@ -152,6 +225,7 @@ def main() -> None:
     report_fits(out, [given.rows // 10, given.rows])
     if given.data:
         report_precomputation(out, given.data)
+        report_whole_trainings(out, given.data, given.before)
 
 
 if __name__ == "__main__":
