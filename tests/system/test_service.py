@@ -77,14 +77,17 @@ def test_uploading_answers_with_a_batch_for_each_file(uploaded: list[dict[str, A
 def test_a_training_uses_the_tagged_and_young_data(
     trained: dict[str, Any], uploaded: list[dict[str, Any]], client: httpx.Client
 ) -> None:
-    """The status ends completed; old interactions were left out, so their user counts as without any."""
+    """The status ends completed; old interactions were not learned from, but are known, and not recommended again."""
     assert ("completed", 100, "finished") == tuple(trained[name] for name in ("status", "progress", "stage"))
     assert [batch["batch_id"] for batch in uploaded] == trained["data_batch_ids"]
     assert trained["start_timestamp"] < trained["end_timestamp"]
 
     rows = ask(client, source_type="user", target_type="item", max_recommendations=20)
 
-    assert 20 == sum(row["source_id"] == "u00" for row in rows)  # nothing to leave out: all its interactions are old
+    learned = ask(client, source_id="u00", target_type="item", max_recommendations=20, exclude="learned")
+    assert 20 == len(learned)  # nothing to leave out: all its interactions are old
+    assert {"popular"} == {row["served_by"] for row in learned}
+    assert 11 == sum(row["source_id"] == "u00" for row in rows)
     first = {row["source_id"]: row["target_id"] for row in rows if row["rank"] == 1}
     found = [first[f"u{user:02}"] == f"i{withheld(user):02}" for user in range(1, USERS)]
     assert all(found)
