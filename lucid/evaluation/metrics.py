@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lucid.evaluation.holdout import HeldOut
+from lucid.evaluation.holdout import HeldOut, are_among
 from lucid.evaluation.pair_quality import RankingQuality
 
 CUTOFF = 10
@@ -44,7 +44,7 @@ def _hits(scores: NDArray[Any] | Tensor, held: HeldOut, targets: range) -> tuple
     positions = np.arange(len(relevant))
     # A number for each (position, row) turns "is it among this source's withheld rows" into one sorted search.
     known = np.repeat(positions, relevant) * targets.stop + held.targets
-    return np.isin(positions[:, None] * targets.stop + best, known), relevant
+    return are_among(positions[:, None] * targets.stop + best, known), relevant
 
 
 def calibration_error(predicted: NDArray[np.float64], hits: NDArray[np.bool_], bins: int = 10) -> float:

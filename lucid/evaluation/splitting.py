@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lucid.evaluation.holdout import Halves, HeldOut, Holdout, HoldoutConfig, shuffled
+from lucid.evaluation.holdout import Halves, HeldOut, Holdout, HoldoutConfig, are_among, shuffled
 from lucid.graph.histories import InteractionHistory
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.pair_model import Pair
@@ -31,7 +31,7 @@ def hold_out(graph: TypedGraph, seed: int, config: HoldoutConfig | None = None) 
     keys = np.unique(np.concatenate([_undirected(edges, size) for edges in every]))
     train = graph.without(
         {
-            edge_type: torch.from_numpy(~_are_among(_undirected(graph.rows(edge_type).numpy(), size), keys))
+            edge_type: torch.from_numpy(~are_among(_undirected(graph.rows(edge_type).numpy(), size), keys))
             for edge_type in graph.interaction_types
         }
     )
@@ -65,12 +65,6 @@ def _undirected(edges: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """One number per pair of rows, whichever way the edge points."""
     keys: NDArray[np.int64] = np.minimum(edges[0], edges[1]) * size + np.maximum(edges[0], edges[1])
     return keys
-
-
-def _are_among(keys: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of some keys are among others, which are sorted."""
-    places = np.searchsorted(known, keys)
-    return np.asarray(np.append(known, -1)[places] == keys)
 
 
 def _edges_by_pair(graph: TypedGraph) -> dict[Pair, tuple[NDArray[np.int64], NDArray[np.float64]]]:
