@@ -53,7 +53,9 @@ class Profile:
         """Rows, sorted, that are not recommended to the source, whose own interactions may be left out; or None."""
         if exclude is None:
             return None
-        return np.union1d(self.interacted, self.left_out) if exclude == "all" else self.interacted
+        if exclude == "learned" or not len(self.left_out):
+            return self.interacted
+        return np.union1d(self.interacted, self.left_out)
 
 
 class Scorer:

@@ -1,6 +1,7 @@
 """What was uploaded since a version was trained, to be folded into it; see `lucid.model.fold_in`."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -27,9 +28,10 @@ T = TypeVar("T")
 class Uploads:
     """Edges uploaded since a version was trained: by row of the entities that it holds, by id of new ones.
 
-    `by_row` lacks what a refresh has put into the embeddings already, `every` does not. `new` gives the type of each
-    new entity. Relations beyond those of the version's adjacency come last in `relations`. `left_out_by_row` and
-    `left_out_by_id` are sorted rows of what entities interacted with too, but a training would not learn from.
+    `by_row` lacks what a refresh has put into the version already, `every` does not. `new` gives the type of each
+    new entity. Relations beyond those of the version's adjacency come last in `relations`. `left_out_by_row`,
+    which lacks what a refresh has put into the version, too, and `left_out_by_id` are sorted rows of what entities
+    interacted with but a training would not learn from.
     """
 
     by_row: Mapping[int, Neighbours]
@@ -62,8 +64,8 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
     # A refresh has folded earlier batches into the entities that the version holds, but not into new ones.
     unfolded = [batch for batch in since if batch.batch_id not in origin.folded_ids]
     every, found = read(since)
-    later = every if unfolded == since else read(unfolded)[0]
-    left_out = _others_by_id(found.left_out)
+    later, found_later = (every, found) if unfolded == since else read(unfolded)
+    left_out, left_out_later = _others_by_id(found), _others_by_id(found_later)
     rows = {entity_id: version.index.row(entity_id) for entity_id in {*every, *left_out}}
 
     def by_row(by_id: Mapping[str, T]) -> dict[int, T]:
@@ -80,7 +82,7 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
             if entity_type in config.entity_types.types
         },
         relations,
-        by_row(left_out),
+        by_row(left_out_later),
         {entity_id: others for entity_id, others in left_out.items() if rows[entity_id] is None},
     )
 
@@ -111,11 +113,17 @@ def _select(version: Version, batches: Sequence[SelectedBatch], request: Trainin
         )
 
 
-def _others_by_id(edges: Mapping[str, NDArray[Any]]) -> dict[str, Rows]:
-    """Rows at the other ends of edges, sorted, by ids, which are sorted."""
-    ids, starts = np.unique(edges["id"].astype(str), return_index=True)
-    parts = np.split(edges["other"].astype(np.int64), starts[1:])
-    return dict(zip(ids.tolist(), parts, strict=False))
+def _others_by_id(found: Since) -> dict[str, Rows]:
+    """Rows, sorted, of what entities interacted with but a training would not learn from, by id."""
+    others = found.left_out["other"].astype(np.int64)
+    return {entity_id: others[part] for entity_id, part in _parts_by_id(found.left_out["id"])}
+
+
+def _parts_by_id(ids: NDArray[Any]) -> Iterator[tuple[str, slice]]:
+    """Each id and where it stands among ids of which equal ones stand together."""
+    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]])) if len(ids) else np.empty(0, np.int64)
+    for begin, end in itertools.pairwise([*starts.tolist(), len(ids)]):
+        yield ids[begin], slice(begin, end)
 
 
 def _neighbours(edges: Mapping[str, NDArray[Any]], version: Version, relations: list[str]) -> dict[str, Neighbours]:
@@ -131,9 +139,8 @@ def _neighbours(edges: Mapping[str, NDArray[Any]], version: Version, relations: 
             for weighting in version.config.weightings
         ]
     )
-    others, ids = edges["other"].astype(np.int64), edges["id"]
-    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+    others = edges["other"].astype(np.int64)
     return {
-        ids[begin]: Neighbours(others[begin:end], numbers[begin:end], weights[:, begin:end])
-        for begin, end in zip(starts, [*starts[1:], len(ids)], strict=True)
+        entity_id: Neighbours(others[part], numbers[part], weights[:, part])
+        for entity_id, part in _parts_by_id(edges["id"])
     }

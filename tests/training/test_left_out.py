@@ -9,7 +9,10 @@ import pytest
 
 from lucid.errors import InvalidRequest
 from lucid.schema.filters import DataFilters
+from lucid.schema.training import TrainingRequest
 from lucid.training.steps import refresh
+from lucid.versions.uploads import uploads_since
+from lucid.versions.version import Version
 from lucid.workspace import Workspace
 from tests.conftest import WriteCsv
 
@@ -116,6 +119,12 @@ def test_uploads_that_would_be_left_out_are_known_at_once_and_after_a_refresh(
 
     assert (left, EVERY - {"i5"}) == (targets("u0"), targets("u99"))
     refresh(shop.settings, "shop")
+    uploads = uploads_since(
+        Version(shop.settings.home, "shop", 2),
+        TrainingRequest(model_id="shop", maximum_interaction_age_days=30),
+        now=NOW,
+    )
+    assert ([], ["u99"]) == (list(uploads.left_out_by_row), list(uploads.left_out_by_id))  # the rest is computed ahead
     assert (left, EVERY - {"i5"}) == (targets("u0"), targets("u99"))
     shop.erase(["i9"])
     assert left == targets("u0")
