@@ -32,7 +32,7 @@ help:
 	@echo "make docs    the pages of docs/ as a site, in build/docs"
 	@echo "make fuzz-api KEY=key [URL=http://127.0.0.1:8000]   generated requests to a running service, with the key and without"
 	@echo "make bench-quality DATA=folder   how well the data sets in it are ranked, next to baselines"
-	@echo "make bench-speed [DATA=folder]   how long fits take as data grow; DATA: and precomputation, on its gowalla"
+	@echo "make bench-speed [DATA=folder]   how long fits take as data grow; DATA: precomputation, and trainings beside an earlier commit"
 	@echo "make bench-api   how many look-ups a second, next to a bare route; needs wrk (apt install wrk)"
 	@echo "make bench-fresh DATA=folder   how well folded-in answers agree with a retrained model, on its ml-latest-small"
 	@echo "make chaos [ROUNDS=30]   kill parts of a running service at random moments, and see that nothing is lost"

@@ -37,6 +37,7 @@ from lucid.store.home import Home
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import Rows
 
+INTERACTIONS_FILE, LEFT_OUT_FILE = "interactions.parquet", "left_out.parquet"
 STEP_TYPES = "entities: ids that had another type before"
 
 
@@ -121,9 +122,6 @@ def read_selection(folder: Path) -> Selection:
         [Step(**step) for step in raw["steps"]],
         [KeyRule(**key) for key in raw["keys"]],
     )
-
-
-INTERACTIONS_FILE, LEFT_OUT_FILE = "interactions.parquet", "left_out.parquet"
 
 
 def interactions_among(folder: Path, entities: Path, name: str = INTERACTIONS_FILE) -> tuple[Rows, Rows]:

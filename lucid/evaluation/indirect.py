@@ -27,7 +27,7 @@ def indirect_pairs(
     edge_types = [edge_type for edge_type in graph.edge_types if not edge_type[1].startswith(TEXT)]
     steps = {either for source, _, target in edge_types for either in ((source, target), (target, source))}
     direct = {either for pair in graph.pairs for either in (pair, pair[::-1])}
-    between, left_between, lost = _between(graph), _between(train), _lost(graph, train)
+    between, lost = _between(graph), _lost(graph, train)
     found = []
     for source, target in itertools.permutations(graph.entity_types.types, 2):
         middles = [
@@ -44,8 +44,8 @@ def indirect_pairs(
         if len(rows) < config.min_indirect or not reached_anew:
             continue
         every, left = (
-            sum(_reached(part, joining, rows, source, middle, target) for middle in middles).tocoo()
-            for part, joining in ((graph, between), (train, left_between))
+            sum(_reached(part, between, rows, source, middle, target) for middle in middles).tocoo()
+            for part in (graph, train)
         )
         pairs, kept = (
             np.unique(rows[reached.row] * size + reached.col.astype(np.int64) + targets.start)
