@@ -249,8 +249,9 @@ def _train(out: Console, client: httpx.Client, callback_url: str, clock: _Clock)
             if status["stage"] != stage:
                 clock.seconds.append((f"train: {stage}", time.monotonic() - since))
                 stage, since = status["stage"], time.monotonic()
-            bar.update(task, completed=status["progress"], description=escape(status["message"] or _NO_FLOW_YET))
-            told.tell(status["stage"], status["progress"], status["message"] or _NO_FLOW_YET)
+            doing = status["message"] or (_NO_FLOW_YET if status["stage"] == "queued" else status["stage"])
+            bar.update(task, completed=status["progress"], description=escape(doing))
+            told.tell(status["stage"], status["progress"], doing)
             if status["status"] != "running":
                 break
             time.sleep(0.2)

@@ -29,7 +29,9 @@ def test_the_demo_ends_what_it_started_also_where_ctrl_c_is_ignored(tmp_path: Pa
     lines = demo.stdout.splitlines()
     waits = ("Starting the service", "Starting Prefect", "Uploading entities.csv.gz and", "Training:", "Stopping the")
     assert sorted(waits, key=lambda wait: [line.startswith(wait) for line in lines].index(True)) == [*waits]
-    assert 3 <= len([line for line in lines if line.startswith("Training:")]) <= 20
+    training = [line for line in lines if line.startswith("Training:")]
+    assert 3 <= len(training) <= 20
+    assert training[-1].split() == ["Training:", "100%", "finished"]
     assert [] == list(tmp_path.glob("lucid-demo-*"))
     assert [] == [
         process for process in psutil.process_iter(["cmdline", "environ"]) if str(tmp_path) in str(process.info)
