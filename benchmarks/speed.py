@@ -184,7 +184,9 @@ def command(checkout: Path, home: Path, *arguments: str) -> tuple[float, float]:
     """Run the `lucid` command of a checkout: its seconds, and those of the processors."""
     environment = {**os.environ, "PYTHONPATH": str(checkout), "LUCID_HOME": str(home)}
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-m", "lucid", *arguments], check=True, env=environment, stdout=subprocess.DEVNULL)
+    words = [sys.executable, "-m", "lucid", *arguments]
+    # Python looks for modules where it is started before it looks anywhere else.
+    subprocess.run(words, check=True, env=environment, cwd=checkout, stdout=subprocess.DEVNULL)
     after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - began
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
