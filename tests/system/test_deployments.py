@@ -14,7 +14,7 @@ import pytest
 from lucid.keys import create_key
 from lucid.store.catalog import Catalog
 from tests.support.checkerboard import write_checkerboard
-from tests.support.service import free_port, wait_for_training, wait_until
+from tests.support.service import free_port, prefect_client, wait_for_training, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -68,12 +68,13 @@ class Operator:
             return False
 
     def deployment(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = httpx.get(f"{self.prefect_url}/deployments/name/{name}", trust_env=False).json()
-        return found
+        with prefect_client(self.prefect_url) as client:
+            found: dict[str, Any] = client.get(f"/deployments/name/{name}").raise_for_status().json()
+            return found
 
     def change(self, method: str, path: str, body: Any = None) -> None:
-        url = f"{self.prefect_url}/deployments/{path}"
-        httpx.request(method, url, json=body, trust_env=False).raise_for_status()
+        with prefect_client(self.prefect_url) as client:
+            client.request(method, f"/deployments/{path}", json=body).raise_for_status()
 
     def stop(self) -> None:
         for process in reversed(self._started):
@@ -179,7 +180,8 @@ def test_runs_started_from_prefect_import_train_and_answer(operator: Operator, t
         rows = client.post("/recommended_items", json=wanted).json()["recommendations"]
 
     assert "completed" == status["status"], status["message"]
-    logs = httpx.post(f"{operator.prefect_url}/logs/filter", json={}, trust_env=False).json()
+    with prefect_client(operator.prefect_url) as prefect:
+        logs = prefect.post("/logs/filter", json={}).raise_for_status().json()
     assert "lucid" in {line["name"] for line in logs}  # what our loggers say stands on the pages of the runs
     assert status["flow_run_url"].startswith(operator.prefect_url.removesuffix("/api"))
     assert ["i00"] == [row["target_id"] for row in rows]
