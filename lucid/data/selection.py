@@ -6,7 +6,7 @@ Parquet files for the graph. Knows nothing of tensors.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,11 @@ import numpy as np
 
 from lucid.data.conditions import Binder, where
 from lucid.data.csv_load import ROWS
-from lucid.data.links import add_made, learn, link, write_learnt
-from lucid.data.metadata import (
-    METADATA_KEY,
-    METADATA_VALUE,
-    KeyRule,
-    judge_keys,
-    read_values,
-)
+from lucid.data.flattening import flatten
+from lucid.data.links import add_made, find_merges, learn, link, read, write_learnt
+from lucid.data.metadata import SHOWN_VALUE, KeyRule, Reading, judge_keys, read_values
 from lucid.data.names import KeyValues, Names, check_conditions, check_keys, check_pairs, read_keys, read_types
+from lucid.data.numbers import Misfits, find_misfits
 from lucid.data.timestamps import CLOCK_SKEW_DAYS
 from lucid.data.type_changes import find_losses, refuse_losses
 from lucid.errors import TrainingFailed
@@ -38,6 +34,8 @@ from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import Rows
 
 INTERACTIONS_FILE, LEFT_OUT_FILE = "interactions.parquet", "left_out.parquet"
+_SHOWN = 3
+"""How many values that did not fit, and spellings that were merged, stand in the report for a key."""
 STEP_TYPES = "entities: ids that had another type before"
 
 
@@ -66,6 +64,7 @@ class Selection:
     batch_ids: list[str]
     steps: list[Step]
     keys: list[KeyRule]
+    reading: Reading
 
 
 def select(
@@ -92,14 +91,16 @@ def select(
     with connect(spill=folder / "spill") as connection:
         filters = data_filters or DataFilters()
         steps = [read_entities(connection, home, batches), *_tell_losses(connection, home, batches, allow_type_changes)]
-        read_values(connection)
+        flattened = read_values(connection)
         if not checked:
             check_entity_names(connection, filters.entities, metadata_rules or ())
         steps += filter_entities(connection, filters.entities)
-        keys = judge_keys(connection, metadata_rules)
+        keys, reading = judge_keys(connection, metadata_rules, flattened)
         uses = {key.key: key.use for key in keys}
-        learn(connection, uses)
-        link(connection, uses)
+        read(connection, uses, reading)
+        learn(connection)
+        link(connection, uses, reading)
+        keys = _tell_readings(connection, keys)
         add_made(connection)
         if not checked:
             types = read_types(connection, "entities")
@@ -108,7 +109,7 @@ def select(
         steps += read_interactions(connection, home, batches, started, maximum_interaction_age_days, filters)
         _refuse_nothing(steps, batches)
         _write(connection, folder)
-    selection = Selection(folder, [batch.batch_id for batch in batches], steps, keys)
+    selection = Selection(folder, [batch.batch_id for batch in batches], steps, keys, reading)
     (folder / "selection.json").write_text(json.dumps(asdict(selection), default=str))
     return selection
 
@@ -121,7 +122,24 @@ def read_selection(folder: Path) -> Selection:
         raw["batch_ids"],
         [Step(**step) for step in raw["steps"]],
         [KeyRule(**key) for key in raw["keys"]],
+        Reading.from_json(raw["reading"]),
     )
+
+
+def _tell_readings(connection: duckdb.DuckDBPyConnection, keys: Sequence[KeyRule]) -> list[KeyRule]:
+    """The rules with what was read of the values: of numbers which did not fit, and of spellings which are the same."""
+    numbers = [key.key for key in keys if key.use == "number"]
+    misfits, merges = find_misfits(connection, numbers, _SHOWN), find_merges(connection, _SHOWN)
+    told = []
+    for key in keys:
+        merged, shown = merges.get(key.key, (0, []))
+        key = replace(key, merged=merged, merges=[[text[:SHOWN_VALUE] for text in merge] for merge in shown])
+        if key.use == "number":
+            lost = misfits.get(key.key, Misfits(0, []))
+            examples = [example[:SHOWN_VALUE] for example in lost.examples]
+            key = replace(key, fitting=1 - lost.values / key.values, misfits=examples)
+        told.append(key)
+    return told
 
 
 def interactions_among(folder: Path, entities: Path, name: str = INTERACTIONS_FILE) -> tuple[Rows, Rows]:
@@ -363,13 +381,13 @@ def _interactions_wanted(
 
 def _read_interaction_values(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
     """Create `interaction_values(row, key, value)`, unless it is there."""
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS interaction_values AS "
-        f"SELECT filename || ':' || file_row_number AS row, {METADATA_KEY} AS key, {METADATA_VALUE} AS value "
-        "FROM read_parquet($files, filename = true, file_row_number = true) i, "
-        "json_tree(i.metadata) j WHERE j.atom IS NOT NULL AND j.type <> 'NULL'",
-        {"files": files},
+    if connection.execute("FROM duckdb_tables() WHERE table_name = 'interaction_values'").fetchall():
+        return
+    rows = (
+        "(SELECT filename || ':' || file_row_number AS row, metadata "
+        "FROM read_parquet($files, filename = true, file_row_number = true))"
     )
+    flatten(connection, "interaction_values", rows, "row", {"files": files})
 
 
 def _days_before(moment: datetime, days: int) -> datetime | None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.data.links import link, read_learnt
-from lucid.data.metadata import read_values
+from lucid.data.flattening import flatten_as_before
+from lucid.data.links import link, read, read_learnt
+from lucid.data.metadata import Reading, read_values
 from lucid.data.selection import filter_entities, read_entities, read_interactions
 from lucid.schema.fields import KeyUse
 from lucid.schema.filters import DataFilters
@@ -40,6 +41,7 @@ def select_since(
     entities: Path,
     learnt: Path,
     uses: Mapping[str, KeyUse],
+    reading: Reading | None,
     *,
     now: datetime,
     maximum_interaction_age_days: int | None,
@@ -47,11 +49,15 @@ def select_since(
 ) -> Since:
     """Select from batches as a training would, for a version with the given `entities.parquet`.
 
-    `learnt` is a folder with what its training learnt of metadata values, `uses` says how it used each key.
+    `learnt` is a folder with what its training learnt of metadata values, `uses` says how it used each key and
+    `reading` how it read them, None where a release did that had no readings.
     """
     with connect(threads=2) as connection:
         read_entities(connection, home, batches)
-        read_values(connection)
+        if reading:
+            read_values(connection, reading.paths)
+        else:
+            flatten_as_before(connection, "metadata_values", "entities", "id, type")
         filter_entities(connection, data_filters.entities)
         connection.execute(
             "CREATE TABLE held AS SELECT row, id, type, name FROM read_parquet(?) WHERE id IS NOT NULL", [str(entities)]
@@ -61,7 +67,8 @@ def select_since(
             connection.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM held)")
         new = dict(connection.execute("SELECT id, type FROM entities").fetchall())
         read_learnt(connection, learnt)
-        link(connection, uses, candidates="held")
+        read(connection, uses, reading)
+        link(connection, uses, reading, candidates="held")
         connection.execute("INSERT INTO entities (id, type, name) SELECT id, type, name FROM held")
         read_interactions(connection, home, batches, now, maximum_interaction_age_days, data_filters)
         connection.execute(

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from lucid.data.metadata import KeyRule
 from lucid.data.selection import Step
@@ -17,8 +17,6 @@ from lucid.versions.files import FORMAT, REMEDY, REPORT
 
 if TYPE_CHECKING:  # the report is also read where torch is not wanted
     from lucid.graph.typed_graph import TypedGraph
-
-WithExamples = TypeVar("WithExamples", Step, KeyRule)
 
 
 @dataclass(frozen=True)
@@ -66,15 +64,25 @@ class TrainingReport:
         for step in self.steps:
             yield from step.examples
         for key in self.keys:
-            yield from key.examples
+            yield from key.shown_values()
 
     def without_examples(self, names_one: Callable[[str], bool]) -> "TrainingReport":
         """A report that shows no value which names an erased entity."""
 
-        def blanked(part: WithExamples) -> WithExamples:
-            return replace(part, examples=[example for example in part.examples if not names_one(example)])
+        def unnamed(values: list[str]) -> list[str]:
+            return [value for value in values if not names_one(value)]
 
-        return replace(self, steps=[blanked(step) for step in self.steps], keys=[blanked(key) for key in self.keys])
+        steps = [replace(step, examples=unnamed(step.examples)) for step in self.steps]
+        keys = [
+            replace(
+                key,
+                examples=unnamed(key.examples),
+                misfits=unnamed(key.misfits),
+                merges=[merge for merge in key.merges if unnamed(merge) == merge],
+            )
+            for key in self.keys
+        ]
+        return replace(self, steps=steps, keys=keys)
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored and shown over HTTP."""

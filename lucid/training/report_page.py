@@ -18,12 +18,12 @@ _TEMPLATE = """\
 {%- if keys %}
 ## Metadata keys
 
-| key | used as | because | values | distinct |
-|---|---|---|---:|---:|
+| key | used as | because | form | fitting | values | distinct | spellings merged |
+|---|---|---|---|---:|---:|---:|---:|
 {% for key in keys -%}
-| {{ key.key }} | {{ key.use }} | {{ key.reason }} | {{ key["values"] | count }} | {{ key.distinct | count }} |
+| {{ key.key }} | {{ key.use }} | {{ key.reason }} | {{ key.form }} | {{ key.fitting | share }} | {{ key["values"] | count }} | {{ key.distinct | count }} | {{ key.merged | count }} |
 {% endfor %}
-Of text, telling words become entities of the type `word`.
+Values that do not fit the form of their key lead nowhere; `report.json` has examples. Of text, telling words become entities of the type `word`.
 {% endif %}
 ## Graph
 
@@ -97,9 +97,13 @@ def _figure(number: float, digits: int = 4) -> str:
     return _Ours(f"{number:.{digits}f}")
 
 
+def _share(share: float | None) -> str:
+    return _Ours("" if share is None else f"{share:.1%}")
+
+
 def as_markdown(report: TrainingReport) -> str:
     """The report as Markdown, without examples of values: it is kept where erasure does not reach."""
     # Markdown, not HTML: what would escape HTML is the wrong kind here.
     environment = Environment(undefined=StrictUndefined, autoescape=False, finalize=_shown)  # noqa: S701
-    environment.filters |= {"count": _count, "figure": _figure}
+    environment.filters |= {"count": _count, "figure": _figure, "share": _share}
     return environment.from_string(_TEMPLATE).render(report.to_json())

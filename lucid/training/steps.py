@@ -164,7 +164,7 @@ def fit_model(training: Training, progress: Progress) -> Path:
     write_adjacency(training.folder, adjacency)
     selection = read_selection(training.work)
     keys = {rule.key: rule.use for rule in selection.keys}
-    write_origin(training.folder, Origin(selection.batch_ids, [], keys, relations, graph.newest))
+    write_origin(training.folder, Origin(selection.batch_ids, [], keys, relations, graph.newest, selection.reading))
     for name in (ENTITIES, VALUES, KNOWN_RANGES, KNOWN_WORDS):
         shutil.copyfile(training.work / name, training.folder / name)
     return training.folder

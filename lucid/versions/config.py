@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lucid.data.metadata import Reading
 from lucid.errors import OutdatedVersion
 from lucid.graph.entity_types import EntityTypes
 from lucid.graph.relation_weights import RelationWeights
@@ -65,6 +66,8 @@ class Origin:
     keys: dict[str, KeyUse]
     relations: list[str]
     newest: float | None
+    reading: Reading | None = None
+    """How its metadata were read; None where a release did that which had no readings."""
 
 
 def write_config(folder: Path, config: VersionConfig) -> None:
@@ -153,7 +156,8 @@ def read_origin(folder: Path) -> Origin:
 
 
 def _origin(raw: Any) -> Origin:
-    origin = Origin(**raw)
+    reading = raw.get("reading")
+    origin = Origin(**{**raw, "reading": Reading.from_json(reading) if reading is not None else None})
     lists = origin.batch_ids, origin.folded_ids, origin.relations
     if not (isinstance(origin.keys, dict) and all(isinstance(found, list) for found in lists)):
         raise TypeError("keys and lists expected")

@@ -107,6 +107,7 @@ def _select(version: Version, batches: Sequence[SelectedBatch], request: Trainin
             version.folder / ENTITIES,
             learnt,
             version.origin.keys,
+            version.origin.reading,
             now=now,
             maximum_interaction_age_days=request.maximum_interaction_age_days,
             data_filters=request.data_filters or DataFilters(),

@@ -67,7 +67,7 @@ def test_a_twin_that_comes_later_has_the_links_and_words_of_the_one_that_was_tra
     workspace.import_files([entities_csv(("u1", "user"), *makers, *rows), interactions_csv(*seen)])
     home, folder = workspace.settings.home, tmp_path / "selection"
     catalog = Catalog(home)
-    select(home, catalog.batches.select(None), folder, started=NOW, metadata_rules=RULES)
+    reading = select(home, catalog.batches.select(None), folder, started=NOW, metadata_rules=RULES).reading
     twins = [(f"twin-{film}", *rest) for film, *rest in rows]
     workspace.import_files([entities_csv(*twins, name="twins.csv")])
 
@@ -77,6 +77,7 @@ def test_a_twin_that_comes_later_has_the_links_and_words_of_the_one_that_was_tra
         folder / "entities.parquet",
         folder,
         RULES,
+        reading,
         now=NOW,
         maximum_interaction_age_days=None,
         data_filters=DataFilters(),
