@@ -63,9 +63,11 @@ _PARTS = (
 
 _CAST = "try_cast(value AS DOUBLE)"
 _DATE = r"regexp_extract(cleaned, '^[\d./-]+')"
-_CLOCK = (  # of the time of day, with its offset as DuckDB reads it: no blank before, a colon within
-    r"regexp_replace(regexp_replace(replace(upper(substr(cleaned, length(regexp_extract(cleaned, '^[\d./-]+')) + 1)), "
-    r"'UTC', '+00'), ' *(Z|[+-]\d\d(?::?\d\d)?)$', '\1'), '(:.*[+-]\d\d)(\d\d)$', '\1:\2')"
+# The time of day with its offset, as DuckDB reads them: no blank before an offset, a colon in it, seconds before it.
+_CLOCK = (
+    r"regexp_replace(regexp_replace(regexp_replace("
+    r"replace(upper(substr(cleaned, length(regexp_extract(cleaned, '^[\d./-]+')) + 1)), 'UTC', 'Z'), "
+    r"' *(Z|[+-]\d\d(?::?\d\d)?)$', '\1'), '(:.*[+-]\d\d)(\d\d)$', '\1:\2'), '^([T ]+\d+:\d\d)([Z+-]|$)', '\1:00\2')"
 )
 
 

@@ -11,6 +11,7 @@ import duckdb
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from lucid.data.csv_load import REJECTS, ROWS
+from lucid.data.spellings import fold, made_of, telling_part
 from lucid.erasure.matching import matcher
 from lucid.schema.batches import Erased
 from lucid.settings import Settings
@@ -103,23 +104,27 @@ def _changed_metadata(
     connection: duckdb.DuckDBPyConnection, path: Path, ids: Sequence[str], kept: str
 ) -> list[tuple[int, str | None, int]]:
     """Row number, metadata without the ids, and how many values went, of each row whose metadata names one."""
-    parts = sorted({part for name in ids for part in _spellings(name)})
+    parts, made = sorted({part for name in ids for part in _values(name)}), made_of(ids)
+    sure = sorted({telling_part(name.partition(":")[2]) for name in made})
     found = connection.execute(
         "SELECT file_row_number, metadata FROM read_parquet($path, file_row_number = true) "
-        # JSON may spell any character with a backslash; what is found here is looked at closely below.
+        # JSON may spell any character with a backslash, HTML with an ampersand; what is found here is looked at closely
+        # below.
         f"WHERE {kept} AND metadata IS NOT NULL "
-        "AND (contains(metadata, '\\') OR len(list_filter($parts, lambda part: contains(metadata, part))) > 0)",
-        {"path": str(path), "ids": list(ids), "parts": parts},
+        "AND (contains(metadata, '\\') OR (len($sure) > 0 AND contains(metadata, '&')) "
+        "OR len(list_filter($parts, lambda part: contains(metadata, part))) > 0 "
+        "OR len(list_filter($sure, lambda part: contains(lower(metadata), part))) > 0)",
+        {"path": str(path), "ids": list(ids), "parts": parts, "sure": sure},
     ).fetchall()
     changes = []
     for row, metadata in found:
-        left, count = _without(json.loads(metadata), set(ids))
+        left, count = _without(json.loads(metadata), {*ids}, made)
         if count:
             changes.append((row, json.dumps(left, ensure_ascii=False) if left else None, count))
     return changes
 
 
-def _spellings(name: str) -> Iterator[str]:
+def _values(name: str) -> Iterator[str]:
     """An id, and the values of metadata that it may have been made of: `writer:Ann` comes of the value `Ann`."""
     yield name
     for place, letter in enumerate(name):
@@ -127,27 +132,33 @@ def _spellings(name: str) -> Iterator[str]:
             yield name[place + 1 :]
 
 
-def _without(value: Any, ids: Collection[str], key: str = "") -> tuple[Any, int]:
-    """Decoded JSON without the texts that are one of the ids, or make an entity of that id, and how many went."""
+def _without(value: Any, ids: Collection[str], made: Collection[str], key: str = "") -> tuple[Any, int]:
+    """Decoded JSON without the texts that are one of the ids, or make an entity of that id, and how many went.
+
+    `made` are the ids with their values folded: all spellings of a value make one entity.
+    """
     if isinstance(value, dict):
         parts = {name: (inner, f"{key}.{name}" if key else name) for name, inner in value.items()}
         kept, count = {}, 0
         for name, (inner, path) in parts.items():
-            if name in ids or _is_one(inner, path, ids):
+            if name in ids or _is_one(inner, path, ids, made):
                 count += 1
             else:
-                kept[name], inside = _without(inner, ids, path)
+                kept[name], inside = _without(inner, ids, made, path)
                 count += inside
         return kept, count
     if isinstance(value, list):
-        inner_values = [_without(inner, ids, key) for inner in value if not _is_one(inner, key, ids)]
+        inner_values = [_without(inner, ids, made, key) for inner in value if not _is_one(inner, key, ids, made)]
         count = len(value) - len(inner_values) + sum(inside for _, inside in inner_values)
         return [inner for inner, _ in inner_values], count
     return value, 0
 
 
-def _is_one(value: Any, key: str, ids: Collection[str]) -> bool:
-    return isinstance(value, str) and (value.strip() in ids or f"{key}:{value.strip()}" in ids)
+def _is_one(value: Any, key: str, ids: Collection[str], made: Collection[str]) -> bool:
+    if not isinstance(value, str):
+        return False
+    text = value.strip()
+    return text in ids or f"{key}:{text}" in ids or (len(made) > 0 and f"{key}:{fold(text)}" in made)
 
 
 def _erase_rejects(path: Path, names_one: Callable[[str], bool]) -> Erased:

@@ -1,6 +1,6 @@
 """Entities leave the models: of each, a version without them takes over, and versions that hold them are removed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from lucid.data.links import KNOWN_RANGES, KNOWN_WORDS
+from lucid.data.spellings import fold, made_of, telling_part
 from lucid.erasure.batches import PATIENCE_SECONDS
 from lucid.erasure.matching import matcher
 from lucid.errors import AlreadyTraining, DamagedVersion, ModelNotReady, UnknownModel
@@ -99,14 +100,36 @@ def _names_one(version: Version, ids: Sequence[str], names_one: Callable[[str], 
 
 
 def _rows_of(version: Version, ids: Sequence[str]) -> Rows:
-    """Rows of the entities in a version, and of those that metadata made of their ids."""
+    """Rows of the entities in a version, and of those that metadata made of their ids, in whatever spelling."""
+    entities = {"path": str(version.folder / ENTITIES)}
     with connect() as connection:
+        made = _made_of(connection, version, "SELECT type, name FROM read_parquet($path)", entities, ids)
         found = connection.execute(
             "SELECT row FROM read_parquet($path) WHERE list_contains($ids, id) "
-            "OR (list_contains($ids, name) AND ends_with(id, ':' || name)) ORDER BY row",
-            {"path": str(version.folder / ENTITIES), "ids": list(ids)},
+            "OR (list_contains($ids, name) AND ends_with(id, ':' || name)) "
+            "OR (list_contains($made, id) AND id = type || ':' || name) ORDER BY row",
+            {**entities, "ids": list(ids), "made": made},
         ).fetchnumpy()
     return np.asarray(found["row"], np.int64)
+
+
+def _made_of(
+    connection: duckdb.DuckDBPyConnection, version: Version, pairs: str, bound: Mapping[str, str], ids: Sequence[str]
+) -> list[str]:
+    """`key:value` of the pairs, SQL with two columns, that differ from one of the ids in spelling only."""
+    if version.origin.reading is None:  # it tells spellings apart
+        return []
+    made = made_of(ids)
+    rows = connection.execute(
+        f"SELECT DISTINCT key, value FROM ({pairs}) found(key, value) WHERE list_contains($keys, key) "
+        "AND (contains(value, '&') OR len(list_filter($sure, lambda part: contains(lower(value), part))) > 0)",
+        {
+            **bound,
+            "keys": sorted({name[:at] for name in ids for at, letter in enumerate(name) if letter == ":"}),
+            "sure": sorted({telling_part(name.partition(":")[2]) for name in made}),
+        },
+    ).fetchall()
+    return [f"{key}:{value}" for key, value in rows if f"{key}:{fold(value)}" in made]
 
 
 def _recommendations(version: Version, rows: Rows) -> int:
@@ -165,11 +188,13 @@ def _write_entities_without(parent: Version, folder: Path, rows: Rows) -> None:
 
 
 def _write_values_without(parent: Version, folder: Path, rows: Rows, ids: Sequence[str]) -> None:
+    values = {"path": str(parent.folder / VALUES)}
     with connect() as connection:
+        made = _made_of(connection, parent, "SELECT key, value FROM read_parquet($path)", values, ids)
         copy(
             connection,
             "SELECT * FROM read_parquet($path) WHERE NOT list_contains($rows, row) "
-            "AND NOT list_contains($ids, value) AND NOT list_contains($ids, key || ':' || value) ORDER BY ALL",
+            "AND NOT list_contains($ids, value) AND NOT list_contains($named, key || ':' || value) ORDER BY ALL",
             folder / VALUES,
-            {"rows": rows.tolist(), "ids": list(ids), "path": str(parent.folder / VALUES)},
+            {**values, "rows": rows.tolist(), "ids": list(ids), "named": [*ids, *made]},
         )

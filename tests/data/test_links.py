@@ -23,7 +23,14 @@ RULES: dict[str, KeyUse] = {
     "year": "number",
     "plot": "text",
     "code": "identifier",
+    "price": "number",
+    "shown": "number",
+    "weight": "number",
+    "a.b": "entity",
+    "n.x": "entity",
+    "odd[0]": "entity",
 }
+LETTERS = ["Ann Lee", "ANN LEE", "ann  lee", "Bo &amp; Co", "Bo & Co", "Maker 3", "MAKER 3", "m1", "M1"]
 WORDS = [f"{word}{number}" for number in range(400) for word in ("harbour", "Winter", "letters", "ÉCRAN", "signal")]
 
 
@@ -33,10 +40,19 @@ def films(chance: random.Random, count: int) -> list[tuple[str, str, str, str]]:
     for number in range(count):
         metadata = {
             "genre": chance.sample(["Drama", "Crime", "m1", "Comedy"], chance.randrange(3)),
-            "maker": chance.sample(["m1", "Maker 2", "m3", "Maker 3", "Nobody", " Maker 2 "], chance.randrange(4)),
+            "maker": chance.sample(
+                ["m1", "Maker 2", "m3", "Maker 3", "Nobody", " Maker 2 ", *LETTERS], chance.randrange(4)
+            ),
             "year": [chance.choice([1950 + chance.randrange(70), 1987.5, "1990", "n/a"]) for _ in range(2)],
             "plot": " ".join(chance.choices(WORDS, k=60)),
             "code": f"c{number}",
+            "price": chance.choice([f"${chance.randrange(1, 3000):,}.50", "-"]),
+            "shown": chance.choice([f"{chance.randrange(1, 29):02}.03.{chance.randrange(1990, 2020)}", "soon"]),
+            "weight": chance.choice([f"{chance.randrange(900)} g", "1 kg", "２５０ g"]),
+            "a.b": chance.choice(["x", "y"]),
+            "a": {"b": chance.choice(["z", "x"])},
+            "n": {"x": [chance.choice(["v", "w"])]},
+            "odd[0]": [chance.choice(["r", "R"])],
         }
         rows.append((f"f{number:03}", "film", " ".join(chance.choices(WORDS[:80], k=4)), json.dumps(metadata)))
     return rows
@@ -88,8 +104,7 @@ def test_a_twin_that_comes_later_has_the_links_and_words_of_the_one_that_was_tra
     for twin, relation, row in zip(*(since.edges[name].tolist() for name in ("id", "relation", "other")), strict=True):
         later.setdefault(twin, set()).add((relation, ids[row]))
     trained = {film: linked(folder, film) for film, *_ in rows}
-    assert {"metadata:genre", "metadata:maker", "metadata:year", "text:name", "text:plot"} == {
-        relation for edges in trained.values() for relation, _ in edges
-    }
+    linking = {f"metadata:{key}" for key, use in RULES.items() if use in ("entity", "number")}
+    assert linking | {"text:name", "text:plot"} == {relation for edges in trained.values() for relation, _ in edges}
     assert trained == {twin.removeprefix("twin-"): edges for twin, edges in later.items()}
     assert [1] * len(since.edges["repeats"]) == since.edges["repeats"].tolist()
