@@ -34,20 +34,22 @@ def flatten(
     columns: str,
     values: Mapping[str, object] | None = None,
     known: Mapping[str, list[str]] | None = None,
+    *,
+    blanks: bool = False,
 ) -> Flattened:
     """Create a table (columns, key, value, json_type, listed) of the scalars in `metadata` of what may follow FROM.
 
     `values` are bound in `rows` by their names. `known` are the paths that keys had at a training: those of others are
-    left out. Null and blank values have no row.
+    left out. Null values have no row, and blank ones only with `blanks`.
     """
     bound = dict(values or {})
-    connection.execute(_plain(table, f"(SELECT * FROM {rows} WHERE NOT {_ODD})", columns), bound)
+    connection.execute(_plain(table, f"(SELECT * FROM {rows} WHERE NOT {_ODD})", columns, blanks), bound)
     odd = f"(SELECT row_number() OVER () AS document, {columns}, metadata FROM {rows} WHERE {_ODD})"
     connection.execute(f"CREATE TABLE odd AS SELECT * FROM {odd}", bound)
     try:
         if not known and not connection.execute("SELECT 1 FROM odd LIMIT 1").fetchall():
             return Flattened({}, {})
-        return _with_odd(connection, table, columns, known)
+        return _with_odd(connection, table, columns, known, blanks)
     finally:
         connection.execute("DROP TABLE odd")
 
@@ -57,18 +59,22 @@ def flatten_as_before(connection: duckdb.DuckDBPyConnection, table: str, rows: s
     connection.execute(_plain(table, rows, columns))
 
 
-def _plain(table: str, rows: str, columns: str) -> str:
+def _plain(table: str, rows: str, columns: str, blanks: bool = False) -> str:
     columns = ", ".join(f"e.{column}" for column in columns.split(", "))  # json_tree has an id and a type too
     return f"""
         CREATE TABLE {table} AS
         SELECT * FROM (
             SELECT {columns}, {_KEY} AS key, {_VALUE} AS value, j.type AS json_type, {_LISTED} AS listed
             FROM {rows} e, json_tree(e.metadata) j WHERE e.metadata IS NOT NULL AND {_SCALAR})
-        WHERE value <> '' AND key <> ''"""
+        WHERE {_told(blanks)}"""
+
+
+def _told(blanks: bool) -> str:
+    return "key <> ''" if blanks else "value <> '' AND key <> ''"
 
 
 def _with_odd(
-    connection: duckdb.DuckDBPyConnection, table: str, columns: str, known: Mapping[str, list[str]] | None
+    connection: duckdb.DuckDBPyConnection, table: str, columns: str, known: Mapping[str, list[str]] | None, blanks: bool
 ) -> Flattened:
     """Add the documents of `odd` to the table, of each key only the values of the path that has its name."""
     connection.execute(f"""
@@ -92,7 +98,7 @@ def _with_odd(
         SELECT {columns}, array_to_string(path, '.') AS key, value, json_type, listed, path
         FROM leaves JOIN odd USING (document)""")
     found = connection.execute(f"""
-        SELECT key, path, count(*) FROM odd_values WHERE value <> '' AND key <> '' GROUP BY ALL
+        SELECT key, path, count(*) FROM odd_values WHERE {_told(blanks)} GROUP BY ALL
         UNION ALL
         SELECT key, string_split(key, '.'), count(*) FROM {table} WHERE contains(key, '.') GROUP BY ALL""").fetchall()
     ways: dict[str, dict[tuple[str, ...], int]] = {}
@@ -113,7 +119,7 @@ def _with_odd(
         f"""
         INSERT INTO {table} SELECT {columns}, key, value, json_type, listed FROM odd_values
         LEFT JOIN (SELECT unnest($keys::VARCHAR[]) AS key, unnest($paths::VARCHAR[][]) AS wanted) USING (key)
-        WHERE value <> '' AND key <> '' AND path = coalesce(wanted, string_split(key, '.'))""",
+        WHERE {_told(blanks)} AND path = coalesce(wanted, string_split(key, '.'))""",
         {"keys": list(paths), "paths": list(paths.values())},
     )
     connection.execute("DROP TABLE odd_values")

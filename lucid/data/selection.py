@@ -137,7 +137,7 @@ def _tell_readings(connection: duckdb.DuckDBPyConnection, keys: Sequence[KeyRule
         if key.use == "number":
             lost = misfits.get(key.key, Misfits(0, []))
             examples = [example[:SHOWN_VALUE] for example in lost.examples]
-            key = replace(key, fitting=1 - lost.values / key.values, misfits=examples)
+            key = replace(key, fitting=(key.values - lost.values) / key.values, misfits=examples)
         told.append(key)
     return told
 
@@ -387,7 +387,7 @@ def _read_interaction_values(connection: duckdb.DuckDBPyConnection, files: list[
         "(SELECT filename || ':' || file_row_number AS row, metadata "
         "FROM read_parquet($files, filename = true, file_row_number = true))"
     )
-    flatten(connection, "interaction_values", rows, "row", {"files": files})
+    flatten(connection, "interaction_values", rows, "row", {"files": files}, blanks=True)
 
 
 def _days_before(moment: datetime, days: int) -> datetime | None:

@@ -182,3 +182,45 @@ def test_a_metadata_rule_about_an_unknown_key_is_refused(films: Workspace) -> No
         InvalidRequest, match=r"the metadata key 'gerne'; did you mean 'genre'\? known: crew\.editor, g"
     ):
         films.train("films", metadata_rules={"gerne": "ignored"})
+
+
+@pytest.mark.parametrize("key", ["a.b", "$.x", "/a/b", 'q"r', "it's", "a[0]", "[1]", "a b"])
+def test_conditions_name_literal_keys_as_they_are(
+    workspace: Workspace, entities_csv: WriteCsv, interactions_csv: WriteCsv, tmp_path: Path, key: str
+) -> None:
+    """Whatever they look like, of entities and of interactions; a blank value of an interaction exists."""
+    movies = [(f"m{at}", "movie", "", json.dumps({key: at, "a": {"c": at}})) for at in range(4)]
+    seen = [("saw", "u1", f"m{at}", "", json.dumps({key: at} if at else {key: ""})) for at in range(4)]
+    workspace.import_files([entities_csv(("u1", "user"), *movies), interactions_csv(*seen)])
+    field = f"metadata.{key}"
+
+    young, _ = kept(
+        workspace, tmp_path / "1", entities=[{"field": field, "op": "gte", "value": 2, "for_type": "movie"}]
+    )
+    _, edges = kept(workspace, tmp_path / "2", interactions=[{"field": field, "op": "in", "value": [1, 3]}])
+    _, exist = kept(workspace, tmp_path / "3", interactions=[{"field": field, "op": "exists"}])
+
+    assert {"u1", "m2", "m3"} == young
+    assert {("saw", "u1", "m1"), ("saw", "u1", "m3")} == edges
+    assert 4 == len(exist)
+
+
+def test_conditions_compare_what_was_uploaded_whatever_a_training_makes_of_it(
+    workspace: Workspace, entities_csv: WriteCsv, interactions_csv: WriteCsv, tmp_path: Path
+) -> None:
+    """A price is the text that it is, and so is each spelling."""
+    about = [{"price": f"${at},50", "by": "ANN" if at % 2 else "Ann"} for at in range(6)]
+    movies = [(f"m{at}", "movie", "", json.dumps(one)) for at, one in enumerate(about)]
+    workspace.import_files(
+        [entities_csv(("u1", "user"), *movies), interactions_csv(*(("saw", "u1", m) for m, *_ in movies))]
+    )
+
+    def found(name: str, op: str, value: str) -> set[str]:
+        condition = {"field": f"metadata.{name}", "op": op, "value": value, "for_type": "movie"}
+        return kept(workspace, tmp_path / f"{name}{op}", entities=[condition])[0] - {"u1"}
+
+    assert {"m3"} == found("price", "eq", "$3,50")
+    assert {"m1", "m3", "m5"} == found("by", "eq", "ANN")
+    assert {"m0", "m2", "m4"} == found("by", "contains", "nn")
+    with pytest.raises(InvalidRequest, match="holds texts"):
+        found("price", "gt", 3)  # type: ignore[arg-type]
