@@ -54,12 +54,14 @@ _UNITS = frozenset(
 _OTHERS = "０１２３４５６７８９．，％＋－−＄￡￥’ʼ＇′″\u00a0\u202f\u2007\u2009\u3000"
 _ASCII = "0123456789.,%+--$£¥''''\"     "
 assert len(_OTHERS) == len(_ASCII)
-_CLEAN = f"trim(translate(value, '{_OTHERS}', '{_ASCII.replace(chr(39), chr(39) * 2)}'))"
-_PREFIX = rf"(?:[A-Za-z]{{0,3}}\p{{Sc}}|(?i:{'|'.join(_CURRENCIES)}|rs\.?|kr\.?|fr\.?|zł))"
-_PARTS = (
-    rf"^([-+]?) ?({_PREFIX}?) ?([-+]?)(\d[\d.,'' ]*\d|\d|\.\d+)( ?)"
-    r"((?:[\p{L}\p{Sc}%‰°µ\x22/''][^\d]{0,19})?)$"
+_CLEAN = (
+    "CASE WHEN regexp_matches(value, '[^ -~]') "
+    f"THEN trim(translate(value, '{_OTHERS}', '{_ASCII.replace(chr(39), chr(39) * 2)}')) ELSE value END"
 )
+_PREFIX = rf"(?:[A-Za-z]{{0,3}}\p{{Sc}}|(?i:{'|'.join(_CURRENCIES)}|rs\.?|kr\.?|fr\.?|zł))"
+# To match it and to cut out the digits is a tenth of the work of extracting all groups of one pattern.
+_DIGITS = r"\d[\d.,'' ]*\d|\d|\.\d+"
+_WHOLE = rf"^[-+]? ?{_PREFIX}? ?[-+]?(?:{_DIGITS}) ?(?:[\p{{L}}\p{{Sc}}%‰°µ\x22/''][^\d]{{0,19}})?$"
 
 _CAST = "try_cast(value AS DOUBLE)"
 _DATE = r"regexp_extract(cleaned, '^[\d./-]+')"
@@ -184,13 +186,13 @@ def find_forms(connection: duckdb.DuckDBPyConnection, keys: Collection[str]) -> 
     bits = " + ".join(f"({_number(name)} IS NOT NULL)::BIGINT * {1 << at}" for at, name in enumerate(STRUCTURES))
     rows = connection.execute(f"""
         WITH read AS (
-            SELECT key, unit, values, gap, digits, {bits} AS mask FROM parsed),
+            SELECT key, unit, values, spaced, digits, {bits} AS mask FROM parsed),
         units AS (
             SELECT key, unit FROM read WHERE mask > 0 GROUP BY key, unit
             QUALIFY row_number() OVER (PARTITION BY key ORDER BY sum(values) DESC, unit) = 1)
-        SELECT key, unit, mask, sum(values), sum(values * (gap <> '')::INT), bool_or(digits SIMILAR TO '.*[^0-9].*'),
-            min(length(regexp_replace(digits, '[^0-9]', '', 'g'))),
-            max(length(regexp_replace(digits, '[^0-9]', '', 'g')))
+        SELECT key, unit, mask, sum(values), sum(values * spaced::INT), bool_or(regexp_matches(digits, '[^0-9]')),
+            min(length(replace(digits, ' ', ''))),
+            max(length(replace(digits, ' ', '')))
         FROM read JOIN units USING (key, unit) WHERE mask > 0 GROUP BY key, unit, mask ORDER BY ALL""").fetchall()
     connection.execute("DROP TABLE parsed")
     groups: dict[tuple[str, str], list[_Group]] = {}
@@ -207,12 +209,16 @@ _PARSE = f"""
         SELECT key, value, values, {_CLEAN} AS cleaned FROM {{table}}
         WHERE list_contains($keys, key) AND length(value) <= {MAX_LENGTH}),
     taken AS (
-        SELECT *, regexp_extract(
-            cleaned, '{_PARTS}', ['first', 'before', 'second', 'digits', 'gap', 'after']) AS parts FROM cleaned)
-    SELECT key, value, values, cleaned, parts.gap, parts.digits,
-        CASE parts.first || parts.second WHEN '' THEN 1 WHEN '+' THEN 1 WHEN '-' THEN -1 END AS sign,
+        SELECT *, CASE WHEN regexp_matches(cleaned, '{_WHOLE}') THEN regexp_extract(cleaned, '{_DIGITS}') ELSE '' END
+            AS digits FROM cleaned),
+    cut AS (
+        SELECT *, CASE WHEN digits <> '' THEN left(cleaned, strpos(cleaned, digits) - 1) ELSE '' END AS head,
+            CASE WHEN digits <> '' THEN substr(cleaned, strpos(cleaned, digits) + length(digits)) ELSE '' END AS gap
+        FROM taken)
+    SELECT key, value, values, cleaned, starts_with(gap, ' ') AS spaced, digits,
+        CASE regexp_replace(head, '[^+-]', '', 'g') WHEN '' THEN 1 WHEN '+' THEN 1 WHEN '-' THEN -1 END AS sign,
         CASE WHEN before = after THEN after ELSE trim(before || ' ' || after) END AS unit
-    FROM (SELECT *, {_unit("parts.before")} AS before, {_unit("parts.after")} AS after FROM taken)"""
+    FROM (SELECT *, {_unit("trim(head, '+- ')")} AS before, {_unit("ltrim(gap)")} AS after FROM cut)"""
 
 
 def _number(structure: Structure) -> str:
