@@ -36,6 +36,8 @@ class DecompositionConfig:
     """Columns beyond the rank, as Halko et al. 2011 have them; set by hand."""
     panel: int = 64
     """Columns multiplied at a time; measured: so many stay in the processor's cache, which halves the time."""
+    block: int = 256
+    """Columns of symmetric and triangular matrices that are worked on at a time; set by hand."""
     panel_rows: int = 65_536
     """Rows of a tall matrix that are worked on at a time, as a second one of its size would not fit in memory."""
     max_rank: int = 1024
@@ -136,7 +138,7 @@ def _eigenpairs(matrices: list[Tensor], rank: int, basis: Tensor, *, warm: bool)
         values, small = torch.linalg.eigh(matrix.to_dense())
     else:
         image = _iterate(matrices, basis, warm=warm)
-        values, small = torch.linalg.eigh(basis.T @ _product(matrix, basis, image))
+        values, small = _eigh(_symmetric(basis, _product(matrix, basis, image)), _symmetric(basis, basis))
     order = torch.argsort(values.abs(), descending=True)[:rank]
     return values[order], [(basis, small[:, order])]
 
@@ -145,11 +147,11 @@ def _singular_triplets(matrices: list[Tensor], rank: int, basis: Tensor, *, warm
     transposed, block = matrices
     if rank + CONFIG.oversampling >= block.shape[0]:
         basis = torch.eye(block.shape[0], device=basis.device)
-        image = torch.empty(transposed.shape[0], block.shape[0], device=basis.device)
+        image = _product(transposed, basis, torch.empty(transposed.shape[0], block.shape[0], device=basis.device))
+        squares, small = torch.linalg.eigh(image.T @ image)
     else:
-        image = _iterate(matrices, basis, warm=warm)
-    _product(transposed, basis, image)
-    squares, small = torch.linalg.eigh(image.T @ image)
+        image = _product(transposed, basis, _iterate(matrices, basis, warm=warm))
+        squares, small = _eigh(_symmetric(image, image), _symmetric(basis, basis))
     order = torch.argsort(squares, descending=True)[:rank]
     order = order[squares[order] > 1e-10]  # the others are zero but for rounding
     values = squares[order].sqrt()
@@ -157,13 +159,16 @@ def _singular_triplets(matrices: list[Tensor], rank: int, basis: Tensor, *, warm
 
 
 def _iterate(matrices: list[Tensor], basis: Tensor, *, warm: bool) -> Tensor:
-    """Rounds of the iteration, in place; returns the memory that it needed beside the basis."""
+    """Rounds of the iteration, in place; returns the memory that it needed beside the basis.
+
+    The basis is not orthonormal at the end: `_eigh` allows for that, at less than it costs to make it so.
+    """
     first, second = matrices
     image = torch.empty(first.shape[0], basis.shape[1], device=basis.device)
-    for _ in range(CONFIG.warm_rounds if warm else CONFIG.rounds):
+    for number in range(CONFIG.warm_rounds if warm else CONFIG.rounds):
+        if number:
+            _make_orthonormal(basis)
         _product(second, _product(first, basis, image), basis)
-        _make_orthonormal(basis)
-    _make_orthonormal(basis)  # once more: Cholesky leaves the square of what the basis was short of
     return image
 
 
@@ -176,12 +181,43 @@ def _product(matrix: Tensor, columns: Tensor, product: Tensor) -> Tensor:
 
 def _make_orthonormal(basis: Tensor) -> None:
     """Orthonormal columns with the same span: by Cholesky, which costs a quarter of a QR, or by QR where that fails."""
-    factor, failed = torch.linalg.cholesky_ex(basis.T @ basis)
+    factor, failed = torch.linalg.cholesky_ex(_symmetric(basis, basis), upper=True)
     if failed:
         basis[:] = torch.linalg.qr(basis).Q
         return
+    turn = torch.linalg.solve_triangular(factor, torch.eye(len(factor), device=basis.device), upper=True)
     for part in _panels(len(basis)):
-        basis[part] = torch.linalg.solve_triangular(factor.T, basis[part], upper=True, left=False)
+        for columns in reversed(_blocks(len(turn))):  # in place, as columns are made of those before them only
+            basis[part, columns] = basis[part, : columns.stop] @ turn[: columns.stop, columns]
+
+
+def _eigh(matrix: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, rising, and vectors (columns) of `matrix y = value gram y`, so that `y.T gram y = 1`."""
+    factor, failed = torch.linalg.cholesky_ex(gram.double(), upper=True)
+    if failed:  # a direction that the basis has twice counts once
+        lengths, axes = torch.linalg.eigh(gram.double())
+        kept = lengths > lengths[-1] * 1e-7
+        turn = axes[:, kept] * lengths[kept].rsqrt()
+    else:
+        turn = torch.linalg.solve_triangular(factor, torch.eye(len(gram), device=gram.device).double(), upper=True)
+    turn = turn.float()
+    values, small = torch.linalg.eigh(turn.T @ matrix @ turn)
+    return values, turn @ small
+
+
+def _symmetric(left: Tensor, right: Tensor) -> Tensor:
+    """`left.T @ right` where that is symmetric: little more than half of it is multiplied."""
+    product = torch.empty(left.shape[1], left.shape[1], device=left.device)
+    for columns in _blocks(len(product)):
+        part = left[:, columns].T @ right[:, columns.start :]
+        product[columns, columns.start :] = part
+        product[columns.start :, columns] = part.T
+    return product
+
+
+def _blocks(columns: int) -> list[slice]:
+    """Parts of the columns of a matrix."""
+    return [slice(start, min(start + CONFIG.block, columns)) for start in range(0, columns, CONFIG.block)]
 
 
 def _panels(rows: int) -> Iterator[slice]:

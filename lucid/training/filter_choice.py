@@ -3,24 +3,24 @@
 A choice differs from what was there before only where the gain exceeds its noise over the sources.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lucid.evaluation.holdout import HeldOut, Holdout
 from lucid.evaluation.metrics import ndcg
 from lucid.evaluation.quality import cold_scores
 from lucid.model.embedding import Embedding
+from lucid.model.masking import masked_places
 from lucid.model.pair_model import Pair, PairModel
 from lucid.model.scorer import Scorer
 from lucid.model.spectral_filter import SignMode, SpectralFilter
 from lucid.training.chosen import LearnedFilterTrial
 from lucid.training.learned_filter import LearnedFilterConfig, with_learned_gain
-from lucid.typing import Progress
+from lucid.typing import Floats, Progress, Rows
 
 _NEGLIGIBLE = 1e-3
 """Added to NDCG before its logarithm is taken."""
@@ -78,22 +78,22 @@ class FilterJudge:
         self._entity_types, self._history = holdout.train.entity_types, holdout.train.history()
         self.direct = [held for held in holdout.warm.validation if len(held.sources)]
         self.indirect = [held for held in holdout.indirect.validation if len(held.sources)]
-        self._few = [held.part(self._some(len(held.sources))) for held in self.direct]
+        self._few = [self._judged(held.part(self._some(len(held.sources)))) for held in self.direct]
         self._cold = [held for held in holdout.cold.validation if len(held.sources) >= self._config.min_sources]
         self.learned_filters: list[LearnedFilterTrial] = []
         """Every learned gain that was tried."""
-        self.pair_weights = np.sqrt([len(held.sources) for held in self._few + self._cold])
+        self.pair_weights = np.sqrt([len(held.sources) for held in [*(one.held for one in self._few), *self._cold]])
         """How much each pair's figure is worth: the noise of a mean falls with the root of how many it is of."""
 
     def score(self, embedding: Embedding) -> NDArray[np.float64]:
         """Logarithm of NDCG of every direct pair, then of cold targets, each with the best of a few filters."""
         filters = [
             SpectralFilter(sign_mode, len(embedding.values), ridge, exponent)
-            for sign_mode in _sign_modes(embedding)
             for ridge in self._config.search_ridges
+            for sign_mode in _sign_modes(embedding)
             for exponent in self._config.search_exponents
         ]
-        found = [self._ndcg(embedding, held, filters) for held in self._few]
+        found = [judged.ndcg(embedding, filters) for judged in self._few]
         found += [[ndcg(*cold_scores(embedding, spectral, held)) for spectral in filters] for held in self._cold]
         best = [max(figures.mean() for figures in tried) for tried in found]
         return np.log(np.array(best, dtype=np.float64) + _NEGLIGIBLE)
@@ -120,7 +120,7 @@ class FilterJudge:
     ) -> dict[Pair, Assigned]:
         """The best decomposition and filter for every indirect pair that has enough validation sources."""
         starts = [replace(default, rank=len(embedding.values)) for embedding in embeddings]
-        return self._assign(embeddings, starts, self.indirect, progress)
+        return self._assign(embeddings, starts, [self._judged(held) for held in self.indirect], progress)
 
     def default_filter(self, assigned: Mapping[Pair, Assigned], rank: int) -> SpectralFilter:
         """The middle of the filters that suit the first decomposition, for pairs that cannot be judged.
@@ -137,32 +137,33 @@ class FilterJudge:
         self,
         embeddings: Sequence[Embedding],
         starts: Sequence[SpectralFilter],
-        judged: Sequence[HeldOut],
+        judged: Sequence["_Judged"],
         progress: Progress,
     ) -> dict[Pair, Assigned]:
         assigned = {}
-        judged = [held for held in judged if len(held.sources) >= self._config.min_sources]
-        for number, held in enumerate(judged):
+        judged = [one for one in judged if len(one.held.sources) >= self._config.min_sources]
+        for number, one in enumerate(judged):
+            held = one.held
             progress(100 * number / len(judged), f"choosing the filter of {held.source_type} → {held.target_type}")
-            assigned[held.pair] = self._assign_one(embeddings, starts, held)
+            assigned[held.pair] = self._assign_one(embeddings, starts, one)
         return assigned
 
-    def _assign_one(self, embeddings: Sequence[Embedding], starts: Sequence[SpectralFilter], held: HeldOut) -> Assigned:
-        earlier = self._usable_earlier(held.pair, embeddings)
+    def _assign_one(
+        self, embeddings: Sequence[Embedding], starts: Sequence[SpectralFilter], judged: "_Judged"
+    ) -> Assigned:
+        earlier = self._usable_earlier(judged.held.pair, embeddings)
         if earlier is not None:
             starts = [
                 earlier.filter if number == earlier.decomposition else start for number, start in enumerate(starts)
             ]
         filters = [
-            self._best_filter(embedding, held, start) for embedding, start in zip(embeddings, starts, strict=True)
+            self._best_filter(embedding, judged, start) for embedding, start in zip(embeddings, starts, strict=True)
         ]
-        found = [
-            self._ndcg(embedding, held, [spectral])[0] for embedding, spectral in zip(embeddings, filters, strict=True)
-        ]
+        found = [judged.ndcg(embedding, [spectral])[0] for embedding, spectral in zip(embeddings, filters, strict=True)]
         best = int(np.argmax([figures.mean() for figures in found]))
         if earlier is not None and not self._surely_best([found[earlier.decomposition], found[best]]):
             best = earlier.decomposition
-        return Assigned(best, self._perhaps_learned(embeddings[best], filters[best], held))
+        return Assigned(best, self._perhaps_learned(embeddings[best], filters[best], judged.held))
 
     def _usable_earlier(self, pair: Pair, embeddings: Sequence[Embedding]) -> Assigned | None:
         """What was assigned to a pair before, if these embeddings allow it."""
@@ -173,23 +174,23 @@ class FilterJudge:
             return None
         return earlier._replace(filter=replace(earlier.filter, learned_gain=()))
 
-    def _best_filter(self, embedding: Embedding, held: HeldOut, best: SpectralFilter) -> SpectralFilter:
+    def _best_filter(self, embedding: Embedding, judged: "_Judged", best: SpectralFilter) -> SpectralFilter:
         """The best filter for one pair, one coordinate after the other."""
         config, rank = self._config, len(embedding.values)
         ranks = sorted({max(1, round(rank * share)) for share in config.rank_shares}, reverse=True)
-        best = self._better(embedding, held, best, [replace(best, sign_mode=mode) for mode in _sign_modes(embedding)])
-        best = self._better(embedding, held, best, [replace(best, ridge=ridge) for ridge in config.ridges])
+        best = self._better(embedding, judged, best, [replace(best, sign_mode=mode) for mode in _sign_modes(embedding)])
+        best = self._better(embedding, judged, best, [replace(best, ridge=ridge) for ridge in config.ridges])
         exponents = [replace(best, degree_exponent=exponent) for exponent in config.degree_exponents]
-        best = self._better(embedding, held, best, exponents)
-        best = self._better(embedding, held, best, [replace(best, rank=rank) for rank in ranks])
-        return self._better(embedding, held, best, [SpectralFilter("none", 0, best.ridge, 1.0)])
+        best = self._better(embedding, judged, best, exponents)
+        best = self._better(embedding, judged, best, [replace(best, rank=rank) for rank in ranks])
+        return self._better(embedding, judged, best, [SpectralFilter("none", 0, best.ridge, 1.0)])
 
     def _better(
-        self, embedding: Embedding, held: HeldOut, now: SpectralFilter, tries: Sequence[SpectralFilter]
+        self, embedding: Embedding, judged: "_Judged", now: SpectralFilter, tries: Sequence[SpectralFilter]
     ) -> SpectralFilter:
         """The best of some filters, or the present one where the difference may be noise."""
         filters = [now, *tries]
-        return filters[self._surely_best(self._ndcg(embedding, held, filters))]
+        return filters[self._surely_best(judged.ndcg(embedding, filters))]
 
     def _perhaps_learned(self, embedding: Embedding, spectral: SpectralFilter, held: HeldOut) -> SpectralFilter:
         """The filter with a learned gain, if it ranks better for sources that it was not learned from."""
@@ -200,7 +201,7 @@ class FilterJudge:
         learned = with_learned_gain(
             embedding, spectral, held.part(positions[::2][:most]), targets, self._config.learned
         )
-        judged = self._ndcg(embedding, held.part(positions[1::2]), [spectral, learned])
+        judged = self._judged(held.part(positions[1::2])).ndcg(embedding, [spectral, learned])
         kept = bool(self._surely_best(judged))
         plain, with_gain = (round(float(found.mean()), 4) for found in judged)
         self.learned_filters.append(LearnedFilterTrial(*held.pair, plain, with_gain, kept))
@@ -242,13 +243,8 @@ class FilterJudge:
 
     # Figures
 
-    def _ndcg(
-        self, embedding: Embedding, held: HeldOut, filters: Sequence[SpectralFilter]
-    ) -> list[NDArray[np.float64]]:
-        """NDCG of every source of one pair's held-out interactions under each of some filters."""
-        targets = self._entity_types.rows(held.target_type)
-        found = [_ndcg_of(embedding, part, filters, targets) for part in held.parts(targets)]
-        return [np.concatenate(figures) for figures in zip(*found, strict=True)]
+    def _judged(self, held: HeldOut) -> "_Judged":
+        return _Judged(held, self._entity_types.rows(held.target_type))
 
     def _surely_best(self, found: Sequence[NDArray[np.float64]]) -> int:
         """Position of the NDCG by source that gains most over the first for sure; 0 where every gain may be noise."""
@@ -261,20 +257,60 @@ class FilterJudge:
         return np.unique(np.linspace(0, count - 1, min(count, self._config.search_sources)).astype(np.int64))
 
 
-def _ndcg_of(
-    embedding: Embedding, held: HeldOut, filters: Sequence[SpectralFilter], targets: range
-) -> list[NDArray[np.float64]]:
-    blank = np.zeros((len(held.sources), len(targets)), dtype=np.float32)
-    forbidden = torch.from_numpy(held.masked(blank, targets))
-    raw: dict[SpectralFilter, torch.Tensor] = {}
-    found = []
-    for spectral in filters:
-        flat = replace(spectral, degree_exponent=0.0)
-        if flat not in raw:
-            raw = {flat: torch.from_numpy(embedding.raw_scores(flat, held.sources, targets))}
-        factor = torch.from_numpy(embedding.target_factor(spectral, targets))
-        found.append(ndcg(torch.addcmul(forbidden, raw[flat], factor), held, targets))
-    return found
+class _Judged:
+    """Withheld interactions of one pair, as filters are judged by them: what is masked is looked up once."""
+
+    def __init__(self, held: HeldOut, targets: range) -> None:
+        self.held, self._targets = held, targets
+        self._parts = [(part, masked_places(part.sources, targets, part.history)) for part in held.parts(targets)]
+
+    def ndcg(self, embedding: Embedding, filters: Sequence[SpectralFilter]) -> list[NDArray[np.float64]]:
+        """NDCG of every source under each of some filters."""
+        found = [list(self._ndcg_of(embedding, *part, filters)) for part in self._parts]
+        return [np.concatenate(figures) for figures in zip(*found, strict=True)]
+
+    def _ndcg_of(
+        self, embedding: Embedding, held: HeldOut, masked: tuple[Rows, Rows], filters: Sequence[SpectralFilter]
+    ) -> Iterator[NDArray[np.float64]]:
+        spectral_scores = _SpectralScores(embedding, held.sources, self._targets)
+        table = np.empty((len(held.sources), len(self._targets)), np.float32)
+        for spectral in filters:
+            factor = embedding.target_factor(spectral, self._targets)
+            np.multiply(spectral_scores.under(spectral), factor, out=table)
+            table[masked] = -np.inf
+            yield ndcg(table, held, self._targets)
+
+
+class _SpectralScores:
+    """Scores of some sources before degrees count; those of positive and negative eigenvalues are summed apart.
+
+    So filters that differ in their sign mode alone cost no more than one of them.
+    """
+
+    def __init__(self, embedding: Embedding, sources: Rows, targets: range) -> None:
+        self._values = embedding.values
+        self._sides = [np.flatnonzero(embedding.values > 0), np.flatnonzero(embedding.values < 0)]
+        left, right = embedding.vectors[sources], embedding.vectors[targets.start : targets.stop]
+        self._ends = [(left[:, columns], right[:, columns]) for columns in self._sides]
+        self._summed: dict[tuple[int, SpectralFilter], Floats] = {}
+
+    def under(self, spectral: SpectralFilter) -> Floats:
+        """Scores (sources, targets), or (1, 1) where nothing but degrees counts."""
+        if spectral.is_popularity:
+            return np.ones((1, 1), np.float32)
+        signed = replace(spectral, sign_mode="signed", degree_exponent=0.0)
+        if any(known != signed for _, known in self._summed):
+            self._summed.clear()
+        positive = self._side(0, signed)
+        return positive if spectral.sign_mode == "positive" else positive + self._side(1, signed)
+
+    def _side(self, side: int, signed: SpectralFilter) -> Floats:
+        if (side, signed) not in self._summed:
+            left, right = self._ends[side]
+            used = int(np.searchsorted(self._sides[side], signed.rank))
+            response = signed.response(self._values)[self._sides[side][:used]]
+            self._summed[side, signed] = np.asarray((left[:, :used] * response) @ right[:, :used].T, np.float32)
+        return self._summed[side, signed]
 
 
 def _sign_modes(embedding: Embedding) -> tuple[SignMode, ...]:
