@@ -12,7 +12,7 @@ from lucid.model.spectral_filter import SpectralFilter
 
 @dataclass(frozen=True)
 class TriedWeights:
-    """Relation weights that were tried, and the mean over the pairs of log NDCG@10 that they reached."""
+    """Relation weights that were tried, and the mean over the pairs of log NDCG@10 for a part of the sources."""
 
     weights: RelationWeights
     mean_log_ndcg: float

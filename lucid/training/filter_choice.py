@@ -50,6 +50,8 @@ class FilterConfig:
     """That a gain in NDCG must exceed: what comes later is never quite like what was withheld, as gowalla showed."""
     search_sources: int = 500
     """Sources of a pair that relation weights and filters are judged by; measured against three hundred."""
+    race_step: int = 4
+    """Every so manieth of these judges first, and what is clearly worse for them is judged no further; set by hand."""
     search_ridges: tuple[float, ...] = (0.1, 1.0)
     search_exponents: tuple[float, ...] = (0.25, 0.5)
     """What relation weights are judged with, the best for each pair; measured: four filters do as well as more."""
@@ -80,21 +82,27 @@ class FilterJudge:
         self.indirect = [held for held in holdout.indirect.validation if len(held.sources)]
         self._few = [self._judged(held.part(self._some(len(held.sources)))) for held in self.direct]
         self._cold = [held for held in holdout.cold.validation if len(held.sources) >= self._config.min_sources]
+        self._fewer = [self._judged(self._thinned(one.held)) for one in self._few]
+        self._fewer_cold = [self._thinned(held) for held in self._cold]
         self.learned_filters: list[LearnedFilterTrial] = []
         """Every learned gain that was tried."""
         self.pair_weights = np.sqrt([len(held.sources) for held in [*(one.held for one in self._few), *self._cold]])
         """How much each pair's figure is worth: the noise of a mean falls with the root of how many it is of."""
 
-    def score(self, embedding: Embedding) -> NDArray[np.float64]:
-        """Logarithm of NDCG of every direct pair, then of cold targets, each with the best of a few filters."""
+    def score(self, embedding: Embedding, *, roughly: bool = False) -> NDArray[np.float64]:
+        """Logarithm of NDCG of every direct pair, then of cold targets, each with the best of a few filters.
+
+        `roughly` asks a part of the sources only.
+        """
+        few, cold = (self._fewer, self._fewer_cold) if roughly else (self._few, self._cold)
         filters = [
             SpectralFilter(sign_mode, len(embedding.values), ridge, exponent)
             for ridge in self._config.search_ridges
             for sign_mode in _sign_modes(embedding)
             for exponent in self._config.search_exponents
         ]
-        found = [judged.ndcg(embedding, filters) for judged in self._few]
-        found += [[ndcg(*cold_scores(embedding, spectral, held)) for spectral in filters] for held in self._cold]
+        found = [judged.ndcg(embedding, filters) for judged in few]
+        found += [[ndcg(*cold_scores(embedding, spectral, held)) for spectral in filters] for held in cold]
         best = [max(figures.mean() for figures in tried) for tried in found]
         return np.log(np.array(best, dtype=np.float64) + _NEGLIGIBLE)
 
@@ -251,6 +259,11 @@ class FilterJudge:
         gains = [figures - found[0] for figures in found]
         surely = [gain.mean() - self._config.standard_errors * gain.std() / len(gain) ** 0.5 for gain in gains]
         return int(np.argmax(surely))
+
+    def _thinned(self, held: HeldOut) -> HeldOut:
+        """What a part of the sources had withheld; all, where they are few."""
+        step = max(1, min(self._config.race_step, len(held.sources) // self._config.min_sources))
+        return held.part(np.arange(0, len(held.sources), step))
 
     def _some(self, count: int) -> NDArray[np.int64]:
         """Positions of `search_sources` of so many, evenly spread."""

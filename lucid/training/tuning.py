@@ -49,6 +49,8 @@ class TuningConfig:
     """Over all coordinates at most."""
     min_gain: float = 0.01
     """In mean log NDCG, for which a weight or the damping is changed; measured against twice its standard error."""
+    max_loss_in_race: float = 0.02
+    """In mean log NDCG over a part of the sources; what loses more is not judged by all of them. Set by hand."""
     min_gain_over_earlier: float = 0.05
     """In mean log NDCG, where a version answers already: its settings stay unless another is clearly better."""
     min_gain_of_second: float = 0.05
@@ -109,8 +111,10 @@ class WeightSearch:
         work = 20 * entities * config.rank**2 + 40 * edges * config.rank
         self._most = min(config.max_tries, max(len(config.dampings), int(config.max_work / work)))
         self._min_gain = config.min_gain
-        self._seen: dict[RelationWeights, NDArray[np.float64]] = {}
+        self._rough: dict[RelationWeights, NDArray[np.float64]] = {}
+        self._scores: dict[RelationWeights, NDArray[np.float64]] = {}
         self._first: Embedding | None = None
+        self._last: tuple[RelationWeights, Embedding] | None = None
         self.tried: list[TriedWeights] = []
 
     def best(self) -> list[RelationWeights]:
@@ -120,12 +124,15 @@ class WeightSearch:
         if not pair_weights.sum():
             return [start]
         first = self._climb(start, pair_weights, self._most // 2)
-        most = np.max(list(self._seen.values()), axis=0)
-        unsatisfied = pair_weights * (most > self._seen[first] + config.min_gain_of_second)
-        unsatisfied *= pair_weights >= config.min_pair_weight
-        if not unsatisfied.any() or len(self._edge_counts) == 1:  # another damping alone is not worth a second one
+        if len(self._edge_counts) == 1:  # another damping alone is not worth a second one
             return [first]
-        begin = max(self._seen, key=lambda weights: float(self._seen[weights] @ unsatisfied))
+        weighty = pair_weights * (pair_weights >= config.min_pair_weight)
+        most = np.max(list(self._rough.values()), axis=0)
+        promising = weighty * (most > self._rough[first] + config.min_gain_of_second)
+        begin = max(self._rough, key=lambda weights: float(self._rough[weights] @ promising))
+        unsatisfied = weighty * (self._score(begin) > self._score(first) + config.min_gain_of_second)
+        if not unsatisfied.any():
+            return [first]
         second = self._climb(begin, unsatisfied, self._most)
         return [first] if second == first else [first, second]
 
@@ -153,18 +160,21 @@ class WeightSearch:
         rank = min(self._config.rank, max_rank(self._train, weights))
         if self._first is None:
             self._first = decompose(self._train, weights, rank, self._solver)
-        return decompose(self._train, weights, rank, self._solver, start=self._first)
+        if self._last is None or self._last[0] != weights:
+            self._last = weights, decompose(self._train, weights, rank, self._solver, start=self._first)
+        return self._last[1]
 
     def _first_weight(self, relation: str) -> float:
         config, prefix = self._config, relation.partition(":")[0] + ":"
         return {INTERACTION: config.interaction_weight, LINK: config.link_weight, TEXT: config.text_weight}[prefix]
 
     def _climb(self, best: RelationWeights, pair_weights: NDArray[np.float64], most: int) -> RelationWeights:
+        self._score(best)
         for _ in range(self._config.passes):
             before = best
             for moves in self._coordinates():
                 for candidate in moves(best):
-                    affordable = candidate in self._seen or len(self._seen) < most
+                    affordable = candidate in self._rough or len(self._rough) < most
                     if affordable and self._is_better(candidate, best, pair_weights):
                         best = candidate
             if best == before:
@@ -172,16 +182,26 @@ class WeightSearch:
         return best
 
     def _is_better(self, candidate: RelationWeights, best: RelationWeights, pair_weights: NDArray[np.float64]) -> bool:
-        gains = self._score(candidate) - self._score(best)
-        return bool(gains @ pair_weights > self._min_gain * pair_weights.sum())
+        """Whether all sources say so; asked only where a part of them does not speak clearly against it."""
+
+        def gain(judged: Callable[[RelationWeights], NDArray[np.float64]]) -> float:
+            return float((judged(candidate) - judged(best)) @ pair_weights / pair_weights.sum())
+
+        return gain(self._score_roughly) >= -self._config.max_loss_in_race and gain(self._score) > self._min_gain
+
+    def _score_roughly(self, weights: RelationWeights) -> NDArray[np.float64]:
+        if weights not in self._rough:
+            self._progress(min(99.0, 100 * len(self._rough) / self._most), "weighing relations")
+            found = self._judge.score(self.decomposed(weights), roughly=True)
+            self._rough[weights] = found
+            self.tried.append(TriedWeights(weights, round(float(found.mean()), 5) if len(found) else 0.0))
+        return self._rough[weights]
 
     def _score(self, weights: RelationWeights) -> NDArray[np.float64]:
-        if weights not in self._seen:
-            self._progress(min(99.0, 100 * len(self._seen) / self._most), "weighing relations")
-            found = self._judge.score(self.decomposed(weights))
-            self._seen[weights] = found
-            self.tried.append(TriedWeights(weights, round(float(found.mean()), 5) if len(found) else 0.0))
-        return self._seen[weights]
+        if weights not in self._scores:
+            self._score_roughly(weights)
+            self._scores[weights] = self._judge.score(self.decomposed(weights))
+        return self._scores[weights]
 
     def _coordinates(self) -> list[Callable[[RelationWeights], Iterable[RelationWeights]]]:
         """For the damping, repeats, ages and each group of relations: the settings to try next to a given one."""
