@@ -26,8 +26,10 @@ class HoldoutConfig:
 
     share: float = 0.1
     """Of each pair's interactions, withheld from propagation."""
-    max_sources: int = 1000
-    """That a pair is judged by, validation and test together."""
+    max_sources: int = 2000
+    """That a pair is chosen by at most. The share of item-kNN needs them: its gain is small beside its noise."""
+    max_test_sources: int = 500
+    """That a pair is reported on at most."""
     cold_share: float = 0.05
     """Of each pair's targets, that lose all their interactions with the source type, if other edges tell of them."""
     max_cold: int = 300
@@ -112,14 +114,14 @@ class Halves:
     test: list[HeldOut]
 
     @classmethod
-    def at_random(cls, judged: Sequence[HeldOut], max_sources: int, rng: np.random.Generator) -> "Halves":
-        """Some of the sources of each pair, divided at random."""
+    def at_random(cls, judged: Sequence[HeldOut], config: HoldoutConfig, rng: np.random.Generator) -> "Halves":
+        """The sources of each pair, or as many as are wanted, divided at random."""
         validation, test = [], []
         for held in judged:
-            positions = shuffled(held.sources, len(held.history.starts) - 1, rng)[:max_sources]
-            half = (len(positions) + 1) // 2
-            validation.append(held.part(np.sort(positions[:half])))
-            test.append(held.part(np.sort(positions[half:])))
+            positions = shuffled(held.sources, len(held.history.starts) - 1, rng)
+            chosen = min((len(positions) + 1) // 2, config.max_sources)
+            validation.append(held.part(np.sort(positions[:chosen])))
+            test.append(held.part(np.sort(positions[chosen : chosen + config.max_test_sources])))
         return cls(validation, test)
 
 

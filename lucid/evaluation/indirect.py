@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from lucid.evaluation.holdout import HeldOut, HoldoutConfig, shuffled
-from lucid.graph.histories import InteractionHistory
+from lucid.graph.histories import InteractionHistory, distinct
 from lucid.graph.typed_graph import EdgeType, TypedGraph
 from lucid.typing import TEXT, Rows
 
@@ -48,7 +48,7 @@ def indirect_pairs(
             for part in (graph, train)
         )
         pairs, kept = (
-            np.unique(rows[reached.row] * size + reached.col.astype(np.int64) + targets.start)
+            distinct(rows[reached.row] * size + reached.col.astype(np.int64) + targets.start)
             for reached in (every, left)
         )
         new = np.setdiff1d(pairs, kept)
@@ -91,7 +91,7 @@ def _reached(
 ) -> sparse.csr_matrix:
     """How often some rows of a type reach the entities of another in two steps over a third, (rows, targets)."""
     first = _steps(graph, between.get(_ends(source, middle), []), rows, middle)
-    reached = np.unique(first.indices)
+    reached = distinct(first.indices.astype(np.int64))
     second = _steps(
         graph,
         between.get(_ends(middle, target), []),

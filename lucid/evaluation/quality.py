@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from lucid.evaluation.holdout import HeldOut, Holdout
 from lucid.evaluation.metrics import calibration_error, measure
 from lucid.evaluation.pair_quality import PairQuality, RankingQuality
+from lucid.graph.histories import distinct
 from lucid.model.embedding import Embedding
 from lucid.model.item_knn import ItemKNN
 from lucid.model.pair_model import PairModel
 from lucid.model.scorer import Scorer
 from lucid.model.spectral_filter import SpectralFilter
-from lucid.typing import Floats
+from lucid.typing import Floats, Rows
 
 CALIBRATED = 100
 """Recommendations per source that calibration looks at: as many as a query gets where it does not say."""
@@ -80,9 +81,14 @@ def judged_raw(scorer: Scorer, held: HeldOut) -> tuple[NDArray[np.float64], NDAr
 
 def cold_scores(embedding: Embedding, spectral: SpectralFilter, held: HeldOut) -> tuple[Floats, HeldOut, range]:
     """Scores of the withheld targets only, with what to judge them by."""
-    targets = np.unique(held.targets)
-    scores = embedding.raw_scores(spectral, held.sources, targets)
-    return scores, replace(held, targets=np.searchsorted(targets, held.targets)), range(len(targets))
+    targets, among = among_withheld(held)
+    return embedding.raw_scores(spectral, held.sources, targets), among, range(len(targets))
+
+
+def among_withheld(held: HeldOut) -> tuple[Rows, HeldOut]:
+    """Rows of all withheld targets, and what was withheld with these numbered from zero."""
+    targets = distinct(held.targets)
+    return targets, replace(held, targets=np.searchsorted(targets, held.targets))
 
 
 def answered_by(pair: PairModel) -> str:

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from lucid.evaluation.holdout import Halves, HeldOut, Holdout, HoldoutConfig, are_among, shuffled
-from lucid.graph.histories import InteractionHistory
+from lucid.graph.histories import InteractionHistory, distinct
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.pair_model import Pair
 
@@ -28,7 +28,7 @@ def hold_out(graph: TypedGraph, seed: int, config: HoldoutConfig | None = None) 
         for ends, edges in {pair: rows, pair[::-1]: rows[::-1] if pair[0] != pair[1] else rows}.items()
     ]
     every = [*withheld, *(edges for _, edges in whole)]
-    keys = np.unique(np.concatenate([_undirected(edges, size) for edges in every]))
+    keys = distinct(np.concatenate([_undirected(edges, size) for edges in every]))
     train = graph.without(
         {
             edge_type: torch.from_numpy(~are_among(_undirected(graph.rows(edge_type).numpy(), size), keys))
@@ -48,9 +48,7 @@ def hold_out(graph: TypedGraph, seed: int, config: HoldoutConfig | None = None) 
     ]
     cold_targets = [HeldOut.by_source(pair, edges[:, connected[edges].all(axis=0)], history) for pair, edges in whole]
     indirect = indirect_pairs(graph, train, connected, config, rng)
-    return Holdout(
-        train, *(Halves.at_random(held, config.max_sources, rng) for held in (warm_targets, cold_targets, indirect))
-    )
+    return Holdout(train, *(Halves.at_random(held, config, rng) for held in (warm_targets, cold_targets, indirect)))
 
 
 def _pairs_each_way_once(graph: TypedGraph) -> list[Pair]:
@@ -90,9 +88,9 @@ def _neighbour_types(graph: TypedGraph) -> NDArray[np.int64]:
     keys = [np.empty(0, np.int64)]
     for edge_type in graph.edge_types:
         first, second = graph.rows(edge_type).numpy()
-        keys.append(np.unique(first) * len(types) + types.index(edge_type[2]))
-        keys.append(np.unique(second) * len(types) + types.index(edge_type[0]))
-    return np.bincount(np.unique(np.concatenate(keys)) // max(len(types), 1), minlength=graph.entity_types.size)
+        keys.append(distinct(first) * len(types) + types.index(edge_type[2]))
+        keys.append(distinct(second) * len(types) + types.index(edge_type[0]))
+    return np.bincount(distinct(np.concatenate(keys)) // max(len(types), 1), minlength=graph.entity_types.size)
 
 
 def _withhold(
@@ -122,7 +120,7 @@ def _withhold_whole(
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
     """All interactions (2, W), of a pair's (2, E), of a few targets that edges to other types tell of (n, bool)."""
-    candidates = np.unique(rows[1, described[rows[1]]])
+    candidates = distinct(rows[1, described[rows[1]]])
     count = min(config.max_cold, int(config.cold_share * len(candidates)))
     chosen = candidates[shuffled(candidates, len(described), rng)][
         : count if count >= config.min_cold and pair[0] != pair[1] else 0

@@ -27,7 +27,7 @@ class InteractionHistory:
     @classmethod
     def from_edges(cls, size: int, sources: Rows, targets: Rows) -> "InteractionHistory":
         """Build from edges in one direction; both directions are entered, each once."""
-        return cls._of_keys(size, np.unique(np.concatenate([sources * size + targets, targets * size + sources])))
+        return cls._of_keys(size, distinct(np.concatenate([sources * size + targets, targets * size + sources])))
 
     def without(self, rows: Rows) -> "InteractionHistory":
         """A history without anything from or to some rows."""
@@ -40,6 +40,13 @@ class InteractionHistory:
     def _of_keys(cls, size: int, keys: Rows) -> "InteractionHistory":
         starts = np.searchsorted(keys, np.arange(size + 1, dtype=np.int64) * size)
         return cls(starts, (keys % size).astype(np.int32))
+
+
+def distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The different ones of many numbers, sorted: as `np.unique`, whose hash table takes fifty times as long."""
+    ordered = np.sort(numbers)
+    is_first = np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
+    return np.compress(is_first, ordered)
 
 
 def within(rows: Rows, targets: range) -> Rows:

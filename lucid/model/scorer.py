@@ -9,7 +9,7 @@ normalised typed graph, d the weighted degree and f the spectral filter of the p
 has a share in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
@@ -107,6 +107,11 @@ class Scorer:
             return self.spectral(sources)
         shared = blend.share * blend.scale * self.item_knn(sources)
         return np.asarray(shared + (1 - blend.share) * self.spectral(sources), np.float32)
+
+    def mixtures(self, sources: Rows, shares: Sequence[float]) -> Iterator[Floats]:
+        """Raw scores with item-kNN in other shares than the pair's own, at its scale; `raw` gives one of them."""
+        spectral, shared = self.spectral(sources), self.item_knn(sources) * self.pair.blend.scale
+        return (np.asarray(share * shared + (1 - share) * spectral, np.float32) for share in shares)
 
     def masked(self, sources: Rows) -> Floats:
         """Raw scores without what is never recommended."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lucid.evaluation.holdout import HeldOut, Holdout
 from lucid.evaluation.metrics import ndcg
-from lucid.evaluation.quality import cold_scores
+from lucid.evaluation.quality import among_withheld
 from lucid.model.embedding import Embedding
 from lucid.model.masking import masked_places
 from lucid.model.pair_model import Pair, PairModel
@@ -48,6 +48,8 @@ class FilterConfig:
     """Sources that a gain is learned from at least, and judged by; set by hand."""
     standard_errors: float = 2.0
     """That a gain in NDCG must exceed: what comes later is never quite like what was withheld, as gowalla showed."""
+    standard_errors_of_share: float = 1.0
+    """The same for the share of item-kNN, which more sources judge; measured on a part withheld beforehand."""
     search_sources: int = 500
     """Sources of a pair that relation weights and filters are judged by; measured against three hundred."""
     race_step: int = 4
@@ -80,13 +82,15 @@ class FilterJudge:
         self._entity_types, self._history = holdout.train.entity_types, holdout.train.history()
         self.direct = [held for held in holdout.warm.validation if len(held.sources)]
         self.indirect = [held for held in holdout.indirect.validation if len(held.sources)]
-        self._few = [self._judged(held.part(self._some(len(held.sources)))) for held in self.direct]
-        self._cold = [held for held in holdout.cold.validation if len(held.sources) >= self._config.min_sources]
-        self._fewer = [self._judged(self._thinned(one.held)) for one in self._few]
-        self._fewer_cold = [self._thinned(held) for held in self._cold]
+        self._few = [self._judged(self.some(held)) for held in self.direct]
+        cold = [held for held in holdout.cold.validation if len(held.sources) >= self._config.min_sources]
+        self._cold = [_Judged.among_withheld(self.some(held)) for held in cold]
+        self._all = [*self._few, *self._cold]
+        self._part = [self._judged(self._thinned(one.held)) for one in self._few]
+        self._part += [_Judged.among_withheld(self._thinned(self.some(held))) for held in cold]
         self.learned_filters: list[LearnedFilterTrial] = []
         """Every learned gain that was tried."""
-        self.pair_weights = np.sqrt([len(held.sources) for held in [*(one.held for one in self._few), *self._cold]])
+        self.pair_weights = np.sqrt([len(one.held.sources) for one in self._all])
         """How much each pair's figure is worth: the noise of a mean falls with the root of how many it is of."""
 
     def score(self, embedding: Embedding, *, roughly: bool = False) -> NDArray[np.float64]:
@@ -94,15 +98,13 @@ class FilterJudge:
 
         `roughly` asks a part of the sources only.
         """
-        few, cold = (self._fewer, self._fewer_cold) if roughly else (self._few, self._cold)
         filters = [
             SpectralFilter(sign_mode, len(embedding.values), ridge, exponent)
             for ridge in self._config.search_ridges
             for sign_mode in _sign_modes(embedding)
             for exponent in self._config.search_exponents
         ]
-        found = [judged.ndcg(embedding, filters) for judged in few]
-        found += [[ndcg(*cold_scores(embedding, spectral, held)) for spectral in filters] for held in cold]
+        found = [judged.ndcg(embedding, filters) for judged in (self._part if roughly else self._all)]
         best = [max(figures.mean() for figures in tried) for tried in found]
         return np.log(np.array(best, dtype=np.float64) + _NEGLIGIBLE)
 
@@ -223,20 +225,21 @@ class FilterJudge:
         They are ranked among themselves.
         """
         found = {}
-        for held in self._cold:
-            own = assigned.get(held.pair)
+        for judged in self._cold:
+            own = assigned.get(judged.held.pair)
             if own is None or own.filter.is_popularity:
                 continue
-            tries = [own]
+            tries, figures = [own], judged.ndcg(embeddings[own.decomposition], [own.filter])
             for number, embedding in enumerate(embeddings):
                 ranks = {max(1, round(len(embedding.values) * share)) for share in self._config.cold_rank_shares}
-                tries += [
-                    Assigned(number, replace(own.filter, rank=rank, ridge=ridge, learned_gain=()))
+                filters = [
+                    replace(own.filter, rank=rank, ridge=ridge, learned_gain=())
                     for rank in sorted(ranks)
                     for ridge in self._config.cold_ridges
                 ]
-            judged = [ndcg(*cold_scores(embeddings[one.decomposition], one.filter, held)) for one in tries]
-            found[held.pair] = tries[self._surely_best(judged)]
+                tries += [Assigned(number, spectral) for spectral in filters]
+                figures += judged.ndcg(embedding, filters)
+            found[judged.held.pair] = tries[self._surely_best(figures)]
         return found
 
     def blended(self, pair: PairModel, embeddings: Sequence[Embedding], held: HeldOut) -> Scorer:
@@ -244,20 +247,29 @@ class FilterJudge:
         plain = Scorer(embeddings, pair, self._entity_types, self._history).scaled()
         if len(held.sources) < self._config.min_sources or not plain.may_blend:
             return plain
-        scorers = [plain, *(plain.blended(share) for share in self._config.item_knn_shares)]
-        few = held.part(self._some(len(held.sources)))
-        judged = [ndcg(few.masked(scorer.raw(few.sources), scorer.targets), few, scorer.targets) for scorer in scorers]
-        return scorers[self._surely_best(judged)]
+        shares = (0.0, *self._config.item_knn_shares)
+        mixed = plain.blended(shares[1])
+        parts = [
+            [
+                ndcg(part.masked(table, plain.targets), part, plain.targets)
+                for table in mixed.mixtures(part.sources, shares)
+            ]
+            for part in held.parts(plain.targets)
+        ]
+        found = [np.concatenate(figures) for figures in zip(*parts, strict=True)]
+        best = self._surely_best(found, self._config.standard_errors_of_share)
+        return plain.blended(shares[best]) if best else plain
 
     # Figures
 
     def _judged(self, held: HeldOut) -> "_Judged":
         return _Judged(held, self._entity_types.rows(held.target_type))
 
-    def _surely_best(self, found: Sequence[NDArray[np.float64]]) -> int:
+    def _surely_best(self, found: Sequence[NDArray[np.float64]], standard_errors: float | None = None) -> int:
         """Position of the NDCG by source that gains most over the first for sure; 0 where every gain may be noise."""
+        errors = self._config.standard_errors if standard_errors is None else standard_errors
         gains = [figures - found[0] for figures in found]
-        surely = [gain.mean() - self._config.standard_errors * gain.std() / len(gain) ** 0.5 for gain in gains]
+        surely = [gain.mean() - errors * gain.std() / len(gain) ** 0.5 for gain in gains]
         return int(np.argmax(surely))
 
     def _thinned(self, held: HeldOut) -> HeldOut:
@@ -265,17 +277,29 @@ class FilterJudge:
         step = max(1, min(self._config.race_step, len(held.sources) // self._config.min_sources))
         return held.part(np.arange(0, len(held.sources), step))
 
-    def _some(self, count: int) -> NDArray[np.int64]:
-        """Positions of `search_sources` of so many, evenly spread."""
-        return np.unique(np.linspace(0, count - 1, min(count, self._config.search_sources)).astype(np.int64))
+    def some(self, held: HeldOut) -> HeldOut:
+        """What `search_sources` of the sources had withheld, evenly spread; all, where they are fewer."""
+        count = len(held.sources)
+        places = np.linspace(0, count - 1, min(count, self._config.search_sources))
+        return held.part(np.unique(places.astype(np.int64)))
 
 
 class _Judged:
     """Withheld interactions of one pair, as filters are judged by them: what is masked is looked up once."""
 
     def __init__(self, held: HeldOut, targets: range) -> None:
-        self.held, self._targets = held, targets
+        self.held, self._targets, self._rows = held, targets, np.arange(targets.start, targets.stop)
         self._parts = [(part, masked_places(part.sources, targets, part.history)) for part in held.parts(targets)]
+
+    @classmethod
+    def among_withheld(cls, held: HeldOut) -> "_Judged":
+        """Only what was withheld of anybody competes, which nobody has."""
+        judged = cls(held, range(0))
+        judged._rows, among = among_withheld(held)
+        judged._targets = range(len(judged._rows))
+        none = np.empty(0, np.int64)
+        judged._parts = [(part, (none, none)) for part in among.parts(judged._targets)]
+        return judged
 
     def ndcg(self, embedding: Embedding, filters: Sequence[SpectralFilter]) -> list[NDArray[np.float64]]:
         """NDCG of every source under each of some filters."""
@@ -285,10 +309,10 @@ class _Judged:
     def _ndcg_of(
         self, embedding: Embedding, held: HeldOut, masked: tuple[Rows, Rows], filters: Sequence[SpectralFilter]
     ) -> Iterator[NDArray[np.float64]]:
-        spectral_scores = _SpectralScores(embedding, held.sources, self._targets)
+        spectral_scores = _SpectralScores(embedding, held.sources, self._rows)
         table = np.empty((len(held.sources), len(self._targets)), np.float32)
         for spectral in filters:
-            factor = embedding.target_factor(spectral, self._targets)
+            factor = embedding.target_factor(spectral, self._rows)
             np.multiply(spectral_scores.under(spectral), factor, out=table)
             table[masked] = -np.inf
             yield ndcg(table, held, self._targets)
@@ -300,11 +324,11 @@ class _SpectralScores:
     So filters that differ in their sign mode alone cost no more than one of them.
     """
 
-    def __init__(self, embedding: Embedding, sources: Rows, targets: range) -> None:
+    def __init__(self, embedding: Embedding, sources: Rows, targets: Rows) -> None:
         self._values = embedding.values
         self._sides = [np.flatnonzero(embedding.values > 0), np.flatnonzero(embedding.values < 0)]
-        left, right = embedding.vectors[sources], embedding.vectors[targets.start : targets.stop]
-        self._ends = [(left[:, columns], right[:, columns]) for columns in self._sides]
+        vectors = embedding.vectors
+        self._ends = [[vectors[np.ix_(rows, columns)] for rows in (sources, targets)] for columns in self._sides]
         self._summed: dict[tuple[int, SpectralFilter], Floats] = {}
 
     def under(self, spectral: SpectralFilter) -> Floats:

@@ -80,7 +80,7 @@ def choose(
         own = assigned.get(held.pair, Assigned(0, default))
         plain = PairModel(*held.pair, *own, *cold.get(held.pair, own))
         scorer = judge.blended(plain, embeddings, held)
-        raw, hits, withheld = judged_raw(scorer, held)
+        raw, hits, withheld = judged_raw(scorer, judge.some(held))
         samples.append((scorer.pair.calibration.log1p(raw), hits))
         places.append(scorer.pair.calibration.log1p(withheld))
         pairs.append(calibrated(scorer.pair, *samples[-1], places[-1]))
