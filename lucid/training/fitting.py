@@ -16,7 +16,7 @@ from lucid.evaluation.holdout import Holdout
 from lucid.evaluation.quality import judged_raw
 from lucid.graph.relation_weights import RelationWeights
 from lucid.graph.typed_graph import TypedGraph
-from lucid.model.decomposition import Solver, decompose, max_rank
+from lucid.model.decomposition import CONFIG, Solver, decompose, max_rank
 from lucid.model.embedding import Embedding
 from lucid.model.pair_model import Pair, PairModel
 from lucid.model.scorer import Scorer
@@ -98,7 +98,14 @@ def choose(
 def refit(graph: TypedGraph, fitted: Fitted, solver: Solver) -> Fitted:
     """The chosen settings on the whole graph."""
     embeddings = tuple(
-        decompose(graph, weights, min(len(embedding.values), max_rank(graph, weights)), solver, start=embedding)
+        decompose(
+            graph,
+            weights,
+            min(len(embedding.values), max_rank(graph, weights)),
+            solver,
+            start=embedding,
+            rounds=CONFIG.refit_rounds,
+        )
         for weights, embedding in zip(fitted.chosen.weightings, fitted.embeddings, strict=True)
     )
     history = graph.history()

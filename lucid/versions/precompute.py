@@ -7,13 +7,15 @@ from which the API answers; see `lucid.versions.precomputed`.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
+from numpy.typing import NDArray
 
 from lucid.graph.entity_index import write_entity_index
 from lucid.model.pair_model import Pair
-from lucid.model.top_n import top_n
+from lucid.model.top_n import TopN, top_n
 from lucid.schema.training import PrecomputePair
 from lucid.store.duck import connect
 from lucid.store.files import replacing
@@ -23,6 +25,9 @@ from lucid.versions.precomputed import record_file, records, write_pairs
 from lucid.versions.version import Version
 
 _SOURCES_AT_ONCE = 4096
+_ROWS_AT_ONCE = 500_000
+"""Recommendations that are written together: of many small pairs, each by itself would take longer than to find it."""
+_Columns = dict[str, NDArray[Any]]
 
 
 def pairs_to_precompute(direct: Iterable[Pair], asked: Iterable[PrecomputePair]) -> list[PrecomputePair]:
@@ -45,11 +50,9 @@ def precompute(version: Version, pairs: Sequence[PrecomputePair], progress: Prog
     write_entity_index(folder / INDEX, folder / ENTITIES)
     with replacing(folder / RECOMMENDATIONS) as new, connect(new) as connection:
         _write_entities(connection, folder / ENTITIES)
+        _write_pairs(connection, pairs)
+        waiting: list[_Columns] = []
         for number, (asked, scorer, n) in enumerate(zip(pairs, scorers, slots, strict=True)):
-            connection.execute(
-                "INSERT INTO precomputed VALUES (?, ?, ?, ?)",
-                [number, asked.source_type, asked.target_type, asked.max_recommendations],
-            )
             with (folder / record_file(number)).open("wb") as file:
                 for sources in _parts(scorer.sources):
                     progress(100 * done / total, f"{asked.source_type} → {asked.target_type}")
@@ -57,17 +60,13 @@ def precompute(version: Version, pairs: Sequence[PrecomputePair], progress: Prog
                     best = top_n(scorer, scorer.profiles(sources[kept]), n)
                     best = replace(best, positions=kept[best.positions])
                     file.write(records(best, len(sources), n).tobytes())
-                    connection.register(
-                        "rows", {"source": sources[best.positions], "target": best.target_rows, "score": best.scores}
-                    )
-                    connection.execute(
-                        "INSERT INTO recommendations SELECT $pair, source, "
-                        "row_number() OVER (PARTITION BY source ORDER BY score DESC, target), target, score "
-                        "FROM rows ORDER BY source, score DESC, target",
-                        {"pair": number},
-                    )
+                    waiting.append(_columns(number, sources, best))
+                    if sum(len(columns["pair"]) for columns in waiting) >= _ROWS_AT_ONCE:
+                        _write_recommendations(connection, waiting)
+                        waiting = []
                     written += len(best.positions)
                     done += len(sources)
+        _write_recommendations(connection, waiting)
         connection.execute("CHECKPOINT")  # closing does it too, but says nothing where the disk is full
     write_pairs(folder, list(zip(pairs, slots, strict=True)))
     return written
@@ -85,6 +84,39 @@ def _write_entities(connection: duckdb.DuckDBPyConnection, entities: Path) -> No
         "INSERT INTO entities SELECT row, id, name FROM read_parquet($path) WHERE id IS NOT NULL ORDER BY row",
         {"path": str(entities)},
     )
+
+
+def _write_pairs(connection: duckdb.DuckDBPyConnection, pairs: Sequence[PrecomputePair]) -> None:
+    connection.execute(
+        "INSERT INTO precomputed SELECT generate_subscripts($sources::VARCHAR[], 1) - 1, unnest($sources::VARCHAR[]), "
+        "unnest($targets::VARCHAR[]), unnest($counts::INTEGER[])",
+        {
+            "sources": [pair.source_type for pair in pairs],
+            "targets": [pair.target_type for pair in pairs],
+            "counts": [pair.max_recommendations for pair in pairs],
+        },
+    )
+
+
+def _columns(pair: int, sources: Rows, best: TopN) -> _Columns:
+    """The rows of `recommendations` of some sources, which lie one after the other, the best first."""
+    count = len(best.positions)
+    ranks = np.arange(count) - np.searchsorted(best.positions, best.positions) + 1
+    return {
+        "pair": np.full(count, pair, np.int16),
+        "source_row": sources[best.positions],
+        "rank": ranks,
+        "target_row": best.target_rows,
+        "score": best.scores,
+    }
+
+
+def _write_recommendations(connection: duckdb.DuckDBPyConnection, waiting: Sequence[_Columns]) -> None:
+    if not waiting:
+        return
+    connection.register("rows", {name: np.concatenate([columns[name] for columns in waiting]) for name in waiting[0]})
+    connection.execute("INSERT INTO recommendations SELECT pair, source_row, rank, target_row, score FROM rows")
+    connection.unregister("rows")
 
 
 def _parts(rows: range) -> Iterator[Rows]:
