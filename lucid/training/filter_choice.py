@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lucid.evaluation.holdout import HeldOut, Holdout
 from lucid.evaluation.metrics import ndcg
 from lucid.evaluation.quality import among_withheld
-from lucid.model.embedding import Embedding
+from lucid.model.embedding import Embedding, as_index
 from lucid.model.masking import masked_places
 from lucid.model.pair_model import Pair, PairModel
 from lucid.model.scorer import Scorer
@@ -104,7 +104,7 @@ class FilterJudge:
             for sign_mode in _sign_modes(embedding)
             for exponent in self._config.search_exponents
         ]
-        found = [judged.ndcg(embedding, filters) for judged in (self._part if roughly else self._all)]
+        found = [judged.on(embedding).ndcg(filters) for judged in (self._part if roughly else self._all)]
         best = [max(figures.mean() for figures in tried) for tried in found]
         return np.log(np.array(best, dtype=np.float64) + _NEGLIGIBLE)
 
@@ -167,9 +167,12 @@ class FilterJudge:
                 earlier.filter if number == earlier.decomposition else start for number, start in enumerate(starts)
             ]
         filters = [
-            self._best_filter(embedding, judged, start) for embedding, start in zip(embeddings, starts, strict=True)
+            self._best_filter(judged.on(embedding), embedding, start)
+            for embedding, start in zip(embeddings, starts, strict=True)
         ]
-        found = [judged.ndcg(embedding, [spectral])[0] for embedding, spectral in zip(embeddings, filters, strict=True)]
+        found = [
+            judged.on(embedding).ndcg([spectral])[0] for embedding, spectral in zip(embeddings, filters, strict=True)
+        ]
         best = int(np.argmax([figures.mean() for figures in found]))
         if earlier is not None and not self._surely_best([found[earlier.decomposition], found[best]]):
             best = earlier.decomposition
@@ -184,23 +187,21 @@ class FilterJudge:
             return None
         return earlier._replace(filter=replace(earlier.filter, learned_gain=()))
 
-    def _best_filter(self, embedding: Embedding, judged: "_Judged", best: SpectralFilter) -> SpectralFilter:
+    def _best_filter(self, judged: "_JudgedOn", embedding: Embedding, best: SpectralFilter) -> SpectralFilter:
         """The best filter for one pair, one coordinate after the other."""
         config, rank = self._config, len(embedding.values)
         ranks = sorted({max(1, round(rank * share)) for share in config.rank_shares}, reverse=True)
-        best = self._better(embedding, judged, best, [replace(best, sign_mode=mode) for mode in _sign_modes(embedding)])
-        best = self._better(embedding, judged, best, [replace(best, ridge=ridge) for ridge in config.ridges])
+        best = self._better(judged, best, [replace(best, sign_mode=mode) for mode in _sign_modes(embedding)])
+        best = self._better(judged, best, [replace(best, ridge=ridge) for ridge in config.ridges])
         exponents = [replace(best, degree_exponent=exponent) for exponent in config.degree_exponents]
-        best = self._better(embedding, judged, best, exponents)
-        best = self._better(embedding, judged, best, [replace(best, rank=rank) for rank in ranks])
-        return self._better(embedding, judged, best, [SpectralFilter("none", 0, best.ridge, 1.0)])
+        best = self._better(judged, best, exponents)
+        best = self._better(judged, best, [replace(best, rank=rank) for rank in ranks])
+        return self._better(judged, best, [SpectralFilter("none", 0, best.ridge, 1.0)])
 
-    def _better(
-        self, embedding: Embedding, judged: "_Judged", now: SpectralFilter, tries: Sequence[SpectralFilter]
-    ) -> SpectralFilter:
+    def _better(self, judged: "_JudgedOn", now: SpectralFilter, tries: Sequence[SpectralFilter]) -> SpectralFilter:
         """The best of some filters, or the present one where the difference may be noise."""
         filters = [now, *tries]
-        return filters[self._surely_best(judged.ndcg(embedding, filters))]
+        return filters[self._surely_best(judged.ndcg(filters))]
 
     def _perhaps_learned(self, embedding: Embedding, spectral: SpectralFilter, held: HeldOut) -> SpectralFilter:
         """The filter with a learned gain, if it ranks better for sources that it was not learned from."""
@@ -211,7 +212,7 @@ class FilterJudge:
         learned = with_learned_gain(
             embedding, spectral, held.part(positions[::2][:most]), targets, self._config.learned
         )
-        judged = self._judged(held.part(positions[1::2])).ndcg(embedding, [spectral, learned])
+        judged = self._judged(held.part(positions[1::2])).on(embedding).ndcg([spectral, learned])
         kept = bool(self._surely_best(judged))
         plain, with_gain = (round(float(found.mean()), 4) for found in judged)
         self.learned_filters.append(LearnedFilterTrial(*held.pair, plain, with_gain, kept))
@@ -229,7 +230,7 @@ class FilterJudge:
             own = assigned.get(judged.held.pair)
             if own is None or own.filter.is_popularity:
                 continue
-            tries, figures = [own], judged.ndcg(embeddings[own.decomposition], [own.filter])
+            tries, figures = [own], judged.on(embeddings[own.decomposition]).ndcg([own.filter])
             for number, embedding in enumerate(embeddings):
                 ranks = {max(1, round(len(embedding.values) * share)) for share in self._config.cold_rank_shares}
                 filters = [
@@ -238,7 +239,7 @@ class FilterJudge:
                     for ridge in self._config.cold_ridges
                 ]
                 tries += [Assigned(number, spectral) for spectral in filters]
-                figures += judged.ndcg(embedding, filters)
+                figures += judged.on(embedding).ndcg(filters)
             found[judged.held.pair] = tries[self._surely_best(figures)]
         return found
 
@@ -288,66 +289,72 @@ class _Judged:
     """Withheld interactions of one pair, as filters are judged by them: what is masked is looked up once."""
 
     def __init__(self, held: HeldOut, targets: range) -> None:
-        self.held, self._targets, self._rows = held, targets, np.arange(targets.start, targets.stop)
+        self.held, self._targets = held, targets
+        self._rows: range | Rows = targets
         self._parts = [(part, masked_places(part.sources, targets, part.history)) for part in held.parts(targets)]
 
     @classmethod
     def among_withheld(cls, held: HeldOut) -> "_Judged":
         """Only what was withheld of anybody competes, which nobody has."""
-        judged = cls(held, range(0))
+        judged, none = cls(held, range(0)), np.empty(0, np.int64)
         judged._rows, among = among_withheld(held)
         judged._targets = range(len(judged._rows))
-        none = np.empty(0, np.int64)
         judged._parts = [(part, (none, none)) for part in among.parts(judged._targets)]
         return judged
 
-    def ndcg(self, embedding: Embedding, filters: Sequence[SpectralFilter]) -> list[NDArray[np.float64]]:
-        """NDCG of every source under each of some filters."""
-        found = [list(self._ndcg_of(embedding, *part, filters)) for part in self._parts]
-        return [np.concatenate(figures) for figures in zip(*found, strict=True)]
-
-    def _ndcg_of(
-        self, embedding: Embedding, held: HeldOut, masked: tuple[Rows, Rows], filters: Sequence[SpectralFilter]
-    ) -> Iterator[NDArray[np.float64]]:
-        spectral_scores = _SpectralScores(embedding, held.sources, self._rows)
-        table = np.empty((len(held.sources), len(self._targets)), np.float32)
-        for spectral in filters:
-            factor = embedding.target_factor(spectral, self._rows)
-            np.multiply(spectral_scores.under(spectral), factor, out=table)
-            table[masked] = -np.inf
-            yield ndcg(table, held, self._targets)
+    def on(self, embedding: Embedding) -> "_JudgedOn":
+        """To judge filters of one embedding."""
+        return _JudgedOn(embedding, self._parts, self._rows, self._targets)
 
 
-class _SpectralScores:
-    """Scores of some sources before degrees count; those of positive and negative eigenvalues are summed apart.
+class _JudgedOn:
+    """Judges filters of one embedding; scores by positive and by negative eigenvalues are summed apart.
 
     So filters that differ in their sign mode alone cost no more than one of them.
     """
 
-    def __init__(self, embedding: Embedding, sources: Rows, targets: Rows) -> None:
-        self._values = embedding.values
-        self._sides = [np.flatnonzero(embedding.values > 0), np.flatnonzero(embedding.values < 0)]
-        vectors = embedding.vectors
-        self._ends = [[vectors[np.ix_(rows, columns)] for rows in (sources, targets)] for columns in self._sides]
-        self._summed: dict[tuple[int, SpectralFilter], Floats] = {}
+    def __init__(
+        self,
+        embedding: Embedding,
+        parts: Sequence[tuple[HeldOut, tuple[Rows, Rows]]],
+        rows: range | Rows,
+        targets: range,
+    ) -> None:
+        self._embedding, self._parts, self._rows, self._targets = embedding, parts, rows, targets
+        sides = np.flatnonzero(embedding.values > 0), np.flatnonzero(embedding.values < 0)
+        self._sides = [columns for columns in sides if len(columns)]
+        vectors = embedding.vectors[as_index(rows)]
+        self._vectors = [vectors if len(self._sides) == 1 else vectors[:, columns] for columns in self._sides]
 
-    def under(self, spectral: SpectralFilter) -> Floats:
-        """Scores (sources, targets), or (1, 1) where nothing but degrees counts."""
-        if spectral.is_popularity:
-            return np.ones((1, 1), np.float32)
-        signed = replace(spectral, sign_mode="signed", degree_exponent=0.0)
-        if any(known != signed for _, known in self._summed):
-            self._summed.clear()
-        positive = self._side(0, signed)
-        return positive if spectral.sign_mode == "positive" else positive + self._side(1, signed)
+    def ndcg(self, filters: Sequence[SpectralFilter]) -> list[NDArray[np.float64]]:
+        """NDCG of every source under each of some filters."""
+        found = [list(self._ndcg_of(*part, filters)) for part in self._parts]
+        return [np.concatenate(figures) for figures in zip(*found, strict=True)]
 
-    def _side(self, side: int, signed: SpectralFilter) -> Floats:
-        if (side, signed) not in self._summed:
-            left, right = self._ends[side]
-            used = int(np.searchsorted(self._sides[side], signed.rank))
-            response = signed.response(self._values)[self._sides[side][:used]]
-            self._summed[side, signed] = np.asarray((left[:, :used] * response) @ right[:, :used].T, np.float32)
-        return self._summed[side, signed]
+    def _ndcg_of(
+        self, held: HeldOut, masked: tuple[Rows, Rows], filters: Sequence[SpectralFilter]
+    ) -> Iterator[NDArray[np.float64]]:
+        summed: dict[SpectralFilter, list[Floats]] = {}
+        table = np.empty((len(held.sources), len(self._targets)), np.float32)
+        for spectral in filters:
+            signed = replace(spectral, sign_mode="signed", degree_exponent=0.0)
+            if not spectral.is_popularity and signed not in summed:
+                summed = {signed: [self._summed(side, signed, held.sources) for side in range(len(self._sides))]}
+            factor = self._embedding.target_factor(spectral, self._rows)
+            if spectral.is_popularity:
+                table[:] = factor
+            elif spectral.sign_mode == "positive":
+                np.multiply(np.add.reduce(summed[signed][:1]), factor, out=table)
+            else:
+                np.multiply(np.add.reduce(summed[signed]), factor, out=table)
+            table[masked] = -np.inf
+            yield ndcg(table, held, self._targets)
+
+    def _summed(self, side: int, signed: SpectralFilter, sources: Rows) -> Floats:
+        """Scores (sources, targets) by the eigenvalues of one sign, before degrees count."""
+        columns = self._sides[side][: np.searchsorted(self._sides[side], signed.rank)]
+        left = self._embedding.vectors[np.ix_(sources, columns)] * signed.response(self._embedding.values)[columns]
+        return np.asarray(left @ self._vectors[side][:, : len(columns)].T, np.float32)
 
 
 def _sign_modes(embedding: Embedding) -> tuple[SignMode, ...]:
