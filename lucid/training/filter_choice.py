@@ -50,8 +50,10 @@ class FilterConfig:
     """That a gain in NDCG must exceed: what comes later is never quite like what was withheld, as gowalla showed."""
     standard_errors_of_share: float = 1.0
     """The same for the share of item-kNN, which more sources judge; measured on a part withheld beforehand."""
-    search_sources: int = 500
-    """Sources of a pair that relation weights and filters are judged by; measured against three hundred."""
+    filter_sources: int = 500
+    """Sources of a pair that filters are judged by; measured against three hundred."""
+    search_sources: int = 250
+    """Sources of a pair that relation weights are judged by; measured against five hundred."""
     race_step: int = 4
     """Every so manieth of these judges first, and what is clearly worse for them is judged no further; set by hand."""
     search_ridges: tuple[float, ...] = (0.1, 1.0)
@@ -82,15 +84,15 @@ class FilterJudge:
         self._entity_types, self._history = holdout.train.entity_types, holdout.train.history()
         self.direct = [held for held in holdout.warm.validation if len(held.sources)]
         self.indirect = [held for held in holdout.indirect.validation if len(held.sources)]
-        self._few = [self._judged(self.some(held)) for held in self.direct]
         cold = [held for held in holdout.cold.validation if len(held.sources) >= self._config.min_sources]
+        self._warm = [self._judged(self.some(held)) for held in self.direct]
         self._cold = [_Judged.among_withheld(self.some(held)) for held in cold]
-        self._all = [*self._few, *self._cold]
-        self._part = [self._judged(self._thinned(one.held)) for one in self._few]
-        self._part += [_Judged.among_withheld(self._thinned(self.some(held))) for held in cold]
+        searched = [self._evenly(held, self._config.search_sources) for held in (*self.direct, *cold)]
+        thinned = [self._thinned(held) for held in searched]
+        self._searched, self._raced = (self._as_judged(every, len(cold)) for every in (searched, thinned))
         self.learned_filters: list[LearnedFilterTrial] = []
         """Every learned gain that was tried."""
-        self.pair_weights = np.sqrt([len(one.held.sources) for one in self._all])
+        self.pair_weights = np.sqrt([len(held.sources) for held in searched])
         """How much each pair's figure is worth: the noise of a mean falls with the root of how many it is of."""
 
     def score(self, embedding: Embedding, *, roughly: bool = False) -> NDArray[np.float64]:
@@ -104,7 +106,7 @@ class FilterJudge:
             for sign_mode in _sign_modes(embedding)
             for exponent in self._config.search_exponents
         ]
-        found = [judged.on(embedding).ndcg(filters) for judged in (self._part if roughly else self._all)]
+        found = [judged.on(embedding).ndcg(filters) for judged in (self._raced if roughly else self._searched)]
         best = [max(figures.mean() for figures in tried) for tried in found]
         return np.log(np.array(best, dtype=np.float64) + _NEGLIGIBLE)
 
@@ -123,7 +125,7 @@ class FilterJudge:
             )
             for embedding in embeddings
         ]
-        return self._assign(embeddings, starts, self._few, progress)
+        return self._assign(embeddings, starts, self._warm, progress)
 
     def assign_indirect(
         self, embeddings: Sequence[Embedding], default: SpectralFilter, progress: Progress = _untold
@@ -279,10 +281,17 @@ class FilterJudge:
         return held.part(np.arange(0, len(held.sources), step))
 
     def some(self, held: HeldOut) -> HeldOut:
-        """What `search_sources` of the sources had withheld, evenly spread; all, where they are fewer."""
+        """What `filter_sources` of the sources had withheld, evenly spread; all, where they are fewer."""
+        return self._evenly(held, self._config.filter_sources)
+
+    def _evenly(self, held: HeldOut, most: int) -> HeldOut:
         count = len(held.sources)
-        places = np.linspace(0, count - 1, min(count, self._config.search_sources))
-        return held.part(np.unique(places.astype(np.int64)))
+        return held.part(np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64)))
+
+    def _as_judged(self, every: Sequence[HeldOut], cold: int) -> list["_Judged"]:
+        """To judge by: the last ones are of cold targets."""
+        warm = len(every) - cold
+        return [self._judged(held) for held in every[:warm]] + [_Judged.among_withheld(held) for held in every[warm:]]
 
 
 class _Judged:
