@@ -3,7 +3,7 @@
 A choice differs from what was there before only where the gain exceeds its noise over the sources.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 
 from lucid.evaluation.holdout import HeldOut, Holdout
 from lucid.evaluation.metrics import ndcg
-from lucid.evaluation.quality import among_withheld
-from lucid.model.embedding import Embedding, as_index
-from lucid.model.masking import masked_places
+from lucid.model.embedding import Embedding
 from lucid.model.pair_model import Pair, PairModel
 from lucid.model.scorer import Scorer
 from lucid.model.spectral_filter import SignMode, SpectralFilter
 from lucid.training.chosen import LearnedFilterTrial
+from lucid.training.judged import Judged, JudgedOn
 from lucid.training.learned_filter import LearnedFilterConfig, with_learned_gain
-from lucid.typing import Floats, Progress, Rows
+from lucid.typing import Progress
 
 _NEGLIGIBLE = 1e-3
 """Added to NDCG before its logarithm is taken."""
@@ -86,7 +85,7 @@ class FilterJudge:
         self.indirect = [held for held in holdout.indirect.validation if len(held.sources)]
         cold = [held for held in holdout.cold.validation if len(held.sources) >= self._config.min_sources]
         self._warm = [self._judged(self.some(held)) for held in self.direct]
-        self._cold = [_Judged.among_withheld(self.some(held)) for held in cold]
+        self._cold = [Judged.among_withheld(self.some(held)) for held in cold]
         searched = [self._evenly(held, self._config.search_sources) for held in (*self.direct, *cold)]
         thinned = [self._thinned(held) for held in searched]
         self._searched, self._raced = (self._as_judged(every, len(cold)) for every in (searched, thinned))
@@ -149,7 +148,7 @@ class FilterJudge:
         self,
         embeddings: Sequence[Embedding],
         starts: Sequence[SpectralFilter],
-        judged: Sequence["_Judged"],
+        judged: Sequence[Judged],
         progress: Progress,
     ) -> dict[Pair, Assigned]:
         assigned = {}
@@ -161,7 +160,7 @@ class FilterJudge:
         return assigned
 
     def _assign_one(
-        self, embeddings: Sequence[Embedding], starts: Sequence[SpectralFilter], judged: "_Judged"
+        self, embeddings: Sequence[Embedding], starts: Sequence[SpectralFilter], judged: Judged
     ) -> Assigned:
         earlier = self._usable_earlier(judged.held.pair, embeddings)
         if earlier is not None:
@@ -189,7 +188,7 @@ class FilterJudge:
             return None
         return earlier._replace(filter=replace(earlier.filter, learned_gain=()))
 
-    def _best_filter(self, judged: "_JudgedOn", embedding: Embedding, best: SpectralFilter) -> SpectralFilter:
+    def _best_filter(self, judged: JudgedOn, embedding: Embedding, best: SpectralFilter) -> SpectralFilter:
         """The best filter for one pair, one coordinate after the other."""
         config, rank = self._config, len(embedding.values)
         ranks = sorted({max(1, round(rank * share)) for share in config.rank_shares}, reverse=True)
@@ -200,7 +199,7 @@ class FilterJudge:
         best = self._better(judged, best, [replace(best, rank=rank) for rank in ranks])
         return self._better(judged, best, [SpectralFilter("none", 0, best.ridge, 1.0)])
 
-    def _better(self, judged: "_JudgedOn", now: SpectralFilter, tries: Sequence[SpectralFilter]) -> SpectralFilter:
+    def _better(self, judged: JudgedOn, now: SpectralFilter, tries: Sequence[SpectralFilter]) -> SpectralFilter:
         """The best of some filters, or the present one where the difference may be noise."""
         filters = [now, *tries]
         return filters[self._surely_best(judged.ndcg(filters))]
@@ -265,8 +264,8 @@ class FilterJudge:
 
     # Figures
 
-    def _judged(self, held: HeldOut) -> "_Judged":
-        return _Judged(held, self._entity_types.rows(held.target_type))
+    def _judged(self, held: HeldOut) -> Judged:
+        return Judged(held, self._entity_types.rows(held.target_type))
 
     def _surely_best(self, found: Sequence[NDArray[np.float64]], standard_errors: float | None = None) -> int:
         """Position of the NDCG by source that gains most over the first for sure; 0 where every gain may be noise."""
@@ -288,82 +287,10 @@ class FilterJudge:
         count = len(held.sources)
         return held.part(np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64)))
 
-    def _as_judged(self, every: Sequence[HeldOut], cold: int) -> list["_Judged"]:
+    def _as_judged(self, every: Sequence[HeldOut], cold: int) -> list[Judged]:
         """To judge by: the last ones are of cold targets."""
         warm = len(every) - cold
-        return [self._judged(held) for held in every[:warm]] + [_Judged.among_withheld(held) for held in every[warm:]]
-
-
-class _Judged:
-    """Withheld interactions of one pair, as filters are judged by them: what is masked is looked up once."""
-
-    def __init__(self, held: HeldOut, targets: range) -> None:
-        self.held, self._targets = held, targets
-        self._rows: range | Rows = targets
-        self._parts = [(part, masked_places(part.sources, targets, part.history)) for part in held.parts(targets)]
-
-    @classmethod
-    def among_withheld(cls, held: HeldOut) -> "_Judged":
-        """Only what was withheld of anybody competes, which nobody has."""
-        judged, none = cls(held, range(0)), np.empty(0, np.int64)
-        judged._rows, among = among_withheld(held)
-        judged._targets = range(len(judged._rows))
-        judged._parts = [(part, (none, none)) for part in among.parts(judged._targets)]
-        return judged
-
-    def on(self, embedding: Embedding) -> "_JudgedOn":
-        """To judge filters of one embedding."""
-        return _JudgedOn(embedding, self._parts, self._rows, self._targets)
-
-
-class _JudgedOn:
-    """Judges filters of one embedding; scores by positive and by negative eigenvalues are summed apart.
-
-    So filters that differ in their sign mode alone cost no more than one of them.
-    """
-
-    def __init__(
-        self,
-        embedding: Embedding,
-        parts: Sequence[tuple[HeldOut, tuple[Rows, Rows]]],
-        rows: range | Rows,
-        targets: range,
-    ) -> None:
-        self._embedding, self._parts, self._rows, self._targets = embedding, parts, rows, targets
-        sides = np.flatnonzero(embedding.values > 0), np.flatnonzero(embedding.values < 0)
-        self._sides = [columns for columns in sides if len(columns)]
-        vectors = embedding.vectors[as_index(rows)]
-        self._vectors = [vectors if len(self._sides) == 1 else vectors[:, columns] for columns in self._sides]
-
-    def ndcg(self, filters: Sequence[SpectralFilter]) -> list[NDArray[np.float64]]:
-        """NDCG of every source under each of some filters."""
-        found = [list(self._ndcg_of(*part, filters)) for part in self._parts]
-        return [np.concatenate(figures) for figures in zip(*found, strict=True)]
-
-    def _ndcg_of(
-        self, held: HeldOut, masked: tuple[Rows, Rows], filters: Sequence[SpectralFilter]
-    ) -> Iterator[NDArray[np.float64]]:
-        summed: dict[SpectralFilter, list[Floats]] = {}
-        table = np.empty((len(held.sources), len(self._targets)), np.float32)
-        for spectral in filters:
-            signed = replace(spectral, sign_mode="signed", degree_exponent=0.0)
-            if not spectral.is_popularity and signed not in summed:
-                summed = {signed: [self._summed(side, signed, held.sources) for side in range(len(self._sides))]}
-            factor = self._embedding.target_factor(spectral, self._rows)
-            if spectral.is_popularity:
-                table[:] = factor
-            elif spectral.sign_mode == "positive":
-                np.multiply(np.add.reduce(summed[signed][:1]), factor, out=table)
-            else:
-                np.multiply(np.add.reduce(summed[signed]), factor, out=table)
-            table[masked] = -np.inf
-            yield ndcg(table, held, self._targets)
-
-    def _summed(self, side: int, signed: SpectralFilter, sources: Rows) -> Floats:
-        """Scores (sources, targets) by the eigenvalues of one sign, before degrees count."""
-        columns = self._sides[side][: np.searchsorted(self._sides[side], signed.rank)]
-        left = self._embedding.vectors[np.ix_(sources, columns)] * signed.response(self._embedding.values)[columns]
-        return np.asarray(left @ self._vectors[side][:, : len(columns)].T, np.float32)
+        return [self._judged(held) for held in every[:warm]] + [Judged.among_withheld(held) for held in every[warm:]]
 
 
 def _sign_modes(embedding: Embedding) -> tuple[SignMode, ...]:
