@@ -53,6 +53,8 @@ class DecompositionConfig:
 
 
 CONFIG = DecompositionConfig()
+_SAME_DIRECTION = 1e-5
+"""Square of the length that is left of a unit column beside the others, below which single precision tells of noise."""
 
 
 @dataclass(frozen=True)
@@ -203,14 +205,16 @@ def _make_orthonormal(basis: Tensor) -> None:
 
 def _eigh(matrix: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues, rising, and vectors (columns) of `matrix y = value gram y`, so that `y.T gram y = 1`."""
-    factor, failed = torch.linalg.cholesky_ex(gram.double(), upper=True)
-    if failed:  # a direction that the basis has twice counts once
-        lengths, axes = torch.linalg.eigh(gram.double())
-        kept = lengths > lengths[-1] * 1e-7
+    scale = gram.diagonal().double().rsqrt()  # the columns of the basis differ in length
+    even = gram.double() * scale * scale[:, None]
+    factor, failed = torch.linalg.cholesky_ex(even, upper=True)
+    if failed or float(factor.diagonal().min()) < _SAME_DIRECTION**0.5:
+        lengths, axes = torch.linalg.eigh(even)
+        kept = lengths > _SAME_DIRECTION
         turn = axes[:, kept] * lengths[kept].rsqrt()
     else:
         turn = torch.linalg.solve_triangular(factor, torch.eye(len(gram), device=gram.device).double(), upper=True)
-    turn = turn.float()
+    turn = (turn * scale[:, None]).float()
     values, small = torch.linalg.eigh(turn.T @ matrix @ turn)
     return values, turn @ small
 

@@ -1,5 +1,7 @@
 """The spectral decomposition of a graph, next to a dense one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,20 @@ def test_warm_and_cold_starts_find_the_same_vectors() -> None:
     cold, warm = decompose(graph, weights, 3, Solver()), decompose(graph, weights, 3, Solver(), start=part)
 
     assert np.allclose(cold.values[:2], warm.values[:2], atol=1e-3)
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_direction_that_the_start_has_twice_counts_once(rounds: int) -> None:
+    """The leading vectors are found, and are orthonormal, whatever the iteration begins with."""
+    graph, weights = board(), RelationWeights({}, 3.0)
+    cold = decompose(graph, weights, 3, Solver())
+    twice = replace(cold, vectors=np.repeat(cold.vectors[:, :1], 3, axis=1))
+
+    found = decompose(graph, weights, 3, Solver(), start=twice, rounds=rounds)
+
+    for side in (found.vectors[:ITEMS, :2], found.vectors[ITEMS:, :2]):
+        assert np.allclose(np.eye(2), side.T @ side, atol=1e-3)
+    assert np.allclose(cold.values[:2], found.values[:2], atol=1e-3)
 
 
 def test_older_and_repeated_interactions_count_as_the_weights_say() -> None:
