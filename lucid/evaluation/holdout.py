@@ -26,7 +26,7 @@ class HoldoutConfig:
 
     share: float = 0.1
     """Of each pair's interactions, withheld from propagation."""
-    max_sources: int = 2000
+    max_validation_sources: int = 2000
     """That a pair is chosen by at most. The share of item-kNN needs them: its gain is small beside its noise."""
     max_test_sources: int = 500
     """That a pair is reported on at most."""
@@ -108,7 +108,10 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Halves:
-    """The withheld interactions of several pairs, for different sources: what is chosen on, and what is reported on."""
+    """The withheld interactions of several pairs, for different sources: what is chosen on, and what is reported on.
+
+    Half of the sources each, but for pairs with so many that `HoldoutConfig` takes a part.
+    """
 
     validation: list[HeldOut]
     test: list[HeldOut]
@@ -119,7 +122,7 @@ class Halves:
         validation, test = [], []
         for held in judged:
             positions = shuffled(held.sources, len(held.history.starts) - 1, rng)
-            chosen = min((len(positions) + 1) // 2, config.max_sources)
+            chosen = min((len(positions) + 1) // 2, config.max_validation_sources)
             validation.append(held.part(np.sort(positions[:chosen])))
             test.append(held.part(np.sort(positions[chosen : chosen + config.max_test_sources])))
         return cls(validation, test)

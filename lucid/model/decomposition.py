@@ -95,8 +95,7 @@ def decompose(
     """The leading eigenpairs of the normalised typed graph, by falling absolute value.
 
     Randomised subspace iteration (Halko, Martinsson, Tropp 2011, algorithm 4.4), exact where rank is nearly the graph's
-    size; `start` are vectors of nearly the same graph, which save rounds; without `rounds` there are as
-    many as usual.
+    size. `start` are vectors of nearly the same graph, which save rounds; without `rounds` there are as many as usual.
     """
     if rounds is None:
         rounds = CONFIG.rounds if start is None else CONFIG.warm_rounds

@@ -46,11 +46,11 @@ def precompute(version: Version, pairs: Sequence[PrecomputePair], progress: Prog
     scorers = [version.scorer(pair.source_type, pair.target_type) for pair in pairs]
     slots = [min(pair.max_recommendations, len(scorer.targets)) for pair, scorer in zip(pairs, scorers, strict=True)]
     total = sum(len(scorer.sources) for scorer in scorers)
-    written = done = 0
+    written = stored = done = 0
     write_entity_index(folder / INDEX, folder / ENTITIES)
     with replacing(folder / RECOMMENDATIONS) as new, connect(new) as connection:
         _write_entities(connection, folder / ENTITIES)
-        _write_pairs(connection, pairs)
+        _write_asked(connection, pairs)
         waiting: list[_Columns] = []
         for number, (asked, scorer, n) in enumerate(zip(pairs, scorers, slots, strict=True)):
             with (folder / record_file(number)).open("wb") as file:
@@ -61,10 +61,10 @@ def precompute(version: Version, pairs: Sequence[PrecomputePair], progress: Prog
                     best = replace(best, positions=kept[best.positions])
                     file.write(records(best, len(sources), n).tobytes())
                     waiting.append(_columns(number, sources, best))
-                    if sum(len(columns["pair"]) for columns in waiting) >= _ROWS_AT_ONCE:
-                        _write_recommendations(connection, waiting)
-                        waiting = []
                     written += len(best.positions)
+                    if written - stored >= _ROWS_AT_ONCE:
+                        _write_recommendations(connection, waiting)
+                        waiting, stored = [], written
                     done += len(sources)
         _write_recommendations(connection, waiting)
         connection.execute("CHECKPOINT")  # closing does it too, but says nothing where the disk is full
@@ -86,7 +86,7 @@ def _write_entities(connection: duckdb.DuckDBPyConnection, entities: Path) -> No
     )
 
 
-def _write_pairs(connection: duckdb.DuckDBPyConnection, pairs: Sequence[PrecomputePair]) -> None:
+def _write_asked(connection: duckdb.DuckDBPyConnection, pairs: Sequence[PrecomputePair]) -> None:
     connection.execute(
         "INSERT INTO precomputed SELECT generate_subscripts($sources::VARCHAR[], 1) - 1, unnest($sources::VARCHAR[]), "
         "unnest($targets::VARCHAR[]), unnest($counts::INTEGER[])",
