@@ -16,8 +16,8 @@ from lucid.model.masking import mask
 from lucid.model.pair_model import Pair
 from lucid.typing import AnyFloats, Rows
 
-MAX_SCORES = 50_000_000
-"""Scores that are looked at together; a few copies of them are held, 200 to 400 MB each."""
+MAX_SCORES = 12_500_000
+"""Scores that are looked at together; a few copies of them are held, 50 to 100 MB each."""
 
 
 @dataclass(frozen=True)

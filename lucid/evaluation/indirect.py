@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lucid.evaluation.holdout import HeldOut, HoldoutConfig, shuffled
+from lucid.evaluation.holdout import HeldOut, HoldoutConfig, are_among, shuffled
 from lucid.graph.histories import InteractionHistory, distinct
 from lucid.graph.typed_graph import EdgeType, TypedGraph
 from lucid.typing import TEXT, Rows
@@ -51,7 +51,7 @@ def indirect_pairs(
             distinct(rows[reached.row] * size + reached.col.astype(np.int64) + targets.start)
             for reached in (every, left)
         )
-        new = np.setdiff1d(pairs, kept)
+        new = pairs[~are_among(pairs, kept)]
         is_judge = np.bincount(kept // size, minlength=size) <= config.max_reached_share * len(targets)
         edges = np.stack([new // size, new % size])[:, (connected & is_judge)[new // size] & connected[new % size]]
         history = InteractionHistory.from_edges(size, kept // size, kept % size)

@@ -17,6 +17,7 @@ from lucid.model.item_knn import ItemKNN
 from lucid.model.pair_model import PairModel
 from lucid.model.scorer import Scorer
 from lucid.model.spectral_filter import SpectralFilter
+from lucid.side_by_side import side_by_side
 from lucid.typing import Floats, Rows
 
 CALIBRATED = 100
@@ -28,12 +29,13 @@ def judge_pairs(holdout: Holdout, embeddings: Sequence[Embedding], pairs: Sequen
     models = {pair.pair: pair for pair in pairs}
     history = holdout.train.history()
     cold = {held.pair: held for held in holdout.cold.test if len(held.sources)}
-    found = []
-    for held in (held for held in holdout.warm.test + holdout.indirect.test if len(held.sources)):
+
+    def judged(held: HeldOut) -> PairQuality:
         pair = models[held.pair]
         scorer = Scorer(embeddings, pair, holdout.train.entity_types, history)
-        found.append(_judge(scorer, embeddings[pair.cold_decomposition], held, cold.get(held.pair)))
-    return found
+        return _judge(scorer, embeddings[pair.cold_decomposition], held, cold.get(held.pair))
+
+    return list(side_by_side(judged, [held for held in holdout.warm.test + holdout.indirect.test if len(held.sources)]))
 
 
 def _judge(scorer: Scorer, cold_embedding: Embedding, held: HeldOut, cold: HeldOut | None) -> PairQuality:

@@ -53,6 +53,8 @@ class DecompositionConfig:
 
 
 CONFIG = DecompositionConfig()
+_LOST = 1e-4
+"""Square of an entity's vector, beside that of others, below which it starts at random; set by hand."""
 _SAME_DIRECTION = 1e-5
 """Square of the length that is left of a unit column beside the others, below which single precision tells of noise."""
 
@@ -245,13 +247,14 @@ def _start(start: Embedding | None, rows: Tensor, rank: int, generator: torch.Ge
         return torch.randn(len(rows), columns, generator=generator)
     vectors = torch.from_numpy(start.vectors)
     known = min(vectors.shape[1], columns)
-    squares = sum(float((vectors[rows[part], :known] ** 2).sum()) for part in _panels(len(rows)))
-    scale = (squares / max(len(rows) * known, 1)) ** 0.5
-    basis = torch.empty(len(rows), columns)
-    # Entities that had no vector get a small random one, or the iteration would never find them.
-    basis[:, :known] = torch.randn(len(rows), known, generator=generator).mul_(0.01 * scale)
+    basis, squares = torch.empty(len(rows), columns), torch.empty(len(rows))
     for part in _panels(len(rows)):
-        basis[part, :known] += vectors[rows[part], :known]
+        basis[part, :known] = vectors[rows[part], :known]
+        squares[part] = basis[part, :known].square().sum(dim=1)
+    scale = (float(squares.mean()) / max(known, 1)) ** 0.5
+    # Entities that had no vector to speak of get a small random one, or the iteration would never find them.
+    (lost,) = torch.where(squares <= _LOST * squares.mean())
+    basis[lost, :known] = torch.randn(len(lost), known, generator=generator).mul_(_LOST**0.5 * scale)
     basis[:, known:] = torch.randn(len(rows), columns - known, generator=generator).mul_(scale)
     return basis
 

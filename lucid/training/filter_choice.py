@@ -16,8 +16,9 @@ from lucid.model.embedding import Embedding
 from lucid.model.pair_model import Pair, PairModel
 from lucid.model.scorer import Scorer
 from lucid.model.spectral_filter import SignMode, SpectralFilter
+from lucid.side_by_side import side_by_side
 from lucid.training.chosen import LearnedFilterTrial
-from lucid.training.judged import Judged, JudgedOn
+from lucid.training.judged import BySign, Judged, JudgedOn
 from lucid.training.learned_filter import LearnedFilterConfig, with_learned_gain
 from lucid.typing import Progress
 
@@ -105,9 +106,13 @@ class FilterJudge:
             for sign_mode in _sign_modes(embedding)
             for exponent in self._config.search_exponents
         ]
-        found = [judged.on(embedding).ndcg(filters) for judged in (self._raced if roughly else self._searched)]
-        best = [max(figures.mean() for figures in tried) for tried in found]
-        return np.log(np.array(best, dtype=np.float64) + _NEGLIGIBLE)
+        by_sign = BySign(embedding)
+
+        def best(judged: Judged) -> float:
+            return max(float(figures.mean()) for figures in judged.on(by_sign).ndcg(filters))
+
+        found = list(side_by_side(best, self._raced if roughly else self._searched))
+        return np.log(np.array(found, dtype=np.float64) + _NEGLIGIBLE)
 
     def mean(self, embedding: Embedding) -> float:
         """`score` on average over the pairs."""
@@ -151,33 +156,39 @@ class FilterJudge:
         judged: Sequence[Judged],
         progress: Progress,
     ) -> dict[Pair, Assigned]:
-        assigned = {}
         judged = [one for one in judged if len(one.held.sources) >= self._config.min_sources]
+        by_sign = [BySign(embedding) for embedding in embeddings]
+        found = side_by_side(lambda one: self._assign_one(by_sign, starts, one), judged)
+        assigned = {}
         for number, one in enumerate(judged):
             held = one.held
             progress(100 * number / len(judged), f"choosing the filter of {held.source_type} → {held.target_type}")
-            assigned[held.pair] = self._assign_one(embeddings, starts, one)
+            assigned[held.pair], trials = next(found)
+            self.learned_filters += trials
         return assigned
 
     def _assign_one(
-        self, embeddings: Sequence[Embedding], starts: Sequence[SpectralFilter], judged: Judged
-    ) -> Assigned:
+        self, by_sign: Sequence[BySign], starts: Sequence[SpectralFilter], judged: Judged
+    ) -> tuple[Assigned, list[LearnedFilterTrial]]:
+        embeddings = [one.embedding for one in by_sign]
         earlier = self._usable_earlier(judged.held.pair, embeddings)
         if earlier is not None:
             starts = [
                 earlier.filter if number == earlier.decomposition else start for number, start in enumerate(starts)
             ]
-        filters = [
-            self._best_filter(judged.on(embedding), embedding, start)
-            for embedding, start in zip(embeddings, starts, strict=True)
-        ]
-        found = [
-            judged.on(embedding).ndcg([spectral])[0] for embedding, spectral in zip(embeddings, filters, strict=True)
-        ]
+        every = [judged.on(one) for one in by_sign]
+        first = [on.ndcg([start])[0] for on, start in zip(every, starts, strict=True)]
+        kept = earlier.decomposition if earlier else 0
+        filters, found = list(starts), first
+        for number, (on, one) in enumerate(zip(every, by_sign, strict=True)):
+            if number == kept or not self._surely_best([first[number], first[kept]]):
+                filters[number] = self._best_filter(on, one.embedding, starts[number])
+                (found[number],) = on.ndcg([filters[number]])
         best = int(np.argmax([figures.mean() for figures in found]))
         if earlier is not None and not self._surely_best([found[earlier.decomposition], found[best]]):
             best = earlier.decomposition
-        return Assigned(best, self._perhaps_learned(embeddings[best], filters[best], judged.held))
+        spectral, trials = self._perhaps_learned(by_sign[best], filters[best], judged.held)
+        return Assigned(best, spectral), trials
 
     def _usable_earlier(self, pair: Pair, embeddings: Sequence[Embedding]) -> Assigned | None:
         """What was assigned to a pair before, if these embeddings allow it."""
@@ -204,20 +215,21 @@ class FilterJudge:
         filters = [now, *tries]
         return filters[self._surely_best(judged.ndcg(filters))]
 
-    def _perhaps_learned(self, embedding: Embedding, spectral: SpectralFilter, held: HeldOut) -> SpectralFilter:
-        """The filter with a learned gain, if it ranks better for sources that it was not learned from."""
+    def _perhaps_learned(
+        self, by_sign: BySign, spectral: SpectralFilter, held: HeldOut
+    ) -> tuple[SpectralFilter, list[LearnedFilterTrial]]:
+        """The filter, with a learned gain where that ranks better for others than it learned from; what was tried."""
         positions, targets = np.arange(len(held.sources)), self._entity_types.rows(held.target_type)
         most = self._config.learned.affordable(targets)
         if spectral.is_popularity or min(len(positions) // 2, most) < self._config.min_learned_from:
-            return spectral
+            return spectral, []
         learned = with_learned_gain(
-            embedding, spectral, held.part(positions[::2][:most]), targets, self._config.learned
+            by_sign.embedding, spectral, held.part(positions[::2][:most]), targets, self._config.learned
         )
-        judged = self._judged(held.part(positions[1::2])).on(embedding).ndcg([spectral, learned])
+        judged = self._judged(held.part(positions[1::2])).on(by_sign).ndcg([spectral, learned])
         kept = bool(self._surely_best(judged))
         plain, with_gain = (round(float(found.mean()), 4) for found in judged)
-        self.learned_filters.append(LearnedFilterTrial(*held.pair, plain, with_gain, kept))
-        return learned if kept else spectral
+        return learned if kept else spectral, [LearnedFilterTrial(*held.pair, plain, with_gain, kept)]
 
     # Cold targets and item-kNN
 
@@ -226,23 +238,23 @@ class FilterJudge:
 
         They are ranked among themselves.
         """
-        found = {}
-        for judged in self._cold:
-            own = assigned.get(judged.held.pair)
-            if own is None or own.filter.is_popularity:
-                continue
-            tries, figures = [own], judged.on(embeddings[own.decomposition]).ndcg([own.filter])
-            for number, embedding in enumerate(embeddings):
-                ranks = {max(1, round(len(embedding.values) * share)) for share in self._config.cold_rank_shares}
-                filters = [
-                    replace(own.filter, rank=rank, ridge=ridge, learned_gain=())
-                    for rank in sorted(ranks)
-                    for ridge in self._config.cold_ridges
-                ]
-                tries += [Assigned(number, spectral) for spectral in filters]
-                figures += judged.on(embedding).ndcg(filters)
-            found[judged.held.pair] = tries[self._surely_best(figures)]
-        return found
+        judged = [one for one in self._cold if (own := assigned.get(one.held.pair)) and not own.filter.is_popularity]
+        by_sign = [BySign(embedding) for embedding in embeddings]
+        found = side_by_side(lambda one: self._assign_cold_one(by_sign, assigned[one.held.pair], one), judged)
+        return {one.held.pair: best for one, best in zip(judged, found, strict=True)}
+
+    def _assign_cold_one(self, by_sign: Sequence[BySign], own: Assigned, judged: Judged) -> Assigned:
+        tries, figures = [own], judged.on(by_sign[own.decomposition]).ndcg([own.filter])
+        for number, one in enumerate(by_sign):
+            ranks = {max(1, round(len(one.embedding.values) * share)) for share in self._config.cold_rank_shares}
+            filters = [
+                replace(own.filter, rank=rank, ridge=ridge, learned_gain=())
+                for rank in sorted(ranks)
+                for ridge in self._config.cold_ridges
+            ]
+            tries += [Assigned(number, spectral) for spectral in filters]
+            figures += judged.on(one).ndcg(filters)
+        return tries[self._surely_best(figures)]
 
     def blended(self, pair: PairModel, embeddings: Sequence[Embedding], held: HeldOut) -> Scorer:
         """What scores a pair, with the share of item-kNN that ranks best where that can be told and afforded."""

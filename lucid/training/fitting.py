@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from lucid.evaluation.holdout import Holdout
+from lucid.evaluation.holdout import HeldOut, Holdout
 from lucid.evaluation.quality import judged_raw
 from lucid.graph.relation_weights import RelationWeights
 from lucid.graph.typed_graph import TypedGraph
@@ -20,6 +20,7 @@ from lucid.model.decomposition import CONFIG, Solver, decompose, max_rank
 from lucid.model.embedding import Embedding
 from lucid.model.pair_model import Pair, PairModel
 from lucid.model.scorer import Scorer
+from lucid.side_by_side import side_by_side
 from lucid.training.chosen import ChosenSettings
 from lucid.training.filter_choice import Assigned, FilterJudge
 from lucid.training.tuning import WeightSearch, grown
@@ -27,6 +28,10 @@ from lucid.typing import Progress
 
 _EVIDENCE_OF_OTHERS = 5
 """Held-out interactions that those of all other pairs count as for a pair that has none; set by hand."""
+
+
+Evidence = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]
+"""What a pair is calibrated by; the last arguments of `calibrated`."""
 
 
 @dataclass(frozen=True)
@@ -64,29 +69,36 @@ def choose(
     judge = FilterJudge(holdout, earlier.filters if earlier else {})
     search = WeightSearch(graph, holdout.train, judge, solver, lambda percent, doing: progress(0.6 * percent, doing))
     weightings = search.best_from(earlier.weightings) if earlier else search.best()
-    embeddings: list[Embedding] = []
-    for number, weights in enumerate(weightings):
-        progress(60 + 5 * number, "decomposing the graph without held-out interactions")
-        embeddings.append(grown(search.decomposed(weights), holdout.train, weights, judge, solver))
+    progress(60, "decomposing the graph without held-out interactions")
+    embeddings = list(
+        side_by_side(
+            lambda weights: grown(search.decomposed(weights), holdout.train, weights, judge, solver), weightings
+        )
+    )
     progress(70, "choosing filters")
     assigned = judge.assign(embeddings, lambda percent, doing: progress(70 + 0.12 * percent, doing))
     default = judge.default_filter(assigned, len(embeddings[0].values))
     assigned |= judge.assign_indirect(embeddings, default, lambda percent, doing: progress(82 + 0.06 * percent, doing))
     cold = judge.assign_cold(embeddings, assigned)
-    pairs, samples, places = [], [], []
-    judged = judge.direct + judge.indirect
-    for number, held in enumerate(judged):
-        progress(88 + 12 * number / len(judged), f"calibrating {held.source_type} → {held.target_type}")
+
+    def blended(held: HeldOut) -> tuple[PairModel, Evidence]:
         own = assigned.get(held.pair, Assigned(0, default))
         plain = PairModel(*held.pair, *own, *cold.get(held.pair, own))
         scorer = judge.blended(plain, embeddings, held)
         raw, hits, withheld = judged_raw(scorer, judge.some(held))
-        samples.append((scorer.pair.calibration.log1p(raw), hits))
-        places.append(scorer.pair.calibration.log1p(withheld))
-        pairs.append(calibrated(scorer.pair, *samples[-1], places[-1]))
-    pooled = np.concatenate([x for x, _ in samples] or [np.empty(0)])
-    pooled_hits = np.concatenate([hits for _, hits in samples] or [np.empty(0, bool)])
-    pooled_places = np.concatenate(places or [np.empty(0)])
+        log1p = scorer.pair.calibration.log1p
+        evidence = log1p(raw), hits, log1p(withheld)
+        return calibrated(scorer.pair, *evidence), evidence
+
+    judged = judge.direct + judge.indirect
+    found = side_by_side(blended, judged)
+    pairs, samples = [], [(np.empty(0), np.empty(0, bool), np.empty(0))]
+    for number, held in enumerate(judged):
+        progress(88 + 12 * number / len(judged), f"calibrating {held.source_type} → {held.target_type}")
+        pair, sample = next(found)
+        pairs.append(pair)
+        samples.append(sample)
+    pooled, pooled_hits, pooled_places = (np.concatenate(each) for each in zip(*samples, strict=True))
     evidence = min(len(pooled_places), _EVIDENCE_OF_OTHERS)
     default_pair = calibrated(
         PairModel("", "", 0, default, 0, default), pooled, pooled_hits, pooled_places, evidence=evidence

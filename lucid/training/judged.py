@@ -32,9 +32,21 @@ class Judged:
         judged._parts = [(part, (none, none)) for part in among.parts(judged._targets)]
         return judged
 
-    def on(self, embedding: Embedding) -> "JudgedOn":
+    def on(self, by_sign: "BySign") -> "JudgedOn":
         """To judge filters of one embedding."""
-        return JudgedOn(embedding, self._parts, self._rows, self._targets)
+        return JudgedOn(by_sign, self._parts, self._rows, self._targets)
+
+
+class BySign:
+    """The columns of an embedding's vectors, those of positive and of negative eigenvalues apart."""
+
+    def __init__(self, embedding: Embedding) -> None:
+        self.embedding = embedding
+        sides = np.flatnonzero(embedding.values > 0), np.flatnonzero(embedding.values < 0)
+        self.columns = [columns for columns in sides if len(columns)] or [sides[0]]
+        """Which of the eigenpairs are on each side; a side that has none is left out."""
+        every, vectors = len(embedding.values), embedding.vectors
+        self.vectors = [vectors if len(columns) == every else vectors[:, columns] for columns in self.columns]
 
 
 class JudgedOn:
@@ -45,21 +57,21 @@ class JudgedOn:
 
     def __init__(
         self,
-        embedding: Embedding,
+        by_sign: BySign,
         parts: Sequence[tuple[HeldOut, tuple[Rows, Rows]]],
         rows: range | Rows,
         targets: range,
     ) -> None:
-        self._embedding, self._parts, self._rows, self._targets = embedding, parts, rows, targets
-        sides = np.flatnonzero(embedding.values > 0), np.flatnonzero(embedding.values < 0)
-        self._sides = [columns for columns in sides if len(columns)]
-        vectors = embedding.vectors[as_index(rows)]
-        self._vectors = [vectors if len(self._sides) == 1 else vectors[:, columns] for columns in self._sides]
+        self._by_sign, self._parts, self._rows, self._targets = by_sign, parts, rows, targets
+        self._vectors = [vectors[as_index(rows)] for vectors in by_sign.vectors]
+        self._found: dict[SpectralFilter, NDArray[np.float64]] = {}
 
     def ndcg(self, filters: Sequence[SpectralFilter]) -> list[NDArray[np.float64]]:
-        """NDCG of every source under each of some filters."""
-        found = [list(self._ndcg_of(*part, filters)) for part in self._parts]
-        return [np.concatenate(figures) for figures in zip(*found, strict=True)]
+        """NDCG of every source under each of some filters; nothing is computed twice."""
+        new = [spectral for spectral in dict.fromkeys(filters) if spectral not in self._found]
+        parts = [list(self._ndcg_of(*part, new)) for part in self._parts]
+        self._found |= {spectral: np.concatenate(figures) for spectral, *figures in zip(new, *parts, strict=True)}
+        return [self._found[spectral] for spectral in filters]
 
     def _ndcg_of(
         self, held: HeldOut, masked: tuple[Rows, Rows], filters: Sequence[SpectralFilter]
@@ -69,19 +81,23 @@ class JudgedOn:
         for spectral in filters:
             signed = replace(spectral, sign_mode="signed", degree_exponent=0.0)
             if not spectral.is_popularity and signed not in summed:
-                summed = {signed: [self._summed(side, signed, held.sources) for side in range(len(self._sides))]}
-            factor = self._embedding.target_factor(spectral, self._rows)
+                summed = {signed: [self._summed(side, signed, held.sources) for side in range(len(self._vectors))]}
+            factor = self._by_sign.embedding.target_factor(spectral, self._rows)
             if spectral.is_popularity:
                 table[:] = factor
-            elif spectral.sign_mode == "positive":
-                np.multiply(np.add.reduce(summed[signed][:1]), factor, out=table)
+            elif spectral.sign_mode == "positive" or len(self._vectors) == 1:
+                np.multiply(summed[signed][0], factor, out=table)
             else:
-                np.multiply(np.add.reduce(summed[signed]), factor, out=table)
+                first, second = summed[signed]
+                np.add(first, second, out=table)
+                table *= factor
             table[masked] = -np.inf
             yield ndcg(table, held, self._targets)
 
     def _summed(self, side: int, signed: SpectralFilter, sources: Rows) -> Floats:
         """Scores (sources, targets) by the eigenvalues of one sign, before degrees count."""
-        columns = self._sides[side][: np.searchsorted(self._sides[side], signed.rank)]
-        left = self._embedding.vectors[np.ix_(sources, columns)] * signed.response(self._embedding.values)[columns]
-        return np.asarray(left @ self._vectors[side][:, : len(columns)].T, np.float32)
+        columns = self._by_sign.columns[side]
+        used = int(np.searchsorted(columns, signed.rank))
+        response = signed.response(self._by_sign.embedding.values)[columns[:used]]
+        left = self._by_sign.vectors[side][sources, :used] * response
+        return np.asarray(left @ self._vectors[side][:, :used].T, np.float32)

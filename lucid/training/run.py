@@ -47,7 +47,7 @@ from lucid.webhooks.callbacks import deliver_patiently, make_event
 MAX_REQUEST_BYTES = 100_000
 """How long a request may be in JSON: it stays in the catalog, where every refresh repeats it, and DuckDB gives
 long texts blocks of 256 kB."""
-_REPORT_SECONDS = 0.5
+_REPORT_SECONDS = 1.0
 _CANCELLED = "cancelled"
 _LOCK = "train-"
 

@@ -14,6 +14,7 @@ from lucid.graph.relation_weights import RelationWeights
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.decomposition import Solver, decompose, max_rank
 from lucid.model.embedding import Embedding
+from lucid.side_by_side import side_by_side
 from lucid.training.chosen import TriedWeights
 from lucid.training.filter_choice import FilterJudge
 from lucid.typing import INTERACTION, LINK, TEXT, Progress
@@ -114,7 +115,6 @@ class WeightSearch:
         self._rough: dict[RelationWeights, NDArray[np.float64]] = {}
         self._scores: dict[RelationWeights, NDArray[np.float64]] = {}
         self._first: Embedding | None = None
-        self._last: tuple[RelationWeights, Embedding] | None = None
         self.tried: list[TriedWeights] = []
 
     def best(self) -> list[RelationWeights]:
@@ -160,9 +160,7 @@ class WeightSearch:
         rank = min(self._config.rank, max_rank(self._train, weights))
         if self._first is None:
             self._first = decompose(self._train, weights, rank, self._solver)
-        if self._last is None or self._last[0] != weights:
-            self._last = weights, decompose(self._train, weights, rank, self._solver, start=self._first)
-        return self._last[1]
+        return decompose(self._train, weights, rank, self._solver, start=self._first)
 
     def _first_weight(self, relation: str) -> float:
         config, prefix = self._config, relation.partition(":")[0] + ":"
@@ -173,33 +171,47 @@ class WeightSearch:
         for _ in range(self._config.passes):
             before = best
             for moves in self._coordinates():
-                for candidate in moves(best):
-                    affordable = candidate in self._rough or len(self._rough) < most
-                    if affordable and self._is_better(candidate, best, pair_weights):
+                candidates = list(moves(best))
+                self._race(
+                    [one for one in candidates if one not in self._rough][: most - len(self._rough)], best, pair_weights
+                )
+                for candidate in candidates:
+                    if candidate in self._rough and self._is_better(candidate, best, pair_weights):
                         best = candidate
             if best == before:
                 break
         return best
 
-    def _is_better(self, candidate: RelationWeights, best: RelationWeights, pair_weights: NDArray[np.float64]) -> bool:
-        """Whether all sources say so; asked only where a part of them does not speak clearly against it."""
+    def _race(
+        self, new: Sequence[RelationWeights], best: RelationWeights | None, pair_weights: NDArray[np.float64]
+    ) -> None:
+        """Judge settings by a part of the sources; by all of them, where these do not speak clearly against it."""
 
-        def gain(judged: Callable[[RelationWeights], NDArray[np.float64]]) -> float:
-            return float((judged(candidate) - judged(best)) @ pair_weights / pair_weights.sum())
+        def judged(weights: RelationWeights) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+            embedding = self.decomposed(weights)
+            rough = self._judge.score(embedding, roughly=True)
+            lost = best is not None and self._is_lost(rough, best, pair_weights)
+            return rough, None if lost else self._judge.score(embedding)
 
-        return gain(self._score_roughly) >= -self._config.max_loss_in_race and gain(self._score) > self._min_gain
-
-    def _score_roughly(self, weights: RelationWeights) -> NDArray[np.float64]:
-        if weights not in self._rough:
+        for weights, (rough, score) in zip(new, side_by_side(judged, new), strict=True):
             self._progress(min(99.0, 100 * len(self._rough) / self._most), "weighing relations")
-            found = self._judge.score(self.decomposed(weights), roughly=True)
-            self._rough[weights] = found
-            self.tried.append(TriedWeights(weights, round(float(found.mean()), 5) if len(found) else 0.0))
-        return self._rough[weights]
+            self._rough[weights] = rough
+            self.tried.append(TriedWeights(weights, round(float(rough.mean()), 5) if len(rough) else 0.0))
+            if score is not None:
+                self._scores[weights] = score
+
+    def _is_lost(self, rough: NDArray[np.float64], best: RelationWeights, pair_weights: NDArray[np.float64]) -> bool:
+        return _gain(rough, self._rough[best], pair_weights) < -self._config.max_loss_in_race
+
+    def _is_better(self, candidate: RelationWeights, best: RelationWeights, pair_weights: NDArray[np.float64]) -> bool:
+        if self._is_lost(self._rough[candidate], best, pair_weights):
+            return False
+        return _gain(self._score(candidate), self._score(best), pair_weights) > self._min_gain
 
     def _score(self, weights: RelationWeights) -> NDArray[np.float64]:
-        if weights not in self._scores:
-            self._score_roughly(weights)
+        if weights not in self._rough:
+            self._race([weights], None, np.empty(0))
+        if weights not in self._scores:  # it lost its race against another
             self._scores[weights] = self._judge.score(self.decomposed(weights))
         return self._scores[weights]
 
@@ -236,3 +248,8 @@ class WeightSearch:
         small = [name for name in edges if name not in large]
         text = [name for name in self._edge_counts if name not in edges]
         return [names for names in (text, *([name] for name in large), small) if names]
+
+
+def _gain(candidate: NDArray[np.float64], best: NDArray[np.float64], pair_weights: NDArray[np.float64]) -> float:
+    """How much better a candidate suits the pairs, in mean log NDCG."""
+    return float((candidate - best) @ pair_weights / pair_weights.sum())

@@ -15,7 +15,7 @@ from lucid.model.decomposition import Solver
 from lucid.model.embedding import Embedding
 from lucid.model.spectral_filter import SpectralFilter
 from lucid.training.filter_choice import FilterConfig, FilterJudge
-from lucid.training.judged import Judged
+from lucid.training.judged import BySign, Judged
 from lucid.training.tuning import TuningConfig, WeightSearch
 from tests.support.graphs import board, random_vectors
 
@@ -46,11 +46,11 @@ def test_filters_judged_together_get_what_each_gets_alone(signed: bool) -> None:
             ndcg(held.masked(embedding.raw_scores(one, held.sources, targets), targets), held, targets)
             for one in FILTERS
         ]
-        together = Judged(held, targets).on(embedding).ndcg(FILTERS)
+        together = Judged(held, targets).on(BySign(embedding)).ndcg(FILTERS)
         assert np.allclose(alone, together, atol=1e-6)
 
         among_withheld = [ndcg(*cold_scores(embedding, one, held)) for one in FILTERS]
-        assert np.allclose(among_withheld, Judged.among_withheld(held).on(embedding).ndcg(FILTERS), atol=1e-6)
+        assert np.allclose(among_withheld, Judged.among_withheld(held).on(BySign(embedding)).ndcg(FILTERS), atol=1e-6)
 
 
 def test_what_is_clearly_worse_is_judged_by_a_part_of_the_sources_only() -> None:

@@ -1,0 +1,57 @@
+"""Computations side by side: results in order, one core each, and nothing is begun that nobody waits for."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from lucid.side_by_side import side_by_side
+
+
+@pytest.fixture(params=[1, 2])
+def cores(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_results_come_in_the_order_of_the_items(cores: int) -> None:
+    """Whatever ends first, and on as many threads as there are cores."""
+    both = threading.Barrier(cores)
+
+    def work(item: int) -> tuple[int, int, int]:
+        both.wait(60)  # passes only where as many are at work as there are cores
+        return item, threading.get_ident(), torch.get_num_threads()
+
+    items, threads, cores_each = zip(*side_by_side(work, range(6)), strict=True)
+    assert items == (0, 1, 2, 3, 4, 5)
+    assert len(set(threads)) == cores
+    assert set(cores_each) == {1}
+
+
+def test_what_is_within_another_has_no_cores_of_its_own(cores: int) -> None:
+    """It runs where the outer one runs."""
+
+    def inner(_: int) -> int:
+        return threading.get_ident()
+
+    for found, own in side_by_side(lambda _: (set(side_by_side(inner, range(4))), threading.get_ident()), range(4)):
+        assert found == {own}
+
+
+def test_an_error_is_raised_where_its_result_is_asked_for(cores: int) -> None:
+    begun = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 1:
+            raise ValueError("the second")
+        return item
+
+    found = side_by_side(work, range(100))
+    assert next(found) == 0
+    with pytest.raises(ValueError, match="the second"):
+        next(found)
+    assert len(begun) < 100
