@@ -103,8 +103,9 @@ def choose(
     default_pair = calibrated(
         PairModel("", "", 0, default, 0, default), pooled, pooled_hits, pooled_places, evidence=evidence
     )
-    chosen = ChosenSettings(weightings, default, search.tried, judge.learned_filters)
-    return Fitted(tuple(embeddings), pairs, default_pair, chosen)
+    used = 1 + max((max(pair.decomposition, pair.cold_decomposition) for pair in pairs), default=0)
+    chosen = ChosenSettings(weightings[:used], default, search.tried, judge.learned_filters)
+    return Fitted(tuple(embeddings[:used]), pairs, default_pair, chosen)
 
 
 def refit(graph: TypedGraph, fitted: Fitted, solver: Solver) -> Fitted:
