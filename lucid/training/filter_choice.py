@@ -176,14 +176,14 @@ class FilterJudge:
             starts = [
                 earlier.filter if number == earlier.decomposition else start for number, start in enumerate(starts)
             ]
-        every = [judged.on(one) for one in by_sign]
-        first = [on.ndcg([start])[0] for on, start in zip(every, starts, strict=True)]
-        kept = earlier.decomposition if earlier else 0
-        filters, found = list(starts), first
-        for number, (on, one) in enumerate(zip(every, by_sign, strict=True)):
-            if number == kept or not self._surely_best([first[number], first[kept]]):
-                filters[number] = self._best_filter(on, one.embedding, starts[number])
-                (found[number],) = on.ndcg([filters[number]])
+        judges = [judged.on(one) for one in by_sign]
+        untuned = [on.ndcg([start])[0] for on, start in zip(judges, starts, strict=True)]
+        kept = untuned[earlier.decomposition if earlier else 0]
+        filters = [
+            start if self._surely_best([figures, kept]) else self._best_filter(on, embedding, start)
+            for on, embedding, start, figures in zip(judges, embeddings, starts, untuned, strict=True)
+        ]
+        found = [on.ndcg([spectral])[0] for on, spectral in zip(judges, filters, strict=True)]
         best = int(np.argmax([figures.mean() for figures in found]))
         if earlier is not None and not self._surely_best([found[earlier.decomposition], found[best]]):
             best = earlier.decomposition

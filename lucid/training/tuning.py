@@ -172,9 +172,8 @@ class WeightSearch:
             before = best
             for moves in self._coordinates():
                 candidates = list(moves(best))
-                self._race(
-                    [one for one in candidates if one not in self._rough][: most - len(self._rough)], best, pair_weights
-                )
+                new = [one for one in candidates if one not in self._rough]
+                self._race(new[: max(most - len(self._rough), 0)], best, pair_weights)
                 for candidate in candidates:
                     if candidate in self._rough and self._is_better(candidate, best, pair_weights):
                         best = candidate

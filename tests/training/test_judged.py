@@ -11,11 +11,11 @@ from lucid.evaluation.metrics import ndcg
 from lucid.evaluation.quality import cold_scores
 from lucid.evaluation.splitting import hold_out
 from lucid.graph.relation_weights import RelationWeights
-from lucid.model.decomposition import Solver
+from lucid.model.decomposition import Solver, decompose
 from lucid.model.embedding import Embedding
 from lucid.model.spectral_filter import SpectralFilter
 from lucid.training.filter_choice import FilterConfig, FilterJudge
-from lucid.training.judged import BySign, Judged
+from lucid.training.judged import BySign, Judged, JudgedOn
 from lucid.training.tuning import TuningConfig, WeightSearch
 from tests.support.graphs import board, random_vectors
 
@@ -75,6 +75,26 @@ def test_what_is_clearly_worse_is_judged_by_a_part_of_the_sources_only() -> None
     (start,) = search(-np.inf)
     assert (len(TuningConfig().dampings), 1) == (asked.count(True), asked.count(False))
     assert TuningConfig().damping == start.damping
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_only_a_decomposition_that_may_be_better_is_tuned(last: int) -> None:
+    """A pair gets the better one, wherever it stands; what is surely worse as it begins is tuned no further."""
+    holdout = hold_out(board(), 3)
+    good = decompose(holdout.train, RelationWeights({}, 3.0), 12, Solver())
+    embeddings = [good, random_vectors(holdout.train.entity_types.size, 12)]
+    tuned = []
+
+    class Watched(FilterJudge):
+        def _best_filter(self, judged: JudgedOn, embedding: Embedding, best: SpectralFilter) -> SpectralFilter:
+            tuned.append(embedding is good)
+            return super()._best_filter(judged, embedding, best)
+
+    found = Watched(holdout, {}, FilterConfig(min_sources=2)).assign(embeddings[:: 1 - 2 * last])
+    assert found
+    assert {last} == {one.decomposition for one in found.values()}
+    assert tuned.count(True) == len(found)
+    assert tuned.count(False) == last * len(found)  # the first is what others are compared with
 
 
 def test_what_was_withheld_of_few_is_withheld_of_a_part_of_them() -> None:
