@@ -4,12 +4,12 @@ Where products are small, two threads that share one take three quarters of its 
 of it. What is computed does not depend on the number of cores, as no sum is divided among them.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import torch
 from threadpoolctl import threadpool_limits
 
 _MOST = 8
@@ -25,14 +25,22 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Itera
 
     Raises what `work` raises; what has not begun then does not begin, nor does it where nobody asks for more.
     """
-    waiting, cores = list(items), min(torch.get_num_threads(), _MOST)
-    if min(cores, len(waiting)) < 2 or getattr(_THREAD, "is_one_of_several", False):
+    waiting, most = list(items), min(cores(), _MOST)
+    if min(most, len(waiting)) < 2 or getattr(_THREAD, "is_one_of_several", False):
         yield from map(work, waiting)
         return
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(cores, initializer=_begin) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(most, initializer=_begin) as pool:
         yield from pool.map(work, waiting)
+
+
+def cores() -> int:
+    """Those that this process may use: `OMP_NUM_THREADS`, where that is set, as for all libraries that compute."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal():
+        return int(told)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _begin() -> None:
     _THREAD.is_one_of_several = True
-    torch.set_num_threads(1)  # of this thread only
+    threadpool_limits(1, user_api="openmp")  # of this thread only

@@ -296,8 +296,9 @@ class _ExactSpectral:
     def of(self, position: int, targets: Rows) -> NDArray[np.float64]:
         if not self._used:
             return self._factor[targets].astype(np.float64)
-        right = self._vectors[targets + self._start, : self._used]
-        return np.asarray((right * self._left[position]).sum(axis=1) * self._factor[targets])
+        right = self._vectors[targets + self._start, : self._used].astype(np.float64)
+        # One inner product after the other, as in a matrix product their digits would depend on what else is asked.
+        return np.asarray(np.vecdot(right, self._left[position]) * self._factor[targets])
 
 
 def _contributions(

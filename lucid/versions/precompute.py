@@ -6,6 +6,7 @@ from which the API answers; see `lucid.versions.precomputed`.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 
 from lucid.graph.entity_index import write_entity_index
 from lucid.model.pair_model import Pair
+from lucid.model.scorer import Scorer
 from lucid.model.top_n import TopN, top_n
 from lucid.schema.training import PrecomputePair
+from lucid.side_by_side import side_by_side
 from lucid.store.duck import connect
 from lucid.store.files import replacing
 from lucid.typing import Progress, Rows
@@ -24,7 +27,7 @@ from lucid.versions.files import ENTITIES, INDEX, RECOMMENDATIONS
 from lucid.versions.precomputed import record_file, records, write_pairs
 from lucid.versions.version import Version
 
-_SOURCES_AT_ONCE = 4096
+_SOURCES_AT_ONCE = 1024
 _ROWS_AT_ONCE = 500_000
 """Recommendations that are written together: of many small pairs, each by itself would take longer than to find it."""
 _Columns = dict[str, NDArray[Any]]
@@ -42,7 +45,7 @@ def precompute(version: Version, pairs: Sequence[PrecomputePair], progress: Prog
 
     Raises UnknownType where a pair names a type that the model lacks.
     """
-    folder, erased = version.folder, version.config.erased
+    folder, erased = version.folder, np.array(version.config.erased, np.int64)
     scorers = [version.scorer(pair.source_type, pair.target_type) for pair in pairs]
     slots = [min(pair.max_recommendations, len(scorer.targets)) for pair, scorer in zip(pairs, scorers, strict=True)]
     total = sum(len(scorer.sources) for scorer in scorers)
@@ -54,11 +57,10 @@ def precompute(version: Version, pairs: Sequence[PrecomputePair], progress: Prog
         waiting: list[_Columns] = []
         for number, (asked, scorer, n) in enumerate(zip(pairs, scorers, slots, strict=True)):
             with (folder / record_file(number)).open("wb") as file:
-                for sources in _parts(scorer.sources):
+                parts = list(_parts(scorer.sources))
+                found = side_by_side(partial(_best, scorer, n, erased), parts)
+                for sources, best in zip(parts, found, strict=True):
                     progress(100 * done / total, f"{asked.source_type} → {asked.target_type}")
-                    kept = np.flatnonzero(~np.isin(sources, erased))
-                    best = top_n(scorer, scorer.profiles(sources[kept]), n)
-                    best = replace(best, positions=kept[best.positions])
                     file.write(records(best, len(sources), n).tobytes())
                     waiting.append(_columns(number, sources, best))
                     written += len(best.positions)
@@ -70,6 +72,12 @@ def precompute(version: Version, pairs: Sequence[PrecomputePair], progress: Prog
         connection.execute("CHECKPOINT")  # closing does it too, but says nothing where the disk is full
     write_pairs(folder, list(zip(pairs, slots, strict=True)))
     return written
+
+
+def _best(scorer: Scorer, n: int, erased: Rows, sources: Rows) -> TopN:
+    kept = np.flatnonzero(~np.isin(sources, erased))
+    best = top_n(scorer, scorer.profiles(sources[kept]), n)
+    return replace(best, positions=kept[best.positions])
 
 
 def _write_entities(connection: duckdb.DuckDBPyConnection, entities: Path) -> None:
