@@ -1,21 +1,26 @@
 """Settings: read once from the environment (`LUCID_…`) at the edge, then passed down."""
 
 import json
+import logging
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import time
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lucid.errors import InvalidRequest
 from lucid.schema.fields import Device, describe
-from lucid.schema.names import unknown as no
+from lucid.schema.names import nearest
+
+_log = logging.getLogger("lucid")
 
 THREADS_THAT_SLEEP = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "4"}
 """Environment in which threads of torch and numpy sleep while they wait for each other, instead of keeping a processor
@@ -87,6 +92,13 @@ class Settings(BaseSettings):
             raise ValueError("must not hold * ? or [, which DuckDB reads as a pattern")
         return _expect_folder(home.expanduser().absolute())
 
+    @field_validator("api_port", "prefect_port", mode="before")
+    @classmethod
+    def _not_an_address(cls, port: object, info: ValidationInfo) -> object:
+        """Kubernetes sets `LUCID_API_PORT=tcp://…` beside a service that is called lucid-api: that is not ours."""
+        is_address = isinstance(port, str) and _ADDRESS.match(port)
+        return cls.model_fields[str(info.field_name)].default if is_address else port
+
     @field_validator("callback_allow_ports", mode="before")
     @classmethod
     def _listed(cls, ports: object) -> object:
@@ -148,16 +160,44 @@ def _expect_folder(home: Path) -> Path:
     return home
 
 
+_INJECTED = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)|_ENV_")
+"""Names that Kubernetes and Docker give containers beside a service or a container that is called lucid."""
+_ADDRESS = re.compile("(tcp|udp|sctp)://")
+"""How the value of their `…_PORT` begins."""
+
+
+def misspelt(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for every variable that is no setting but is called nearly like one."""
+    known = {f"LUCID_{name.upper()}" for name in Settings.model_fields}
+    foreign = sorted(
+        name
+        for name, value in environment.items()
+        if name.upper().startswith("LUCID_")
+        and name not in known
+        and not _INJECTED.search(name)
+        and not _ADDRESS.match(value)
+    )
+    meant = {name: nearest(name[6:], (one[6:] for one in known)) for name in foreign}
+    return [
+        f"{name} in the environment is no setting and changes nothing; did you mean LUCID_{like}?"
+        for name, like in meant.items()
+        if like
+    ]
+
+
+@cache
+def _warn_once(told: str) -> None:
+    _log.warning(told)
+
+
 def load_settings() -> Settings:
     """Read the settings from the environment.
 
-    Raises InvalidRequest for a bad value, and for a `LUCID_…` variable that no setting has, so that a misspelt one
-    is noticed.
+    Raises InvalidRequest for a bad value. A `LUCID_…` variable that no setting has is somebody else's, and stops
+    nothing; one that looks like a misspelt setting is logged, once in a process.
     """
-    known = {f"LUCID_{name.upper()}" for name in Settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.upper().startswith("LUCID_") and name not in known)
-    if unknown:
-        raise InvalidRequest("; ".join(no("setting", name, known) for name in unknown), code="unknown_setting")
+    for told in misspelt(os.environ):
+        _warn_once(told)
     try:
         return Settings()
     except ValidationError as error:
