@@ -23,6 +23,8 @@ SCOPES: dict[tuple[str, str], Scope] = {
     ("DELETE", "/models/{model_id}"): "admin",
     ("POST", "/models/{model_id}/rollback"): "train",
     ("POST", "/models/{model_id}/cancel"): "train",
+    ("GET", "/models/{model_id}/deliveries"): "train",
+    ("POST", "/models/{model_id}/deliveries/{event_id}/resend"): "train",
     ("POST", "/recommended_items"): "recommend",
     ("GET", "/recommended_items"): "recommend",
     ("DELETE", "/entities"): "admin",

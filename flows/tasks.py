@@ -29,7 +29,7 @@ from lucid.training.report_page import as_markdown
 from lucid.training.run import Training
 from lucid.training.steps import Step
 from lucid.typing import Progress
-from lucid.webhooks.callbacks import RETRY_SECONDS, deliver
+from lucid.webhooks.callbacks import OWN_PAUSES, deliver
 
 _log = logging.getLogger(__name__)
 _KEY_LENGTH = 150
@@ -76,19 +76,22 @@ def do_steps(training: Training, todo: Sequence[Step[Any]], progress_id: str) ->
 @task(
     task_run_name="call back: {model_id} version {version}",
     cache_policy=NO_CACHE,
-    retries=len(RETRY_SECONDS),
-    retry_delay_seconds=[float(seconds) for seconds in RETRY_SECONDS],
+    retries=len(OWN_PAUSES),
+    retry_delay_seconds=[float(seconds) for seconds in OWN_PAUSES],
 )
 @in_a_sentence
 def send_callback(model_id: str, version: int, event_id: str, created: str) -> None:
-    """Tell the customer how the training ended; every attempt sends the same event. `created` is a time in ISO 8601."""
+    """Tell the customer how the training ended; every attempt sends the same event. `created` is a time in ISO 8601.
+
+    Where the last one fails, the service goes on for a quarter of an hour.
+    """
     settings = load_settings()
     try:
         event = run.ended_event(run.find(settings, model_id, version), event_id, datetime.fromisoformat(created))
     except UnknownModel:  # deleted meanwhile, with all that was to tell
         return
     if event:
-        deliver(settings, Catalog(settings.home), event)
+        deliver(settings, Catalog(settings.home), event, OWN_PAUSES)
 
 
 def tell_customer(training: Training) -> None:

@@ -33,11 +33,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-keys_app = typer.Typer(help="Keys of the HTTP API.", no_args_is_help=True)
+keys_app = typer.Typer(help="Keys of the HTTP API, and the secret that signs callbacks.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 batches_app = typer.Typer(help="Uploaded files: list, tag, archive, delete.", no_args_is_help=True)
 app.add_typer(batches_app, name="batches")
-models_app = typer.Typer(help="Models: list, show, roll back, cancel a training, delete.", no_args_is_help=True)
+models_app = typer.Typer(
+    help="Models: list, show, roll back, cancel a training, delete, callbacks.", no_args_is_help=True
+)
 app.add_typer(models_app, name="models")
 
 out = Console(width=None if sys.stdout.isatty() else 160)
@@ -361,6 +363,22 @@ def cancel_training(model_id: Named) -> None:
     out.print_json(lucid.Workspace().cancel(model_id).model_dump_json())
 
 
+@models_app.command("deliveries")
+def list_deliveries(
+    model_id: Named, resend: Annotated[str, typer.Option(metavar="EVENT", help="Send this event once more.")] = ""
+) -> None:
+    """List the callbacks of a model and what became of them, the newest first."""
+    workspace = lucid.Workspace()
+    deliveries = [workspace.resend(model_id, resend)] if resend else workspace.deliveries(model_id)
+    table = Table("event", "version", "to", "attempts", "state", "made", Column("event_id", no_wrap=True))
+    for one in deliveries:
+        due = f"; again at {format_time(one.next_attempt)}" if one.next_attempt else ""
+        state = "delivered" if one.delivered else f"{escape(one.message) or 'not sent yet'}{due}"
+        told = (one.event, str(one.version), escape(one.url), str(one.attempts), state, format_time(one.created))
+        table.add_row(*told, one.event_id)
+    out.print(table)
+
+
 @keys_app.command("create")
 def create_key_command(
     name: Annotated[str, typer.Option(help="What the key is for.")] = "",
@@ -393,6 +411,14 @@ def revoke_key(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `luc
 
     Catalog(load_settings().home).keys.revoke(key_id)
     out.print(f"revoked {key_id}")
+
+
+@keys_app.command("callbacks")
+def print_callback_secret() -> None:
+    """Print the secret that signs callbacks, as libraries of Standard Webhooks take it."""
+    from lucid.webhooks.callbacks import standard_secret
+
+    out.print(standard_secret(load_settings()), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from lucid.errors import InvalidRequest, LucidError, ModelNotReady, TrainingFailed, Unavailable, UnusableFile, error_of
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
+from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
 from lucid.schema.training import Model, ModelStatus
@@ -45,6 +46,7 @@ _BROKEN = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError
 _UNCONNECTED = (httpx.ConnectError, httpx.ConnectTimeout)
 _BLOCK_ROWS = 1000
 _BATCHES, _MODELS = TypeAdapter(list[Batch]), TypeAdapter(list[Model])
+_DELIVERIES = TypeAdapter(list[Delivery])
 
 
 class _PutOff(Exception):
@@ -236,6 +238,16 @@ class Client:
         return Model.model_validate_json(
             self._send("POST", f"/models/{quote(model_id, safe='')}/rollback", json=body).content
         )
+
+    def deliveries(self, model_id: str) -> list[Delivery]:
+        """The callbacks of a model and what became of them, the newest first; raises UnknownModel."""
+        path = f"/models/{quote(model_id, safe='')}/deliveries"
+        return _DELIVERIES.validate_json(self._send("GET", path).content)
+
+    def resend(self, model_id: str, event_id: str) -> Delivery:
+        """Send a callback once more, within some seconds; raises UnknownModel, UnknownDelivery."""
+        path = f"/models/{quote(model_id, safe='')}/deliveries/{quote(event_id, safe='')}/resend"
+        return Delivery.model_validate_json(self._send("POST", path).content)
 
     def report(self, model_id: str) -> dict[str, Any]:
         """The training report of the live version; raises UnknownModel, ModelNotReady."""

@@ -61,6 +61,10 @@ class UnknownBatch(LucidError):
     code = "unknown_batch"
 
 
+class UnknownDelivery(LucidError):
+    code = "unknown_delivery"
+
+
 class UnknownKey(LucidError):
     code = "unknown_key"
 

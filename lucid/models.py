@@ -1,12 +1,14 @@
-"""Models and their versions as their owner sees and changes them: list, show, delete, roll back.
+"""Models and their versions as their owner sees and changes them: list, show, delete, roll back, callbacks.
 
 Reads what trainings left in the catalog and on disk; how a training makes a version is told in `lucid.training.run`.
 """
 
 from contextlib import suppress
 
-from lucid.errors import DamagedVersion, ModelNotReady, UnknownModel, UnknownVersion
+from lucid.errors import DamagedVersion, ModelNotReady, UnknownDelivery, UnknownModel, UnknownVersion
+from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import utc_now
+from lucid.schema.names import unknown
 from lucid.schema.training import Model, Version
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
@@ -14,6 +16,7 @@ from lucid.training.report import read_report
 from lucid.training.run import alone_with
 from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.manifest import Manifest
+from lucid.webhooks.callbacks import make_event
 
 
 def list_models(settings: Settings) -> list[Model]:
@@ -68,6 +71,23 @@ def roll_back(settings: Settings, model_id: str, version: int | None = None) -> 
         chosen.expect_sound(thoroughly=True)
         versions.switch(chosen)
     return _describe(settings, model_id)
+
+
+def deliveries(settings: Settings, model_id: str) -> list[Delivery]:
+    """The callbacks of a model, the newest first; raises UnknownModel."""
+    catalog = Catalog(settings.home)
+    catalog.trainings.get(model_id)
+    return catalog.deliveries.of_model(model_id)
+
+
+def resend(settings: Settings, model_id: str, event_id: str) -> Delivery:
+    """Enter that an event is sent once more, as it was at first; raises UnknownModel, UnknownDelivery."""
+    known = {delivery.event_id: delivery for delivery in deliveries(settings, model_id)}
+    if event_id not in known:
+        raise UnknownDelivery(unknown("delivery of this model", event_id, known))
+    again, catalog = known[event_id], Catalog(settings.home)
+    status = catalog.trainings.get(model_id, again.version).status
+    return catalog.deliveries.owe_again(make_event(status, again.url, event_id, again.created), utc_now())
 
 
 def _before(versions: ModelVersions, live: int) -> int:

@@ -17,6 +17,7 @@ from lucid.erasure import erase
 from lucid.errors import MachineError
 from lucid.health import HealthWarnings
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
+from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import Model, ModelStatus, TrainingRequest
@@ -194,6 +195,21 @@ class Workspace:
         """Let an earlier version answer, by default the one before; see `lucid.models.roll_back`."""
         with telling(self.settings.home):
             return models.roll_back(self.settings, model_id, version)
+
+    def deliveries(self, model_id: str) -> list[Delivery]:
+        """The callbacks of a model and what became of them, the newest first; raises UnknownModel."""
+        with telling(self.settings.home):
+            return models.deliveries(self.settings, model_id)
+
+    def resend(self, model_id: str, event_id: str) -> Delivery:
+        """Send a callback once more, in the background; raises UnknownModel, UnknownDelivery.
+
+        What is not sent when this process ends is sent by the service, or by the next one that opens the home.
+        """
+        with telling(self.settings.home):
+            owed = models.resend(self.settings, model_id, event_id)
+        self._sender.send()
+        return owed
 
     def check(self, model_id: str | None = None, *, repair: bool = False) -> Iterator[soundness.Finding]:
         """Whether all that was published is as it was published; see `lucid.training.soundness.check`."""

@@ -14,6 +14,7 @@ from lucid.api.runs import TRAIN_MODEL, Job
 from lucid.api.services import Services, ServicesDep
 from lucid.api.waiting import deadline_in, wait_until
 from lucid.errors import CallbackRefused
+from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import ModelId
 from lucid.schema.training import Model, ModelStatus, Rollback, TrainingRequest
 from lucid.store.tables.requests import RequestKey
@@ -140,6 +141,22 @@ async def cancel(
     status = (await wait_until(_has_ended, look, deadline)).status
     response.status_code = 202 if status.status == "running" else 200
     return status
+
+
+@router.get("/models/{model_id}/deliveries", tags=["models"], responses=problems(404))
+def list_deliveries(services: ServicesDep, model_id: Named) -> list[Delivery]:
+    """List the callbacks of a model and what became of them, the newest first."""
+    return models.deliveries(services.settings, model_id)
+
+
+@router.post(
+    "/models/{model_id}/deliveries/{event_id}/resend", status_code=202, tags=["models"], responses=problems(404)
+)
+def resend(
+    services: ServicesDep, model_id: Named, event_id: Annotated[str, Path(description="As `deliveries` shows it.")]
+) -> Delivery:
+    """Send a callback once more, with the same id and content, within some seconds."""
+    return models.resend(services.settings, model_id, event_id)
 
 
 def _has_ended(row: TrainingRow) -> bool:

@@ -1,17 +1,19 @@
 """Callbacks: a signed POST to the customer when a training has ended.
 
 The signature is `Lucid-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256 of "t.body">` with the callback secret, so the
-receiver can tell that the call is ours and when it was made.
+receiver can tell that the call is ours and when it was made. The same stands in the three headers of Standard Webhooks
+(standardwebhooks.com), for which there are libraries in most languages.
 """
 
+import base64
 import hashlib
 import hmac
 import json
 import secrets
 import time
 import uuid
-from collections.abc import Collection
-from datetime import datetime
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
@@ -23,15 +25,19 @@ from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.files import write_once
 from lucid.store.home import Home
-from lucid.store.tables.deliveries import Event
+from lucid.store.tables.deliveries import Event, NextAttempt
 from lucid.webhooks.addresses import is_public
 from lucid.webhooks.posting import Deadline, look_up, not_reached, port_of, post
 
 SIGNATURE_HEADER = "Lucid-Signature"
 _WEB_PORTS = (80, 443)
 _FREE_PORTS = range(1024, 65536)
-RETRY_SECONDS = [1, 2, 4, 8, 16]
-"""Pauses between the attempts to deliver an event."""
+PAUSES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 300)
+"""Seconds between the attempts to deliver an event: a quarter of an hour in all."""
+OWN_PAUSES = PAUSES[:5]
+"""Those that a process waits for itself that has ended a training; then `webhooks.sender` goes on."""
+_TAKEN_SECONDS = 60
+"""An event that somebody sends is nobody else's for so long, beyond what a patient attempt takes."""
 
 
 def make_event(status: ModelStatus, url: str, event_id: str | None = None, created: datetime | None = None) -> Event:
@@ -39,14 +45,15 @@ def make_event(status: ModelStatus, url: str, event_id: str | None = None, creat
 
     A new one, made now; or the one of this id and time once more.
     """
-    event_id, name = event_id or uuid.uuid4().hex, f"training.{status.status}"
+    event_id, created = event_id or uuid.uuid4().hex, created or utc_now()
+    name = f"training.{status.status}"
     body = {
         **status.model_dump(mode="json"),
         "event_id": event_id,
         "event": name,
-        "created": format_time(created or utc_now()),
+        "created": format_time(created),
     }
-    return Event(event_id, name, url, status, json.dumps(body).encode())
+    return Event(event_id, name, url, status, json.dumps(body).encode(), created)
 
 
 def callback_secret(settings: Settings) -> str:
@@ -56,10 +63,25 @@ def callback_secret(settings: Settings) -> str:
     return write_once(Home(settings.home).callback_secret, secrets.token_hex(32) + "\n").strip()
 
 
+def standard_secret(settings: Settings) -> str:
+    """The same secret as libraries of Standard Webhooks take it."""
+    return "whsec_" + base64.b64encode(callback_secret(settings).encode()).decode()
+
+
 def sign(secret: str, body: bytes, at: int) -> str:
     """Value of the signature header for a body sent at a Unix time."""
     digest = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={at},v1={digest}"
+
+
+def standard_headers(secret: str, event_id: str, body: bytes, at: int) -> dict[str, str]:
+    """The headers of Standard Webhooks for a body sent at a Unix time."""
+    digest = hmac.new(secret.encode(), f"{event_id}.{at}.".encode() + body, hashlib.sha256).digest()
+    return {
+        "webhook-id": event_id,
+        "webhook-timestamp": str(at),
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
 
 
 def verify(secret: str, body: bytes, header: str, *, now: int, tolerance_seconds: int = 300) -> bool:
@@ -134,32 +156,57 @@ def _check_port(port: int, allowed: Collection[int]) -> None:
     )
 
 
-def deliver(settings: Settings, catalog: Catalog, event: Event) -> None:
-    """Try once to deliver an event and record the outcome in the catalog.
+def deliver(settings: Settings, catalog: Catalog, event: Event, own_pauses: Sequence[int] = ()) -> None:
+    """Try once to deliver an event and record the outcome in the catalog, where one that failed is owed again.
 
-    Raises CallbackRefused where the target may not be called, CallbackFailed where another try may help.
+    It is due so much later, after each of the first attempts, that a caller who tries again itself after `own_pauses`
+    comes first. Raises CallbackRefused where the target may not be called, CallbackFailed where another try may help.
     """
+
+    def again(attempts: int) -> datetime | None:
+        if attempts > len(PAUSES):
+            return None
+        taken = patience(settings) if attempts <= len(own_pauses) else timedelta()
+        return utc_now() + timedelta(seconds=PAUSES[attempts - 1]) + taken
+
+    def record(message: str | None, again: NextAttempt) -> None:
+        catalog.deliveries.record(event, message, utc_now(), again)
+
     try:
         _post(settings, event)
-    except (CallbackRefused, CallbackFailed) as error:
-        catalog.deliveries.record(event, False, error.message, utc_now())
+    except CallbackRefused as error:
+        record(error.message, lambda _attempts: None)
         raise
-    catalog.deliveries.record(event, True, "", utc_now())
+    except CallbackFailed as error:
+        record(error.message, again)
+        raise
+    except Exception as error:  # whatever it was, it is an attempt that failed
+        record(f"{type(error).__name__}: {error}", again)
+        raise
+    record(None, again)
 
 
 def deliver_patiently(settings: Settings, catalog: Catalog, event: Event) -> bool:
-    """Try to deliver an event several times with growing pauses; tells whether it arrived, raises nothing."""
+    """Try to deliver an event several times with growing pauses; tells whether it arrived, raises nothing.
+
+    One that has not arrived is owed.
+    """
     attempts = Retrying(
         retry=retry_if_exception_type(CallbackFailed),
-        wait=wait_exponential(multiplier=RETRY_SECONDS[0]),
-        stop=stop_after_attempt(1 + len(RETRY_SECONDS)),
+        wait=wait_exponential(multiplier=OWN_PAUSES[0]),
+        stop=stop_after_attempt(1 + len(OWN_PAUSES)),
         reraise=True,
     )
     try:
-        attempts(deliver, settings, catalog, event)
+        attempts(deliver, settings, catalog, event, OWN_PAUSES)
     except (CallbackRefused, CallbackFailed):
         return False
     return True
+
+
+def patience(settings: Settings) -> timedelta:
+    """How long an event is nobody else's that somebody is sending."""
+    return timedelta(seconds=_TAKEN_SECONDS + 4 * settings.callback_timeout_seconds)
 
 
 def _post(settings: Settings, event: Event) -> None:
@@ -169,10 +216,12 @@ def _post(settings: Settings, event: Event) -> None:
         address = _find(url, settings.callback_allow_private, settings.callback_allow_ports, deadline)
     except OSError as error:
         raise not_reached(url.host, error, deadline) from error
+    secret, now = callback_secret(settings), int(time.time())
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "lucid",
-        SIGNATURE_HEADER: sign(callback_secret(settings), event.body, int(time.time())),
+        SIGNATURE_HEADER: sign(secret, event.body, now),
+        **standard_headers(secret, event.event_id, event.body, now),
     }
     status = post(url, address, headers, event.body, deadline)
     if not 200 <= status < 300:

@@ -1,14 +1,14 @@
 """Events that nobody waits for: what a sweep owes to customers stays in the catalog until a thread of its own sent it.
 
-A training that ends in its own process tells its customer there (`lucid.training.run.call_back`). One that died is
-ended by a sweep, which must not wait for a receiver: there may be many of them, and other work waits for the sweep.
+A training that ends in its own process tells its customer there (`lucid.training.run.call_back`), for half a minute if
+it has to. One that died is ended by a sweep, which must not wait for a receiver: there may be many of them, and other
+work waits for the sweep.
 """
 
 import atexit
 import logging
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -18,12 +18,10 @@ from lucid.schema.fields import utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.tables.deliveries import Event
-from lucid.webhooks.callbacks import RETRY_SECONDS, deliver
+from lucid.webhooks.callbacks import deliver, patience
 
 _AT_ONCE = 4
 """So many receivers are called at the same time, so that one that is slow holds up few others."""
-_TAKEN_SECONDS = 60
-"""An event that a sender has taken is nobody else's for so long, beyond what a patient attempt takes."""
 _log = logging.getLogger("lucid")
 
 
@@ -56,32 +54,19 @@ class Sender:
                 self._send_due(catalog)
 
     def _send_due(self, catalog: Catalog) -> None:
-        patience = timedelta(seconds=_TAKEN_SECONDS + 4 * self._settings.callback_timeout_seconds)
-        taken = catalog.deliveries.claim(utc_now(), utc_now() + patience, _AT_ONCE)
-        sending = [_in_background(self._try_once, catalog, owed.event, owed.attempts) for owed in taken]
+        taken = catalog.deliveries.claim(utc_now(), utc_now() + patience(self._settings), _AT_ONCE)
+        sending = [_in_background(self._try_once, catalog, event) for event in taken]
         for thread in sending:
             thread.join()
 
-    def _try_once(self, catalog: Catalog, event: Event, attempts: int) -> None:
-        again = _next_attempt(attempts)
+    def _try_once(self, catalog: Catalog, event: Event) -> None:
         with self._warnings.apart("deliveries", "callbacks could not be sent"):
             try:
                 deliver(self._settings, catalog, event)
-                return
-            except CallbackRefused:
-                again = None
-            except CallbackFailed:
-                pass
-            except Exception as error:  # whatever it was, it is an attempt that failed; without end it would be tried
+            except (CallbackRefused, CallbackFailed):
+                pass  # recorded, and told to whoever asks for the deliveries
+            except Exception:
                 _log.exception("the callback %s could not be sent", event.event_id)
-                said = f"{type(error).__name__}: {error}"
-                catalog.deliveries.record(event, False, said, utc_now())
-            catalog.deliveries.put_off(event.event_id, again)
-
-
-def _next_attempt(attempts: int) -> datetime | None:
-    """When an event is tried again if one more attempt than these fails; None where that was the last."""
-    return utc_now() + timedelta(seconds=RETRY_SECONDS[attempts]) if attempts < len(RETRY_SECONDS) else None
 
 
 def _in_background(work: Callable[..., None], *arguments: Any) -> threading.Thread:

@@ -90,6 +90,8 @@ def asked(api: Api, method: str, path: str) -> httpx.Response:
         ("DELETE", "/models/{}"),
         ("POST", "/models/{}/rollback"),
         ("POST", "/models/{}/cancel"),
+        ("GET", "/models/{}/deliveries"),
+        ("POST", "/models/board/deliveries/{}/resend"),
         ("GET", "/data_batch/{}/errors"),
         ("GET", "/status?model_id={}"),
         ("GET", "/recommended_items?model_id={}&source_id=u01&target_type=item"),

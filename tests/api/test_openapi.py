@@ -46,6 +46,8 @@ def test_every_call_of_the_contract_is_described(document: Document) -> None:
         f"GET {base}/models",
         *(f"{method} {base}/models/{{model_id}}" for method in ("GET", "DELETE")),
         *(f"POST {base}/models/{{model_id}}/{verb}" for verb in ("rollback", "cancel")),
+        f"GET {base}/models/{{model_id}}/deliveries",
+        f"POST {base}/models/{{model_id}}/deliveries/{{event_id}}/resend",
         f"DELETE {base}/entities",
     } <= {name for name, _ in operations(document)}
     names = [operation["operationId"] for _, operation in operations(document)]

@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from lucid.errors import CallbackRefused
 from lucid.keys import create_key
 from lucid.store.catalog import Catalog
-from lucid.webhooks.callbacks import sign
+from lucid.webhooks.callbacks import deliver, make_event, sign
 from lucid.workspace import Workspace
 from tests.support.pages import ROOT, Block, blocks
 from tests.support.service import Service
@@ -69,13 +71,16 @@ def write_tables(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the samples that the pages speak of, and a home with a batch of each, a model and a key."""
+    """A folder with the samples of the pages, and a home with a batch of each, a model, a callback and a key."""
     folder = tmp_path_factory.mktemp("pages")
     shutil.copytree(ROOT / SAMPLES, folder / SAMPLES)
     workspace = Workspace(folder / "home")
     workspace.import_files(sorted((folder / SAMPLES).glob("*.csv")), tags=["2026"])
     write_tables(folder)
     workspace.train("videos")
+    refused = make_event(workspace.status("videos"), "http://127.0.0.1/refused")
+    with suppress(CallbackRefused):
+        deliver(workspace.settings, Catalog(workspace.settings.home), refused)
     (folder / "bin").mkdir()
     program = folder / "bin" / "lucid"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m lucid "$@"\n')
@@ -109,6 +114,8 @@ def with_ids(command: str, home: Path) -> str:
     catalog = Catalog(home)
     if "lucid keys" in command:
         return re.sub(r"\bID\b", create_key(catalog)[0].key_id, command)
+    if "lucid models deliveries" in command:
+        return re.sub(r"\bID\b", catalog.deliveries.of_model("videos")[0].event_id, command)
     return re.sub(r"\bID\b", catalog.batches.find()[-1].batch_id, command)
 
 

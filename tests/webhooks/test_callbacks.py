@@ -190,7 +190,7 @@ def test_what_is_no_list_of_ports_is_a_bad_setting(written: str, monkeypatch: py
 
 def test_a_failing_receiver_is_tried_again(open_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """After two 500s the third attempt arrives; the catalog counts all three."""
-    monkeypatch.setattr(callbacks, "RETRY_SECONDS", [0.01, 0.01, 0.01])
+    monkeypatch.setattr(callbacks, "OWN_PAUSES", [0.01, 0.01, 0.01])
     answers = [500, 503, 204]
 
     class Handler(http.server.BaseHTTPRequestHandler):

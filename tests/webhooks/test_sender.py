@@ -20,7 +20,6 @@ from lucid.store.home import Home
 from lucid.store.tables.database import Database
 from lucid.training import run
 from lucid.webhooks import callbacks
-from lucid.webhooks import sender as sender_module
 from lucid.webhooks.sender import Sender
 from tests.support.says import Says
 from tests.support.service import wait_until
@@ -103,7 +102,7 @@ def test_an_owed_event_is_tried_until_it_arrives_or_was_tried_often_enough(
     settings: Settings, says: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every attempt carries the same event; after the last one it is given up and its text is gone."""
-    monkeypatch.setattr(sender_module, "RETRY_SECONDS", [0.01, 0.01, 0.01])
+    monkeypatch.setattr(callbacks, "PAUSES", [0.01, 0.01, 0.01])
     url = f"http://127.0.0.1:{says.server.server_port}/"
     says.answers = [(500, {}, b""), (503, {}, b""), (204, {}, b"")]
     leave_dead(settings, "arrives", url)
@@ -138,7 +137,7 @@ def test_whatever_an_attempt_meets_counts_as_one(
     settings: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error that nobody expected ends neither the sender nor the tries before their number is reached."""
-    monkeypatch.setattr(sender_module, "RETRY_SECONDS", [0.01, 0.01])
+    monkeypatch.setattr(callbacks, "PAUSES", [0.01, 0.01])
     monkeypatch.setattr(callbacks, "callback_secret", lambda _settings: 1 / 0)
     leave_dead(settings, "m", receiver.url)
     sweep(settings)
@@ -158,7 +157,7 @@ def test_one_event_is_taken_by_one_sender_until_its_time_is_over(settings: Setti
 
     def take() -> None:
         while found := catalog.deliveries.claim(now, now.replace(year=now.year + 1), 1):
-            taken.extend(owed.event.event_id for owed in found)
+            taken.extend(owed.event_id for owed in found)
 
     threads = [threading.Thread(target=take) for _ in range(4)]
     for thread in threads:
@@ -169,7 +168,7 @@ def test_one_event_is_taken_by_one_sender_until_its_time_is_over(settings: Setti
     assert 5 == len(taken) == len(set(taken))
     assert [] == catalog.deliveries.claim(now, now, 10)
     again = catalog.deliveries.claim(now.replace(year=now.year + 1), now, 20)
-    assert sorted(taken) == sorted(owed.event.event_id for owed in again)
+    assert sorted(taken) == sorted(owed.event_id for owed in again)
 
 
 def test_a_silent_receiver_keeps_no_process_from_ending(settings: Settings, silent: str) -> None:

@@ -1,8 +1,10 @@
 """Callback deliveries: every event, its attempts, and which are owed and when."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from lucid.schema.deliveries import Delivery
 from lucid.schema.training import ModelStatus
 from lucid.store.tables.database import Connection, Database, cut, rows
 
@@ -16,14 +18,13 @@ class Event:
     url: str
     status: ModelStatus
     body: bytes
+    created: datetime
 
 
-@dataclass(frozen=True)
-class OwedEvent:
-    """An event that was claimed, with the attempts to deliver it so far."""
+NextAttempt = Callable[[int], datetime | None]
+"""When an event is tried again after so many attempts that failed (UTC); None where that was the last."""
 
-    event: Event
-    attempts: int
+_COLUMNS = "event_id, event, version, url, attempts, delivered, message, created, updated, due AS next_attempt"
 
 
 class Deliveries:
@@ -32,21 +33,33 @@ class Deliveries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record(self, event: Event, delivered: bool, message: str, at: datetime) -> None:
-        """Count one attempt to deliver an event and keep its outcome; one that has arrived is owed no more."""
+    def record(self, event: Event, message: str | None, at: datetime, again: NextAttempt) -> None:
+        """Count one attempt to deliver an event: `message` says why it failed, None that the event has arrived.
+
+        One that failed is owed again from when `again` says.
+        """
         with self._database.transaction() as connection:
-            known = connection.execute(
-                "UPDATE deliveries SET attempts = attempts + 1, delivered = $delivered, message = $message, "
-                "updated = $at, body = CASE WHEN NOT $delivered THEN body END, "
-                "due = CASE WHEN NOT $delivered THEN due END WHERE event_id = $event_id RETURNING event_id",
-                {"delivered": delivered, "message": cut(message), "at": at, "event_id": event.event_id},
-            ).fetchall()
-            if not known:
-                connection.execute(
-                    "INSERT INTO deliveries (event_id, model_id, version, event, url, attempts, delivered, message, "
-                    "updated) VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?)",
-                    [*_named(event), delivered, cut(message), at],
-                )
+            found = connection.execute(
+                "SELECT attempts FROM deliveries WHERE event_id = ?", [event.event_id]
+            ).fetchone()
+            if found is None:
+                owe(connection, event, at)
+            attempts = 1 + (found[0] if found else 0)
+            due = None if message is None else again(attempts)
+            connection.execute(
+                "UPDATE deliveries SET attempts = $attempts, delivered = $delivered, message = $message, "
+                "updated = $at, due = $due, body = CASE WHEN $due IS NOT NULL THEN $body END "
+                "WHERE event_id = $event_id",
+                {
+                    "attempts": attempts,
+                    "delivered": message is None,
+                    "message": cut(message or ""),
+                    "at": at,
+                    "due": due,
+                    "body": event.body.decode(),
+                    "event_id": event.event_id,
+                },
+            )
 
     def next_due(self) -> datetime | None:
         """When the next attempt to deliver an owed event is due (UTC); None where none is owed."""
@@ -55,7 +68,7 @@ class Deliveries:
         found: datetime | None = due
         return found
 
-    def claim(self, now: datetime, until: datetime, count: int) -> list[OwedEvent]:
+    def claim(self, now: datetime, until: datetime, count: int) -> list[Event]:
         """Some owed events that are due now; nobody else gets them before `until`.
 
         So an event that its sender did not get rid of, because it was killed, is due again then.
@@ -65,42 +78,52 @@ class Deliveries:
                 connection.execute(
                     "UPDATE deliveries SET due = $until WHERE event_id IN "
                     "(SELECT event_id FROM deliveries WHERE due <= $now ORDER BY due LIMIT $count) "
-                    "RETURNING event_id, event, url, body, attempts",
+                    "RETURNING event_id, event, url, body, created",
                     {"now": now, "until": until, "count": count},
                 )
             )
         return [
-            OwedEvent(
-                Event(
-                    owed["event_id"],
-                    owed["event"],
-                    owed["url"],
-                    ModelStatus.model_validate_json(owed["body"]),
-                    owed["body"].encode(),
-                ),
-                owed["attempts"],
+            Event(
+                owed["event_id"],
+                owed["event"],
+                owed["url"],
+                ModelStatus.model_validate_json(owed["body"]),
+                owed["body"].encode(),
+                owed["created"],
             )
             for owed in claimed
         ]
 
-    def put_off(self, event_id: str, due: datetime | None) -> None:
-        """Say when an owed event is tried again; None gives it up."""
-        with self._database.transaction() as connection:
-            connection.execute(
-                "UPDATE deliveries SET due = $due, body = CASE WHEN $due IS NOT NULL THEN body END "
-                "WHERE event_id = $event_id AND NOT delivered",
-                {"due": due, "event_id": event_id},
+    def of_model(self, model_id: str) -> list[Delivery]:
+        """All events that tell of a model, the newest first."""
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    f"SELECT {_COLUMNS} FROM deliveries WHERE model_id = ? ORDER BY created DESC, event_id", [model_id]
+                )
             )
+        return [Delivery(**delivery) for delivery in found]
+
+    def owe_again(self, event: Event, now: datetime) -> Delivery:
+        """Enter that a known event is sent once more, with as many attempts as a new one."""
+        with self._database.transaction() as connection:
+            (owed,) = rows(
+                connection.execute(
+                    "UPDATE deliveries SET attempts = 0, delivered = false, message = '', updated = $now, due = $now, "
+                    f"body = $body WHERE event_id = $event_id RETURNING {_COLUMNS}",
+                    {"now": now, "body": event.body.decode(), "event_id": event.event_id},
+                )
+            )
+        return Delivery(**owed)
 
 
 def owe(connection: Connection, event: Event, due: datetime) -> None:
     """Enter an event that is owed from now on, in the transaction of what it tells of."""
     connection.execute(
-        "INSERT INTO deliveries (event_id, model_id, version, event, url, attempts, delivered, message, updated, body, "
-        "due) VALUES (?, ?, ?, ?, ?, 0, false, '', ?, ?, ?)",
-        [*_named(event), due, event.body.decode(), due],
+        "INSERT INTO deliveries (event_id, model_id, version, event, url, created, body, attempts, delivered, message, "
+        "updated, due) VALUES (?, ?, ?, ?, ?, ?, ?, 0, false, '', ?, ?)",
+        [
+            *(event.event_id, event.status.model_id, event.status.version, event.name, event.url, event.created),
+            *(event.body.decode(), due, due),
+        ],
     )
-
-
-def _named(event: Event) -> list[object]:
-    return [event.event_id, event.status.model_id, event.status.version, event.name, event.url]

@@ -57,6 +57,14 @@ MIGRATIONS = (
         "how long imports take is a figure that operators watch",
         "ALTER TABLE batches ADD COLUMN IF NOT EXISTS ended TIMESTAMPTZ",
     ),
+    Migration(
+        4,
+        "an event that is sent again says when it was made, as it did at first",
+        """
+        ALTER TABLE deliveries ADD COLUMN IF NOT EXISTS created TIMESTAMPTZ;
+        UPDATE deliveries SET created = updated;
+        """,
+    ),
 )
 _UNNUMBERED = (("api_keys", "last_used"), ("deliveries", "due"), ("request_keys", "code"))
 """What the last release without numbers had got last: with these, a catalog has had migration 1."""
