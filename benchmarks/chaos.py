@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -179,7 +179,7 @@ class Chaos:
         elif kill == "everything":
             victims = [psutil.Process(self.service.process.pid), *marked(self.service.home)]
         elif kill == "run":
-            victims = wait_until(self._runs, 30, "a run") if self._runs() else []
+            victims = wait_until(self.service.runs, 30, "a run") if self.service.runs() else []
         else:
             victims = [self.service.part(MODULES[kill])]
         for victim in victims:
@@ -187,14 +187,6 @@ class Chaos:
                 victim.kill()
             except psutil.NoSuchProcess:
                 continue
-
-    def _runs(self) -> list[psutil.Process]:
-        found = []
-        for one in marked(self.service.home):
-            with suppress(psutil.Error):  # it has ended
-                if "spawn_main" in " ".join(one.cmdline()):
-                    found.append(one)
-        return found
 
     def _start_again(self) -> None:
         self.service.process.wait()
@@ -216,7 +208,7 @@ class Chaos:
             except httpx.HTTPError:
                 return False
             running = "running" in {status["status"], *(batch["status"] for batch in batches)}
-            return ready.is_success and ready.json()["prefect"] == "ok" and not running and not self._runs()
+            return ready.is_success and ready.json()["prefect"] == "ok" and not running and not self.service.runs()
 
         wait_until(settled, PATIENCE_SECONDS, "all work to end")
 

@@ -1,29 +1,36 @@
 """Serve all deployments from one process: what `lucid up` starts next to the Prefect server.
 
-Every run is a process of its own that imports this module first, and ends with this process, however that ends.
+Every run is a process of its own, forked from one that has loaded all it needs (`lucid.flows.preloaded`): so it begins
+at once. It runs this module first, and ends with this process, however that ends.
 """
 
 import asyncio
 import logging
+import multiprocessing
 import os
+from multiprocessing import forkserver
+from types import SimpleNamespace
 
-from lucid.service.attached import be_ended_first, end_with
+from lucid.service.attached import RUNS_OF, be_ended_first, end_with
 
-_SERVER = "_LUCID_RUNS_OF"
-"""Environment variable with the id of the process that serves the flows, for its runs."""
+if __name__ == "__mp_main__":  # this is a run
+    from lucid.flows.preloaded import FORK_SERVER
 
-if __name__ == "__mp_main__" and _SERVER in os.environ:  # this is a run
-    end_with(int(os.environ[_SERVER]))
+    end_with(FORK_SERVER)
     be_ended_first()
 
-from prefect.client.orchestration import get_client  # noqa: E402 - a run attaches itself first
-from prefect.runner import Runner  # noqa: E402
+from prefect import flow_engine
+from prefect.client.orchestration import get_client
+from prefect.runner import Runner
 
-from lucid.flows.deployments import places, register  # noqa: E402
-from lucid.flows.lost_runs import end_lost_runs  # noqa: E402
-from lucid.service import pulse  # noqa: E402
-from lucid.settings import Settings, load_settings  # noqa: E402
-from lucid.store.files import OTHERS, close_home  # noqa: E402
+from lucid.flows.deployments import places, register
+from lucid.flows.lost_runs import end_lost_runs
+from lucid.service import pulse
+from lucid.settings import Settings, load_settings
+from lucid.store.files import OTHERS, close_home
+
+_POLL_SECONDS = 0.5
+"""How often Prefect is asked for runs that are due."""
 
 
 def main() -> None:
@@ -32,14 +39,27 @@ def main() -> None:
     os.umask(OTHERS)  # every run inherits it, as it does the niceness
     close_home(settings.home)
     os.nice(settings.flow_niceness)
-    os.environ[_SERVER] = str(os.getpid())
+    fork_runs()
     logging.getLogger("prefect.runner.state_proposer").setLevel(logging.WARNING)  # it tells of all that wait, for ever
     asyncio.run(_serve(settings))
 
 
+def fork_runs() -> None:
+    """Start the fork server, and let Prefect fork runs from it where it would start a Python for each.
+
+    That takes 2 s of a processor, and as long again once the run loads what it works with.
+    """
+    os.environ[RUNS_OF] = str(os.getpid())
+    multiprocessing.set_forkserver_preload(["lucid.flows.preloaded"])
+    forkserver.ensure_running()
+    forking = multiprocessing.get_context("forkserver")
+    in_place = SimpleNamespace(get_context=lambda _method: forking)
+    flow_engine.multiprocessing = in_place  # type: ignore[assignment, attr-defined]  # Prefect asks it for "spawn"
+
+
 async def _serve(settings: Settings) -> None:
     async with get_client() as client:
-        runner = Runner(limit=await places(client, settings), pause_on_shutdown=False)
+        runner = Runner(limit=await places(client, settings), query_seconds=_POLL_SECONDS, pause_on_shutdown=False)
         await register(runner, client, settings)
         if settings.prefect_api_url is None:  # on a foreign server, others may run them too
             await end_lost_runs(client)

@@ -14,6 +14,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+RUNS_OF = "_LUCID_RUNS_OF"
+"""Environment variable with the id of the process that serves the flows, for the fork server of its runs."""
 _PR_SET_PDEATHSIG = 1
 _LOOK_SECONDS = 1.0
 

@@ -236,7 +236,6 @@ def environment(settings: Settings) -> dict[str, str]:
     defaults = THREADS_THAT_SLEEP | {
         "PREFECT_HOME": str(Home(settings.home).prefect),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         "PREFECT_CLI_PROMPT": "false",
         # What our loggers say during a run stands on its page, and elsewhere in the log of the process alone.
         "PREFECT_LOGGING_EXTRA_LOGGERS": "lucid",

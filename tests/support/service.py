@@ -20,7 +20,7 @@ from prefect.client.base import PrefectHttpxSyncClient
 
 from lucid.api.connections import Connection
 from lucid.keys import create_key
-from lucid.service.supervisor import MARK
+from lucid.service.supervisor import MARK, marked
 from lucid.store.catalog import Catalog
 from lucid.store.home import Home
 
@@ -174,6 +174,16 @@ class Service:
     def part(self, module: str) -> psutil.Process:
         """The process of the service that runs a module, waited for where it is being started again."""
         found: psutil.Process = wait_until(lambda: self.find_part(module), 60, module)
+        return found
+
+    def runs(self) -> list[psutil.Process]:
+        """The processes that do flow runs: what the fork server of the process that serves the flows has forked."""
+        found = []
+        for process in marked(self.home):
+            with suppress(psutil.Error):  # it has ended
+                parent = process.parent()
+                if parent and "forkserver" in " ".join(parent.cmdline()):
+                    found.append(process)
         return found
 
     def find_part(self, module: str) -> psutil.Process | None:

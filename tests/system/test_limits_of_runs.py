@@ -36,7 +36,7 @@ class Stopped:
 
         One that holds the catalog at that moment goes on for now, or everybody else would wait for it.
         """
-        for process in {*self._service.part("lucid.flows.serve").children()} - self._processes:
+        for process in {*self._service.runs()} - self._processes:
             with suppress(psutil.Error):  # it has ended
                 process.suspend()
                 open_files = " ".join(file.path for file in process.open_files())

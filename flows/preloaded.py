@@ -1,0 +1,20 @@
+"""What the fork server of the runs has loaded: a run is a copy of it, and loads nothing more.
+
+Only the fork server imports this. It ends with the process that serves the flows, however that ends.
+"""
+
+# ruff: noqa: E402, F401 - attached before all else, and nothing here is used but by the copies
+
+import os
+
+from lucid.service.attached import RUNS_OF, end_with
+
+end_with(int(os.environ[RUNS_OF]))
+
+import lucid.evaluation.quality
+import lucid.flows.deployments
+import lucid.graph.typed_graph
+import lucid.training.fitting
+
+FORK_SERVER = os.getpid()
+"""Every run is a child of this process, and ends with it."""
