@@ -1,4 +1,4 @@
-"""What an application does by itself while it answers: looks for what died, what is new, and what is damaged."""
+"""What an application does by itself while it answers: starts what waits, looks for what died, is new or damaged."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +23,13 @@ VERIFY_BYTES_PER_SECOND = 32_000_000
 @asynccontextmanager
 async def background_work(services: Services) -> AsyncIterator[None]:
     """Do all of it while the block runs; afterwards the last uses of the keys are recorded and Prefect is left."""
-    work = (_sweep(services), services.keys.keep_up(), _refresh(services), _verify(services))
+    work = (
+        _sweep(services),
+        services.queue.keep_starting(services.warnings),
+        services.keys.keep_up(),
+        _refresh(services),
+        _verify(services),
+    )
     tasks = [asyncio.create_task(coroutine) for coroutine in work]
     yield
     for task in tasks:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi.concurrency import run_in_threadpool
 
-from lucid.api.runs import IMPORT_DATA, Job
+from lucid.api.jobs import forget_upload, upload
 from lucid.api.services import Services
 from lucid.api.waiting import wait_until
 from lucid.data.batches import remove_batch_files
@@ -45,12 +45,13 @@ async def begin(
     nothing is entered then.
     """
     try:
-        entered = await run_in_threadpool(_enter, services, received, batches, wanted.naming, key)
+        entered = await run_in_threadpool(_enter, services, received, batches, wanted, key)
     except BaseException:  # also where the client goes away, while the thread enters them all the same
-        await run_in_threadpool(_withdraw, services, [batch.batch_id for batch in batches])
+        await run_in_threadpool(forget_upload, services.settings, [batch.batch_id for batch in batches])
         raise
     if not entered.begun:
-        await services.runs.start(_job(services, batches, wanted, entered.batch_ids))
+        parameters = _parameters(services, batches, wanted, entered.batch_ids)
+        await services.queue.begin(upload(services.settings, entered.batch_ids, parameters))
     return entered.batch_ids
 
 
@@ -70,13 +71,14 @@ async def wait(services: Services, batch_ids: Sequence[str], key: RequestKey | N
 
 
 def _enter(
-    services: Services, received: Sequence[Path], batches: Sequence[Batch], naming: Naming, key: RequestKey | None
+    services: Services, received: Sequence[Path], batches: Sequence[Batch], wanted: Wanted, key: RequestKey | None
 ) -> Entered:
     """Store what came in and enter it; what a first call with the key has stored and entered takes its place."""
     entered = None
     try:
-        _store(services, received, batches, naming)
-        entered = services.catalog.batches.enter(batches, key=key)
+        _store(services, received, batches, wanted.naming)
+        parameters = _parameters(services, batches, wanted, [batch.batch_id for batch in batches])
+        entered = services.catalog.batches.enter(batches, parameters, key)
     except UnusableFile:
         if key:
             services.catalog.requests.knows(key)  # raises where another file came with it
@@ -88,17 +90,12 @@ def _enter(
     return entered
 
 
-def _job(services: Services, batches: Sequence[Batch], wanted: Wanted, batch_ids: list[str]) -> Job:
-    # The files of a repeat have the names of the first ones, or it would be another request.
+def _parameters(
+    services: Services, batches: Sequence[Batch], wanted: Wanted, batch_ids: Sequence[str]
+) -> dict[str, Any]:
+    """What the flow is told. The files of a repeat have the names of the first ones, or it would be another request."""
     files = [_path(services, batch_id, batch) for batch_id, batch in zip(batch_ids, batches, strict=True)]
-    return Job(
-        IMPORT_DATA,
-        {"files": [str(file) for file in files], **wanted.parameters(), "batch_ids": batch_ids},
-        note=lambda run: services.catalog.batches.set_flow_run(batch_ids, run.flow_run_id),
-        withdraw=lambda _error: _withdraw(services, batch_ids),
-        work=batch_ids[0],
-        all_or_nothing=True,
-    )
+    return {"files": [str(file) for file in files], **wanted.parameters(), "batch_ids": [*batch_ids]}
 
 
 def _store(services: Services, received: Sequence[Path], batches: Sequence[Batch], naming: Naming) -> None:
@@ -111,13 +108,6 @@ def _store(services: Services, received: Sequence[Path], batches: Sequence[Batch
 
 def _path(services: Services, batch_id: str, batch: Batch) -> Path:
     return Home(services.settings.home).upload(batch_id) / batch.file_name
-
-
-def _withdraw(services: Services, batch_ids: Sequence[str]) -> None:
-    """Forget an upload that could not be started, unless a repeat of it has started it."""
-    if services.catalog.batches.withdraw(batch_ids):
-        for batch_id in batch_ids:
-            remove_batch_files(services.settings.home, batch_id)
 
 
 def _forget(services: Services, batch_ids: Sequence[str]) -> None:

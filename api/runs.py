@@ -1,28 +1,21 @@
-"""An API call becomes a flow run: the only place that talks to the Prefect server, over plain HTTP."""
+"""Flow runs: the only place that talks to the Prefect server, over plain HTTP."""
 
 import asyncio
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from uuid import uuid4
 
 import httpx
-from fastapi.concurrency import run_in_threadpool
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
+from lucid.api.jobs import FlowRun
 from lucid.errors import Unavailable
 from lucid.schema.fields import utc_now
 from lucid.service import pulse
 from lucid.settings import Settings
 
-IMPORT_DATA, TRAIN_MODEL, ERASE_ENTITY = (
-    "import_data/import-data",
-    "train_model/train-model",
-    "erase_entity/erase-entity",
-)
 _AWAY_SECONDS, _BUSY_SECONDS = 15, 60
 """How long a call waits for a Prefect server that is not there, and for one that has too much to do."""
 _PATIENCE, _FOREIGN_PATIENCE = timedelta(seconds=60), timedelta(minutes=30)  # a container may have to be fetched first
@@ -31,35 +24,8 @@ _TOKEN_SECONDS = 600
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
-class FlowRun(NamedTuple):
-    """A flow run as Prefect knows it, and where people see it."""
-
-    flow_run_id: str
-    url: str
-
-
-@dataclass(frozen=True)
-class Job:
-    """Work that is entered already and waits for a flow run.
-
-    `note` writes down which run does the work; `withdraw` forgets the work, and is told why. Both are called in a
-    thread. Whoever starts the same `work`, a name that is never used again, gets the same run.
-    """
-
-    deployment: str
-    parameters: dict[str, Any]
-    note: Callable[[FlowRun], object]
-    withdraw: Callable[[BaseException], object]
-    work: str | None = None
-    all_or_nothing: bool = False
-    """Whether it is withdrawn whatever goes wrong, also where the client goes away, or the run is made but not noted.
-
-    Any other is withdrawn only where Prefect is unavailable: without its note, a run that was made does the work.
-    """
-
-
 class Runs:
-    """Creates flow runs and tells whether they are lost."""
+    """Makes and cancels flow runs, and tells whether they are lost."""
 
     def __init__(self, settings: Settings) -> None:
         user, _, password = (settings.prefect_auth_string or "").partition(":")
@@ -73,31 +39,35 @@ class Runs:
         self._token: dict[str, str] = {}
         self._token_at = -math.inf
 
-    async def start(self, job: Job) -> FlowRun:
-        """Create the flow run of a job and note it; where that goes wrong, the job is withdrawn.
+    async def place(self, deployment: str) -> str | None:
+        """The id of a deployment that has a place for one more run; None where its limit is reached.
 
-        Raises Unavailable where Prefect does not answer or does not know the deployment, and what `note` raises.
+        Runs that are due count, whoever has asked for them. Raises httpx.HTTPError, see `is_away` and `is_refused`.
         """
-        made = None
-        try:
-            made = await self.create(job.deployment, job.parameters, job.work)
-            await run_in_threadpool(job.note, made)
-        except BaseException as error:
-            if job.all_or_nothing or (made is None and isinstance(error, Unavailable)):
-                await run_in_threadpool(job.withdraw, error)
-            raise
-        return made
+        found = (await self._try("GET", f"/deployments/name/{deployment}")).json()
+        limit = found["global_concurrency_limit"]
+        if limit is None or not limit["active"]:
+            return str(found["id"])
+        counts = [
+            await self._count(found["id"], type={"any_": ["PENDING", "RUNNING", "CANCELLING"]}),
+            await self._count(found["id"], before=utc_now(), type={"any_": ["SCHEDULED"]}),
+        ]
+        return str(found["id"]) if sum(counts) < limit["limit"] else None
 
-    async def create(self, deployment: str, parameters: dict[str, Any], work: str | None = None) -> FlowRun:
-        """Start a deployment; returns its flow run.
+    async def _count(self, deployment_id: str, before: datetime | None = None, **state: Any) -> int:
+        """How many runs of a deployment are in such a state, and were to begin before a time if one is given."""
+        due = {"next_scheduled_start_time": {"before_": before.isoformat()}} if before else {}
+        body = {"flow_runs": {"state": state, **due}, "deployments": {"id": {"any_": [deployment_id]}}}
+        return int((await self._try("POST", "/flow_runs/count", json=body)).json())
 
-        Whoever starts the same `work`, a name that is never used again, gets the same run. Raises Unavailable where
-        Prefect does not answer or does not know the deployment.
+    async def make(self, deployment_id: str, parameters: dict[str, Any], work: str) -> FlowRun:
+        """Make a flow run of a deployment.
+
+        Whoever starts the same `work`, a name that is never used again, gets the same run. Raises httpx.HTTPError, see
+        `is_away` and `is_refused`.
         """
-        # The key makes a repeated call return the run that an unanswered one has made.
-        body = {"parameters": parameters, "idempotency_key": work or uuid4().hex, "state": {"type": "SCHEDULED"}}
-        found = await self._send("GET", f"/deployments/name/{deployment}")
-        run = await self._send("POST", f"/deployments/{found['id']}/create_flow_run", json=body)
+        body = {"parameters": parameters, "idempotency_key": work, "state": {"type": "SCHEDULED"}}
+        run = (await self._try("POST", f"/deployments/{deployment_id}/create_flow_run", json=body)).json()
         return FlowRun(run["id"], f"{self._ui}/runs/flow-run/{run['id']}")
 
     async def cancel(self, flow_run_id: str) -> None:
@@ -114,7 +84,7 @@ class Runs:
 
         A run that a worker took but never began, because it died, is scheduled once more.
         """
-        if flow_run_id is None:  # it gets one moments after it was entered
+        if flow_run_id is None:  # an earlier release has entered it, or it is written down in this moment
             return utc_now() - entered > _PATIENCE
         try:
             response = await self._client.get(f"/flow_runs/{flow_run_id}")
@@ -192,10 +162,19 @@ def _is_over(state: RetryCallState) -> bool:
 
 def _patience_seconds(error: BaseException | None) -> float:
     """How long a call is tried that ends so; zero where another try cannot help."""
+    if not isinstance(error, httpx.HTTPError) or is_refused(error):
+        return 0
+    return _AWAY_SECONDS if is_away(error) else _BUSY_SECONDS
+
+
+def is_away(error: httpx.HTTPError) -> bool:
+    """Whether a call ended so because the Prefect server is not there, or does not know the deployment yet."""
     if isinstance(error, httpx.HTTPStatusError):
-        # A deployment that is not there may still be registered.
-        codes: dict[int, float] = {httpx.codes.SERVICE_UNAVAILABLE: _BUSY_SECONDS, httpx.codes.NOT_FOUND: _AWAY_SECONDS}
-        return codes.get(error.response.status_code, 0)
-    if isinstance(error, httpx.ReadTimeout):
-        return _BUSY_SECONDS
-    return _AWAY_SECONDS if isinstance(error, httpx.TransportError) else 0
+        return error.response.status_code == httpx.codes.NOT_FOUND
+    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.ReadTimeout)
+
+
+def is_refused(error: httpx.HTTPError) -> bool:
+    """Whether a call that ended so would end so again."""
+    again = httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.NOT_FOUND
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code not in again

@@ -6,8 +6,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.applications import Starlette
 
+from lucid.api.jobs import lanes
 from lucid.api.keyring import KeyRing
 from lucid.api.metrics import Metrics
+from lucid.api.queue import Queue
 from lucid.api.readiness import Readiness
 from lucid.api.runs import Runs
 from lucid.health import HealthWarnings
@@ -26,6 +28,7 @@ class Services:
     keys: KeyRing
     registry: ModelRegistry
     runs: Runs
+    queue: Queue
     readiness: Readiness
     metrics: Metrics
 
@@ -40,6 +43,7 @@ def build_services(settings: Settings) -> Services:
         keys=KeyRing(catalog, settings.rate_limit, warnings),
         registry=ModelRegistry(settings.home, patient=False, warnings=warnings),
         runs=runs,
+        queue=Queue(runs, lanes(settings)),
         readiness=Readiness(catalog, runs, warnings),
         metrics=Metrics(),
     )

@@ -8,14 +8,13 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from lucid.api import jobs
 from lucid.api.auth import Guarded
 from lucid.api.lists import listed
-from lucid.api.runs import ERASE_ENTITY, Job
 from lucid.api.services import ServicesDep
 from lucid.api.waiting import deadline_in, wait_until
 from lucid.erasure import requests
 from lucid.schema.batches import Erased
-from lucid.settings import Settings
 
 router = APIRouter(route_class=Guarded, prefix="/entities", tags=["data"])
 
@@ -51,15 +50,6 @@ async def erase_entities(
     """
     settings = services.settings
     name = await run_in_threadpool(requests.enter, settings, id)
-    await services.runs.start(_job(settings, name))
+    await services.queue.begin(jobs.erasure(settings, name))
     counts = await wait_until(bool, partial(requests.take_result, settings, name), deadline_in(wait_seconds))
     return counts or JSONResponse(ErasureWaits().model_dump(), 202)
-
-
-def _job(settings: Settings, name: str) -> Job:
-    return Job(
-        ERASE_ENTITY,
-        {"request": name},
-        note=lambda run: requests.set_flow_run(settings, name, run.flow_run_id),
-        withdraw=lambda _error: requests.withdraw(settings, name),
-    )

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
 
 from lucid import models
+from lucid.api import jobs
 from lucid.api.auth import Guarded
 from lucid.api.idempotency import Given
 from lucid.api.openapi import problems
-from lucid.api.runs import TRAIN_MODEL, Job
 from lucid.api.services import Services, ServicesDep
 from lucid.api.waiting import deadline_in, wait_until
 from lucid.errors import CallbackRefused
@@ -33,7 +33,8 @@ async def train(
 ) -> ModelStatus:
     """Start a training, to be followed with `status`. A model of that name answers as before until it is done.
 
-    Without a body, a new model is trained on everything. A repeat with the same `Idempotency-Key` answers the status of
+    Without a body, a new model is trained on everything. Where others wait for their turn, so does this one, with the
+    stage `queued` and no `flow_run_url` yet. A repeat with the same `Idempotency-Key` answers the status of
     the training that the first call started.
     """
     wanted = wanted or TrainingRequest()
@@ -42,8 +43,8 @@ async def train(
     entered = await run_in_threadpool(run.enter, services.settings, wanted, "queued", key)
     if entered.status != "running" or entered.flow_run_url:
         return entered  # a repeat, and nothing is left to do
-    started = await services.runs.start(_job(services, entered))
-    return entered.model_copy(update={"flow_run_url": started.url})
+    started = await services.queue.begin(jobs.training(services.settings, entered))
+    return entered.model_copy(update={"flow_run_url": started.url}) if started else entered
 
 
 def _asked(wanted: TrainingRequest) -> dict[str, Any]:
@@ -60,19 +61,6 @@ def _check_callback(services: Services, wanted: TrainingRequest, key: RequestKey
     except CallbackRefused:
         if key is None or not services.catalog.requests.knows(key):
             raise
-
-
-def _job(services: Services, entered: ModelStatus) -> Job:
-    model_id, version = entered.model_id, entered.version
-    return Job(
-        TRAIN_MODEL,
-        # All else stands in the catalog: Prefect keeps parameters for ever, and only a limited size of them.
-        {"model_id": model_id, "version": version},
-        # The time, because after a new start from an empty home a version may come again.
-        work=f"{model_id} {version} {entered.start_timestamp.isoformat()}",
-        note=lambda made: services.catalog.trainings.set_flow_run(model_id, version, *made),
-        withdraw=partial(run.end_unbegun, services.settings, entered),
-    )
 
 
 @router.get("/status", tags=["training"], responses=problems(404))

@@ -214,8 +214,9 @@ def _fail(home: Path, catalog: Catalog, batch_ids: Sequence[str], error: BaseExc
 def sweep(settings: Settings, catalog: Catalog, *, is_lost: IsLost, warnings: HealthWarnings | None = None) -> None:
     """End imports whose process is gone, and remove what they and broken uploads left.
 
-    An import that no process has begun is ended if `is_lost` says that its flow run never will begin it. What goes
-    wrong with one import or upload is a warning, and the others are swept all the same.
+    An import that no process has begun is ended if `is_lost` says that its flow run never will begin it; one that waits
+    for a flow run goes on waiting. What goes wrong with one import or upload is a warning, and the others are swept all
+    the same.
     """
     home, warnings = settings.home, warnings or HealthWarnings()
     begun_before = begun(home, _LOCK)
@@ -224,7 +225,7 @@ def sweep(settings: Settings, catalog: Catalog, *, is_lost: IsLost, warnings: He
         for batch in waiting:
             with each.apart(batch.batch_id, f"the dead import of batch {batch.batch_id} could not be ended"):
                 lock = _lock_name(batch.batch_id)
-                if not is_worked_on(home, lock) and (
+                if not (batch.waits or is_worked_on(home, lock)) and (
                     lost := was_worked_on(home, lock) or is_lost(batch.flow_run_id, batch.entered)
                 ):
                     _end_dead(home, catalog, batch.batch_id, cancelled=lost == "cancelled")

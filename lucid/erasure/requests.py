@@ -37,6 +37,16 @@ def enter(settings: Settings, ids: Sequence[str]) -> str:
     return request
 
 
+def first_waiting(settings: Settings) -> str | None:
+    """The earliest request for which no flow run was made; one that cannot be read is the sweep's concern."""
+    waiting = []
+    for request in _named(settings.home, ERASURE_REQUEST):
+        with suppress(FileNotFoundError, Damaged):  # done in this moment
+            if _read(settings.home, request)["flow_run_id"] is None:
+                waiting.append((Home(settings.home).erasure_request(request).stat().st_mtime_ns, request))
+    return min(waiting)[1] if waiting else None
+
+
 def set_flow_run(settings: Settings, request: str, flow_run_id: str) -> None:
     """Note which flow run does the work."""
     path = Home(settings.home).erasure_request(request)
@@ -44,9 +54,15 @@ def set_flow_run(settings: Settings, request: str, flow_run_id: str) -> None:
         _write(path, {**_read(settings.home, request), "flow_run_id": flow_run_id})
 
 
-def withdraw(settings: Settings, request: str) -> None:
-    """Forget a request that nobody will do."""
+def withdraw(settings: Settings, request: str) -> bool:
+    """Forget a request that no flow run does; tells whether it is forgotten."""
+    try:
+        if _read(settings.home, request)["flow_run_id"] is not None:
+            return False
+    except FileNotFoundError:  # it is done already
+        return False
     Home(settings.home).erasure_request(request).unlink(missing_ok=True)
+    return True
 
 
 def ids_of(settings: Settings, request: str) -> list[str]:
@@ -71,7 +87,7 @@ def working_on(settings: Settings, request: str) -> Iterator[list[str]]:
 def finish(settings: Settings, request: str, counts: Erased) -> None:
     """Leave the counts for whoever asked, in place of the request."""
     _write(Home(settings.home).erasure_result(request), counts.model_dump())
-    withdraw(settings, request)
+    Home(settings.home).erasure_request(request).unlink(missing_ok=True)
 
 
 def take_result(settings: Settings, request: str) -> Erased | None:

@@ -265,33 +265,38 @@ def ended_event(training: Training, event_id: str | None = None, created: dateti
     return make_event(status, url, event_id, created) if url and status.status != "running" else None
 
 
-def end_unbegun(settings: Settings, status: ModelStatus, error: BaseException) -> ModelStatus:
+def end_unbegun(settings: Settings, status: ModelStatus, error: BaseException) -> bool:
     """End a training that was entered but that no process will begin; a repeat of its request enters another.
 
-    One for which a repeat has made a flow run meanwhile goes on.
+    One for which a flow run was made meanwhile stays as it is, which False tells.
     """
     catalog = Catalog(settings.home)
-    row = catalog.trainings.get(status.model_id, status.version)
-    if row.flow_run_id is not None:
-        return row.status
+    if catalog.trainings.get(status.model_id, status.version).flow_run_id is not None:
+        return False
     catalog.requests.forget_training(status.model_id, status.version)
-    return _end(settings.home, status.model_id, status.version, error)
+    _end(settings.home, status.model_id, status.version, error)
+    return True
 
 
 def cancel(settings: Settings, model_id: str) -> TrainingRow:
     """Ask the running training of a model to end, and return it.
 
-    It ends in `error` with the message "cancelled" when its process reports progress the next time, or by `sweep` where
-    no process has begun it; one that is being published completes. Raises UnknownModel, NotTraining.
+    It ends in `error` with the message "cancelled": at once where it has no flow run yet, else when its process reports
+    progress the next time, or by `sweep` where no process has begun it; one that is being published completes. Raises
+    UnknownModel, NotTraining.
     """
-    return Catalog(settings.home).trainings.cancel(model_id)
+    row = Catalog(settings.home).trainings.cancel(model_id)
+    if row.flow_run_id is None:
+        _end_if_dead(settings, row, lambda _run, _entered: "cancelled")
+    return row
 
 
 def sweep(settings: Settings, *, is_lost: IsLost, warnings: HealthWarnings | None = None) -> None:
     """End trainings whose process is gone, and remove what they left; what is owed to their customers is entered.
 
-    A training that no process has begun is ended if `is_lost` says that its flow run never will begin it. What goes
-    wrong with one model is a warning, and the others are swept all the same.
+    A training that no process has begun is ended if `is_lost` says that its flow run never will begin it; one that
+    waits for a flow run goes on waiting. What goes wrong with one model is a warning, and the others are swept all the
+    same.
     """
     home, warnings = settings.home, warnings or HealthWarnings()
     with warnings.round("trainings") as each:
@@ -309,7 +314,8 @@ def sweep(settings: Settings, *, is_lost: IsLost, warnings: HealthWarnings | Non
 
 def _end_if_dead(settings: Settings, row: TrainingRow, is_lost: IsLost) -> None:
     status = row.status
-    if is_worked_on(settings.home, _lock_name(status.model_id)):
+    waits = status.stage == "queued" and row.flow_run_id is None
+    if waits or is_worked_on(settings.home, _lock_name(status.model_id)):
         return
     lost = status.stage != "queued" or is_lost(row.flow_run_id, status.start_timestamp)
     if lost:
@@ -321,8 +327,6 @@ def _end_if_dead(settings: Settings, row: TrainingRow, is_lost: IsLost) -> None:
 
 def _end_dead(settings: Settings, row: TrainingRow, *, cancelled: bool = False) -> None:
     status = row.status
-    if row.flow_run_id is None:  # the call that entered it was cut short before it answered
-        Catalog(settings.home).requests.forget_training(status.model_id, status.version)
     error = LucidError(_CANCELLED if cancelled else "the training process ended before it was done; train again")
     _end(settings.home, status.model_id, status.version, error, row.request.get("callback_url"))
 

@@ -114,17 +114,17 @@ def test_only_what_has_no_flow_run_can_be_withdrawn(catalog: Catalog) -> None:
     assert started == enter(catalog, KEY)
 
 
-def test_a_training_that_never_had_a_flow_run_is_done_again(workspace: Workspace) -> None:
-    """No client was told of it; one that had a flow run, and died, is answered as what it is."""
-    for number, flow_run in enumerate((None, "run"), start=1):
+def test_a_training_without_a_flow_run_waits_for_one(workspace: Workspace) -> None:
+    """A repeat of its call gets the same; once its run has died, that is what a repeat is told."""
+    for flow_run, status in ((None, "running"), ("run", "error")):
         entered = run.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
-        assert number == entered.version
         if flow_run:
-            Catalog(workspace.settings.home).trainings.set_flow_run("m", number, flow_run, "url")
+            Catalog(workspace.settings.home).trainings.set_flow_run("m", 1, flow_run, "url")
         run.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
 
-    repeated = run.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
-    assert ("error", 2) == (repeated.status, repeated.version)
+        repeated = run.enter(workspace.settings, TrainingRequest(model_id="m"), "queued", KEY)
+        assert ("running", 1) == (entered.status, entered.version)
+        assert (status, 1) == (repeated.status, repeated.version)
 
 
 def test_a_training_that_a_repeat_has_started_goes_on(workspace: Workspace) -> None:
@@ -133,7 +133,8 @@ def test_a_training_that_a_repeat_has_started_goes_on(workspace: Workspace) -> N
     catalog = Catalog(workspace.settings.home)
     catalog.trainings.set_flow_run("m", 1, "run", "url")
 
-    assert "running" == run.end_unbegun(workspace.settings, entered, LucidError("away")).status
+    assert not run.end_unbegun(workspace.settings, entered, LucidError("away"))
+    assert "running" == catalog.trainings.get("m").status.status
     assert catalog.requests.knows(KEY)
 
 

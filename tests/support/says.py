@@ -12,6 +12,8 @@ class Says:
     def __init__(self) -> None:
         self.answers: list[Answer] = []
         self.asked: list[float] = []
+        self.heard: list[bytes] = []
+        """Bodies of what was posted."""
         says = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -25,7 +27,7 @@ class Says:
                 self.wfile.write(body)
 
             def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
+                says.heard.append(self.rfile.read(int(self.headers["Content-Length"])))
                 self.do_GET()
 
             def do_DELETE(self) -> None:

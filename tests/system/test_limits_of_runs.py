@@ -59,19 +59,19 @@ def test_trainings_that_wait_do_not_hold_back_an_upload(service: Service, tmp_pa
     with service.client(service.first_key()) as client:
         client.timeout = httpx.Timeout(180)  # a machine that is busy with other things may take long to start a run
         upload(client, tmp_path)
-        for model_id in models:
-            client.post("/train", json={"model_id": model_id}).raise_for_status()
         with Stopped(service) as stopped:
-            wait_until(lambda: stopped.stop_begun() == TRAININGS, 60, "the trainings to begin")
-            # All others have been looked at by now, and wait for a place of their deployment.
-            wait_until(lambda: WAITING - TRAININGS == trainings(service, **WAITS), 60, "the others to wait")
-
+            for begun, model_id in enumerate(models, start=1):
+                client.post("/train", json={"model_id": model_id}).raise_for_status()
+                if begun <= TRAININGS:
+                    wait_until(lambda: stopped.stop_begun() == begun, 60, "the trainings to begin")  # noqa: B023
             assert ["completed"] * 2 == [batch["status"] for batch in upload(client, tmp_path)]
 
-            assert WAITING - TRAININGS == trainings(service, **WAITS)
-            assert TRAININGS == trainings(service, type={"any_": ["PENDING", "RUNNING"]})
-
             waiting = [model_id for model_id in models if not was_worked_on(service.home, f"train-{model_id}")]
+            places = [place(client, model_id) for model_id in waiting]
+            assert ["the next one", *(f"{before} before it" for before in range(1, len(waiting)))] == places
+            assert TRAININGS == trainings(service, type={"any_": ["SCHEDULED", "PENDING", "RUNNING"]})
+            assert WAITING == TRAININGS + len(waiting)
+
             for model_id in waiting[1:]:
                 client.post(f"/models/{model_id}/cancel").raise_for_status()
 
@@ -80,7 +80,11 @@ def test_trainings_that_wait_do_not_hold_back_an_upload(service: Service, tmp_pa
         assert ["completed"] * (TRAININGS + 1) == [one["status"] for one in ended], ended
 
 
-WAITS = {"name": {"any_": ["AwaitingConcurrencySlot"]}}
+def place(client: httpx.Client, model_id: str) -> str:
+    """What a training that waits has before it."""
+    status = client.get("/status", params={"model_id": model_id}).json()
+    assert ("running", "queued", None) == (status["status"], status["stage"], status["flow_run_url"])
+    return str(status["message"]).removeprefix("waits for its turn, ")
 
 
 def trainings(service: Service, **state: Any) -> int:

@@ -271,16 +271,21 @@ def test_a_api_without_prefect_knows_its_keys(service: Service, key: str, tag: s
             assert ids(again) == stored(client, tag)
 
 
-def test_what_cannot_be_started_does_not_use_up_its_key(service: Service, key: str, tag: str) -> None:
-    """Without Prefect both calls are a 503 that leaves no key; repeated when it is there, they are done."""
-    with api_without_prefect(service) as api, calls(api.base, key) as client:
-        assert (503, 503) == (upload(client, tag, tag)[0], train(client, f"{tag}-t", model_id=tag)[0])
-        assert [] == stored(client, tag)
+def test_what_cannot_be_started_does_not_use_up_its_key(tmp_path: Path, tag: str) -> None:
+    """Without Prefect both calls are a 503 that leaves no key, however often they are repeated, and nothing else."""
+    api = Api(tmp_path / "home")
+    with api.running(), calls(api.base, api.secret) as client:
+        for _repeat in range(2):
+            assert (503, 503) == (upload(client, tag, tag)[0], train(client, f"{tag}-t", model_id=tag)[0])
+            assert [] == stored(client, tag)
 
-    with calls(address(service), key) as client:
-        assert ids(upload(client, tag, tag)) == stored(client, tag)
-        started = train(client, f"{tag}-t", model_id=tag)
-        assert 202 == started[0], started
+
+def test_what_one_api_cannot_start_another_one_does(service: Service, key: str, tag: str) -> None:
+    """They share a home, and what waits in it; nothing of it is withdrawn then."""
+    with api_without_prefect(service) as api, calls(api.base, key) as client:
+        with calls(address(service), key) as other:
+            wait_until(lambda: upload(other, f"{tag}-0", tag)[0] == 200, 30, "the other one to be idle")
+        assert 202 == train(client, f"{tag}-t", model_id=tag, data_tags=[tag])[0]
 
 
 @contextmanager

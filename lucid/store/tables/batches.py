@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from lucid.errors import InvalidRequest, UnknownBatch
 from lucid.schema.batches import Batch, LoadedFile
@@ -36,11 +37,23 @@ class SelectedBatch:
 
 @dataclass(frozen=True)
 class RunningBatch:
-    """A batch whose import is not finished; `entered` is UTC, `flow_run_id` None while no run was made for it."""
+    """A batch whose import is not finished; `entered` is UTC.
+
+    `flow_run_id` is None while no run was made for it, which `waits` tells of an upload that will get one.
+    """
 
     batch_id: str
     flow_run_id: str | None
     entered: datetime
+    waits: bool
+
+
+@dataclass(frozen=True)
+class WaitingImport:
+    """An upload that no flow run imports yet: the ids of its batches, and all that the flow is to be told."""
+
+    batch_ids: list[str]
+    parameters: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -58,9 +71,12 @@ class Batches:
         """`changed` is a file whose time says when batches were loaded, changed or deleted."""
         self._database, self._changed = database, changed
 
-    def enter(self, batches: Sequence[Batch], flow_run_id: str | None = None, key: RequestKey | None = None) -> Entered:
+    def enter(
+        self, batches: Sequence[Batch], parameters: dict[str, Any] | None = None, key: RequestKey | None = None
+    ) -> Entered:
         """Enter batches that are not known yet, in this order; later ones win over earlier ones.
 
+        With the flow's `parameters` they wait for a flow run.
         Where the key came before nothing is entered, and what was then is returned. Raises InvalidRequest for a known
         batch that has ended: its import cannot be done again; IdempotencyKeyReused.
         """
@@ -69,6 +85,7 @@ class Batches:
             if first and first.batch_ids:
                 return Entered(first.batch_ids, _are_begun(connection, first.batch_ids))
             (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM batches").fetchone() or (0,)
+            waits = json.dumps(parameters) if parameters is not None else None
             for seq, batch in enumerate(batches, start=last + 1):
                 known = row(connection.execute("SELECT status FROM batches WHERE batch_id = ?", [batch.batch_id]))
                 if known and known["status"] != "running":
@@ -78,18 +95,33 @@ class Batches:
                 if not known:
                     connection.execute(
                         "INSERT INTO batches (seq, batch_id, created, tags, entity_count, interaction_count, "
-                        "rejected_count, status, message, errors, warnings, archived, file_name, flow_run_id) "
+                        "rejected_count, status, message, errors, warnings, archived, file_name, waits) "
                         "VALUES (?, ?, ?, ?, 0, 0, 0, 'running', '', '[]', '[]', false, ?, ?)",
-                        [seq, batch.batch_id, batch.timestamp, batch.tags, batch.file_name, flow_run_id],
+                        [seq, batch.batch_id, batch.timestamp, batch.tags, batch.file_name, waits],
                     )
             ids = [batch.batch_id for batch in batches]
             keep(connection, key, batch_ids=ids)
-        return Entered(ids, begun=flow_run_id is not None)
+        return Entered(ids, begun=False)
+
+    def first_waiting(self) -> WaitingImport | None:
+        """The earliest upload that waits for a flow run."""
+        with self._database.reading() as connection:
+            found = row(
+                connection.execute(
+                    "SELECT arg_min(waits, seq) AS waits FROM batches "
+                    "WHERE status = 'running' AND flow_run_id IS NULL AND waits IS NOT NULL"
+                )
+            )
+        if found is None or found["waits"] is None:
+            return None
+        parameters = json.loads(found["waits"])
+        return WaitingImport(parameters["batch_ids"], parameters)
 
     def set_flow_run(self, batch_ids: Sequence[str], flow_run_id: str) -> None:
         with self._database.transaction() as connection:
             connection.execute(
-                "UPDATE batches SET flow_run_id = ? WHERE list_contains(?, batch_id)", [flow_run_id, list(batch_ids)]
+                "UPDATE batches SET flow_run_id = ?, waits = NULL WHERE list_contains(?, batch_id)",
+                [flow_run_id, list(batch_ids)],
             )
 
     def complete(self, loaded: Sequence[tuple[str, LoadedFile]]) -> None:
@@ -170,7 +202,8 @@ class Batches:
         with self._database.reading() as connection:
             found = rows(
                 connection.execute(
-                    "SELECT batch_id, flow_run_id, created AS entered FROM batches WHERE status = 'running'"
+                    "SELECT batch_id, flow_run_id, created AS entered, waits IS NOT NULL AS waits FROM batches "
+                    "WHERE status = 'running'"
                 )
             )
         return [RunningBatch(**batch) for batch in found]

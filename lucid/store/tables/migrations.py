@@ -65,6 +65,11 @@ MIGRATIONS = (
         UPDATE deliveries SET created = updated;
         """,
     ),
+    Migration(
+        5,
+        "an upload waits in the catalog for its flow run, whatever becomes of the process that took it",
+        "ALTER TABLE batches ADD COLUMN IF NOT EXISTS waits JSON",
+    ),
 )
 _UNNUMBERED = (("api_keys", "last_used"), ("deliveries", "due"), ("request_keys", "code"))
 """What the last release without numbers had got last: with these, a catalog has had migration 1."""

@@ -18,6 +18,7 @@ _COLUMNS = (
     "flow_run_id, request, refresh_of"
 )
 _RUNNING, _KNOWN = "status = 'running'", "status <> 'deleted'"
+_WAITING = f"{_RUNNING} AND stage = 'queued' AND flow_run_id IS NULL"
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,8 @@ class Trainings:
                     [model_id] if version is None else [model_id, version],
                 )
             )
+            if found and found["stage"] == "queued" and found["flow_run_id"] is None:
+                found["message"] = _place_in_queue(connection, found)
         if found is None:
             raise UnknownModel(f"no model {model_id!r}; train it first")
         return _training(found)
@@ -159,6 +162,16 @@ class Trainings:
         with self._database.reading() as connection:
             found = rows(connection.execute(f"SELECT {_COLUMNS} FROM trainings WHERE {_RUNNING}"))
         return [_training(training) for training in found]
+
+    def first_waiting(self) -> ModelStatus | None:
+        """The earliest training that the API has entered and that has no flow run."""
+        with self._database.reading() as connection:
+            found = row(
+                connection.execute(
+                    f"SELECT {_COLUMNS} FROM trainings WHERE {_WAITING} ORDER BY started, model_id LIMIT 1"
+                )
+            )
+        return _training(found).status if found else None
 
     def ended(self, since: datetime) -> list[Ended]:
         """Trainings and refreshes that have ended since a time (aware), but for those of deleted models."""
@@ -195,6 +208,14 @@ class Trainings:
                 [*values, model_id, version],
             ).fetchall()
         return bool(changed)
+
+
+def _place_in_queue(connection: Connection, found: Row) -> str:
+    """What a training that waits has before it."""
+    (before,) = connection.execute(
+        f"SELECT count(*) FROM trainings WHERE {_WAITING} AND started < ?", [found["started"]]
+    ).fetchone() or (0,)
+    return f"waits for its turn, {before:,} before it" if before else "waits for its turn, the next one"
 
 
 def _status_of(connection: Connection, first: FirstRequest) -> ModelStatus:

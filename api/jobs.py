@@ -1,0 +1,110 @@
+"""What the API was asked for and no flow run does yet, as the home tells: the queue outlives every process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from lucid.data.batches import remove_batch_files
+from lucid.erasure import requests
+from lucid.schema.training import ModelStatus
+from lucid.settings import Settings
+from lucid.store.catalog import Catalog
+from lucid.training import run
+
+IMPORT_DATA, TRAIN_MODEL, ERASE_ENTITY = (
+    "import_data/import-data",
+    "train_model/train-model",
+    "erase_entity/erase-entity",
+)
+
+
+class FlowRun(NamedTuple):
+    """A flow run as Prefect knows it, and where people see it."""
+
+    flow_run_id: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work that is entered already and waits for a flow run.
+
+    `work` names it, and is never used again. `note` writes down which run does the work; `withdraw` is told why there
+    is none and forgets the work, or tells that a run does it meanwhile, by False. Both are slow.
+    """
+
+    deployment: str
+    parameters: dict[str, Any]
+    work: str
+    note: Callable[[FlowRun], object]
+    withdraw: Callable[[BaseException], bool]
+
+
+Lane = Callable[[], Job | None]
+"""Looks for the first job of one kind that waits."""
+
+
+def lanes(settings: Settings) -> tuple[Lane, ...]:
+    """All kinds of jobs, those first that are short."""
+    return partial(_first_erasure, settings), partial(_first_import, settings), partial(_first_training, settings)
+
+
+def erasure(settings: Settings, name: str) -> Job:
+    """The job of an erasure that was entered under a name."""
+    return Job(
+        ERASE_ENTITY,
+        {"request": name},
+        work=name,
+        note=lambda made: requests.set_flow_run(settings, name, made.flow_run_id),
+        withdraw=lambda _error: requests.withdraw(settings, name),
+    )
+
+
+def upload(settings: Settings, batch_ids: list[str], parameters: dict[str, Any]) -> Job:
+    """The job of an upload whose batches were entered."""
+    return Job(
+        IMPORT_DATA,
+        parameters,
+        work=batch_ids[0],
+        note=lambda made: Catalog(settings.home).batches.set_flow_run(batch_ids, made.flow_run_id),
+        withdraw=lambda _error: forget_upload(settings, batch_ids),
+    )
+
+
+def training(settings: Settings, entered: ModelStatus) -> Job:
+    """The job of a training that was entered."""
+    model_id, version = entered.model_id, entered.version
+    return Job(
+        TRAIN_MODEL,
+        # All else stands in the catalog: Prefect keeps parameters for long, and only a limited size of them.
+        {"model_id": model_id, "version": version},
+        # The time, because after a new start from an empty home a version may come again.
+        work=f"{model_id} {version} {entered.start_timestamp.isoformat()}",
+        note=lambda made: Catalog(settings.home).trainings.set_flow_run(model_id, version, *made),
+        withdraw=partial(run.end_unbegun, settings, entered),
+    )
+
+
+def forget_upload(settings: Settings, batch_ids: list[str]) -> bool:
+    """Forget an upload that could not be started, unless a flow run was made for it; tells whether it is forgotten."""
+    withdrawn = Catalog(settings.home).batches.withdraw(batch_ids)
+    if withdrawn:
+        for batch_id in batch_ids:
+            remove_batch_files(settings.home, batch_id)
+    return withdrawn
+
+
+def _first_erasure(settings: Settings) -> Job | None:
+    name = requests.first_waiting(settings)
+    return erasure(settings, name) if name else None
+
+
+def _first_import(settings: Settings) -> Job | None:
+    found = Catalog(settings.home).batches.first_waiting()
+    return upload(settings, found.batch_ids, found.parameters) if found else None
+
+
+def _first_training(settings: Settings) -> Job | None:
+    found = Catalog(settings.home).trainings.first_waiting()
+    return training(settings, found) if found else None
