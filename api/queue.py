@@ -40,6 +40,8 @@ class Queue:
         self._outcomes: OrderedDict[str, FlowRun | Unavailable] = OrderedDict()
         """What became of the works that were last looked at, by name."""
         self._away = False
+        self._calls = 0
+        """How many calls wait for the run of their work."""
 
     async def begin(self, job: Job) -> FlowRun | None:
         """Let a job that was entered have its turn; returns its flow run where that is soon, else None.
@@ -47,13 +49,12 @@ class Queue:
         Raises Unavailable where Prefect is not there or will not start it; the job is withdrawn then.
         """
         self._asked.set()
-        began = time.monotonic()
-        while job.work not in self._outcomes:
-            waited = time.monotonic() - began
-            if waited >= (AWAY_SECONDS if self._away else SOON_SECONDS):
-                break
-            await asyncio.sleep(_LOOK_SECONDS)
-        outcome = self._outcomes.get(job.work)
+        soon = 0.0 if self._calls else SOON_SECONDS  # behind others, it is not soon
+        self._calls += 1
+        try:
+            outcome = await self._outcome(job, soon)
+        finally:
+            self._calls -= 1
         if outcome is None and self._away:
             away = Unavailable("the Prefect server does not answer, so nothing can be started now; try again")
             withdrawn = await run_in_threadpool(job.withdraw, away)
@@ -61,6 +62,15 @@ class Queue:
         if isinstance(outcome, Unavailable):
             raise outcome
         return outcome
+
+    async def _outcome(self, job: Job, soon: float) -> FlowRun | Unavailable | None:
+        """What has become of a job after so many seconds at most, or some more where Prefect is not there."""
+        began = time.monotonic()
+        while job.work not in self._outcomes:
+            if time.monotonic() - began >= (AWAY_SECONDS if self._away else soon):
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        return self._outcomes.get(job.work)
 
     async def keep_starting(self, warnings: HealthWarnings) -> None:
         """Start what waits, for ever; what goes wrong is a warning, and is tried again."""

@@ -27,7 +27,7 @@ def connect(
     without one are looked for. Raises OSError where no files can be opened, where DuckDB itself would end the whole
     process, and duckdb.Error.
     """
-    _expect_handles(database)
+    expect_handles(database)
     given = {
         "threads": threads,
         "temp_directory": spill,
@@ -55,8 +55,8 @@ def copy(
     connection.execute(f"COPY ({query}) TO $target (FORMAT parquet)", {**(values or {}), "target": str(target)})
 
 
-def _expect_handles(database: str | Path) -> None:
-    """Raise OSError where DuckDB could not open the files that it needs."""
+def expect_handles(database: str | Path) -> None:
+    """Raise OSError where DuckDB could not open the files that it needs, and would end the whole process."""
     handles: list[int] = []
     try:
         for _ in range(_HANDLES):

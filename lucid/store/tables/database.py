@@ -1,30 +1,31 @@
-"""The catalog's one small DuckDB file, opened for one short transaction at a time.
+"""The catalog's one small DuckDB file, attached for one short transaction at a time.
 
-DuckDB lets one process write or many read, never both, so whoever needs the file opens it and closes it again; a file
-that another process holds is tried again until a deadline.
+DuckDB lets one process write or many read, never both, so whoever needs the file attaches it and lets it go again; a
+file that another process holds is tried again until a deadline. A process keeps one DuckDB for all its turns: to begin
+one takes 11 ms of a processor, to attach a file 1 ms.
 """
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
-from weakref import WeakSet
 
 import duckdb
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from lucid.errors import Unavailable
-from lucid.store.duck import connect
+from lucid.store.duck import connect, expect_handles
 from lucid.store.files import keep_private, make_folder, replacing
 from lucid.store.machine import machine_error, telling
 from lucid.store.tables.migrations import is_current, migrate
 
 LOCK_DEADLINE_SECONDS = 30.0
 _CLOSING_SECONDS = 2.0
+_NAME = "catalog"
+"""As what the file is attached."""
 
 MAX_MESSAGE = 1000
 """How much of a message is kept, in characters."""
@@ -46,7 +47,7 @@ class Ended:
 
 
 class _Busy(Exception):
-    """Another connection holds the file; worth another try."""
+    """Another process holds the file; worth another try."""
 
 
 class Database:
@@ -56,12 +57,10 @@ class Database:
     locked by another process.
     """
 
-    # DuckDB refuses two connections of one process with different access modes, and each call needs only
-    # milliseconds, so the threads of a process take turns.
+    # A DuckDB attaches a file in one mode at a time, and each call needs only milliseconds, so the threads of a process
+    # take turns with it. It is made when it is first needed, and anew after whatever went wrong with it.
     _turn: ClassVar[threading.Lock] = threading.Lock()
-
-    # A connection is only gone some time after it was closed, when nothing names it any more.
-    _connections: ClassVar[WeakSet[Connection]] = WeakSet()
+    _duckdb: ClassVar[Connection | None] = None
 
     _ready: ClassVar[set[Path]] = set()
 
@@ -73,7 +72,7 @@ class Database:
                 make_folder(path.parent)
             elif path in self._ready or self._is_current():
                 return
-        with telling(path), self._turn, self._connect(read_only=False) as connection:
+        with telling(path), self._turn, self._attached(read_only=False) as connection:
             keep_private(path)  # before anything stands in it
             migrate(connection)
         self._ready.add(path)
@@ -88,15 +87,13 @@ class Database:
     @classmethod
     def close(cls) -> None:
         """Let no thread of this process open a catalog any more; waits a moment for one that has."""
-        deadline = time.monotonic() + _CLOSING_SECONDS
-        cls._turn.acquire(timeout=_CLOSING_SECONDS)
-        while cls._connections and time.monotonic() < deadline:
-            time.sleep(0.001)  # a thread whose turn is over may still take its connection down
+        if cls._turn.acquire(timeout=_CLOSING_SECONDS):
+            cls._end_duckdb()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Read and write; all of it or nothing."""
-        with telling(self.path), self._turn, self._connect(read_only=False) as connection:
+        with telling(self.path), self._turn, self._attached(read_only=False) as connection:
             connection.execute("BEGIN")
             try:
                 yield connection
@@ -108,34 +105,40 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Read what is there now."""
-        with telling(self.path), self._turn, self._connect(read_only=True) as connection:
+        with telling(self.path), self._turn, self._attached(read_only=True) as connection:
             yield connection
 
     def rewrite(self) -> None:
         """Copy the catalog to a new file that takes its place: DuckDB leaves old values in free blocks."""
-        with telling(self.path), self._turn, self._patiently(self._attach) as connection, replacing(self.path) as new:
-            connection.execute(f"ATTACH {_quoted(new)} AS fresh")
-            connection.execute("COPY FROM DATABASE old TO fresh")
-            connection.execute("CHECKPOINT fresh")  # letting go does it too, but says nothing where the disk is full
-            connection.execute("DETACH fresh")
+        with telling(self.path), self._turn:
+            if self.path.with_suffix(".duckdb.wal").exists():  # a process was killed; a writer takes it in
+                with self._attached(read_only=False):
+                    pass
+            with self._attached(read_only=True) as connection, replacing(self.path) as new:
+                connection.execute(f"ATTACH {_quoted(new)} AS fresh")
+                connection.execute(f"COPY FROM DATABASE {_NAME} TO fresh")
+                connection.execute(
+                    "CHECKPOINT fresh"
+                )  # letting go does it too, but says nothing where the disk is full
+                connection.execute("DETACH fresh")
 
-    def _attach(self) -> Connection:
-        """A connection that only reads the catalog, as `old`, and keeps all writers out."""
-        connection = connect()
+    @contextmanager
+    def _attached(self, *, read_only: bool) -> Iterator[Connection]:
+        """A connection to the file; whoever asks has the turn."""
         try:
-            connection.execute(f"ATTACH {_quoted(self.path)} AS old (READ_ONLY)")
-        except duckdb.IOException as error:
-            raise _busy_or_unavailable(self.path, error) from error
-        if self.path.with_suffix(".duckdb.wal").exists():  # a process was killed; the next writer takes it in
-            connection.close()
-            with self._connect(read_only=False):
-                raise _Busy
-        return connection
+            connection = self._patiently(read_only)
+            yield connection
+        except BaseException:
+            self._end_duckdb()  # whatever state it is in, it holds the file no more
+            raise
+        try:
+            connection.execute(f"USE memory; DETACH {_NAME}")
+        except (
+            duckdb.Error
+        ):  # there is no room for it in the file itself; what was committed stands in the log beside it
+            self._end_duckdb()
 
-    def _connect(self, *, read_only: bool) -> Connection:
-        return self._patiently(lambda: self._open(read_only))
-
-    def _patiently(self, opening: Callable[[], Connection]) -> Connection:
+    def _patiently(self, read_only: bool) -> Connection:
         attempts = Retrying(
             retry=retry_if_exception_type(_Busy),
             wait=wait_random_exponential(multiplier=0.01, max=0.25),
@@ -143,24 +146,33 @@ class Database:
             reraise=True,
         )
         try:
-            connection = attempts(opening)
+            return attempts(self._attach, read_only)
         except _Busy as busy:
             raise Unavailable(
                 f"{self.path} stayed locked by another process for {LOCK_DEADLINE_SECONDS:.0f} s; try again"
             ) from busy
-        self._connections.add(connection)
-        return connection
 
-    def _open(self, read_only: bool) -> Connection:
+    def _attach(self, read_only: bool) -> Connection:
+        expect_handles(self.path)
+        connection = self._duckdb
+        if connection is None:
+            Database._duckdb = connection = connect(threads=1)
         try:
             file = self.path.stat().st_ino if self.path.exists() else None
-            connection = connect(self.path, read_only=read_only, threads=1)
+            connection.execute(f"ATTACH {_quoted(self.path)} AS {_NAME} {'(READ_ONLY)' if read_only else ''}")
         except duckdb.IOException as error:
             raise _busy_or_unavailable(self.path, error) from error
         if file not in (None, self.path.stat().st_ino):  # it was written anew in this moment
-            connection.close()
+            connection.execute(f"DETACH {_NAME}")
             raise _Busy
+        connection.execute(f"USE {_NAME}")
         return connection
+
+    @classmethod
+    def _end_duckdb(cls) -> None:
+        if cls._duckdb is not None:
+            cls._duckdb.close()
+            cls._duckdb = None
 
 
 def rows(found: Connection) -> list[Row]:
