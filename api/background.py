@@ -6,9 +6,12 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Literal
 
+from lucid import schedules
 from lucid.api.services import Services
 from lucid.data import batches
 from lucid.erasure import requests
+from lucid.errors import Unavailable
+from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training import run
 from lucid.versions.inspection import Inspection
@@ -54,12 +57,18 @@ async def _sweep(services: Services) -> None:
         "imports": lambda: batches.sweep(settings, Catalog(settings.home), is_lost=is_lost, warnings=warnings),
         "erasures": lambda: requests.sweep(settings, is_lost=is_lost, warnings=warnings),
         "models": inspection.look,
+        "schedules": lambda: _mend_schedules(settings),
     }
     while True:
         for kind, sweep in sweeps.items():
             with warnings.apart(f"sweep of {kind}", f"could not look after {kind}"):
                 await asyncio.to_thread(sweep)
         await asyncio.sleep(SWEEP_SECONDS)
+
+
+def _mend_schedules(settings: Settings) -> None:
+    with suppress(Unavailable):  # it is told elsewhere that Prefect is not there
+        schedules.mend(settings)
 
 
 async def _refresh(services: Services) -> None:

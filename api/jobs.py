@@ -8,15 +8,10 @@ from typing import Any, NamedTuple
 from lucid.data.batches import remove_batch_files
 from lucid.erasure import requests
 from lucid.schema.training import ModelStatus
+from lucid.service.prefect_api import ERASE_ENTITY, IMPORT_DATA, TRAIN_MODEL
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training import run
-
-IMPORT_DATA, TRAIN_MODEL, ERASE_ENTITY = (
-    "import_data/import-data",
-    "train_model/train-model",
-    "erase_entity/erase-entity",
-)
 
 
 class FlowRun(NamedTuple):

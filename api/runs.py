@@ -1,11 +1,8 @@
 """Flow runs: the only place that talks to the Prefect server, over plain HTTP."""
 
 import asyncio
-import math
-import time
 from datetime import datetime, timedelta
 from typing import Any, Literal
-from uuid import uuid4
 
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
@@ -14,13 +11,12 @@ from lucid.api.jobs import FlowRun
 from lucid.errors import Unavailable
 from lucid.schema.fields import utc_now
 from lucid.service import pulse
+from lucid.service.prefect_api import SignedIn
 from lucid.settings import Settings
 
 _AWAY_SECONDS, _BUSY_SECONDS = 15, 60
 """How long a call waits for a Prefect server that is not there, and for one that has too much to do."""
 _PATIENCE, _FOREIGN_PATIENCE = timedelta(seconds=60), timedelta(minutes=30)  # a container may have to be fetched first
-_TOKEN_SECONDS = 600
-"""How long a CSRF token is used; Prefect's live for an hour."""
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
@@ -28,16 +24,13 @@ class Runs:
     """Makes and cancels flow runs, and tells whether they are lost."""
 
     def __init__(self, settings: Settings) -> None:
-        user, _, password = (settings.prefect_auth_string or "").partition(":")
-        auth = httpx.BasicAuth(user, password) if user else None
+        auth = SignedIn(settings.prefect_api, settings.prefect_auth_string)
         self._client = httpx.AsyncClient(base_url=settings.prefect_api, auth=auth, timeout=10, trust_env=False)
         self._ui = settings.prefect_ui
         self._own_server = settings.prefect_api_url is None
         self._home = settings.home
         # On SQLite, Prefect answers 503 to what is written at the same time; so calls are sent one after the other.
         self._turn = asyncio.Lock()
-        self._token: dict[str, str] = {}
-        self._token_at = -math.inf
 
     async def place(self, deployment: str) -> str | None:
         """The id of a deployment that has a place for one more run; None where its limit is reached.
@@ -133,25 +126,7 @@ class Runs:
 
     async def _try(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         async with self._turn:
-            headers = await self._csrf() if method != "GET" else {}
-            response = await self._client.request(method, path, headers=headers, **arguments)
-            if response.status_code == httpx.codes.FORBIDDEN:  # the server may have forgotten our token
-                self._token_at = -math.inf
-                response = await self._client.request(method, path, headers=await self._csrf(), **arguments)
-            return response.raise_for_status()
-
-    async def _csrf(self) -> dict[str, str]:
-        """The headers by which a Prefect server with CSRF protection knows that a page does not send the call."""
-        if time.monotonic() - self._token_at > _TOKEN_SECONDS:
-            client = uuid4().hex
-            response = await self._client.get("/csrf-token", params={"client": client})
-            if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:  # it has no such protection
-                self._token = {}
-            else:
-                token: str = response.raise_for_status().json()["token"]
-                self._token = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": client}
-            self._token_at = time.monotonic()
-        return self._token
+            return (await self._client.request(method, path, **arguments)).raise_for_status()
 
 
 def _is_over(state: RetryCallState) -> bool:

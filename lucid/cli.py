@@ -15,10 +15,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column, Table
 
 import lucid
-from lucid.errors import LucidError
+from lucid.errors import InvalidRequest, LucidError
 from lucid.schema.batches import Batch
 from lucid.schema.fields import Exclude, OnError, OutputFormat, Use, check, format_time
 from lucid.schema.recommendations import RecommendationQuery
+from lucid.schema.schedules import Schedule
 from lucid.schema.training import Model
 from lucid.settings import THREADS_THAT_SLEEP, load_settings
 from lucid.store.files import OTHERS, close_home, replacing
@@ -377,6 +378,37 @@ def list_deliveries(
         told = (one.event, str(one.version), escape(one.url), str(one.attempts), state, format_time(one.created))
         table.add_row(*told, one.event_id)
     out.print(table)
+
+
+@app.command("schedule")
+def schedule_model(
+    model_id: Annotated[str, typer.Option(help="The model.")],
+    train: Annotated[bool, typer.Option("--train", help="Train it, as it was trained last.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Refresh its recommendations.")] = False,
+    cron: Annotated[
+        str, typer.Option(help="Minute, hour, day of the month, month and day of the week: '30 2 * * 1'.")
+    ] = "",
+    timezone: Annotated[str, typer.Option(help="Where that time is meant, such as Europe/Berlin.")] = "UTC",
+    delete: Annotated[str, typer.Option(metavar="ID", help="Delete a schedule instead.")] = "",
+) -> None:
+    """Train or refresh a model by itself while the service runs; without --cron, list what is scheduled."""
+    workspace = lucid.Workspace()
+    if delete:
+        out.print(f"deleted: {_when(workspace.unschedule(model_id, delete))}", highlight=False)
+        return
+    if cron:
+        if train == refresh:
+            raise InvalidRequest("say what is to be done then: --train or --refresh")
+        workspace.schedule(model_id, "train" if train else "refresh", cron, timezone)
+    table = Table("work", "when", "next runs", Column("id", no_wrap=True))
+    for one in workspace.schedules(model_id):
+        runs = "\n".join(map(format_time, one.next_runs)) if one.active else "paused"
+        table.add_row(one.work, _when(one), runs, one.schedule_id)
+    out.print(table)
+
+
+def _when(one: Schedule) -> str:
+    return f"{one.cron} {one.timezone}"
 
 
 @keys_app.command("create")

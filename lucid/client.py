@@ -25,6 +25,7 @@ from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming
 from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
+from lucid.schema.schedules import Schedule, ScheduleRequest, Work
 from lucid.schema.training import Model, ModelStatus
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ _BROKEN = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError
 _UNCONNECTED = (httpx.ConnectError, httpx.ConnectTimeout)
 _BLOCK_ROWS = 1000
 _BATCHES, _MODELS = TypeAdapter(list[Batch]), TypeAdapter(list[Model])
-_DELIVERIES = TypeAdapter(list[Delivery])
+_DELIVERIES, _SCHEDULES = TypeAdapter(list[Delivery]), TypeAdapter(list[Schedule])
 
 
 class _PutOff(Exception):
@@ -248,6 +249,26 @@ class Client:
         """Send a callback once more, within some seconds; raises UnknownModel, UnknownDelivery."""
         path = f"/models/{quote(model_id, safe='')}/deliveries/{quote(event_id, safe='')}/resend"
         return Delivery.model_validate_json(self._send("POST", path).content)
+
+    def schedules(self, model_id: str) -> list[Schedule]:
+        """When a model is trained or refreshed by itself; raises UnknownModel."""
+        path = f"/models/{quote(model_id, safe='')}/schedules"
+        return _SCHEDULES.validate_json(self._send("GET", path).content)
+
+    def schedule(self, model_id: str, work: Work, cron: str, timezone: str = "UTC") -> Schedule:
+        """Train or refresh a model by itself, at the times of a cron expression.
+
+        Raises InvalidRequest, UnknownModel.
+        """
+        wanted = check(ScheduleRequest, {"work": work, "cron": cron, "timezone": timezone})
+        path = f"/models/{quote(model_id, safe='')}/schedules"
+        made = self._send("POST", path, json=wanted.model_dump())
+        return Schedule.model_validate_json(made.content)
+
+    def unschedule(self, model_id: str, schedule_id: str) -> Schedule:
+        """Delete a schedule; raises UnknownModel, UnknownSchedule."""
+        path = f"/models/{quote(model_id, safe='')}/schedules/{quote(schedule_id, safe='')}"
+        return Schedule.model_validate_json(self._send("DELETE", path).content)
 
     def report(self, model_id: str) -> dict[str, Any]:
         """The training report of the live version; raises UnknownModel, ModelNotReady."""

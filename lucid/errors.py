@@ -65,6 +65,10 @@ class UnknownDelivery(LucidError):
     code = "unknown_delivery"
 
 
+class UnknownSchedule(LucidError):
+    code = "unknown_schedule"
+
+
 class UnknownKey(LucidError):
     code = "unknown_key"
 

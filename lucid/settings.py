@@ -7,17 +7,15 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import time
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated
-from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from lucid.errors import InvalidRequest
-from lucid.schema.fields import Device, describe
+from lucid.schema.fields import Device, check_zone, describe
 from lucid.schema.names import nearest
 
 _log = logging.getLogger("lucid")
@@ -119,11 +117,7 @@ class Settings(BaseSettings):
     @field_validator("refresh_timezone")
     @classmethod
     def _known_zone(cls, name: str) -> str:
-        try:
-            return ZoneInfo(name).key
-        except (KeyError, ValueError, OSError):  # not there, not below the folder of zones, a folder of zones
-            near = get_close_matches(name, available_timezones(), 1) or ["Europe/Berlin"]
-            raise ValueError(f"{name!r} is no time zone; expected UTC or a name such as {near[0]}") from None
+        return check_zone(name)
 
     @property
     def refresh_time_of_day(self) -> time | None:

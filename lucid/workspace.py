@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lucid import models
+from lucid import models, schedules
 from lucid.data.batches import batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
 from lucid.erasure import erase
@@ -20,6 +20,7 @@ from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming
 from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.recommendations import RecommendationQuery
+from lucid.schema.schedules import Schedule, ScheduleRequest, Work
 from lucid.schema.training import Model, ModelStatus, TrainingRequest
 from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import Answer
@@ -210,6 +211,22 @@ class Workspace:
             owed = models.resend(self.settings, model_id, event_id)
         self._sender.send()
         return owed
+
+    def schedules(self, model_id: str) -> list[Schedule]:
+        """When a model is trained or refreshed by itself; raises UnknownModel, Unavailable without a Prefect server."""
+        return schedules.of_model(self.settings, model_id)
+
+    def schedule(self, model_id: str, work: Work, cron: str, timezone: str = "UTC") -> Schedule:
+        """Train or refresh a model by itself, at the times of a cron expression.
+
+        Raises InvalidRequest, UnknownModel, and Unavailable without a Prefect server.
+        """
+        wanted = check(ScheduleRequest, {"work": work, "cron": cron, "timezone": timezone})
+        return schedules.add(self.settings, model_id, wanted)
+
+    def unschedule(self, model_id: str, schedule_id: str) -> Schedule:
+        """Delete a schedule; raises UnknownModel, UnknownSchedule, and Unavailable without a Prefect server."""
+        return schedules.remove(self.settings, model_id, schedule_id)
 
     def check(self, model_id: str | None = None, *, repair: bool = False) -> Iterator[soundness.Finding]:
         """Whether all that was published is as it was published; see `lucid.training.soundness.check`."""

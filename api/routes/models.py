@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
 
-from lucid import models
+from lucid import models, schedules
 from lucid.api import jobs
 from lucid.api.auth import Guarded
 from lucid.api.idempotency import Given
@@ -16,6 +16,7 @@ from lucid.api.waiting import deadline_in, wait_until
 from lucid.errors import CallbackRefused
 from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import ModelId
+from lucid.schema.schedules import Schedule, ScheduleRequest
 from lucid.schema.training import Model, ModelStatus, Rollback, TrainingRequest
 from lucid.store.tables.requests import RequestKey
 from lucid.store.tables.trainings import TrainingRow
@@ -145,6 +146,29 @@ def resend(
 ) -> Delivery:
     """Send a callback once more, with the same id and content, within some seconds."""
     return models.resend(services.settings, model_id, event_id)
+
+
+@router.get("/models/{model_id}/schedules", tags=["models"], responses=problems(404))
+def list_schedules(services: ServicesDep, model_id: Named) -> list[Schedule]:
+    """List when a model is trained or refreshed by itself, also what people have scheduled in Prefect."""
+    return schedules.of_model(services.settings, model_id)
+
+
+@router.post("/models/{model_id}/schedules", status_code=201, tags=["models"], responses=problems(404))
+def add_schedule(services: ServicesDep, model_id: Named, wanted: ScheduleRequest) -> Schedule:
+    """Train or refresh a model by itself, at the times of a cron expression; answers the next three.
+
+    A training does what the latest one of the model was asked to do.
+    """
+    return schedules.add(services.settings, model_id, wanted)
+
+
+@router.delete("/models/{model_id}/schedules/{schedule_id}", tags=["models"], responses=problems(404))
+def remove_schedule(
+    services: ServicesDep, model_id: Named, schedule_id: Annotated[str, Path(description="As `schedules` shows it.")]
+) -> Schedule:
+    """Delete a schedule, and answer what it was."""
+    return schedules.remove(services.settings, model_id, schedule_id)
 
 
 def _has_ended(row: TrainingRow) -> bool:

@@ -6,8 +6,10 @@ Holds no behaviour beyond reading and checking values; all times are aware and i
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from numbers import Integral
 from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
 from pydantic.config import JsonDict
@@ -42,6 +44,15 @@ MAX_PARTS = 1000
 
 Checked = TypeVar("Checked", bound=BaseModel)
 _MODEL_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def check_zone(name: str) -> str:
+    """The name of a time zone as it is written; raises ValueError where none has it."""
+    try:
+        return ZoneInfo(name).key
+    except (KeyError, ValueError, OSError):  # not there, not below the folder of zones, a folder of zones
+        near = get_close_matches(name, available_timezones(), 1) or ["Europe/Berlin"]
+        raise ValueError(f"{name!r} is no time zone; expected UTC or a name such as {near[0]}") from None
 
 
 def utc_now() -> datetime:

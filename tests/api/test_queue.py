@@ -16,6 +16,7 @@ from lucid.erasure import requests
 from lucid.errors import MachineError, Unavailable
 from lucid.health import HealthWarnings
 from lucid.schema.training import TrainingRequest
+from lucid.service.prefect_api import ERASE_ENTITY, IMPORT_DATA, TRAIN_MODEL
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training import run
@@ -182,9 +183,9 @@ def test_what_waits_stands_in_the_home(tmp_path: Path) -> None:
             job.note(FlowRun("r", "u"))
 
     assert [
-        *((jobs.ERASE_ENTITY, name) for name in erasures),
-        *((jobs.IMPORT_DATA, batches[0].batch_id) for batches in uploads),
-        *((jobs.TRAIN_MODEL, model_id) for model_id in "ba"),
+        *((ERASE_ENTITY, name) for name in erasures),
+        *((IMPORT_DATA, batches[0].batch_id) for batches in uploads),
+        *((TRAIN_MODEL, model_id) for model_id in "ba"),
     ] == found
 
 
