@@ -2,11 +2,12 @@
 
 from typing import Any, cast
 
-from prefect import flow, runtime, task
+from prefect import Flow, flow, runtime, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.futures import wait
-from prefect.states import Completed
+from prefect.states import Completed, Scheduled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from lucid.errors import AlreadyTraining, LucidError, ModelNotReady, NothingToRefresh, UnknownModel
@@ -22,8 +23,18 @@ from lucid.training.steps import REFRESH, tell_refresh
 
 _REFRESHED, _UNCHANGED, _SKIPPED = "Completed", "Unchanged", "Skipped"
 """Names of the states in which a model's refresh may end well: Prefect shows them."""
+_TRIES = 3
+"""How often a refresh is begun whose process dies."""
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=1)
 """One model after the other, for each takes all processors."""
+
+
+def repeat(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Do a refresh again whose process has died; the same recommendations come of it."""
+    del flow, state
+    with get_client(sync_client=True) as client:
+        if client.read_flow_run(flow_run.id).run_count < _TRIES:
+            client.set_flow_run_state(flow_run.id, Scheduled(message="its process died; it is done again"), force=True)
 
 
 @flow(
@@ -31,6 +42,7 @@ _THREADS: Any = ThreadPoolTaskRunner(max_workers=1)
     flow_run_name=lambda: run_name("refresh", runtime.flow_run.parameters.get("model_id") or "all models"),
     log_prints=True,
     on_running=[say_steps],
+    on_crashed=[repeat],
     task_runner=_THREADS,
 )
 @in_a_sentence

@@ -23,8 +23,9 @@ from prefect import flow_engine
 from prefect.client.orchestration import get_client
 from prefect.runner import Runner
 
+from lucid.flows.automations import HEARTBEAT_SECONDS, install
 from lucid.flows.deployments import places, register
-from lucid.flows.lost_runs import end_lost_runs
+from lucid.flows.lost_runs import end_lost_runs, skip_missed_runs
 from lucid.service import pulse
 from lucid.settings import Settings, load_settings
 from lucid.store.files import OTHERS, close_home
@@ -59,10 +60,17 @@ def fork_runs() -> None:
 
 async def _serve(settings: Settings) -> None:
     async with get_client() as client:
-        runner = Runner(limit=await places(client, settings), query_seconds=_POLL_SECONDS, pause_on_shutdown=False)
+        runner = Runner(
+            limit=await places(client, settings),
+            query_seconds=_POLL_SECONDS,
+            heartbeat_seconds=HEARTBEAT_SECONDS,
+            pause_on_shutdown=False,
+        )
         await register(runner, client, settings)
+        await install(client)
         if settings.prefect_api_url is None:  # on a foreign server, others may run them too
             await end_lost_runs(client)
+            await skip_missed_runs(client)
     pulse.begin(settings.home)
     beating = asyncio.create_task(_beat(settings))
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.runner import Runner
-from prefect.states import Pending, Running
+from prefect.states import Pending, Running, Scheduled
 
+from lucid.flows.automations import DEAD_RUNS, install
 from lucid.flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE, VERSION, Deployment, register
-from lucid.flows.lost_runs import end_lost_runs
+from lucid.flows.lost_runs import end_lost_runs, skip_missed_runs
+from lucid.schema.fields import utc_now
 from lucid.service.run import environment
 from lucid.settings import Settings
 
@@ -142,21 +145,62 @@ def test_runs_of_a_process_that_is_gone_hold_no_place() -> None:
                 await lose(client, "import-data", begun=False),
                 await lose(client, "import-data", begun=True),
                 await lose(client, "erase-entity", begun=True),
+                await lose(client, "refresh-recommendations", begun=True),
             ]
-            assert [2, 1] == await slots(client)
+            assert [2, 1, 1] == await slots(client)
             await end_lost_runs(client)
             return [(await client.read_flow_run(run.id)).state_type for run in runs], await slots(client)
 
     async def slots(client: PrefectClient) -> list[int]:
-        known = [
-            await client.read_deployment_by_name(by_name[name].full_name) for name in ("import-data", "erase-entity")
-        ]
+        names = "import-data", "erase-entity", "refresh-recommendations"
+        known = [await client.read_deployment_by_name(by_name[name].full_name) for name in names]
         return [one.global_concurrency_limit.active_slots for one in known if one.global_concurrency_limit]
 
     states, held = asyncio.run(lost_and_ended())
 
-    assert [StateType.SCHEDULED, StateType.CRASHED, StateType.SCHEDULED] == states
-    assert [0, 0] == held
+    assert [StateType.SCHEDULED, StateType.CRASHED, StateType.SCHEDULED, StateType.SCHEDULED] == states
+    assert [0, 0, 0] == held
+
+
+def test_of_the_runs_that_a_schedule_missed_one_is_done() -> None:
+    """The latest of each schedule; runs that people or the API asked for all stay, and so does what is not due yet."""
+    asyncio.run(_register())
+    now = utc_now()
+
+    async def miss(client: PrefectClient, model_id: str, minutes: int, *, scheduled: bool = True) -> FlowRun:
+        known = await client.read_deployment_by_name("refresh_recommendations/refresh-recommendations")
+        return await client.create_flow_run_from_deployment(
+            known.id,
+            parameters={"model_id": model_id},
+            tags=["auto-scheduled"] if scheduled else [],
+            state=Scheduled(scheduled_time=now - timedelta(minutes=minutes)),
+        )
+
+    async def missed() -> list[StateType | None]:
+        async with get_client() as client:
+            runs = [await miss(client, "a", minutes) for minutes in (30, 20, 10, -60)]
+            runs += [await miss(client, "b", 20), await miss(client, "c", 30, scheduled=False)]
+            await skip_missed_runs(client)
+            await skip_missed_runs(client)
+            return [(await client.read_flow_run(run.id)).state_type for run in runs]
+
+    skipped, waits = StateType.CANCELLED, StateType.SCHEDULED
+    assert [skipped, skipped, waits, waits, waits, waits] == asyncio.run(missed())
+
+
+def test_prefect_ends_runs_that_show_no_sign_of_life() -> None:
+    """Its automation is made once, and stays as people have made it."""
+
+    async def install_again() -> tuple[int, bool]:
+        async with get_client() as client:
+            await install(client)
+            (made,) = await client.read_automations_by_name(DEAD_RUNS.name)
+            await client.pause_automation(made.id)
+            await install(client)
+            found = await client.read_automations_by_name(DEAD_RUNS.name)
+            return len(found), found[0].enabled
+
+    assert (1, False) == asyncio.run(install_again())
 
 
 @pytest.mark.parametrize("begun", [False, True])

@@ -128,6 +128,30 @@ def test_runs_end_with_the_process_that_serves_flows(service: Service, client: h
     assert "completed" == wait_for_training(client, "board")["status"]
 
 
+@pytest.mark.parametrize("whose", ["its own", "that of all flows"])
+def test_a_refresh_whose_process_dies_is_done_again(service: Service, whose: str) -> None:
+    """By the same run, so that whoever scheduled it finds it completed."""
+    with service.prefect_client() as prefect:
+        name = "/deployments/name/refresh_recommendations/refresh-recommendations"
+        refresh = prefect.get(name).raise_for_status().json()["id"]
+        body = {"parameters": {"model_id": "board"}, "state": {"type": "SCHEDULED"}}
+        run = prefect.post(f"/deployments/{refresh}/create_flow_run", json=body).raise_for_status().json()["id"]
+
+        def look() -> Any:
+            return prefect.get(f"/flow_runs/{run}").raise_for_status().json()
+
+        deadline = time.monotonic() + 60
+        while look()["state_type"] != "RUNNING" and time.monotonic() < deadline:
+            time.sleep(0.02)
+        victims = service.runs() if whose == "its own" else [service.part("lucid.flows.serve")]
+        for victim in victims:
+            victim.kill()
+        assert "COMPLETED" != look()["state_type"]
+
+        wait_until(lambda: look()["state_type"] == "COMPLETED", 120, "the refresh")
+        assert 2 == look()["run_count"]
+
+
 def kill_parent(service: Service) -> None:
     service.process.kill()
     service.process.wait()
