@@ -72,6 +72,9 @@ class Settings(BaseSettings):
         10.0, gt=0, le=3600, description="Time for one call of a receiver, all in all."
     )
     keep_versions: int = Field(3, ge=1, description="Finished versions kept of each model.")
+    keep_runs_days: int = Field(
+        30, ge=1, le=3650, description="How long Prefect keeps a run that has ended, with its logs and artifacts."
+    )
     flow_niceness: int = Field(
         10, ge=0, le=19, description="How far flows stand back behind look-ups where both want the processor."
     )

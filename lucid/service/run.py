@@ -36,6 +36,9 @@ _UVICORN = (
     "--http",
     "lucid.api.connections:Connection",
 )
+_DAY_SECONDS = 86_400
+_EVENT_DAYS = 7
+"""How long Prefect keeps events at most, as by its own default."""
 _ASK_SECONDS = 5.0
 """Patience with a part that is asked whether it answers."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -245,6 +248,10 @@ def environment(settings: Settings) -> dict[str, str]:
         # In memory, what runs hold would be forgotten with the server, their places never free, and they ended.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "DO_NOT_TRACK": "1",
+        # Nothing grows for ever: 177 kB stay of a run otherwise.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(settings.keep_runs_days * _DAY_SECONDS),
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": str(min(settings.keep_runs_days, _EVENT_DAYS) * _DAY_SECONDS),
     }
     fixed = {"PREFECT_API_URL": settings.prefect_api, "PREFECT_UI_URL": settings.prefect_ui}
     auth = prefect_auth(settings)

@@ -5,12 +5,14 @@ Nothing here knows what the parts do. Every part ends with this process, however
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +29,8 @@ STOP_SECONDS = 7
 """Time for an orderly stop; what still runs then is ended at once, so that a stop takes less than ten seconds."""
 MOST_DEATHS, DEATHS_SECONDS = 5, 60
 """So many deaths of a part within so many seconds are one too many: starting it again does not help."""
+LOG_BYTES = 10_000_000
+"""How long the log of a part may become."""
 _PAUSES = (0, 1, 2, 4)
 """Seconds before a part is started again, by how often it has died lately."""
 _ASK_SECONDS = 1.0
@@ -78,6 +82,16 @@ class _Watched:
 
     def may_start(self) -> bool:
         return self.part.needs is None or self.has_needs
+
+    def cut_log(self) -> None:
+        """Put what a long log has aside, as `….log.1`, in place of what was put aside before.
+
+        What is written in the moment between may be in neither.
+        """
+        with suppress(OSError):  # there is none yet, or no room for two
+            if self.log.stat().st_size > LOG_BYTES:
+                shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+                os.truncate(self.log, 0)  # the part appends to it, and goes on at its beginning
 
     def end_of_log(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
@@ -147,7 +161,8 @@ class Supervisor:
             time.sleep(_LOOK_SECONDS)
 
     def _look(self, watched: _Watched) -> None:
-        """Notice that a part has died or stands still, and start one whose time has come."""
+        """Notice that a part has died or stands still, start one whose time has come, and keep its log short."""
+        watched.cut_log()
         now, run = time.monotonic(), watched.run
         if run is None:
             if now >= watched.start_at and watched.may_start():

@@ -50,6 +50,28 @@ def modules(tmp_path: Path) -> Iterator[Modules]:
     end_leftovers(tmp_path)
 
 
+def test_a_long_log_is_put_aside(modules: Modules, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The part goes on in the same file, which stays short, and what was last put aside is there."""
+    monkeypatch.setattr(supervisor, "LOG_BYTES", 20_000)
+    endless = (
+        "import itertools, time\nfor line in itertools.count():\n    print(line, flush=True)\n    time.sleep(0.001)\n"
+    )
+    log, said = modules.folder / "logs" / "counts.log", list[str]()
+    aside = log.with_suffix(".log.1")
+    with modules.running(modules.part("counts", endless), say=said) as running:
+        running.start("counts")
+
+        def put_aside_twice() -> bool:
+            running._parts["counts"].cut_log()
+            return aside.exists() and not aside.read_text().startswith("0\n") and log.stat().st_size > 0
+
+        wait_until(put_aside_twice, 60, "the log to become long")
+
+    lines = [*aside.read_text().splitlines(), *log.read_text().splitlines()]
+    assert log.stat().st_size < aside.stat().st_size
+    assert [*map(str, sorted(map(int, lines)))] == lines
+
+
 class Enough(Exception):
     """What a test waited for has happened."""
 
