@@ -56,12 +56,12 @@ def erasure(settings: Settings, name: str) -> Job:
     )
 
 
-def upload(settings: Settings, batch_ids: list[str], parameters: dict[str, Any]) -> Job:
-    """The job of an upload whose batches were entered."""
+def upload(settings: Settings, batch_ids: list[str], parameters: dict[str, Any], tries: int = 0) -> Job:
+    """The job of an upload whose batches were entered, after so many runs that died."""
     return Job(
         IMPORT_DATA,
         parameters,
-        work=batch_ids[0],
+        work=f"{batch_ids[0]} {tries}",
         note=lambda made: Catalog(settings.home).batches.set_flow_run(batch_ids, made.flow_run_id),
         withdraw=lambda _error: forget_upload(settings, batch_ids),
     )
@@ -97,7 +97,7 @@ def _first_erasure(settings: Settings) -> Job | None:
 
 def _first_import(settings: Settings) -> Job | None:
     found = Catalog(settings.home).batches.first_waiting()
-    return upload(settings, found.batch_ids, found.parameters) if found else None
+    return upload(settings, found.batch_ids, found.parameters, found.tries) if found else None
 
 
 def _first_training(settings: Settings) -> Job | None:

@@ -192,10 +192,10 @@ def main() -> int:
             try:
                 load.prepare()
                 figures = [load.first_tasks(), *load.rush(arguments.clients, arguments.each)]
+                show(out, name, figures, load.faults)
+                faults += load.faults
             finally:
                 load.service.stop()
-            show(out, name, figures, load.faults)
-            faults += load.faults
     return 1 if faults else 0
 
 

@@ -30,6 +30,7 @@ from lucid.store.files import fsync, write_text
 from lucid.store.home import Home
 from lucid.store.locks import begun, forget, is_worked_on, was_worked_on, working
 from lucid.store.machine import telling, told
+from lucid.store.tables.batches import RunningBatch
 from lucid.typing import IsLost, Progress
 
 UPLOAD_SECONDS = 3600
@@ -214,9 +215,9 @@ def _fail(home: Path, catalog: Catalog, batch_ids: Sequence[str], error: BaseExc
 def sweep(settings: Settings, catalog: Catalog, *, is_lost: IsLost, warnings: HealthWarnings | None = None) -> None:
     """End imports whose process is gone, and remove what they and broken uploads left.
 
-    An import that no process has begun is ended if `is_lost` says that its flow run never will begin it; one that waits
-    for a flow run goes on waiting. What goes wrong with one import or upload is a warning, and the others are swept all
-    the same.
+    One that was uploaded over HTTP is done again, but not for ever. An import that no process has begun is ended if
+    `is_lost` says that its flow run never will begin it; one that waits for a flow run goes on waiting. What goes wrong
+    with one import or upload is a warning, and the others are swept all the same.
     """
     home, warnings = settings.home, warnings or HealthWarnings()
     begun_before = begun(home, _LOCK)
@@ -224,11 +225,7 @@ def sweep(settings: Settings, catalog: Catalog, *, is_lost: IsLost, warnings: He
     with warnings.round("imports") as each:
         for batch in waiting:
             with each.apart(batch.batch_id, f"the dead import of batch {batch.batch_id} could not be ended"):
-                lock = _lock_name(batch.batch_id)
-                if not (batch.waits or is_worked_on(home, lock)) and (
-                    lost := was_worked_on(home, lock) or is_lost(batch.flow_run_id, batch.entered)
-                ):
-                    _end_dead(home, catalog, batch.batch_id, cancelled=lost == "cancelled")
+                _end_if_dead(home, catalog, batch, is_lost)
     waited_for = {batch.batch_id for batch in waiting}
     with warnings.round("uploads") as each:
         for folder in Home(home).uploads.glob("*"):
@@ -245,8 +242,28 @@ def _forget(home: Path, batch_ids: Sequence[str]) -> None:
         forget(home, _lock_name(batch_id))
 
 
-def _end_dead(home: Path, catalog: Catalog, batch_id: str, *, cancelled: bool) -> None:
-    message = "cancelled" if cancelled else "the import process ended before it was done; upload again"
+def _end_if_dead(home: Path, catalog: Catalog, batch: RunningBatch, is_lost: IsLost) -> None:
+    lock = _lock_name(batch.batch_id)
+    if batch.waits or is_worked_on(home, lock):
+        return
+    lost = was_worked_on(home, lock) or is_lost(batch.flow_run_id, batch.entered)
+    if lost == "cancelled":
+        _end_dead(home, catalog, batch.batch_id, "cancelled")
+    elif lost and not _do_again(home, catalog, [batch.batch_id]):
+        _end_dead(home, catalog, batch.batch_id, "the import process ended before it was done; upload again")
+
+
+def _do_again(home: Path, catalog: Catalog, batch_ids: Sequence[str]) -> bool:
+    """Let a dead import wait for another flow run, with nothing of what it has done; False where it is given up."""
+    waiting = catalog.batches.wait_again(batch_ids)
+    for batch_id in waiting:
+        for folder in (Home(home).staging(batch_id), Home(home).batch(batch_id)):
+            shutil.rmtree(folder, ignore_errors=True)
+        forget(home, _lock_name(batch_id))
+    return bool(waiting)
+
+
+def _end_dead(home: Path, catalog: Catalog, batch_id: str, message: str) -> None:
     for failed in catalog.batches.fail([batch_id], message, "import_stopped"):
         remove_batch_files(home, failed)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lucid.data.batches import new_batches, sweep
 from lucid.errors import InvalidRequest, UnusableFile
 from lucid.schema.batches import Batch
 from lucid.settings import Settings
@@ -303,3 +304,38 @@ def test_all_rejected_rows_can_be_read(workspace: Workspace, entities_csv: Write
     assert (20, 50) == (len(batch.errors), batch.rejected_count)
     assert list(range(3, 53)) == [row.line for row in rejected]
     assert batch.errors == rejected[:20]
+
+
+def test_an_upload_whose_run_dies_is_imported_by_another_one(settings: Settings) -> None:
+    """All its files again, with nothing of what the dead one did; the third that dies ends it. Others end at once."""
+    catalog, home = Catalog(settings.home), Home(settings.home)
+    uploaded, by_command = new_batches(["a.csv", "b.csv"], []), new_batches(["c.csv"], [])
+    ids = [batch.batch_id for batch in uploaded]
+    catalog.batches.enter(uploaded, {"files": ["a.csv", "b.csv"], "batch_ids": ids})
+    catalog.batches.enter(by_command)
+
+    for tries in range(3):
+        waiting = catalog.batches.first_waiting()
+        assert waiting
+        assert (ids, tries) == (waiting.batch_ids, waiting.tries)
+        catalog.batches.set_flow_run(ids, f"run {tries}")
+        home.staging(ids[0]).mkdir(parents=True)
+        home.batch(ids[1]).mkdir(parents=True)
+        sweep(settings, catalog, is_lost=lambda _run, _entered: True)
+        assert not home.staging(ids[0]).exists()
+        assert not home.batch(ids[1]).exists()
+
+    assert catalog.batches.first_waiting() is None
+    assert ["error"] * 3 == [batch.status for batch in catalog.batches.find()]
+
+
+def test_an_import_that_is_cancelled_is_not_done_again(settings: Settings) -> None:
+    """It was somebody's wish."""
+    catalog = Catalog(settings.home)
+    (batch,) = new_batches(["a.csv"], [])
+    catalog.batches.enter([batch], {"files": ["a.csv"], "batch_ids": [batch.batch_id]})
+    catalog.batches.set_flow_run([batch.batch_id], "run")
+
+    sweep(settings, catalog, is_lost=lambda _run, _entered: "cancelled")
+
+    assert ("error", "cancelled") == (catalog.batches.find()[0].status, catalog.batches.find()[0].message)

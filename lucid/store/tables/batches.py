@@ -19,6 +19,11 @@ _COLUMNS = (
 )
 
 
+_WAITS = "(flow_run_id IS NULL AND parameters IS NOT NULL)"
+_MOST_TRIES = 3
+"""How many runs may die that import one upload."""
+
+
 @dataclass(frozen=True)
 class Entered:
     """The batches of an upload, and whether a flow run has been made for them."""
@@ -50,10 +55,11 @@ class RunningBatch:
 
 @dataclass(frozen=True)
 class WaitingImport:
-    """An upload that no flow run imports yet: the ids of its batches, and all that the flow is to be told."""
+    """An upload that no flow run imports: its batches, all that the flow is to be told, and how many runs have died."""
 
     batch_ids: list[str]
     parameters: dict[str, Any]
+    tries: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class Batches:
             if first and first.batch_ids:
                 return Entered(first.batch_ids, _are_begun(connection, first.batch_ids))
             (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM batches").fetchone() or (0,)
-            waits = json.dumps(parameters) if parameters is not None else None
+            told = json.dumps(parameters) if parameters is not None else None
             for seq, batch in enumerate(batches, start=last + 1):
                 known = row(connection.execute("SELECT status FROM batches WHERE batch_id = ?", [batch.batch_id]))
                 if known and known["status"] != "running":
@@ -95,9 +101,9 @@ class Batches:
                 if not known:
                     connection.execute(
                         "INSERT INTO batches (seq, batch_id, created, tags, entity_count, interaction_count, "
-                        "rejected_count, status, message, errors, warnings, archived, file_name, waits) "
+                        "rejected_count, status, message, errors, warnings, archived, file_name, parameters) "
                         "VALUES (?, ?, ?, ?, 0, 0, 0, 'running', '', '[]', '[]', false, ?, ?)",
-                        [seq, batch.batch_id, batch.timestamp, batch.tags, batch.file_name, waits],
+                        [seq, batch.batch_id, batch.timestamp, batch.tags, batch.file_name, told],
                     )
             ids = [batch.batch_id for batch in batches]
             keep(connection, key, batch_ids=ids)
@@ -108,19 +114,38 @@ class Batches:
         with self._database.reading() as connection:
             found = row(
                 connection.execute(
-                    "SELECT arg_min(waits, seq) AS waits FROM batches "
-                    "WHERE status = 'running' AND flow_run_id IS NULL AND waits IS NOT NULL"
+                    f"SELECT parameters, tries FROM batches WHERE status = 'running' AND {_WAITS} ORDER BY seq LIMIT 1"
                 )
             )
-        if found is None or found["waits"] is None:
+        if found is None:
             return None
-        parameters = json.loads(found["waits"])
-        return WaitingImport(parameters["batch_ids"], parameters)
+        parameters = json.loads(found["parameters"])
+        return WaitingImport(parameters["batch_ids"], parameters, found["tries"])
+
+    def wait_again(self, batch_ids: Sequence[str]) -> list[str]:
+        """Let uploads whose flow run has died wait for another one; returns the ids of all their batches that wait now.
+
+        Those stay as they are that nobody uploaded over HTTP, and those of which so many runs have died already.
+        """
+        of_uploads = "parameters IS NOT NULL AND list_has_any(json_extract_string(parameters, '$.batch_ids[*]'), $ids)"
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE batches SET flow_run_id = NULL, tries = tries + 1 WHERE status = 'running' AND tries < $most "
+                f"AND flow_run_id IS NOT NULL AND {of_uploads}",
+                {"ids": list(batch_ids), "most": _MOST_TRIES - 1},
+            )
+            waiting = rows(
+                connection.execute(
+                    f"SELECT batch_id FROM batches WHERE status = 'running' AND {_WAITS} AND {of_uploads}",
+                    {"ids": list(batch_ids)},
+                )
+            )
+        return [batch["batch_id"] for batch in waiting]
 
     def set_flow_run(self, batch_ids: Sequence[str], flow_run_id: str) -> None:
         with self._database.transaction() as connection:
             connection.execute(
-                "UPDATE batches SET flow_run_id = ?, waits = NULL WHERE list_contains(?, batch_id)",
+                "UPDATE batches SET flow_run_id = ? WHERE list_contains(?, batch_id)",
                 [flow_run_id, list(batch_ids)],
             )
 
@@ -202,7 +227,7 @@ class Batches:
         with self._database.reading() as connection:
             found = rows(
                 connection.execute(
-                    "SELECT batch_id, flow_run_id, created AS entered, waits IS NOT NULL AS waits FROM batches "
+                    "SELECT batch_id, flow_run_id, created AS entered, " + _WAITS + " AS waits FROM batches "
                     "WHERE status = 'running'"
                 )
             )

@@ -67,8 +67,11 @@ MIGRATIONS = (
     ),
     Migration(
         5,
-        "an upload waits in the catalog for its flow run, whatever becomes of the process that took it",
-        "ALTER TABLE batches ADD COLUMN IF NOT EXISTS waits JSON",
+        "an upload waits in the catalog for its flow run, and for another one if that dies",
+        """
+        ALTER TABLE batches ADD COLUMN IF NOT EXISTS parameters JSON;
+        ALTER TABLE batches ADD COLUMN IF NOT EXISTS tries INTEGER DEFAULT 0;
+        """,
     ),
 )
 _UNNUMBERED = (("api_keys", "last_used"), ("deliveries", "due"), ("request_keys", "code"))
