@@ -251,7 +251,7 @@ def environment(settings: Settings) -> dict[str, str]:
         # Nothing grows for ever: 177 kB stay of a run otherwise.
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(settings.keep_runs_days * _DAY_SECONDS),
-        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": str(min(settings.keep_runs_days, _EVENT_DAYS) * _DAY_SECONDS),
+        "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": f"P{min(settings.keep_runs_days, _EVENT_DAYS)}D",
     }
     fixed = {"PREFECT_API_URL": settings.prefect_api, "PREFECT_UI_URL": settings.prefect_ui}
     auth = prefect_auth(settings)

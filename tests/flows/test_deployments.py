@@ -12,6 +12,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.runner import Runner
+from prefect.settings import Settings as PrefectSettings
 from prefect.states import Pending, Running, Scheduled
 
 from lucid.flows.automations import DEAD_RUNS, install
@@ -223,3 +224,20 @@ def test_a_run_that_the_api_schedules_again_holds_no_place(begun: bool) -> None:
             return (await client.read_flow_run(run.id)).state_type, limit.active_slots
 
     assert (StateType.SCHEDULED, 0) == asyncio.run(schedule_again())
+
+
+def test_prefect_forgets_runs_after_the_days_that_the_settings_say(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own server reads the same from its environment."""
+    ours = settings.model_copy(update={"keep_runs_days": 3})
+    for name, value in environment(ours).items():
+        monkeypatch.setenv(name, value)
+
+    server = PrefectSettings().server
+
+    assert {"events", "flow_runs"} <= server.services.db_vacuum.enabled_vacuum_types
+    assert (timedelta(days=3), timedelta(days=3)) == (
+        server.services.db_vacuum.retention_period,
+        server.events.retention_period,
+    )

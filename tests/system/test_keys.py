@@ -41,7 +41,7 @@ def page(service: Service, path: str) -> httpx.Response:
 def call(client: httpx.Client, method: str, path: str) -> httpx.Response:
     """A call that changes nothing, whoever makes it."""
     body = {"surprise": 1} if method in ("POST", "PATCH") else None
-    return client.request(method, path.format(batch_id="none", model_id="none"), json=body)
+    return client.request(method, re.sub(r"\{\w+\}", "none", path), json=body)
 
 
 def keys(command: str, service: Service, *arguments: str) -> subprocess.CompletedProcess[str]:
