@@ -40,8 +40,8 @@ class Queue:
         self._outcomes: OrderedDict[str, FlowRun | Unavailable] = OrderedDict()
         """What became of the works that were last looked at, by name."""
         self._away = False
-        self._calls = 0
-        """How many calls wait for the run of their work."""
+        self._calls: list[str] = []
+        """The works for whose runs calls wait."""
 
     async def begin(self, job: Job) -> FlowRun | None:
         """Let a job that was entered have its turn; returns its flow run where that is soon, else None.
@@ -50,11 +50,11 @@ class Queue:
         """
         self._asked.set()
         soon = 0.0 if self._calls else SOON_SECONDS  # behind others, it is not soon
-        self._calls += 1
+        self._calls.append(job.work)
         try:
             outcome = await self._outcome(job, soon)
         finally:
-            self._calls -= 1
+            self._calls.remove(job.work)
         if outcome is None and self._away:
             away = Unavailable("the Prefect server does not answer, so nothing can be started now; try again")
             withdrawn = await run_in_threadpool(job.withdraw, away)
@@ -96,7 +96,10 @@ class Queue:
         return pause
 
     async def _start(self, job: Job) -> bool:
-        """Make the run of a job if there is a place for it; tells whether the job waits no more."""
+        """Make the run of a job if there is a place for it; tells whether the job waits no more.
+
+        Raises Unavailable where Prefect refuses it and no call waits for it that could be told: it goes on waiting.
+        """
         try:
             deployment = await self._runs.place(job.deployment)
             self._away = False
@@ -108,6 +111,8 @@ class Queue:
             if not is_refused(error):
                 return False
             refused = Unavailable(f"the Prefect server does not start the flow ({error}); try again")
+            if job.work not in self._calls:
+                raise refused from error
             if await run_in_threadpool(job.withdraw, refused):
                 self._tell(job, refused)
             return True

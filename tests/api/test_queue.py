@@ -127,12 +127,24 @@ def test_what_prefect_cannot_begin_is_withdrawn(
 
 
 def test_what_prefect_refuses_is_withdrawn_at_once(says: Says) -> None:
-    """Another try would end the same; what comes after it is begun."""
-    first, second = Entered("bad"), Entered("w")
-    says.answers = [(409, {}, b"{}"), DEPLOYMENT, UNPROTECTED, MADE]
+    """Another try would end the same, and the call is told."""
+    entered = Entered("w")
+    says.answers = [(409, {}, b"{}")]
 
-    assert RUN == begin(says, first, second)
-    assert "409" in str(first.withdrawn["bad"])
+    with pytest.raises(Unavailable, match="409"):
+        begin(says, entered)
+
+    assert "409" in str(entered.withdrawn["w"])
+
+
+def test_what_was_accepted_is_not_withdrawn(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could be told that Prefect refuses it; it waits until somebody has mended what is wrong."""
+    monkeypatch.setattr("lucid.api.queue._PLACE_SECONDS", 0.01)
+    accepted = Entered("earlier", "w")
+    says.answers = [(403, {}, b"{}"), (403, {}, b"{}"), DEPLOYMENT, UNPROTECTED, MADE, DEPLOYMENT, MADE]
+
+    assert RUN == begin(says, accepted)
+    assert ({"earlier": RUN, "w": RUN}, {}) == (accepted.noted, accepted.withdrawn)
 
 
 def test_a_kind_without_a_place_holds_back_no_other(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
