@@ -110,11 +110,14 @@ def test_a_killed_training_becomes_an_error_and_leaves_nothing(tmp_path: Path) -
     assert 3 == workspace.train("board").version
 
 
-def test_work_that_waits_for_its_flow_run_is_not_swept(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Queued work belongs to Prefect until its run is known to be lost."""
+def test_work_that_waits_for_its_flow_run_is_not_swept(workspace: Workspace) -> None:
+    """It waits for as long as it takes; once it has a run, until that is known to be lost."""
     run.enter(workspace.settings, TrainingRequest(model_id="m"), "queued")
     catalog = Catalog(workspace.settings.home)
 
+    run.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
+    assert "running" == catalog.trainings.get("m").status.status
+    catalog.trainings.set_flow_run("m", 1, "run", "url")
     run.sweep(workspace.settings, is_lost=lambda _run, _entered: False)
     assert "running" == catalog.trainings.get("m").status.status
     run.sweep(workspace.settings, is_lost=lambda _run, _entered: True)
