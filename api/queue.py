@@ -89,10 +89,9 @@ class Queue:
             job = await run_in_threadpool(lane)
             if job is None:
                 continue
-            pause = 0.0 if await self._start(job) else min(pause, _PLACE_SECONDS)
-            if pause == 0.0:
-                self._asked.set()  # the first lane may have got another one
-                break
+            if await self._start(job):
+                return 0.0  # to begin with the first lane again
+            pause = _PLACE_SECONDS
         return pause
 
     async def _start(self, job: Job) -> bool:
