@@ -271,6 +271,15 @@ class Api:
             return False
 
 
+def flow_run_of(client: httpx.Client, model_id: str) -> str:
+    """The id of the flow run of a model's training, waited for where the training waits for its turn."""
+
+    def noted() -> Any:
+        return client.get("/status", params={"model_id": model_id}).raise_for_status().json()["flow_run_url"]
+
+    return str(wait_until(noted, 60, f"the flow run of {model_id}")).rsplit("/", 1)[1]
+
+
 def wait_for_training(client: httpx.Client, model_id: str) -> dict[str, Any]:
     """Poll the status until the training has ended, and return it."""
 

@@ -308,7 +308,8 @@ def test_a_repeated_training_answers_the_first_one(client: httpx.Client, tag: st
     again = train(client, tag, data_tags=["a", "b"], model_id=tag, callback_url=None)
 
     assert (202, tag, 1, "running") == (first[0], first[1]["model_id"], first[1]["version"], first[1]["status"])
-    assert (202, 1, first[1]["flow_run_url"]) == (running[0], running[1]["version"], running[1]["flow_run_url"])
+    assert (202, 1) == (running[0], running[1]["version"])
+    assert {first[1]["flow_run_url"], running[1]["flow_run_url"]} <= {None, ended["flow_run_url"]}
     assert (202, ended) == again
     assert 2 == client.get("/status", params={"model_id": tag}).json()["version"]
 

@@ -12,7 +12,7 @@ import pytest
 
 from lucid.service.supervisor import marked
 from tests.support.checkerboard import write_checkerboard
-from tests.support.service import Service, wait_for_training, wait_until
+from tests.support.service import Service, flow_run_of, wait_for_training, wait_until
 
 ASKED = {"model_id": "board", "source_id": "u05", "target_type": "item"}
 
@@ -107,7 +107,7 @@ def test_a_run_that_waits_is_not_done_twice_when_the_api_starts_again(service: S
 
     assert ("completed", started["version"]) == (status["status"], status["version"]), status["message"]
     with service.prefect_client() as prefect:
-        run = prefect.get(f"/flow_runs/{started['flow_run_url'].rsplit('/', 1)[1]}").raise_for_status().json()
+        run = prefect.get(f"/flow_runs/{flow_run_of(client, 'waiting')}").raise_for_status().json()
     assert 1 == run["run_count"]
 
 

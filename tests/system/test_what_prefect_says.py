@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from lucid.demo.catalogue import generate
-from tests.support.service import Service, wait_for_training, wait_until
+from tests.support.service import Service, flow_run_of, wait_for_training, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,8 @@ def flow_run(service: Service, flow_run_id: str) -> dict[str, Any]:
 
 def train(client: httpx.Client, model_id: str) -> str:
     """Start a training; returns the id of its flow run."""
-    started = client.post("/train", json={"model_id": model_id}).raise_for_status().json()
-    run_id: str = started["flow_run_url"].rsplit("/", 1)[1]
-    return run_id
+    client.post("/train", json={"model_id": model_id}).raise_for_status()
+    return flow_run_of(client, model_id)
 
 
 def is_fitting(client: httpx.Client, model_id: str) -> bool:
@@ -45,15 +44,16 @@ def is_fitting(client: httpx.Client, model_id: str) -> bool:
 def test_a_training_that_is_cancelled_in_prefect_says_so(
     service: Service, client: httpx.Client, uploaded: None
 ) -> None:
-    """Whoever started it, and also while it waits for its turn."""
+    """Whoever started it; one that waits for its turn has no run there yet, and is cancelled by the API at once."""
     runs = {model_id: train(client, model_id) for model_id in ("a", "b")}
     wait_until(lambda: all(is_fitting(client, model_id) for model_id in runs), 120, "the trainings")
-    runs["waiting"] = train(client, "waiting")
+    client.post("/train", json={"model_id": "waiting"}).raise_for_status()
+    client.post("/models/waiting/cancel", params={"wait_seconds": 0}).raise_for_status()
 
     for run_id in reversed(runs.values()):
         cancel(service, run_id)
 
-    ended = [wait_for_training(client, model_id) for model_id in runs]
+    ended = [wait_for_training(client, model_id) for model_id in (*runs, "waiting")]
     assert [("error", "cancelled")] * 3 == [(status["status"], status["message"]) for status in ended]
     for run_id in runs.values():
         wait_until(lambda run_id=run_id: flow_run(service, run_id)["state_type"] == "CANCELLED", 60, "its state")  # type: ignore[misc]
