@@ -41,6 +41,10 @@ def in_a_sentence(work: Callable[P, T]) -> Callable[P, T]:
         except LucidError as error:
             failed: State[Any] = Failed(message=error.message, data=error)
             return failed  # type: ignore[return-value]  # Prefect takes a state for any result
+        except RuntimeError as error:
+            if isinstance(error.__cause__, TerminationSignal):  # DuckDB was at work when it came
+                raise error.__cause__ from None
+            raise
 
     return done
 

@@ -7,7 +7,7 @@ one takes 11 ms of a processor, to attach a file 1 ms.
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -129,7 +129,7 @@ class Database:
             connection = self._patiently(read_only)
             yield connection
         except BaseException:
-            self._end_duckdb()  # whatever state it is in, it holds the file no more
+            self._let_go()
             raise
         try:
             connection.execute(f"USE memory; DETACH {_NAME}")
@@ -167,6 +167,15 @@ class Database:
             raise _Busy
         connection.execute(f"USE {_NAME}")
         return connection
+
+    def _let_go(self) -> None:
+        """Hold the file no more, whatever has gone wrong in the middle of what."""
+        if self._duckdb is not None:
+            # One that is only closed may hold the file for as long as the error that is told names it.
+            for statement in ("ROLLBACK", "USE memory", f"DETACH {_NAME}"):
+                with suppress(duckdb.Error):  # there is nothing to roll back, or to let go
+                    self._duckdb.execute(statement)
+        self._end_duckdb()
 
     @classmethod
     def _end_duckdb(cls) -> None:
