@@ -15,14 +15,12 @@ import httpx
 from fastapi.concurrency import run_in_threadpool
 
 from lucid.api.jobs import FlowRun, Job, Lane
-from lucid.api.runs import Runs, is_away, is_refused
+from lucid.api.runs import AWAY_SECONDS, Runs, is_away, is_refused
 from lucid.errors import Unavailable
 from lucid.health import HealthWarnings
 
 SOON_SECONDS = 1.0
 """So long a call waits for the flow run of its work, to tell where people see it."""
-AWAY_SECONDS = 15.0
-"""So long a call waits for a Prefect server that is not there."""
 _LOOK_SECONDS = 0.05
 _PLACE_SECONDS = 0.5
 """How often what waits is looked at where no place was free."""

@@ -1,4 +1,4 @@
-"""Flow runs: the only place that talks to the Prefect server, over plain HTTP."""
+"""Flow runs as the API makes, cancels and watches them, over plain HTTP."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from lucid.service import pulse
 from lucid.service.prefect_api import SignedIn
 from lucid.settings import Settings
 
-_AWAY_SECONDS, _BUSY_SECONDS = 15, 60
+AWAY_SECONDS, _BUSY_SECONDS = 15, 60
 """How long a call waits for a Prefect server that is not there, and for one that has too much to do."""
 _PATIENCE, _FOREIGN_PATIENCE = timedelta(seconds=60), timedelta(minutes=30)  # a container may have to be fetched first
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
@@ -139,7 +139,7 @@ def _patience_seconds(error: BaseException | None) -> float:
     """How long a call is tried that ends so; zero where another try cannot help."""
     if not isinstance(error, httpx.HTTPError) or is_refused(error):
         return 0
-    return _AWAY_SECONDS if is_away(error) else _BUSY_SECONDS
+    return AWAY_SECONDS if is_away(error) else _BUSY_SECONDS
 
 
 def is_away(error: httpx.HTTPError) -> bool:

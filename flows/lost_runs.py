@@ -1,6 +1,5 @@
 """Runs that ended together with the process that served the flows, without a word to Prefect, and those it missed."""
 
-from collections.abc import AsyncIterator
 from itertools import groupby
 
 from prefect.client.orchestration import PrefectClient
@@ -50,7 +49,7 @@ async def skip_missed_runs(client: PrefectClient) -> None:
         tags=FlowRunFilterTags(all_=["auto-scheduled"]),
     )
     for deployment in DEPLOYMENTS:
-        missed = [run async for run in _all(client, due, deployment.name)]
+        missed = await _all(client, due, deployment.name)
         by_schedule = sorted(missed, key=lambda run: (_schedule_of(run), run.expected_start_time or utc_now()))
         for _, runs in groupby(by_schedule, _schedule_of):
             for run in list(runs)[:-1]:
@@ -58,23 +57,21 @@ async def skip_missed_runs(client: PrefectClient) -> None:
                 await client.set_flow_run_state(run.id, Cancelled(message=why))
 
 
-async def _all(client: PrefectClient, which: FlowRunFilter, deployment_name: str) -> AsyncIterator[FlowRun]:
-    """All such runs of a deployment, page by page, as they were when the first page was read."""
+async def _all(client: PrefectClient, which: FlowRunFilter, deployment_name: str) -> list[FlowRun]:
+    """All such runs of a deployment, however many pages they are."""
     named = DeploymentFilter(name=DeploymentFilterName(any_=[deployment_name]))
-    pages: list[list[FlowRun]] = []
-    while not pages or len(pages[-1]) == _PAGE:
-        pages.append(
-            await client.read_flow_runs(
-                flow_run_filter=which,
-                deployment_filter=named,
-                sort=FlowRunSort.EXPECTED_START_TIME_ASC,
-                limit=_PAGE,
-                offset=_PAGE * len(pages),
-            )
+    found: list[FlowRun] = []
+    while True:
+        page = await client.read_flow_runs(
+            flow_run_filter=which,
+            deployment_filter=named,
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            limit=_PAGE,
+            offset=len(found),
         )
-    for page in pages:
-        for run in page:
-            yield run
+        found += page
+        if len(page) < _PAGE:
+            return found
 
 
 def _schedule_of(run: FlowRun) -> str:

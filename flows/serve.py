@@ -48,7 +48,7 @@ def main() -> None:
 def fork_runs() -> None:
     """Start the fork server, and let Prefect fork runs from it where it would start a Python for each.
 
-    That takes 2 s of a processor, and as long again once the run loads what it works with.
+    A Python takes 2 s of a processor to start, and as long again to load what a training works with.
     """
     os.environ[RUNS_OF] = str(os.getpid())
     multiprocessing.set_forkserver_preload(["lucid.flows.preloaded"])

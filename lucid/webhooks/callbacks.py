@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import httpx
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
 from lucid.errors import CallbackFailed, CallbackRefused
 from lucid.schema.fields import format_time, utc_now
@@ -193,7 +193,7 @@ def deliver_patiently(settings: Settings, catalog: Catalog, event: Event) -> boo
     """
     attempts = Retrying(
         retry=retry_if_exception_type(CallbackFailed),
-        wait=wait_exponential(multiplier=OWN_PAUSES[0]),
+        wait=wait_chain(*map(wait_fixed, OWN_PAUSES)),
         stop=stop_after_attempt(1 + len(OWN_PAUSES)),
         reraise=True,
     )

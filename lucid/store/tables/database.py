@@ -24,6 +24,8 @@ from lucid.store.tables.migrations import is_current, migrate
 
 LOCK_DEADLINE_SECONDS = 30.0
 _CLOSING_SECONDS = 2.0
+_REWRITES = 3
+"""How often a rewrite is begun that finds what a killed process has left."""
 _NAME = "catalog"
 """As what the file is attached."""
 
@@ -111,16 +113,25 @@ class Database:
     def rewrite(self) -> None:
         """Copy the catalog to a new file that takes its place: DuckDB leaves old values in free blocks."""
         with telling(self.path), self._turn:
-            if self.path.with_suffix(".duckdb.wal").exists():  # a process was killed; a writer takes it in
-                with self._attached(read_only=False):
+            for _ in range(_REWRITES):
+                if self._is_rewritten():
+                    return
+                with self._attached(read_only=False):  # a process was killed; a writer takes in what it left
                     pass
-            with self._attached(read_only=True) as connection, replacing(self.path) as new:
+        raise Unavailable(f"{self.path} could not be written anew; see that its disk has room, and try again")
+
+    def _is_rewritten(self) -> bool:
+        """Rewrite the file, with all writers kept out; False where a log stands beside it that belongs to it."""
+        with self._attached(read_only=True) as connection:
+            if self.path.with_suffix(".duckdb.wal").exists():
+                return False
+            with replacing(self.path) as new:
                 connection.execute(f"ATTACH {_quoted(new)} AS fresh")
                 connection.execute(f"COPY FROM DATABASE {_NAME} TO fresh")
-                connection.execute(
-                    "CHECKPOINT fresh"
-                )  # letting go does it too, but says nothing where the disk is full
+                # Letting go does this too, but says nothing where the disk is full.
+                connection.execute("CHECKPOINT fresh")
                 connection.execute("DETACH fresh")
+        return True
 
     @contextmanager
     def _attached(self, *, read_only: bool) -> Iterator[Connection]:
@@ -133,9 +144,7 @@ class Database:
             raise
         try:
             connection.execute(f"USE memory; DETACH {_NAME}")
-        except (
-            duckdb.Error
-        ):  # there is no room for it in the file itself; what was committed stands in the log beside it
+        except duckdb.Error:  # no room in the file itself; what was committed stands in the log beside it
             self._end_duckdb()
 
     def _patiently(self, read_only: bool) -> Connection:
@@ -172,7 +181,7 @@ class Database:
         """Hold the file no more, whatever has gone wrong in the middle of what."""
         if self._duckdb is not None:
             # One that is only closed may hold the file for as long as the error that is told names it.
-            for statement in ("ROLLBACK", "USE memory", f"DETACH {_NAME}"):
+            for statement in ("ROLLBACK", "USE memory", f"DETACH {_NAME}", "DETACH fresh"):
                 with suppress(duckdb.Error):  # there is nothing to roll back, or to let go
                     self._duckdb.execute(statement)
         self._end_duckdb()
