@@ -488,7 +488,12 @@ def test_a_training_killed_with_the_whole_service_is_ended(
     with service.client(key) as client:
         client.post("/train", json={"model_id": "board", "callback_url": receiver.url}).raise_for_status()
         wait_until(
-            lambda: client.get("/status", params={"model_id": "board"}).json()["stage"] == "build", 30, "it to begin"
+            lambda: (
+                client.get("/status", params={"model_id": "board"}).json()["stage"]
+                in ("select", "build", "fit", "evaluate")
+            ),
+            30,
+            "it to begin",
         )
     for process in psutil.Process(service.process.pid).children(recursive=True):
         process.kill()
