@@ -5,6 +5,7 @@ sees to it, kill -9 and the memory killer included; elsewhere a thread looks eve
 """
 
 import ctypes
+import faulthandler
 import os
 import runpy
 import signal
@@ -14,6 +15,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+WHERE_IT_IS = getattr(signal, "SIGUSR1", None)
+"""At this signal such a process writes to its log what each of its threads is doing; None where there is none."""
 RUNS_OF = "_LUCID_RUNS_OF"
 """Environment variable with the id of the process that serves the flows, for the fork server of its runs."""
 _PR_SET_PDEATHSIG = 1
@@ -46,5 +49,7 @@ def _look_again_and_again(parent: int) -> None:
 
 if __name__ == "__main__":
     end_with(int(sys.argv[1]))
+    if WHERE_IT_IS:
+        faulthandler.register(WHERE_IT_IS)
     sys.argv[:] = sys.argv[2:]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

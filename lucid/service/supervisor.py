@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from lucid.errors import Unavailable
+from lucid.service.attached import WHERE_IT_IS
 from lucid.store.files import make_folder
 
 START_SECONDS = 90
@@ -35,6 +36,8 @@ _PAUSES = (0, 1, 2, 4)
 """Seconds before a part is started again, by how often it has died lately."""
 _ASK_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
+_SAYING_SECONDS = 0.5
+"""Time for a part that stands still to write to its log where it does so."""
 _LONGEST_SECONDS = 10.0
 """No more of the time between two questions counts as silence."""
 
@@ -170,6 +173,9 @@ class Supervisor:
         elif run.process.poll() is not None:
             self._bury(watched, _how(run.process.returncode), now)
         elif run.stands_still():
+            if WHERE_IT_IS:
+                run.process.send_signal(WHERE_IT_IS)
+                time.sleep(_SAYING_SECONDS)
             _kill(family([run.process.pid]))
             run.process.wait()
             self._bury(watched, "did not answer any more", now)

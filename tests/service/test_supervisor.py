@@ -123,6 +123,20 @@ def test_a_part_that_dies_or_stands_still_is_started_again(
     assert [] == modules.processes()
 
 
+def test_a_part_that_stands_still_tells_where(modules: Modules, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is started again, what each of its threads does stands in its log."""
+    monkeypatch.setattr(supervisor, "STILL_SECONDS", 2)
+    hangs = "import pathlib, sys, time\npathlib.Path(sys.argv[1]).touch()\ndef stuck():\n    time.sleep(600)\nstuck()\n"
+    said: list[str] = []
+    with modules.running(modules.part("one", hangs), say=said) as running:
+        running.start("one")
+        running.wait_for("one")
+
+        watch_until(running, said, 1)
+
+    assert 'one_module.py", line 4 in stuck' in (modules.folder / "logs" / "one.log").read_text()
+
+
 def test_a_part_that_dies_again_and_again_ends_the_service(modules: Modules) -> None:
     """Five deaths within a minute are told with the end of the log."""
     said: list[str] = []
