@@ -23,6 +23,8 @@ SCOPES: dict[tuple[str, str], Scope] = {
     ("DELETE", "/models/{model_id}"): "admin",
     ("POST", "/models/{model_id}/rollback"): "train",
     ("POST", "/models/{model_id}/cancel"): "train",
+    ("POST", "/models/{model_id}/refresh"): "train",
+    ("GET", "/models/{model_id}/refresh"): "train",
     ("GET", "/models/{model_id}/deliveries"): "train",
     ("GET", "/models/{model_id}/schedules"): "train",
     ("POST", "/models/{model_id}/schedules"): "train",

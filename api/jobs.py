@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from lucid.data.batches import remove_batch_files
 from lucid.erasure import requests
 from lucid.schema.training import ModelStatus
-from lucid.service.prefect_api import ERASE_ENTITY, IMPORT_DATA, TRAIN_MODEL
+from lucid.service.prefect_api import ERASE_ENTITY, IMPORT_DATA, REFRESH, TRAIN_MODEL
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training import run
@@ -42,7 +42,8 @@ Lane = Callable[[], Job | None]
 
 def lanes(settings: Settings) -> tuple[Lane, ...]:
     """All kinds of jobs, those first that are short."""
-    return partial(_first_erasure, settings), partial(_first_import, settings), partial(_first_training, settings)
+    looks = (_first_erasure, _first_import, _first_refresh, _first_training)
+    return tuple(partial(look, settings) for look in looks)
 
 
 def erasure(settings: Settings, name: str) -> Job:
@@ -69,9 +70,19 @@ def upload(settings: Settings, batch_ids: list[str], parameters: dict[str, Any],
 
 def training(settings: Settings, entered: ModelStatus) -> Job:
     """The job of a training that was entered."""
+    return _made_by(settings, TRAIN_MODEL, entered)
+
+
+def refresh(settings: Settings, entered: ModelStatus) -> Job:
+    """The job of a refresh that was entered."""
+    return _made_by(settings, REFRESH, entered)
+
+
+def _made_by(settings: Settings, deployment: str, entered: ModelStatus) -> Job:
+    """The job of a version that was entered, and is made by runs of a deployment."""
     model_id, version = entered.model_id, entered.version
     return Job(
-        TRAIN_MODEL,
+        deployment,
         # All else stands in the catalog: Prefect keeps parameters for long, and only a limited size of them.
         {"model_id": model_id, "version": version},
         # The time, because after a new start from an empty home a version may come again.
@@ -98,6 +109,11 @@ def _first_erasure(settings: Settings) -> Job | None:
 def _first_import(settings: Settings) -> Job | None:
     found = Catalog(settings.home).batches.first_waiting()
     return upload(settings, found.batch_ids, found.parameters, found.tries) if found else None
+
+
+def _first_refresh(settings: Settings) -> Job | None:
+    found = Catalog(settings.home).trainings.first_waiting(refresh=True)
+    return refresh(settings, found) if found else None
 
 
 def _first_training(settings: Settings) -> Job | None:

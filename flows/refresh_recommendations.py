@@ -11,6 +11,7 @@ from prefect.states import Completed, Scheduled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from lucid.errors import AlreadyTraining, LucidError, ModelNotReady, NothingToRefresh, UnknownModel
+from lucid.flows.forms import VersionOfApi
 from lucid.flows.logs import say_steps
 from lucid.flows.names import run_name
 from lucid.flows.sentences import in_a_sentence
@@ -46,7 +47,7 @@ def repeat(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     task_runner=_THREADS,
 )
 @in_a_sentence
-def refresh_recommendations(model_id: ModelId | None = None) -> list[str]:
+def refresh_recommendations(model_id: ModelId | None = None, version: VersionOfApi = None) -> list[str]:
     """Precompute the recommendations of live versions again, with the interactions that have come in since.
 
     Vectors stay as they were trained; the result is a version of its own, and the old one answers until it is ready. A
@@ -54,9 +55,10 @@ def refresh_recommendations(model_id: ModelId | None = None) -> list[str]:
 
     Args:
         model_id: The model to refresh; empty means all.
+        version: The API alone passes it, for refreshes that it has entered.
     """
     names = [model_id] if model_id else Catalog(load_settings().home).trainings.models()
-    refreshing_each = refresh_model.map(names)
+    refreshing_each = refresh_model.map(names, version)
     wait(list(refreshing_each))
     states = dict(zip(names, (one.state for one in refreshing_each), strict=True))
     failed = [f"{name}: {_reason(state)}" for name, state in states.items() if not state.is_completed()]
@@ -71,11 +73,14 @@ def refresh_recommendations(model_id: ModelId | None = None) -> list[str]:
 
 @task(task_run_name="refresh {model_id}", cache_policy=NO_CACHE)
 @in_a_sentence
-def refresh_model(model_id: str) -> Any:
-    """Make and publish a refreshed version of one model; one that is being trained or not ready is left out."""
+def refresh_model(model_id: str, version: int | None = None) -> Any:
+    """Make and publish a refreshed version of one model; one that is being trained or not ready is left out.
+
+    `version` is the one that was entered for it, if any.
+    """
     try:
         progress_id = progress_artifact(f"refresh {model_id}")
-        with refreshing(load_settings(), model_id) as training:
+        with refreshing(load_settings(), model_id, version) as training:
             link_flow_run(training)
             do_steps(training, REFRESH, progress_id)
     except NothingToRefresh as reason:

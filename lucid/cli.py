@@ -38,9 +38,7 @@ keys_app = typer.Typer(help="Keys of the HTTP API, and the secret that signs cal
 app.add_typer(keys_app, name="keys")
 batches_app = typer.Typer(help="Uploaded files: list, tag, archive, delete.", no_args_is_help=True)
 app.add_typer(batches_app, name="batches")
-models_app = typer.Typer(
-    help="Models: list, show, roll back, cancel a training, delete, callbacks.", no_args_is_help=True
-)
+models_app = typer.Typer(help="Models: list, show, roll back, cancel, delete, callbacks.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 
 out = Console(width=None if sys.stdout.isatty() else 160)
@@ -156,6 +154,14 @@ def train(
     seconds = (status.end_timestamp - status.start_timestamp).total_seconds()
     out.print(f"Model {status.model_id} version {status.version} is live after {seconds:.1f} s.", markup=False)
     out.print(quality_table(workspace.report(model_id)))
+
+
+@app.command()
+def refresh(model_id: ModelId) -> None:
+    """Precompute a model's recommendations again, with the interactions that were imported since."""
+    with progress_bar() as report:
+        status = lucid.Workspace().refresh(model_id, report)
+    out.print(f"Model {model_id} version {status.version}: {status.message or 'refreshed'}.", markup=False)
 
 
 @app.command()
@@ -360,7 +366,7 @@ def roll_back(
 
 @models_app.command("cancel")
 def cancel_training(model_id: Named) -> None:
-    """End the running training of a model; prints its final status as JSON."""
+    """End the running training or refresh of a model; prints its final status as JSON."""
     out.print_json(lucid.Workspace().cancel(model_id).model_dump_json())
 
 

@@ -198,27 +198,36 @@ class Client:
         }
         body = {name: value for name, value in wanted.items() if value is not None}
         status = _status(self._send("POST", "/train", json=body, headers=_new_key()))
-        while status.status == "running":
-            (progress or _silent)(status.progress, status.message or status.stage)
-            time.sleep(_POLL_SECONDS)
-            status = self.status(status.model_id)
-        if status.status == "error":
-            raise TrainingFailed(status.message)
-        return status
+        return _ended(status, lambda: self.status(status.model_id), progress)
 
     def status(self, model_id: str) -> ModelStatus:
         """The status of a model's latest training; raises UnknownModel."""
         return _status(self._send("GET", "/status", params={"model_id": model_id}))
 
-    def cancel(self, model_id: str) -> ModelStatus:
-        """End the running training of a model and return its final status; one that is being published completes.
+    def refresh(self, model_id: str, progress: "Progress | None" = None) -> ModelStatus:
+        """Precompute a model's recommendations again, with what was uploaded since, and return the final status.
 
-        Raises UnknownModel, NotTraining.
+        Raises UnknownModel, ModelNotReady, AlreadyTraining, and TrainingFailed where it fails.
         """
-        status = _status(self._send("POST", f"/models/{quote(model_id, safe='')}/cancel"))
+        entered = _status(self._send("POST", f"/models/{quote(model_id, safe='')}/refresh"))
+        return _ended(entered, lambda: self.refresh_status(model_id), progress)
+
+    def refresh_status(self, model_id: str) -> ModelStatus:
+        """The status of a model's latest refresh; raises UnknownModel, UnknownVersion where it has had none."""
+        return _status(self._send("GET", f"/models/{quote(model_id, safe='')}/refresh"))
+
+    def cancel(self, model_id: str) -> ModelStatus:
+        """End the running training or refresh of a model and return its final status.
+
+        One that is being published completes. Raises UnknownModel, NotTraining.
+        """
+        path = f"/models/{quote(model_id, safe='')}/cancel"
+        status = _status(self._send("POST", path))
         while status.status == "running":
             time.sleep(_POLL_SECONDS)
-            status = self.status(model_id)
+            model = self.model(model_id)
+            same = (each for each in (model.training, model.refresh) if each and each.version == status.version)
+            status = next(same)
         return status
 
     def models(self) -> list[Model]:
@@ -500,6 +509,17 @@ def _named(batch_ids: Sequence[str] | None, tags: Sequence[str] | None) -> dict[
 def _list(values: str | Path | Sequence[Any]) -> list[Any]:
     """Several values, or one that was given alone; whether it is what it should be is for others to check."""
     return list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+
+
+def _ended(status: ModelStatus, look: Callable[[], ModelStatus], progress: "Progress | None") -> ModelStatus:
+    """Look how far a training or refresh has come until it has ended; raises TrainingFailed where it failed."""
+    while status.status == "running":
+        (progress or _silent)(status.progress, status.message or status.stage)
+        time.sleep(_POLL_SECONDS)
+        status = look()
+    if status.status == "error":
+        raise TrainingFailed(status.message)
+    return status
 
 
 def _silent(_percent: float, _doing: str) -> None:

@@ -9,7 +9,7 @@ from lucid.errors import DamagedVersion, ModelNotReady, UnknownDelivery, Unknown
 from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import utc_now
 from lucid.schema.names import unknown
-from lucid.schema.training import Model, Version
+from lucid.schema.training import Model, ModelStatus, Version
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training.report import read_report
@@ -73,6 +73,16 @@ def roll_back(settings: Settings, model_id: str, version: int | None = None) -> 
     return _describe(settings, model_id)
 
 
+def refresh_status(settings: Settings, model_id: str) -> ModelStatus:
+    """How far the latest refresh of a model has come; raises UnknownModel, UnknownVersion where it has had none."""
+    trainings = Catalog(settings.home).trainings
+    trainings.get(model_id)
+    found = trainings.latest_refresh(model_id)
+    if found is None:
+        raise UnknownVersion(f"model {model_id!r} was never refreshed")
+    return found.status
+
+
 def deliveries(settings: Settings, model_id: str) -> list[Delivery]:
     """The callbacks of a model, the newest first; raises UnknownModel."""
     catalog = Catalog(settings.home)
@@ -109,12 +119,19 @@ def _describe(settings: Settings, model_id: str) -> Model:
         live = kept.answering().number
     except (ModelNotReady, UnknownModel, DamagedVersion):
         live = None
-    training = Catalog(settings.home).trainings.get(model_id).status
+    trainings = Catalog(settings.home).trainings
+    training, refresh = trainings.get(model_id), trainings.latest_refresh(model_id)
     versions = []
     for version in kept.complete():
         with suppress(FileNotFoundError, DamagedVersion):  # removed in this moment, because newer ones took its place
             versions.append(_describe_version(version.manifest, live))
-    return Model(model_id=model_id, live_version=live, training=training, versions=versions)
+    return Model(
+        model_id=model_id,
+        live_version=live,
+        training=training.status,
+        refresh=refresh.status if refresh else None,
+        versions=versions,
+    )
 
 
 def _describe_version(manifest: Manifest, live: int | None) -> Version:

@@ -164,16 +164,31 @@ class Workspace:
         self._sweep()
         return self._catalog.trainings.get(model_id).status
 
-    def cancel(self, model_id: str) -> ModelStatus:
-        """End the running training of a model, wherever it runs, and return its final status.
+    def refresh(self, model_id: str, progress: Progress | None = None) -> ModelStatus:
+        """Precompute a model's recommendations again in this process, with what was uploaded since.
 
-        Waits for the process that trains, which looks up whenever it reports progress; a training that is being
-        published completes. Raises UnknownModel, NotTraining.
+        Returns the final status of the version that this makes; where nothing is left to refresh with, none is made,
+        and the message says so. Raises UnknownModel, ModelNotReady, AlreadyTraining.
+        """
+        self._sweep()
+        return steps.refresh(self.settings, model_id, progress)
+
+    def refresh_status(self, model_id: str) -> ModelStatus:
+        """The status of a model's latest refresh; raises UnknownModel, UnknownVersion where it has had none."""
+        self._sweep()
+        return models.refresh_status(self.settings, model_id)
+
+    def cancel(self, model_id: str) -> ModelStatus:
+        """End the running training or refresh of a model, wherever it runs, and return its final status.
+
+        Waits for the process that works on it, which looks up whenever it reports progress; what is being published
+        completes. Raises UnknownModel, NotTraining.
         """
         version = run.cancel(self.settings, model_id).status.version
-        while (status := self.status(model_id)).version == version and status.status == "running":
+        while not (cancelled := run.find(self.settings, model_id, version)).has_ended:
             time.sleep(_POLL_SECONDS)
-        return status
+            self._sweep()
+        return cancelled.status
 
     def models(self) -> list[Model]:
         """All models with their versions, by name."""

@@ -190,7 +190,7 @@ def test_a_training_that_waits_is_cancelled_at_once(workspace: Workspace) -> Non
     run.enter(workspace.settings, TrainingRequest(model_id="m"), "queued")
 
     assert ("error", "cancelled") == (workspace.cancel("m").status, workspace.status("m").message)
-    with pytest.raises(NotTraining, match="its latest one is error"):
+    with pytest.raises(NotTraining, match="its latest training is error"):
         workspace.cancel("m")
 
 

@@ -80,7 +80,7 @@ def list_models(services: ServicesDep) -> list[Model]:
 
 @router.get("/models/{model_id}", tags=["models"], responses=problems(404))
 def show_model(services: ServicesDep, model_id: Named) -> Model:
-    """Show a model, its latest training, and its finished versions with their training reports."""
+    """Show a model, its latest training and refresh, and its finished versions with their training reports."""
     return models.show_model(services.settings, model_id)
 
 
@@ -110,7 +110,7 @@ def roll_back(
 @router.post(
     "/models/{model_id}/cancel",
     tags=["models"],
-    responses={202: {"model": ModelStatus, "description": "The training has not ended yet."}, **problems(404, 409)},
+    responses={202: {"model": ModelStatus, "description": "It has not ended yet."}, **problems(404, 409)},
 )
 async def cancel(
     services: ServicesDep,
@@ -118,18 +118,37 @@ async def cancel(
     model_id: Named,
     wait_seconds: Annotated[float, Query(ge=0, le=600, description="Answer after this time at the latest.")] = 30,
 ) -> ModelStatus:
-    """End the running training of a model. Its flow run is cancelled, its status becomes `error`, "cancelled".
+    """End the running training or refresh of a model. Its status becomes `error`, "cancelled".
 
-    One that is being published completes. Where no training runs: 409.
+    One that is being published completes. Where neither runs: 409.
     """
     deadline = deadline_in(wait_seconds)
     row = await run_in_threadpool(run.cancel, services.settings, model_id)
-    if row.flow_run_id:
+    # A refresh looks up often, and its flow run may work on other models too.
+    if row.flow_run_id and row.refresh_of is None:
         await services.runs.cancel(row.flow_run_id)
     look = partial(services.catalog.trainings.get, model_id, row.status.version)
     status = (await wait_until(_has_ended, look, deadline)).status
     response.status_code = 202 if status.status == "running" else 200
     return status
+
+
+@router.post("/models/{model_id}/refresh", status_code=202, tags=["models"], responses=problems(404, 409))
+async def refresh(services: ServicesDep, model_id: Named) -> ModelStatus:
+    """Precompute a model's recommendations again, with the interactions that were uploaded since, as each night.
+
+    To be followed with `GET`. The vectors stay as they were trained. It makes a version of its own; the old one answers
+    until then.
+    """
+    entered = await run_in_threadpool(run.enter_refresh, services.settings, model_id, "queued")
+    started = await services.queue.begin(jobs.refresh(services.settings, entered))
+    return entered.model_copy(update={"flow_run_url": started.url}) if started else entered
+
+
+@router.get("/models/{model_id}/refresh", tags=["models"], responses=problems(404))
+def show_refresh(services: ServicesDep, model_id: Named) -> ModelStatus:
+    """Tell how far the latest refresh of a model has come, whoever began it; 404 where it has had none."""
+    return models.refresh_status(services.settings, model_id)
 
 
 @router.get("/models/{model_id}/deliveries", tags=["models"], responses=problems(404))

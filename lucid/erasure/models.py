@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -80,7 +81,8 @@ def _erase_from_versions(settings: Settings, model_id: str, ids: Sequence[str]) 
             live.expect_sound(thoroughly=True)
             rows = _rows_of(live, ids)
             counts = Erased(models=1, vectors=len(rows), recommendations=_recommendations(live, rows))
-            with deriving(settings, model_id) as training:
+            with deriving(settings, model_id) as derived:
+                training = replace(derived, cancellable=False)
                 _derive_without(training, live, rows, ids, names_one)
                 steps.precompute(training)
                 steps.publish(training)

@@ -79,7 +79,7 @@ _STATUS_EXAMPLE: JsonDict = {
 
 
 class ModelStatus(BaseModel):
-    """The state of the latest training of a model."""
+    """How far a training or a refresh of a model has come, or how it ended."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_STATUS_EXAMPLE]})
 
@@ -109,7 +109,7 @@ class Version(BaseModel):
 
 
 class Model(BaseModel):
-    """A model: its latest training and the finished versions that are kept, oldest first."""
+    """A model: its latest training and refresh, and the finished versions that are kept, oldest first."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -118,6 +118,7 @@ class Model(BaseModel):
                     "model_id": "videos",
                     "live_version": 1,
                     "training": _STATUS_EXAMPLE,
+                    "refresh": None,
                     "versions": [{"version": 1, "created": "2026-05-03T09:00:00.000Z", "live": True}],
                 }
             ]
@@ -127,6 +128,7 @@ class Model(BaseModel):
     model_id: str
     live_version: int | None = Field(description="The version that answers; null before the first one is finished.")
     training: ModelStatus
+    refresh: ModelStatus | None = Field(None, description="Its latest refresh; null where it has had none.")
     versions: list[Version]
 
 

@@ -56,7 +56,8 @@ _LOCK = "train-"
 class Training:
     """A running training: which version it makes and what it was asked to do.
 
-    `refresh_of` names the parent version, from which a refresh is derived instead of fitting a new one.
+    `refresh_of` names the parent version, from which a refresh is derived instead of fitting a new one. One that is not
+    `cancellable` is completed all the same.
     """
 
     settings: Settings
@@ -66,6 +67,7 @@ class Training:
     request: TrainingRequest
     refresh_of: int | None = None
     watcher: Progress | None = None
+    cancellable: bool = True
 
     @property
     def versions(self) -> ModelVersions:
@@ -89,6 +91,15 @@ class Training:
     @property
     def catalog(self) -> Catalog:
         return Catalog(self.settings.home)
+
+    @property
+    def status(self) -> ModelStatus:
+        """How far it has come by now; raises UnknownModel where its model was deleted."""
+        return self.catalog.trainings.get(self.model_id, self.version).status
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status.status != "running"
 
 
 def new_model_id() -> str:
@@ -133,10 +144,22 @@ def working_on(
             yield training
 
 
+def enter_refresh(settings: Settings, model_id: str, stage: Stage = "select") -> ModelStatus:
+    """Enter a refresh of a model's live version in the catalog.
+
+    Raises UnknownModel, ModelNotReady, and AlreadyTraining while the model is being trained or refreshed.
+    """
+    live = ModelVersions(settings.home, model_id).live().number
+    trainings = Catalog(settings.home).trainings
+    return trainings.start(model_id, trainings.get(model_id, live).request, utc_now(), stage, refresh_of=live)
+
+
 @contextmanager
-def refreshing(settings: Settings, model_id: str, watcher: Progress | None = None) -> Iterator[Training]:
+def refreshing(
+    settings: Settings, model_id: str, version: int | None = None, watcher: Progress | None = None
+) -> Iterator[Training]:
     """Work on a refresh of a model's live version as the model's only worker; see `deriving`."""
-    with alone_with(settings, model_id), deriving(settings, model_id, watcher) as training:
+    with alone_with(settings, model_id), deriving(settings, model_id, version, watcher) as training:
         yield training
 
 
@@ -173,17 +196,17 @@ def _holding(home: Path, model_id: str, patience_seconds: float = 0) -> Iterator
 
 
 @contextmanager
-def deriving(settings: Settings, model_id: str, watcher: Progress | None = None) -> Iterator[Training]:
-    """Make a version from the live one that is not trained anew and gets the next version number.
+def deriving(
+    settings: Settings, model_id: str, version: int | None = None, watcher: Progress | None = None
+) -> Iterator[Training]:
+    """Make a version from the live one that is not trained anew: the one that was entered, while it runs, or a new one.
 
     The caller holds the model's lock. Raises UnknownModel, ModelNotReady, and AlreadyTraining where a training waits
     for its worker.
     """
-    live = ModelVersions(settings.home, model_id).live().number
-    catalog = Catalog(settings.home)
-    request = catalog.trainings.get(model_id, live).request
-    entered = catalog.trainings.start(model_id, request, utc_now(), "select", refresh_of=live)
-    with _ending_in_error(resume(settings, model_id, entered.version, watcher)) as training:
+    if version is None or find(settings, model_id, version).has_ended:
+        version = enter_refresh(settings, model_id).version
+    with _ending_in_error(resume(settings, model_id, version, watcher)) as training:
         yield training
 
 
@@ -258,10 +281,7 @@ def ended_event(training: Training, event_id: str | None = None, created: dateti
 
     The next sweep writes it down then and tells the customer. `event_id` and `created` as in `make_event`.
     """
-    url, status = (
-        training.request.callback_url,
-        training.catalog.trainings.get(training.model_id, training.version).status,
-    )
+    url, status = training.request.callback_url, training.status
     return make_event(status, url, event_id, created) if url and status.status != "running" else None
 
 
@@ -279,7 +299,7 @@ def end_unbegun(settings: Settings, status: ModelStatus, error: BaseException) -
 
 
 def cancel(settings: Settings, model_id: str) -> TrainingRow:
-    """Ask the running training of a model to end, and return it.
+    """Ask the running training or refresh of a model to end, and return it.
 
     It ends in `error` with the message "cancelled": at once where it has no flow run yet, else when its process reports
     progress the next time, or by `sweep` where no process has begun it; one that is being published completes. Raises
@@ -327,7 +347,10 @@ def _end_if_dead(settings: Settings, row: TrainingRow, is_lost: IsLost) -> None:
 
 def _end_dead(settings: Settings, row: TrainingRow, *, cancelled: bool = False) -> None:
     status = row.status
-    error = LucidError(_CANCELLED if cancelled else "the training process ended before it was done; train again")
+    what = "the training process ended before it was done; train again"
+    if row.refresh_of is not None:
+        what = "the process of the refresh ended before it was done; refresh again"
+    error = LucidError(_CANCELLED if cancelled else what)
     _end(settings.home, status.model_id, status.version, error, row.request.get("callback_url"))
 
 
@@ -357,7 +380,7 @@ def _customer_message(error: BaseException) -> str:
     if told:
         return told
     if not isinstance(error, Exception):  # a signal, Ctrl-C
-        return "the training was stopped before it was done; train again"
+        return "stopped before it was done; begin it again"
     return (
         f"the training failed unexpectedly ({type(error).__name__}); the operator finds details in the flow run's log"
     )
@@ -382,7 +405,10 @@ def reporting(training: Training, stage: Stage, share: tuple[float, float], doin
             message = f"{doing}, {left}" if left else doing
             if training.watcher:
                 training.watcher(whole, message)
-            if not catalog.trainings.set_progress(training.model_id, training.version, stage, round(whole, 1), message):
+            runs_on = catalog.trainings.set_progress(
+                training.model_id, training.version, stage, round(whole, 1), message
+            )
+            if not runs_on and training.cancellable:
                 raise TrainingFailed(_CANCELLED, code="cancelled")
 
     progress(0, doing)

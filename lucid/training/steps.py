@@ -246,7 +246,7 @@ def publish(training: Training, _progress: Progress) -> ModelStatus:
     training.versions.go_live(training.made)
     training.versions.prune(training.settings.keep_versions)
     training.catalog.trainings.end(training.model_id, training.version, "completed", message, utc_now())
-    return training.catalog.trainings.get(training.model_id, training.version).status
+    return training.status
 
 
 TRAINING: tuple[Step[Any], ...] = (select_data, build_graph, fit_model, evaluate_model, precompute, publish)
@@ -269,7 +269,7 @@ def train(settings: Settings, request: TrainingRequest, watcher: Progress | None
             ended = training
             for step in TRAINING:
                 step(training)
-            return training.catalog.trainings.get(training.model_id, training.version).status
+            return training.status
     finally:
         if ended:
             call_back(ended)
@@ -281,12 +281,12 @@ def refresh(settings: Settings, model_id: str, watcher: Progress | None = None) 
     Where nothing is left to refresh with, that is `completed` with a message that says so, and no version is made.
     """
     entered: Training | None = None
-    with suppress(NothingToRefresh), refreshing(settings, model_id, watcher) as training:
+    with suppress(NothingToRefresh), refreshing(settings, model_id, watcher=watcher) as training:
         entered = training
         for step in REFRESH:
             step(training)
     assert entered
-    return entered.catalog.trainings.get(model_id, entered.version).status
+    return entered.status
 
 
 def tell_refresh(training: Training) -> str:

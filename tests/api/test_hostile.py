@@ -90,6 +90,8 @@ def asked(api: Api, method: str, path: str) -> httpx.Response:
         ("DELETE", "/models/{}"),
         ("POST", "/models/{}/rollback"),
         ("POST", "/models/{}/cancel"),
+        ("POST", "/models/{}/refresh"),
+        ("GET", "/models/{}/refresh"),
         ("GET", "/models/{}/deliveries"),
         ("POST", "/models/board/deliveries/{}/resend"),
         ("GET", "/data_batch/{}/errors"),

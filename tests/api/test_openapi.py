@@ -45,7 +45,7 @@ def test_every_call_of_the_contract_is_described(document: Document) -> None:
         f"GET {base}/status",
         f"GET {base}/models",
         *(f"{method} {base}/models/{{model_id}}" for method in ("GET", "DELETE")),
-        *(f"POST {base}/models/{{model_id}}/{verb}" for verb in ("rollback", "cancel")),
+        *(f"POST {base}/models/{{model_id}}/{verb}" for verb in ("rollback", "cancel", "refresh")),
         f"GET {base}/models/{{model_id}}/deliveries",
         f"POST {base}/models/{{model_id}}/deliveries/{{event_id}}/resend",
         f"DELETE {base}/entities",

@@ -19,6 +19,7 @@ _COLUMNS = (
 )
 _RUNNING, _KNOWN = "status = 'running'", "status <> 'deleted'"
 _WAITING = f"{_RUNNING} AND stage = 'queued' AND flow_run_id IS NULL"
+_TRAININGS, _REFRESHES = "refresh_of IS NULL", "refresh_of > 0"  # what is being deleted is entered as a refresh of 0
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,17 @@ class Trainings:
         )
 
     def cancel(self, model_id: str) -> TrainingRow:
-        """Mark the running training of a model (refreshes do not count) as to be cancelled, and return it.
+        """Mark the running training or refresh of a model as to be cancelled, and return it.
 
         Raises UnknownModel, NotTraining where none runs.
         """
-        status = self.get(model_id).status
-        if not self._update(model_id, status.version, "stage = ?", ["cancelling"], only=_RUNNING):
-            raise NotTraining(f"no training of model {model_id!r} runs; its latest one is {status.status}")
-        return self.get(model_id, status.version)
+        training, refresh = self.get(model_id), self.latest_refresh(model_id)
+        latest = max((each for each in (training, refresh) if each), key=lambda each: each.status.version)
+        if not self._update(model_id, latest.status.version, "stage = ?", ["cancelling"], only=_RUNNING):
+            raise NotTraining(
+                f"no training or refresh of model {model_id!r} runs; its latest training is {training.status.status}"
+            )
+        return self.get(model_id, latest.status.version)
 
     def end(
         self,
@@ -143,32 +147,43 @@ class Trainings:
 
     def get(self, model_id: str, version: int | None = None) -> TrainingRow:
         """One version of a model, or its latest training (refreshes do not count); raises UnknownModel."""
-        condition = f"{_KNOWN} AND " + ("refresh_of IS NULL" if version is None else "version = ?")
+        found = (
+            self._latest(model_id, _TRAININGS) if version is None else self._latest(model_id, "version = ?", version)
+        )
+        if found is None:
+            raise UnknownModel(f"no model {model_id!r}; train it first")
+        return found
+
+    def latest_refresh(self, model_id: str) -> TrainingRow | None:
+        """The latest refresh of a model; None where there was none."""
+        return self._latest(model_id, _REFRESHES)
+
+    def _latest(self, model_id: str, condition: str, *values: Any) -> TrainingRow | None:
+        """The latest of a model's trainings and refreshes that fulfil a condition."""
         with self._database.reading() as connection:
             found = row(
                 connection.execute(
-                    f"SELECT {_COLUMNS} FROM trainings WHERE model_id = ? AND {condition} "
+                    f"SELECT {_COLUMNS} FROM trainings WHERE model_id = ? AND {_KNOWN} AND {condition} "
                     "ORDER BY version DESC LIMIT 1",
-                    [model_id] if version is None else [model_id, version],
+                    [model_id, *values],
                 )
             )
             if found and found["stage"] == "queued" and found["flow_run_id"] is None:
                 found["message"] = _place_in_queue(connection, found)
-        if found is None:
-            raise UnknownModel(f"no model {model_id!r}; train it first")
-        return _training(found)
+        return _training(found) if found else None
 
     def running(self) -> list[TrainingRow]:
         with self._database.reading() as connection:
             found = rows(connection.execute(f"SELECT {_COLUMNS} FROM trainings WHERE {_RUNNING}"))
         return [_training(training) for training in found]
 
-    def first_waiting(self) -> ModelStatus | None:
-        """The earliest training that the API has entered and that has no flow run."""
+    def first_waiting(self, *, refresh: bool = False) -> ModelStatus | None:
+        """The earliest training, or refresh, that the API has entered and that has no flow run."""
+        kind = _REFRESHES if refresh else _TRAININGS
         with self._database.reading() as connection:
             found = row(
                 connection.execute(
-                    f"SELECT {_COLUMNS} FROM trainings WHERE {_WAITING} ORDER BY started, model_id LIMIT 1"
+                    f"SELECT {_COLUMNS} FROM trainings WHERE {_WAITING} AND {kind} ORDER BY started, model_id LIMIT 1"
                 )
             )
         return _training(found).status if found else None
@@ -178,7 +193,7 @@ class Trainings:
         with self._database.reading() as connection:
             found = rows(
                 connection.execute(
-                    "SELECT CASE WHEN refresh_of IS NULL THEN 'training' ELSE 'refresh' END AS work, "
+                    f"SELECT CASE WHEN {_TRAININGS} THEN 'training' ELSE 'refresh' END AS work, "
                     "model_id || ' ' || version AS name, "
                     "CASE WHEN message = 'cancelled' THEN message ELSE status END AS outcome, started, ended "
                     f"FROM trainings WHERE {_KNOWN} AND ended >= ?",
@@ -211,9 +226,10 @@ class Trainings:
 
 
 def _place_in_queue(connection: Connection, found: Row) -> str:
-    """What a training that waits has before it."""
+    """What a training that waits has before it, or a refresh."""
+    kind = _TRAININGS if found["refresh_of"] is None else _REFRESHES
     (before,) = connection.execute(
-        f"SELECT count(*) FROM trainings WHERE {_WAITING} AND started < ?", [found["started"]]
+        f"SELECT count(*) FROM trainings WHERE {_WAITING} AND {kind} AND started < ?", [found["started"]]
     ).fetchone() or (0,)
     return f"waits for its turn, {before:,} before it" if before else "waits for its turn, the next one"
 
