@@ -3,7 +3,7 @@
 Only the fork server imports this. It ends with the process that serves the flows, however that ends.
 """
 
-# ruff: noqa: E402, F401 - attached before all else, and nothing here is used but by the copies
+# ruff: noqa: E402 - attached before all else
 
 import os
 
@@ -13,8 +13,10 @@ end_with(int(os.environ[RUNS_OF]))
 
 import lucid.evaluation.quality
 import lucid.flows.deployments
+import lucid.flows.patience
 import lucid.graph.typed_graph
 import lucid.training.fitting
 
+lucid.flows.patience.be_patient()
 FORK_SERVER = os.getpid()
 """Every run is a child of this process, and ends with it."""

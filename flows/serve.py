@@ -26,6 +26,7 @@ from prefect.runner import Runner
 from lucid.flows.automations import HEARTBEAT_SECONDS, install
 from lucid.flows.deployments import places, register
 from lucid.flows.lost_runs import end_lost_runs, skip_missed_runs
+from lucid.flows.patience import be_patient
 from lucid.service import pulse
 from lucid.settings import Settings, load_settings
 from lucid.store.files import OTHERS, close_home
@@ -40,6 +41,7 @@ def main() -> None:
     os.umask(OTHERS)  # every run inherits it, as it does the niceness
     close_home(settings.home)
     os.nice(settings.flow_niceness)
+    be_patient()
     fork_runs()
     logging.getLogger("prefect.runner.state_proposer").setLevel(logging.WARNING)  # it tells of all that wait, for ever
     asyncio.run(_serve(settings))

@@ -128,6 +128,22 @@ def test_runs_end_with_the_process_that_serves_flows(service: Service, client: h
     assert "completed" == wait_for_training(client, "board")["status"]
 
 
+def test_a_prefect_server_that_dies_takes_no_training_with_it(service: Service, client: httpx.Client) -> None:
+    """One that has begun completes, and what people cancel in Prefect afterwards is ended as before."""
+    begun_training(client, "board")
+    service.part("lucid.flows.prefect_server").kill()
+    status = wait_for_training(client, "board")
+    assert "completed" == status["status"], status["message"]
+
+    begun_training(client, "board")
+    with service.prefect_client() as prefect:
+        asked = {"state": {"type": "CANCELLING"}}
+        prefect.post(f"/flow_runs/{flow_run_of(client, 'board')}/set_state", json=asked).raise_for_status()
+
+    status = wait_for_training(client, "board")
+    assert ("error", "cancelled") == (status["status"], status["message"])
+
+
 @pytest.mark.parametrize("whose", ["its own", "that of all flows"])
 def test_a_refresh_whose_process_dies_is_done_again(service: Service, whose: str) -> None:
     """By the same run, so that whoever scheduled it finds it completed."""
