@@ -25,7 +25,9 @@ from lucid.store.files import make_folder
 START_SECONDS = 90
 """A part that does not answer so long after its start is taken for dead."""
 STILL_SECONDS = 30
-"""A part that answered and then does not for so long is taken for dead."""
+"""A part that answered and then neither answers nor works for so long is taken for dead."""
+BUSY_PART, BUSY_SHARE = 0.05, 0.1
+"""A part that meanwhile uses this part of a processor has too much to do: its silence counts this share."""
 STOP_SECONDS = 7
 """Time for an orderly stop; what still runs then is ended at once, so that a stop takes less than ten seconds."""
 MOST_DEATHS, DEATHS_SECONDS = 5, 60
@@ -204,7 +206,7 @@ class Supervisor:
 
     def _ask(self, watched: _Watched) -> None:
         """Ask again and again whether a part answers, or may be started, until this process leaves it."""
-        asked = time.monotonic()
+        asked, worked = time.monotonic(), 0.0
         while not self._leaving.is_set():
             run = watched.run
             if run is None:
@@ -212,8 +214,10 @@ class Supervisor:
             elif watched.part.answers():
                 run.has_answered, run.silent_seconds = True, 0.0
             else:  # a machine that slept for an hour is no reason to take its parts for dead
-                run.silent_seconds += min(time.monotonic() - asked, _LONGEST_SECONDS)
-            asked = time.monotonic()
+                passed = time.monotonic() - asked
+                busy = run.has_answered and _processor_seconds(run) - worked > BUSY_PART * passed
+                run.silent_seconds += min(passed, _LONGEST_SECONDS) * (BUSY_SHARE if busy else 1)
+            asked, worked = time.monotonic(), _processor_seconds(run) if run else 0.0
             self._leaving.wait(_ASK_SECONDS if run and run.has_answered else _LOOK_SECONDS)
 
     def _stop(self) -> None:
@@ -273,6 +277,15 @@ def _kill(processes: Sequence[psutil.Process]) -> None:
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(processes, timeout=2)
+
+
+def _processor_seconds(run: _Run) -> float:
+    """How long a processor has worked for a part; 0 where its process is gone."""
+    try:
+        used = psutil.Process(run.process.pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(used.user + used.system)
 
 
 def _how(code: int) -> str:

@@ -137,6 +137,21 @@ def test_a_part_that_stands_still_tells_where(modules: Modules, monkeypatch: pyt
     assert 'one_module.py", line 4 in stuck' in (modules.folder / "logs" / "one.log").read_text()
 
 
+def test_a_part_that_has_too_much_to_do_gets_more_time(modules: Modules, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it would do after a new start is the same; but none works for ever without an answer."""
+    monkeypatch.setattr(supervisor, "STILL_SECONDS", 1)
+    works = "import pathlib, sys\npathlib.Path(sys.argv[1]).touch()\nwhile True:\n    pass\n"
+    said: list[str] = []
+    with modules.running(modules.part("one", works), say=said) as running:
+        running.start("one")
+        running.wait_for("one")
+        began = time.monotonic()
+
+        watch_until(running, said, 1)
+
+    assert time.monotonic() - began > 3 * supervisor.STILL_SECONDS
+
+
 def test_a_part_that_dies_again_and_again_ends_the_service(modules: Modules) -> None:
     """Five deaths within a minute are told with the end of the log."""
     said: list[str] = []
