@@ -4,8 +4,9 @@
 
 Each round starts an import, a training or a refresh and, at some moment of it, kills (-9) the service's own process,
 its Prefect server, the process that runs flows, the API, a run, or everything, while a reader asks for recommendations
-all the time. Then it looks at what the service says of all that was ever accepted. Prints a table, one line for each
-kind of kill, and exits with 1 where anything was lost, half-visible or wrong, or a start was refused.
+all the time. Then it looks at what the service says of all that was ever accepted, and at what Prefect says of its
+runs. Prints a table, one line for each kind of kill, and exits with 1 where anything was lost, half-visible or wrong, a
+run has not ended in Prefect, a look-up failed while the API was up, or a start was refused.
 """
 
 import argparse
@@ -39,6 +40,10 @@ MODULES = {"server": "lucid.flows.prefect_server", "flows": "lucid.flows.serve",
 ROWS_PER_FILE = 100_000
 GOAL_SECONDS = 3.0
 PATIENCE_SECONDS = 300.0
+END_SECONDS = 120.0
+"""So long after its end a run may be under way in Prefect's eyes."""
+API_DIES: frozenset[Kill] = frozenset({"parent", "API", "everything"})
+"""With these the API ends, so that look-ups fail until it is back."""
 MOMENT_SECONDS: dict[Work, float] = {"import": 8.0, "training": 14.0, "refresh": 10.0}
 """Within so many seconds from its start a piece of work is met by a kill; a little more than it usually takes."""
 
@@ -49,6 +54,8 @@ class Figures:
 
     rounds: int = 0
     gaps: list[float] = field(default_factory=list)
+    recoveries: list[float] = field(default_factory=list)
+    """Seconds from the kill until all parts answered and all work had ended."""
     ended: dict[str, int] = field(default_factory=dict)
 
     def count(self, how: str) -> None:
@@ -60,7 +67,7 @@ class Reader:
 
     def __init__(self, service: Service) -> None:
         self.wrong: list[str] = []
-        self.answered = 0
+        self.answered = self.refused = 0
         self._service = service
         self._last = time.monotonic()
         self._gap = 0.0
@@ -91,6 +98,7 @@ class Reader:
                 try:
                     response = client.get("/recommended_items", params=asked, timeout=2)
                 except httpx.TransportError:
+                    self.refused += 1
                     continue
                 now = time.monotonic()
                 self._gap, self._last = max(self._gap, now - self._last), now
@@ -138,14 +146,18 @@ class Chaos:
         started = threading.Thread(target=self._start_work, args=(work, number))
         started.start()
         time.sleep(self.random.uniform(0, MOMENT_SECONDS[work]))
+        refused, killed = reader.refused, time.monotonic()
         self._kill(kill)
         if kill in ("parent", "everything"):
             self._start_again()
         started.join()
         self._wait_for_service()
         self._look(work, kill)
+        if kill not in API_DIES and reader.refused > refused:
+            self.faults.append(f"failed look-up: {reader.refused - refused} in round {number}, {kill} killed")
         figures = self.figures[kill]
         figures.rounds += 1
+        figures.recoveries.append(time.monotonic() - killed)
         figures.gaps.append(reader.longest_gap())
 
     def _start_work(self, work: Work, number: int) -> None:
@@ -232,7 +244,22 @@ class Chaos:
         for version in model["versions"]:
             if not Version(self.service.home, "board", version["version"]).is_complete:
                 self.faults.append(f"half-visible: version {version['version']} is shown and not whole")
+        self._look_at_prefect()
         self.figures[kill].count(work)
+
+    def _look_at_prefect(self) -> None:
+        """No run is under way there: all have ended here."""
+        under_way = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING", "PAUSED"]}}}
+
+        def found() -> list[dict[str, Any]]:
+            runs: list[dict[str, Any]] = self.service.prefect("/flow_runs/filter", {"flow_runs": under_way})
+            return runs
+
+        try:
+            wait_until(lambda: not found(), END_SECONDS, "Prefect to say so")
+        except AssertionError:
+            left = [f"{run['name']} {run['state_type']}" for run in found()]
+            self.faults.append(f"not ended in Prefect: {left}")
 
     def _look_at_batch(self, batch: dict[str, Any]) -> None:
         rows = Home(self.service.home).batch(batch["batch_id"]) / ROWS
@@ -249,17 +276,19 @@ class Chaos:
 
 
 def show(out: Console, chaos: Chaos, reader: Reader) -> None:
-    table = Table("killed", "rounds", "during", "longest time without answers", f"goal: {GOAL_SECONDS:.0f} s")
+    goal = f"goal: {GOAL_SECONDS:.0f} s"
+    table = Table("killed", "rounds", "during", "longest time without answers", goal, "longest recovery")
     for kill, figures in chaos.figures.items():
         if figures.rounds:
             during = ", ".join(f"{count} x {work}" for work, count in sorted(figures.ended.items()))
             longest = max(figures.gaps)
-            table.add_row(
-                kill, str(figures.rounds), during, f"{longest:.2f} s", "met" if longest < GOAL_SECONDS else "missed"
-            )
+            met = "met" if longest < GOAL_SECONDS else "missed"
+            recovery = f"{max(figures.recoveries):.0f} s"
+            table.add_row(kill, str(figures.rounds), during, f"{longest:.2f} s", met, recovery)
     out.print(table)
     faults = [*chaos.faults, *(f"wrong answer: {wrong}" for wrong in reader.wrong)]
-    for kind in ("lost", "half-visible", "wrong answer", "refused to start"):
+    kinds = ("lost", "half-visible", "wrong answer", "failed look-up", "not ended in Prefect", "refused to start")
+    for kind in kinds:
         out.print(f"{kind}: {sum(fault.startswith(kind) for fault in faults)}")
     out.print(f"answers read: {reader.answered:,}")
     for fault in faults[:20]:
