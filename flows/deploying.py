@@ -12,13 +12,17 @@ from uuid import UUID
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentUpdate
 
+from lucid.flows.automations import install
 from lucid.flows.defaults import Defaults, first_schedules
 from lucid.flows.deployments import DEPLOYMENTS, Deployment, Found, find, follow
 from lucid.settings import Settings, load_settings
 
 
 def keep_changes(name: str) -> None:
-    """Make the deployment of that name with its default schedule where it is absent; else keep what people changed."""
+    """Make the deployment of that name with its default schedule where it is absent; else keep what people changed.
+
+    Makes our automations too, where they are absent.
+    """
     ours = next(one for one in DEPLOYMENTS if one.name == name)
     asyncio.run(_prepare(ours, load_settings()))
 
@@ -35,6 +39,7 @@ async def _prepare(ours: Deployment, settings: Settings) -> None:
         else:
             await _make(client, ours, defaults)
         await follow(client, found, defaults)
+        await install(client)
 
 
 async def _make(client: PrefectClient, ours: Deployment, defaults: Defaults) -> None:

@@ -18,7 +18,7 @@ from lucid.schema.fields import utc_now
 from lucid.schema.names import unknown
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
 from lucid.service.prefect_api import REFRESH, TRAIN_MODEL, PrefectApi
-from lucid.service.run import prefect_auth
+from lucid.service.run import prefect_calls
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 
@@ -38,7 +38,7 @@ def add(settings: Settings, model_id: str, wanted: ScheduleRequest) -> Schedule:
         "parameters": _parameters(settings, model_id, wanted.work),
         "slug": f"{_SLUG}{model_id} {token_hex(4)}",
     }
-    with _prefect(settings) as prefect:
+    with prefect_calls(settings) as prefect:
         deployment = prefect.deployment_id(_DEPLOYMENTS[wanted.work])
         (made,) = prefect.call("POST", f"/deployments/{deployment}/schedules", json=[schedule])
     return _told(made, wanted.work)
@@ -47,7 +47,7 @@ def add(settings: Settings, model_id: str, wanted: ScheduleRequest) -> Schedule:
 def of_model(settings: Settings, model_id: str) -> list[Schedule]:
     """The schedules of a model by their next runs, whoever made them; raises UnknownModel, Unavailable."""
     Catalog(settings.home).trainings.get(model_id)
-    with _prefect(settings) as prefect:
+    with prefect_calls(settings) as prefect:
         found = [_told(one, work) for work, _, one in _of_model(prefect, model_id)]
     return sorted(found, key=lambda schedule: schedule.next_runs)
 
@@ -55,7 +55,7 @@ def of_model(settings: Settings, model_id: str) -> list[Schedule]:
 def remove(settings: Settings, model_id: str, schedule_id: str) -> Schedule:
     """Delete a schedule of a model, and return it; raises UnknownModel, UnknownSchedule, Unavailable."""
     Catalog(settings.home).trainings.get(model_id)
-    with _prefect(settings) as prefect:
+    with prefect_calls(settings) as prefect:
         known = {one["id"]: (work, deployment, one) for work, deployment, one in _of_model(prefect, model_id)}
         if schedule_id not in known:
             raise UnknownSchedule(unknown("schedule of this model", schedule_id, known))
@@ -69,7 +69,7 @@ def mend(settings: Settings) -> None:
 
     One of a model that is gone is deleted.
     """
-    with _prefect(settings) as prefect:
+    with prefect_calls(settings) as prefect:
         for work, deployment, one in _all(prefect):
             model_id = _model_of(one)
             if model_id is None or one["parameters"].get("model_id"):
@@ -93,10 +93,6 @@ def next_runs(cron: str, timezone: str, after: datetime) -> Iterator[datetime]:
         moment = (first if exists else due.replace(tzinfo=zone, fold=1)).astimezone(UTC)
         if moment > after:
             yield moment
-
-
-def _prefect(settings: Settings) -> PrefectApi:
-    return PrefectApi(settings, prefect_auth(settings))
 
 
 def _parameters(settings: Settings, model_id: str, work: Work) -> dict[str, Any]:

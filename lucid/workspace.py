@@ -14,7 +14,7 @@ from lucid import models, schedules
 from lucid.data.batches import batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
 from lucid.erasure import erase
-from lucid.errors import MachineError
+from lucid.errors import MachineError, Unavailable
 from lucid.health import HealthWarnings
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
 from lucid.schema.deliveries import Delivery
@@ -22,6 +22,7 @@ from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnErr
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
 from lucid.schema.training import Model, ModelStatus, TrainingRequest
+from lucid.service.run import prefect_calls
 from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import Answer
 from lucid.settings import Settings, load_settings
@@ -181,11 +182,14 @@ class Workspace:
     def cancel(self, model_id: str) -> ModelStatus:
         """End the running training or refresh of a model, wherever it runs, and return its final status.
 
-        Waits for the process that works on it, which looks up whenever it reports progress; what is being published
-        completes. Raises UnknownModel, NotTraining.
+        Waits for the process that works on it: Prefect ends that of a training's flow run, any other one looks up
+        whenever it reports progress. What is being published completes. Raises UnknownModel, NotTraining.
         """
-        version = run.cancel(self.settings, model_id).status.version
-        while not (cancelled := run.find(self.settings, model_id, version)).has_ended:
+        row = run.cancel(self.settings, model_id)
+        if row.flow_run_id and row.refresh_of is None:
+            with suppress(Unavailable), prefect_calls(self.settings) as prefect:
+                prefect.cancel(row.flow_run_id)
+        while not (cancelled := run.find(self.settings, model_id, row.status.version)).has_ended:
             time.sleep(_POLL_SECONDS)
             self._sweep()
         return cancelled.status

@@ -100,6 +100,10 @@ class PrefectApi:
         """The id of a deployment of ours, by its full name."""
         return str(self.call("GET", f"/deployments/name/{name}")["id"])
 
+    def cancel(self, flow_run_id: str) -> None:
+        """Let Prefect end a flow run, together with its process; one that has ended stays as it is."""
+        self.call("POST", f"/flow_runs/{flow_run_id}/set_state", json={"state": {"type": "CANCELLING"}})
+
     def _try(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         return self._client.request(method, path, **arguments).raise_for_status()
 

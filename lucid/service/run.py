@@ -21,6 +21,7 @@ from filelock import Timeout
 from lucid.errors import InvalidRequest, Unavailable
 from lucid.service import pulse
 from lucid.service.origins import own_addresses
+from lucid.service.prefect_api import PrefectApi
 from lucid.service.supervisor import MARK, STOP_SECONDS, Part, Supervisor, end_leftovers
 from lucid.settings import THREADS_THAT_SLEEP, Settings
 from lucid.store.files import check_writable, write_once, write_text
@@ -222,6 +223,11 @@ def prefect_auth(settings: Settings) -> str | None:
     if settings.prefect_api_url:
         return settings.prefect_auth_string
     return write_once(auth_file(settings), settings.prefect_auth_string or f"lucid:{secrets.token_urlsafe(32)}")
+
+
+def prefect_calls(settings: Settings) -> PrefectApi:
+    """Calls of our own Prefect server, or of the one that the settings name, signed in."""
+    return PrefectApi(settings, prefect_auth(settings))
 
 
 def auth_file(settings: Settings) -> Path:

@@ -379,7 +379,9 @@ def _customer_message(error: BaseException) -> str:
     told: str | None = getattr(error, "for_customers", None)  # by our errors, and by what the flows raise
     if told:
         return told
-    if not isinstance(error, Exception):  # a signal, Ctrl-C
+    if isinstance(error, KeyboardInterrupt):  # Ctrl-C
+        return _CANCELLED
+    if not isinstance(error, Exception):  # another signal
         return "stopped before it was done; begin it again"
     return (
         f"the training failed unexpectedly ({type(error).__name__}); the operator finds details in the flow run's log"

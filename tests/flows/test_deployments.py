@@ -15,7 +15,7 @@ from prefect.runner import Runner
 from prefect.settings import Settings as PrefectSettings
 from prefect.states import Pending, Running, Scheduled
 
-from lucid.flows.automations import DEAD_RUNS, install
+from lucid.flows.automations import DEAD_RUNS, HEARTBEAT_SECONDS, install
 from lucid.flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE, VERSION, Deployment, register
 from lucid.flows.lost_runs import end_lost_runs, skip_missed_runs
 from lucid.schema.fields import utc_now
@@ -23,7 +23,11 @@ from lucid.service.run import environment
 from lucid.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
-LOGS = {"PREFECT_LOGGING_EXTRA_LOGGERS": "lucid", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore"}
+ENVIRONMENT = {
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "lucid",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+}
 """What `lucid up` has in its environment, so that runs show what our loggers say."""
 
 
@@ -42,7 +46,7 @@ def in_yaml(ours: Deployment) -> dict[str, Any]:
         },
         "build": [{"lucid.flows.deploying.keep_changes": {"name": ours.name}}],
         "schedules": [],  # prefect deploy would set back to them what people have made
-        "work_pool": {"name": "lucid", "job_variables": {"env": LOGS}},
+        "work_pool": {"name": "lucid", "job_variables": {"env": ENVIRONMENT}},
     }
 
 
@@ -51,7 +55,8 @@ def test_work_pools_get_the_deployments_that_are_served(settings: Settings) -> N
     written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
     assert [in_yaml(ours) for ours in DEPLOYMENTS] == written
-    assert LOGS.items() <= environment(settings).items()
+    heartbeats = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"  # `lucid up` gives it to the runs alone
+    assert {*ENVIRONMENT.items()} - {*environment(settings).items()} == {(heartbeats, ENVIRONMENT[heartbeats])}
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
 
 

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
+from lucid.flows.automations import DEAD_RUNS
 from lucid.keys import create_key
 from lucid.store.catalog import Catalog
+from lucid.store.tables.trainings import TrainingRow
 from tests.support.checkerboard import write_checkerboard
 from tests.support.service import free_port, prefect_client, wait_for_training, wait_until
 
@@ -75,6 +78,12 @@ class Operator:
     def change(self, method: str, path: str, body: Any = None) -> None:
         with prefect_client(self.prefect_url) as client:
             client.request(method, f"/deployments/{path}", json=body).raise_for_status()
+
+    def kill(self, word: str) -> None:
+        """Kill -9 what was started with this word on its command line, and all that it started."""
+        found = [psutil.Process(process.pid) for process in self._started if word in str(process.args)]
+        for one in [each for process in found for each in (process, *process.children(recursive=True))]:
+            one.kill()
 
     def stop(self) -> None:
         for process in reversed(self._started):
@@ -203,6 +212,36 @@ def test_deploying_again_keeps_what_people_changed(operator: Operator) -> None:
 
     assert changed == [people_s(operator.deployment(name)) for name in names]
     assert train["entrypoint"] == operator.deployment(names[0])["entrypoint"]
+
+
+def test_a_run_whose_worker_is_killed_is_ended_by_itself(operator: Operator) -> None:
+    """In the catalog as soon as the API looks, in Prefect once the run shows no sign of life."""
+    with prefect_client(operator.prefect_url) as prefect:
+        ours = prefect.post("/automations/filter", json={}).raise_for_status().json()
+        dead = next(one for one in ours if one["name"] == DEAD_RUNS.name)
+        kept = ("name", "description", "enabled", "trigger", "actions")
+        sooner = {key: dead[key] for key in kept} | {"trigger": {**dead["trigger"], "within": 40}}
+        prefect.put(f"/automations/{dead['id']}", json=sooner).raise_for_status()
+        catalog = Catalog(operator.home)
+        before = catalog.trainings.get("board").status.version
+        operator.prefect("deployment", "run", "train_model/train-model", "-p", 'model_id="board"')
+
+        def begun() -> TrainingRow | None:
+            latest = catalog.trainings.get("board")
+            return latest if latest.status.version > before and latest.flow_run_id else None
+
+        row = wait_until(begun, 120, "the training")
+        operator.kill("worker")
+
+        wait_until(lambda: catalog.trainings.get("board").status.status != "running", 60, "the catalog to say so")
+
+        def state() -> dict[str, Any]:
+            found: dict[str, Any] = prefect.get(f"/flow_runs/{row.flow_run_id}").raise_for_status().json()["state"]
+            return found
+
+        wait_until(lambda: state()["type"] == "CRASHED", 120, "Prefect to say so")
+        assert "no sign of life" in state()["message"]
+    assert "the training process ended before it was done; train again" == catalog.trainings.get("board").status.message
 
 
 def people_s(deployment: dict[str, Any]) -> dict[str, Any]:
