@@ -166,7 +166,7 @@ def pod_containers() -> dict[str, dict[str, Any]]:
 
 def service_links() -> dict[str, str]:
     """What Kubernetes puts into the environment of every pod that does not refuse it, as these services are called."""
-    found = {}
+    found: dict[str, str] = {}
     for service in of_kind("Service"):
         name = service["metadata"]["name"].upper().replace("-", "_")
         for port in (entry["port"] for entry in service["spec"]["ports"]):
