@@ -28,7 +28,7 @@ SECRETS = {"LUCID_PREFECT_AUTH_STRING": "lucid:text", "POSTGRES_PASSWORD": "pass
 KEYS = {"LUCID_PREFECT_AUTH_STRING": "prefect-auth-string", "POSTGRES_PASSWORD": "postgres-password"}
 """What a variable of the compose file is called in the Secret of the manifests."""
 
-OTHERS = {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PGDATA"} | {
+OTHERS = {"PATH", "HOME", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PGDATA"} | {
     f"POSTGRES_{name}" for name in ("USER", "PASSWORD", "DB")
 }
 """Variables of Python's and of PostgreSQL's image that are set."""

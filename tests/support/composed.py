@@ -120,7 +120,7 @@ class Composed:
         programs = f"{self.folder / 'bin'}:{find_postgres()}:/usr/bin:/bin"
         links = service_links() if container.is_ours else {"PGPORT": str(self.ports["5432"])}
         here = {key: self._here(container, key, value) for key, value in given.items()}
-        return {**links, **python, **here, "PATH": programs, "PYTHONPATH": str(ROOT), "HOME": "/nonexistent"}
+        return {**links, **python, **here, "PATH": programs, "PYTHONPATH": str(ROOT)}
 
     def _here(self, container: Container, key: str, value: str) -> str:
         """A value with our ports, addresses and folders in the place of the containers'."""
