@@ -44,8 +44,8 @@ def commands(block: Block) -> list[str]:
     found, pending = [], ""
     for line in block.text.splitlines():
         pending += line + "\n"
-        complete = subprocess.run(["bash", "-n", "-c", pending], capture_output=True, check=False).returncode == 0
-        if complete:
+        parsed = subprocess.run(["bash", "-n", "-c", pending], capture_output=True, check=False)
+        if parsed.returncode == 0 and not pending.endswith("\\\n"):
             found.append(pending)
             pending = ""
     assert not pending, f"{block}: {pending!r} is no complete command"
