@@ -39,7 +39,7 @@ help:
 	@echo "make bench-fresh DATA=folder   how well folded-in answers agree with a retrained model, on its ml-latest-small"
 	@echo "make chaos [ROUNDS=30]   kill parts of a running service at random moments, and see that nothing is lost"
 	@echo "make audit   known vulnerabilities in what is installed (exit code 1; 2 where not all could be checked) and licences"
-	@echo "make lock    write deploy/*.lock anew from constraints.txt, with the hashes of the package index"
+	@echo "make lock [TORCH_CPU=page or folder of its wheels]   write deploy/*.lock anew from constraints.txt, with hashes"
 	@echo "make bench-import   how fast files are imported, next to DuckDB alone"
 
 install: $(INSTALLED)
@@ -121,7 +121,7 @@ audit: $(INSTALLED) $(EQUIPPED)
 	@$(BIN)/python -m deploy.audit $(TOOLS)/bin
 
 lock: $(EQUIPPED)
-	$(TOOLS)/bin/python -m deploy.lock $(TOOLS)/bin/uv
+	$(TOOLS)/bin/python -m deploy.lock $(TOOLS)/bin/uv $(TORCH_CPU)
 
 clean:
 	rm -rf $(VENV) $(TOOLS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

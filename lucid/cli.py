@@ -17,7 +17,7 @@ from rich.table import Column, Table
 import lucid
 from lucid.errors import InvalidRequest, LucidError
 from lucid.schema.batches import Batch
-from lucid.schema.fields import Exclude, OnError, OutputFormat, Use, check, format_time
+from lucid.schema.fields import Exclude, OnError, OutputFormat, PartName, Use, check, format_time
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule
 from lucid.schema.training import Model
@@ -255,14 +255,33 @@ def up(
     prefect_port: Annotated[
         int | None, typer.Option(help="Port of Prefect; default LUCID_PREFECT_PORT or 4200.")
     ] = None,
+    only: Annotated[
+        PartName | None, typer.Option(help="Run this part alone, its log on the terminal, as in a container.")
+    ] = None,
 ) -> None:
     """Start the service: Prefect server, flows and API. Ctrl-C stops all of it."""
     from lucid.service.run import run_service
+    from lucid.service.single import become
+
+    def say(line: str) -> None:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
     ports = {"api_port": api_port, "prefect_port": prefect_port}
     settings = load_settings().model_copy(update={name: port for name, port in ports.items() if port is not None})
     with telling(settings.home):
-        sys.exit(run_service(settings, lambda line: out.print(line, markup=False, highlight=False, soft_wrap=True)))
+        if only:
+            become(settings, only, say)
+        sys.exit(run_service(settings, say))
+
+
+@app.command()
+def ping(part: Annotated[PartName, typer.Argument(help="The part that runs here.")]) -> None:
+    """Say whether a part of the service answers; exit code 1 where it does not, for health checks of containers."""
+    from lucid.service.single import answers
+
+    is_there = answers(load_settings(), part)
+    out.print(f"{part} answers" if is_there else f"{part} does not answer")
+    sys.exit(0 if is_there else 1)
 
 
 @app.command()

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from deploy import audit
-from deploy.lock import CONSTRAINTS, LOCK, ROOT, TORCH_LOCK, normal, pins
+from deploy.lock import CONSTRAINTS, CPU_BUILD, LOCK, ROOT, TORCH_CPU_LOCK, TORCH_LOCK, normal, pins
 from lucid.keys import Scope
 
 _PLATFORM = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
@@ -69,7 +69,19 @@ def test_the_lock_of_torch_says_what_the_constraints_say() -> None:
     assert all(re.match("cuda|nvidia|triton", name) for name in locked.keys() - shared)
 
 
-@pytest.mark.parametrize("lock", [LOCK, TORCH_LOCK], ids=lambda path: path.name)
+def test_torch_for_the_cpu_is_the_same_without_what_a_gpu_needs() -> None:
+    """And what both locks of an image name, they name in one version, or pip would refuse to install them together."""
+    cpu, cuda = pins(TORCH_CPU_LOCK.read_text()), pins(TORCH_LOCK.read_text())
+
+    assert f"{cuda['torch']}{CPU_BUILD}" == cpu["torch"]
+    assert {name: cuda[name] for name in cpu if name != "torch"} == {n: v for n, v in cpu.items() if n != "torch"}
+    assert all(re.match("cuda|nvidia|triton", name) for name in cuda.keys() - cpu.keys())
+    rest = pins(LOCK.read_text())
+    assert {name: rest[name] for name in cpu if name in rest} == {name: cpu[name] for name in cpu if name in rest}
+    assert "setuptools" in cpu  # with which the image builds Lucid
+
+
+@pytest.mark.parametrize("lock", [LOCK, TORCH_LOCK, TORCH_CPU_LOCK], ids=lambda path: path.name)
 def test_every_entry_has_hashes_and_no_address(lock: Path) -> None:
     """So pip takes what was locked, from whichever index it is set up for."""
     lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]

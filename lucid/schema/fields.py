@@ -22,6 +22,7 @@ RunStatus = Literal["running", "completed", "error"]
 OnError = Literal["set_aside", "abort"]
 OutputFormat = Literal["json", "csv"]
 Device = Literal["auto", "cpu", "cuda"]
+PartName = Literal["api", "flows", "prefect"]
 Use = Literal["recommend", "similar"]
 Exclude = Literal["all", "learned"]
 """Which interactions of a source count as its own: all that are known, or only those that the model learned from."""

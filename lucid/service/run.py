@@ -115,7 +115,7 @@ def _run(settings: Settings, say: Callable[[str], None]) -> int:
         pulse.end(settings.home)
         _check_ports(settings)
         with Supervisor(
-            _parts(settings),
+            parts_of(settings),
             {**environment(settings), MARK: str(settings.home)},
             Home(settings.home).logs,
             say,
@@ -155,7 +155,7 @@ def _make_secrets(settings: Settings) -> str | None:
     return None if catalog.keys.all() else create_key(catalog, "first key")[1]
 
 
-def _parts(settings: Settings) -> list[Part]:
+def parts_of(settings: Settings) -> list[Part]:
     """What the service is made of, in the order of its start; it is stopped in the opposite order."""
     prefect, listen = (
         _Answers(f"{settings.prefect_api}/health"),
@@ -220,9 +220,13 @@ def prefect_auth(settings: Settings) -> str | None:
 
     None for a foreign server without one.
     """
+    wanted = settings.prefect_auth_string
     if settings.prefect_api_url:
-        return settings.prefect_auth_string
-    return write_once(auth_file(settings), settings.prefect_auth_string or f"lucid:{secrets.token_urlsafe(32)}")
+        return wanted
+    kept = write_once(auth_file(settings), wanted or f"lucid:{secrets.token_urlsafe(32)}")
+    if wanted and wanted != kept:  # for commands that do not find it in their environment
+        write_text(auth_file(settings), wanted)
+    return wanted or kept
 
 
 def prefect_calls(settings: Settings) -> PrefectApi:

@@ -28,6 +28,9 @@ NOT_RUN = {
     ".venv/bin/lucid up": "`Service` starts the same, from the environment of the tests",
     "prefect": "needs a Prefect server of one's own, with a work pool",
     "LUCID_PREFECT_API_URL=": "needs the same",
+    "docker": "needs an engine; what it would start is started by `tests/system/test_compose.py`",
+    "kubectl": "needs a cluster; `tests/test_containers.py` holds the manifests to the schemas and to the compose file",
+    "printf": "writes beside the compose file; `tests/test_containers.py` runs it elsewhere",
 }
 """What commands begin with that are not run here, and why."""
 
@@ -41,8 +44,8 @@ def commands(block: Block) -> list[str]:
     found, pending = [], ""
     for line in block.text.splitlines():
         pending += line + "\n"
-        complete = subprocess.run(["bash", "-n", "-c", pending], capture_output=True, check=False).returncode == 0
-        if complete:
+        parsed = subprocess.run(["bash", "-n", "-c", pending], capture_output=True, check=False)
+        if parsed.returncode == 0 and not pending.endswith("\\\n"):
             found.append(pending)
             pending = ""
     assert not pending, f"{block}: {pending!r} is no complete command"

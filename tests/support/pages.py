@@ -53,6 +53,12 @@ def blocks(language: str) -> list[Block]:
     return [block for page in PAGES for block in _blocks(page) if block.language == language]
 
 
+def typed(page: str, program: str) -> list[str]:
+    """The commands on a page of `docs/` that call a program, each on one line."""
+    shell = [block.text.replace("\\\n", "") for block in blocks("sh") if block.page == DOCS / page]
+    return [line for text in shell for line in text.splitlines() if line.startswith(program)]
+
+
 def _blocks(page: Path) -> Iterator[Block]:
     text = page.read_text()
     for found in _FENCED.finditer(text):

@@ -22,8 +22,11 @@ def find_postgres() -> Path | None:
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """The address of a new database, as Prefect takes it; it is gone afterwards."""
+def postgres(user: str = "lucid", password: str | None = None, database: str = "postgres") -> Iterator[str]:
+    """The address of a new database, as Prefect takes it, without the password; it is gone afterwards.
+
+    Without a password everybody on this machine may come in.
+    """
     programs = find_postgres()
     assert programs, "PostgreSQL is not installed; on Debian: apt-get install postgresql"
     with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
@@ -39,13 +42,20 @@ def postgres() -> Iterator[str]:
                 check=True,
                 stdout=subprocess.DEVNULL,
                 cwd=folder,
+                env={**os.environ, "PGPASSWORD": password or ""},
                 **as_whom,  # type: ignore[call-overload]
             )
 
-        run("initdb", "--pgdata", str(data), "--username", "lucid", "--auth", "trust", "--no-sync")
+        asked = ["--auth", "trust"]
+        if password:
+            asked = ["--auth", "scram-sha-256", "--pwfile", f"{folder}/password"]
+            Path(f"{folder}/password").write_text(password)
+        run("initdb", "--pgdata", str(data), "--username", user, "--no-sync", *asked)
         options = f"-h 127.0.0.1 -p {port} -k {folder}"
         run("pg_ctl", "start", "--wait", "--pgdata", str(data), "--log", f"{folder}/log", "--options", options)
         try:
-            yield f"postgresql+asyncpg://lucid@127.0.0.1:{port}/postgres"
+            if database != "postgres":
+                run("createdb", "--host", "127.0.0.1", "--port", str(port), "--username", user, database)
+            yield f"postgresql+asyncpg://{user}@127.0.0.1:{port}/{database}"
         finally:
             run("pg_ctl", "stop", "--wait", "--mode", "immediate", "--pgdata", str(data))
