@@ -64,7 +64,7 @@ class Runs:
         return FlowRun(run["id"], f"{self._ui}/runs/flow-run/{run['id']}")
 
     async def cancel(self, flow_run_id: str) -> None:
-        """Let Prefect end a flow run, together with its process; one that has ended stays as it is.
+        """Let Prefect end a flow run, together with its process, at once; one that has ended stays as it is.
 
         Raises Unavailable where Prefect does not answer.
         """
@@ -118,7 +118,7 @@ class Runs:
             reraise=True,
         )
         try:
-            response: httpx.Response = await attempts(self._try, method, path, **arguments)
+            response: httpx.Response = await attempts(self._ask, method, path, **arguments)
         except httpx.HTTPError as error:
             raise Unavailable(f"the Prefect server cannot start the flow now ({error}); try again") from error
         found: dict[str, Any] = response.json()
@@ -126,7 +126,10 @@ class Runs:
 
     async def _try(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         async with self._turn:
-            return (await self._client.request(method, path, **arguments)).raise_for_status()
+            return await self._ask(method, path, **arguments)
+
+    async def _ask(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        return (await self._client.request(method, path, **arguments)).raise_for_status()
 
 
 def _is_over(state: RetryCallState) -> bool:

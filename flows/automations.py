@@ -8,6 +8,8 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
+from lucid.service.prefect_api import OUR_DEPLOYMENTS
+
 HEARTBEAT_SECONDS = 30
 """How often a run shows that it lives; Prefect has no shorter time."""
 _SILENT = timedelta(seconds=100)
@@ -20,8 +22,12 @@ DEAD_RUNS = AutomationCore(
         after={"prefect.flow-run.heartbeat"},
         expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in _ENDS)},
         match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+        # Not by their tags, which people may change.
         match_related=ResourceSpecification(
-            {"prefect.resource.id": "prefect.tag.lucid", "prefect.resource.role": "tag"}
+            {
+                "prefect.resource.role": "flow",
+                "prefect.resource.name": [name.partition("/")[0] for name in OUR_DEPLOYMENTS],
+            }
         ),
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,

@@ -12,13 +12,14 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 from lucid.errors import Unavailable
 from lucid.settings import Settings
 
-IMPORT_DATA, TRAIN_MODEL, REFRESH, ERASE_ENTITY = (
+OUR_DEPLOYMENTS = (
     "import_data/import-data",
     "train_model/train-model",
     "refresh_recommendations/refresh-recommendations",
     "erase_entity/erase-entity",
 )
-"""Full names of our deployments."""
+"""Full names of our deployments: of the flow, and of the deployment."""
+IMPORT_DATA, TRAIN_MODEL, REFRESH, ERASE_ENTITY = OUR_DEPLOYMENTS
 
 _TOKEN_SECONDS = 600
 """How long a CSRF token is used; Prefect's live for an hour."""
