@@ -1,7 +1,9 @@
 """Damaged files: the version before answers, and whoever looks finds which file it is; no other answer goes unsaid."""
 
+import gc
 import json
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,6 +178,22 @@ def test_each_version_is_compared_once(home: Path) -> None:
     size = sum(file_of(home, 2, name).stat().st_size for name in FILES)
 
     assert [size, 0] == [verify(registry), verify(registry)]
+
+
+def test_what_was_compared_is_let_go_with_its_version(home: Path) -> None:
+    """It is remembered what was found, and no file of a version stays open for that once another one answers."""
+    registry = ModelRegistry(home, patient=False)
+    answers(registry)
+    verify(registry)
+    handle = weakref.ref(registry._live.predictor("board").version)
+    assert handle() is not None
+
+    refresh(Workspace(home))
+    registry.refresh()
+    answers(registry)
+    gc.collect()
+
+    assert None is handle()
 
 
 def test_a_new_version_answers_and_settles_the_warning(home: Path, expected: dict[int, list[bytes]]) -> None:
