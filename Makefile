@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Quiet twice: no warnings of pip's own either, such as of being root; errors are told all the same.
 export PIP_QUIET := 2
 
-.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-starts chaos audit lock clean
+.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-starts chaos soak audit lock clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
@@ -37,6 +37,7 @@ help:
 	@echo "make bench-starts  how soon a run begins, and what becomes of 20 clients who ask for many at once"
 	@echo "make bench-fresh DATA=folder   how well folded-in answers agree with a retrained model, on its ml-latest-small"
 	@echo "make chaos [ROUNDS=30]   kill parts of a running service at random moments, and see that nothing is lost"
+	@echo "make soak [RUNS=500]   let a service with short memory work for about 15 minutes, and see that nothing of it grows"
 	@echo "make audit   known vulnerabilities in what is installed (exit code 1; 2 where not all could be checked) and licences"
 	@echo "make lock    write deploy/*.lock anew from constraints.txt, with the hashes of the package index"
 	@echo "make bench-import   how fast files are imported, next to DuckDB alone"
@@ -104,6 +105,10 @@ bench-starts: $(INSTALLED)
 ROUNDS ?= 30
 chaos: $(INSTALLED)
 	$(BIN)/python -m benchmarks.chaos --rounds $(ROUNDS) $(ARGS)
+
+RUNS ?= 500
+soak: $(INSTALLED)
+	$(BIN)/python -m benchmarks.soak --runs $(RUNS) $(ARGS)
 
 # Programs of their own environment: what they need is not among what they look at.
 $(EQUIPPED): constraints.txt
