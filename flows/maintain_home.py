@@ -11,13 +11,13 @@ from lucid.disk import DiskMeter
 from lucid.errors import LucidError
 from lucid.flows.logs import say_steps
 from lucid.flows.sentences import in_a_sentence
-from lucid.maintenance import STEPS, Removed, upkeep_now
+from lucid.maintenance import MAX_DAYS, STEPS, Removed, upkeep_now
 from lucid.schema.disk import DiskUse, in_megabytes
 from lucid.settings import load_settings
 from lucid.training.markdown import escaped
 
 _STEPS = {step.what: step for step in STEPS}
-Days = Annotated[float, Field(gt=0, le=3650)]
+Days = Annotated[float, Field(ge=0, le=MAX_DAYS)]
 
 
 @flow(

@@ -320,7 +320,7 @@ def show_disk() -> None:
 def maintain_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     keep_history_days: Annotated[
-        float | None, typer.Option(min=0, help="How long history is kept; by default LUCID_KEEP_HISTORY_DAYS.")
+        float | None, typer.Option(help="How long history is kept; by default LUCID_KEEP_HISTORY_DAYS.")
     ] = None,
 ) -> None:
     """Remove what nothing needs any more, as the service does each day: old versions, half-done files, old history."""

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from lucid.disk import bytes_of
-from lucid.errors import AlreadyTraining, DamagedVersion, ModelNotReady, Unavailable, UnknownModel
+from lucid.errors import AlreadyTraining, DamagedVersion, InvalidRequest, ModelNotReady, Unavailable, UnknownModel
 from lucid.schema.fields import utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
@@ -24,6 +24,7 @@ from lucid.store.machine import telling
 from lucid.training.run import alone_with
 from lucid.versions.lifecycle import ModelVersions
 
+MAX_DAYS = 3650
 _LEFT_SECONDS = 3600
 """What is written aside takes its place at once; what still lies there after this time was left by a killed process."""
 _LEFT = ("*.new", "*.new.wal", ".probe-*")
@@ -75,8 +76,13 @@ class Step:
 
 
 def upkeep_now(settings: Settings, keep_history_days: float | None = None, *, dry_run: bool = False) -> Upkeep:
-    """A maintenance that begins now, and keeps history for as long as the settings say or as is given."""
+    """A maintenance that begins now, and keeps history for as long as the settings say or as is given.
+
+    Raises InvalidRequest for days that are none.
+    """
     days = settings.keep_history_days if keep_history_days is None else keep_history_days
+    if not 0 <= days <= MAX_DAYS:
+        raise InvalidRequest(f"history cannot be kept for {days} days; expected 0 to {MAX_DAYS:,}")
     return Upkeep(settings, utc_now() - timedelta(days=days), dry_run)
 
 

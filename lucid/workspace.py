@@ -243,10 +243,12 @@ class Workspace:
         """Remove what nothing needs any more, as the service does each day; see `lucid.maintenance`.
 
         History is kept as long as the settings say, or as is given. Returns what each step has removed, or would
-        remove in a dry run. Raises Unavailable where a database stays busy; what has been removed by then is gone.
+        remove in a dry run. Raises InvalidRequest for days that are none, Unavailable where a database stays busy; what
+        has been removed by then is gone.
         """
-        self._sweep()
         upkeep = upkeep_now(self.settings, keep_history_days, dry_run=dry_run)
+        if not dry_run:
+            self._sweep()
         return {step.what: removed for step, removed in maintain(upkeep)}
 
     def report(self, model_id: str) -> dict[str, Any]:

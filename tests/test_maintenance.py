@@ -16,7 +16,7 @@ import pytest
 
 from lucid import maintenance
 from lucid.data.batches import batches_of, import_files, importing, load_batch, publish_batches
-from lucid.errors import UnknownModel, UnusableFile
+from lucid.errors import InvalidRequest, UnknownModel, UnusableFile
 from lucid.maintenance import STEPS, Removed, maintain, upkeep_now
 from lucid.schema.fields import utc_now
 from lucid.schema.training import ModelStatus
@@ -124,6 +124,13 @@ def test_history_goes_and_what_is_there_stays_explained(board: Workspace) -> Non
     assert 1 == board.roll_back("board").live_version
     assert "completed" == board.train("board").status
     assert [1, 2, 5] == numbers(board)
+
+
+@pytest.mark.parametrize("days", [-1, 4000, float("nan")])
+def test_days_that_are_none_are_refused(workspace: Workspace, days: float) -> None:
+    """Before anything is removed."""
+    with pytest.raises(InvalidRequest, match="expected 0 to 3,650"):
+        workspace.maintain(days)
 
 
 def test_history_of_less_than_the_time_that_it_is_kept_stays(board: Workspace) -> None:
