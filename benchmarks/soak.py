@@ -325,6 +325,8 @@ def main() -> int:
             out.print(f"{soak.runs.total()} runs in {seconds:.0f} s ({kinds}); {calls} callbacks arrived")
             steady = show(out, soak, min(int(1.3 * keep.total_seconds() / SAMPLE_SECONDS), len(soak.samples) // 2))
             out.print(*(soak.faults or ["everything was done"]), sep="\n", markup=False)
+            if restarts := soak.service.said().count("is started again"):
+                out.print(f"parts were started again {restarts} times, so what they take of memory began anew")
         finally:
             soak.service.stop()
     return 0 if steady and not soak.faults else 1

@@ -17,10 +17,10 @@ from tests.support.checkerboard import train_checkerboard
 
 @pytest.fixture
 def home(settings: Settings, tmp_path: Path) -> Home:
-    """With a model whose name would be a link, and with history, if none is kept."""
-    workspace = train_checkerboard(Workspace(settings=settings), tmp_path, "[board](http://example.com)")
+    """With a model whose name is emphasis in Markdown, and with a training beyond those that are kept."""
+    workspace = train_checkerboard(Workspace(settings=settings), tmp_path, "_board_")
     for _ in range(3):
-        workspace.train("[board](http://example.com)")
+        workspace.train("_board_")
     return Home(settings.home)
 
 
@@ -34,7 +34,7 @@ def test_each_step_is_a_task_and_the_page_tells_what_is_there(home: Home) -> Non
     )
     told, shown = artifacts(looked)["markdown"], artifacts(did)["markdown"]
     assert ("would be removed" in told, "| trainings and refreshes | 1 | 0.0 MB |" in shown) == (True, True)
-    assert r"\[board\]\(http\:" in shown
+    assert r"| \_board\_ | 3 |" in shown
     assert 0 == sum(maintain_home(False, 1e-9).values())
 
 
