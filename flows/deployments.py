@@ -47,7 +47,7 @@ class Deployment:
     description: str
     tags: tuple[str, ...]
     limit: int
-    daily: Callable[[Settings], time | None] = lambda _settings: None
+    daily: Callable[[Settings], time | None] | None = None
 
     @property
     def full_name(self) -> str:
@@ -59,7 +59,7 @@ class Deployment:
 
     def defaults(self, settings: Settings) -> Defaults:
         """What people may change of it, as it is made."""
-        at = self.daily(settings)
+        at = self.daily(settings) if self.daily else None
         daily = Daily(cron=f"{at.minute} {at.hour} * * *", timezone=settings.refresh_timezone) if at else None
         return Defaults(description=self.description, tags=frozenset(self.tags), limit=self.limit, daily=daily)
 

@@ -1,5 +1,6 @@
 """The flow that removes what nothing needs any more, and shows what the rest takes of the disk."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from prefect import flow, runtime, task
@@ -75,7 +76,7 @@ def _as_markdown(removed: dict[str, Removed], use: DiskUse, dry_run: bool) -> st
     return "\n\n".join([*tables, *(["Left to you:\n\n" + "\n".join(left)] if left else [])])
 
 
-def _table(head: tuple[str, ...], lines: list[tuple[str, ...]]) -> str:
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A Markdown table, whose numbers stand on the right."""
     rule = ("---", *["---:"] * (len(head) - 1))
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *lines))

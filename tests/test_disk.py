@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lucid import disk
 from lucid.disk import DiskMeter
 from lucid.store.home import Home
 from lucid.workspace import Workspace
@@ -52,7 +52,12 @@ def test_what_does_not_change_is_not_looked_into_again(home: Home, monkeypatch: 
     meter, looked_into = DiskMeter(home.path), list[str]()
     first = meter.look()
     scan = os.scandir
-    monkeypatch.setattr(disk.os, "scandir", lambda path: (looked_into.append(str(path)), scan(path))[1])
+
+    def noting(path: str | Path) -> Any:
+        looked_into.append(str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", noting)
 
     again = meter.look()
 

@@ -247,10 +247,10 @@ class Trainings:
 
 def _not_needed(trainings: Sequence[Row], kept: Collection[int]) -> tuple[list[int], dict[int, int]]:
     """Versions of a model that may be forgotten, and what some of the others are a refresh of once they are."""
-    parents = {training["version"]: training["refresh_of"] for training in trainings}
+    parents: dict[int, int | None] = {training["version"]: training["refresh_of"] for training in trainings}
 
     def origin(version: int) -> int:
-        while (parent := parents.get(version)) in parents:
+        while (parent := parents.get(version)) is not None and parent in parents:
             version = parent
         return version
 
