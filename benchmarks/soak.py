@@ -53,7 +53,6 @@ LOOKUPS = 20
 SAMPLE_SECONDS = 10.0
 VACUUM_SECONDS = 15
 STEADY = 0.05
-RUN_SECONDS = 600.0
 PATIENCE_SECONDS = 300.0
 REFRESH, MAINTAIN = "refresh_recommendations/refresh-recommendations", "maintain_home/maintain-home"
 _SLACK = {"MB": 1.0, "": 3.0}
@@ -97,7 +96,8 @@ class Soak:
         until = time.monotonic() + 60 * minutes
         with ThreadPoolExecutor(CLIENTS) as pool:
             for done in [pool.submit(self._work_as, number, runs, until, receiver) for number in range(CLIENTS)]:
-                done.result()
+                if error := done.exception():  # what was seen by then is shown all the same
+                    self.faults.append(f"a client gave up: {error!r}")
 
     def _work_as(self, number: int, runs: int, until: float, receiver: Receiver) -> None:
         model_id, turn, mine = f"board-{number}", 0, list[str]()
@@ -149,15 +149,23 @@ class Soak:
     def _run(self, deployment: str, kind: str, parameters: dict[str, Any]) -> None:
         """Start a run as a schedule does, and wait until it has ended."""
         with self.service.prefect_client() as client:
-            found = client.get(f"/deployments/name/{deployment}").raise_for_status().json()
+
+            def ask(method: str, path: str, body: Any = None) -> Any:
+                """What Prefect answers once it does: on a busy machine its server may be started anew meanwhile."""
+
+                def answer() -> Any:
+                    with suppress(httpx.HTTPError):
+                        return client.request(method, path, json=body).raise_for_status().json()
+                    return None
+
+                return wait_until(answer, PATIENCE_SECONDS, path)
+
+            deployment_id = ask("GET", f"/deployments/name/{deployment}")["id"]
             body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-            run = client.post(f"/deployments/{found['id']}/create_flow_run", json=body).raise_for_status().json()["id"]
-
-            def ended() -> str | None:
-                state = client.get(f"/flow_runs/{run}").raise_for_status().json()["state_type"]
-                return state if state in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
-
-            state = wait_until(ended, PATIENCE_SECONDS, kind)
+            run = ask("POST", f"/deployments/{deployment_id}/create_flow_run", body)["id"]
+            ended = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+            wait_until(lambda: ask("GET", f"/flow_runs/{run}")["state_type"] in ended, PATIENCE_SECONDS, kind)
+            state = ask("GET", f"/flow_runs/{run}")["state_type"]
         self.runs[kind] += 1
         if state != "COMPLETED":
             self.faults.append(f"{kind}: {state}")
