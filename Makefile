@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Quiet twice: no warnings of pip's own either, such as of being root; errors are told all the same.
 export PIP_QUIET := 2
 
-.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-starts bench-cancel chaos audit lock clean
+.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-starts bench-cancel chaos soak audit lock clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
@@ -38,6 +38,7 @@ help:
 	@echo "make bench-cancel  how soon a training ends that somebody cancels"
 	@echo "make bench-fresh DATA=folder   how well folded-in answers agree with a retrained model, on its ml-latest-small"
 	@echo "make chaos [ROUNDS=30]   kill parts of a running service at random moments, and see that nothing is lost"
+	@echo "make soak [RUNS=500]   let a service with short memory work for about 15 minutes, and see that nothing of it grows"
 	@echo "make audit   known vulnerabilities in what is installed (exit code 1; 2 where not all could be checked) and licences"
 	@echo "make lock [TORCH_CPU=page or folder of its wheels]   write deploy/*.lock anew from constraints.txt, with hashes"
 	@echo "make bench-import   how fast files are imported, next to DuckDB alone"
@@ -108,6 +109,10 @@ bench-cancel: $(INSTALLED)
 ROUNDS ?= 30
 chaos: $(INSTALLED)
 	$(BIN)/python -m benchmarks.chaos --rounds $(ROUNDS) $(ARGS)
+
+RUNS ?= 500
+soak: $(INSTALLED)
+	$(BIN)/python -m benchmarks.soak --runs $(RUNS) $(ARGS)
 
 # Programs of their own environment: what they need is not among what they look at.
 $(EQUIPPED): constraints.txt

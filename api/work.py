@@ -1,6 +1,7 @@
 """Figures of work that other processes do: trainings, refreshes and imports, as the catalog tells; live versions."""
 
 import math
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -8,7 +9,9 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 
+from lucid.disk import DiskMeter
 from lucid.errors import LucidError
+from lucid.schema.disk import DiskUse
 from lucid.schema.fields import utc_now
 from lucid.store.catalog import Catalog
 from lucid.store.home import Home, text_of
@@ -16,6 +19,8 @@ from lucid.store.tables.database import Ended
 from lucid.versions.lifecycle import ModelVersions
 
 _SECONDS = (1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200)
+_DISK_SECONDS = 60.0
+"""The disk is measured this often at most: of ten thousand batches that takes a tenth of a second."""
 _LATE = timedelta(minutes=5)
 """What is written into the catalog may bear a time that is older by this: a busy catalog lets writers wait."""
 
@@ -37,6 +42,12 @@ class WorkFigures:
             ("model",),
             registry=registry,
         )
+        self._disk = Gauge("lucid_disk_bytes", "What the home takes of the disk.", ("kind",), registry=registry)
+        self._model_disk = Gauge(
+            "lucid_model_disk_bytes", "What the versions of each model take of the disk.", ("model",), registry=registry
+        )
+        self._meter: DiskMeter | None = None
+        self._measure_at = 0.0
         self._began = self._looked = utc_now()
         self._counted: dict[tuple[str, str], datetime] = {}
 
@@ -48,6 +59,10 @@ class WorkFigures:
             self.count([*catalog.trainings.ended(since), *catalog.batches.ended(since)])
             self._looked, self._counted = now, {key: at for key, at in self._counted.items() if at >= since}
         self.show_ages(_published(home), now)
+        if time.monotonic() >= self._measure_at:
+            self._measure_at = time.monotonic() + _DISK_SECONDS
+            self._meter = self._meter or DiskMeter(home)
+            self.show_disk(self._meter.look())
 
     def count(self, ended: Iterable[Ended]) -> None:
         """Count each piece of work once, however often it is told."""
@@ -62,6 +77,14 @@ class WorkFigures:
         self._age.clear()
         for model_id, created in published.items():
             self._age.labels(model_id).set(math.ceil((now - created).total_seconds()))
+
+    def show_disk(self, use: DiskUse) -> None:
+        """Show what the home takes of the disk; a model that is gone is shown no more."""
+        for kind, size in use.by_kind.items():
+            self._disk.labels(kind).set(size)
+        self._model_disk.clear()
+        for model in use.by_model:
+            self._model_disk.labels(model.model_id).set(model.bytes)
 
 
 def _published(home: Path) -> dict[str, datetime]:

@@ -4,7 +4,9 @@ What they run is ours and is put right. When, how many at once, and under which 
 change in Prefect (`lucid.flows.defaults`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import time
 from importlib.metadata import version
 from typing import Any
 from uuid import UUID
@@ -22,6 +24,7 @@ from lucid.errors import Unavailable
 from lucid.flows.defaults import Daily, Defaults, first_schedules, follow_schedule, followed, kept, read_made, remember
 from lucid.flows.erase_entity import erase_entity
 from lucid.flows.import_data import import_data
+from lucid.flows.maintain_home import maintain_home
 from lucid.flows.refresh_recommendations import refresh_recommendations
 from lucid.flows.train_model import train_model
 from lucid.settings import Settings, load_settings
@@ -35,7 +38,8 @@ class Deployment:
     """A flow and the deployment by which it is started.
 
     At most `limit` of its runs work at once; further ones wait in Prefect, without a process or a place of other
-    deployments, until one of them has ended. A daily one starts by itself at the time of day that the settings say.
+    deployments, until one of them has ended. A daily one starts by itself at the time of day that it takes from the
+    settings.
     """
 
     flow: Flow[..., Any]
@@ -43,7 +47,7 @@ class Deployment:
     description: str
     tags: tuple[str, ...]
     limit: int
-    daily: bool = False
+    daily: Callable[[Settings], time | None] | None = None
 
     @property
     def full_name(self) -> str:
@@ -55,8 +59,8 @@ class Deployment:
 
     def defaults(self, settings: Settings) -> Defaults:
         """What people may change of it, as it is made."""
-        time = settings.refresh_time_of_day if self.daily else None
-        daily = Daily(cron=f"{time.minute} {time.hour} * * *", timezone=settings.refresh_timezone) if time else None
+        at = self.daily(settings) if self.daily else None
+        daily = Daily(cron=f"{at.minute} {at.hour} * * *", timezone=settings.refresh_timezone) if at else None
         return Defaults(description=self.description, tags=frozenset(self.tags), limit=self.limit, daily=daily)
 
 
@@ -81,7 +85,7 @@ DEPLOYMENTS = (
         "Precompute recommendations again.",
         tags=("lucid", "model"),
         limit=1,
-        daily=True,
+        daily=lambda settings: settings.refresh_time_of_day,
     ),
     Deployment(
         erase_entity,
@@ -89,6 +93,14 @@ DEPLOYMENTS = (
         "Erase entities for good; started by the API.",
         tags=("lucid", "privacy"),
         limit=1,  # each goes through all batches and models, and waits for what works on them
+    ),
+    Deployment(
+        maintain_home,
+        "maintain-home",
+        "Remove what nothing needs any more.",
+        tags=("lucid", "operations"),
+        limit=1,
+        daily=lambda settings: settings.maintenance_time_of_day,
     ),
 )
 """All deployments; prefect.yaml says the same for work pools, and a test holds it to this."""

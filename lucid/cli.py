@@ -17,6 +17,7 @@ from rich.table import Column, Table
 import lucid
 from lucid.errors import InvalidRequest, LucidError
 from lucid.schema.batches import Batch
+from lucid.schema.disk import in_megabytes
 from lucid.schema.fields import Exclude, OnError, OutputFormat, PartName, Use, check, format_time
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule
@@ -322,6 +323,41 @@ def erase_command(ids: Ids) -> None:
     for place, count in counts.model_dump().items():
         table.add_row(place.replace("_", " "), f"{count:,}")
     out.print(table)
+
+
+@app.command("disk")
+def show_disk() -> None:
+    """Show what the home takes of the disk: by kind, and by model and version."""
+    use = lucid.Workspace().disk()
+    table = Table("what", Column("disk", justify="right"))
+    for kind, size in (*use.by_kind.items(), ("all", use.total)):
+        table.add_row(kind, in_megabytes(size))
+    out.print(table)
+    table = Table("model", Column("version", justify="right"), Column("disk", justify="right"))
+    for model in use.by_model:
+        for version in model.versions:
+            table.add_row(escape(model.model_id), str(version.version), in_megabytes(version.bytes))
+    if table.row_count:
+        out.print(table)
+
+
+@app.command("maintain")
+def maintain_command(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    keep_history_days: Annotated[
+        float | None, typer.Option(help="How long history is kept; by default LUCID_KEEP_HISTORY_DAYS.")
+    ] = None,
+) -> None:
+    """Remove what nothing needs any more, as the service does each day: old versions, half-done files, old history."""
+    removed = lucid.Workspace().maintain(keep_history_days, dry_run=dry_run)
+    did = "would be removed" if dry_run else "removed"
+    table = Table("what", Column(did, justify="right"), Column("disk", justify="right"))
+    for what, one in removed.items():
+        table.add_row(what, f"{one.count:,}", in_megabytes(one.bytes))
+    out.print(table)
+    for one in removed.values():
+        if one.left:
+            log.print(f"left: {one.left}", markup=False, highlight=False, soft_wrap=True)
 
 
 @batches_app.command("list")

@@ -136,4 +136,10 @@ def _describe(settings: Settings, model_id: str) -> Model:
 
 def _describe_version(manifest: Manifest, live: int | None) -> Version:
     number = manifest.version
-    return Version(version=number, created=manifest.created, live=number == live, refresh_of=manifest.refresh_of)
+    return Version(
+        version=number,
+        created=manifest.created,
+        live=number == live,
+        refresh_of=manifest.refresh_of,
+        bytes=sum(manifest.files.values()),
+    )

@@ -75,6 +75,13 @@ class Settings(BaseSettings):
     keep_runs_days: int = Field(
         30, ge=1, le=3650, description="How long Prefect keeps a run that has ended, with its logs and artifacts."
     )
+    keep_history_days: float = Field(
+        90,
+        gt=0,
+        le=3650,
+        description="How long it is kept how trainings, refreshes, callbacks and failed imports ended that nothing "
+        "needs any more, and logs that were put aside.",
+    )
     flow_niceness: int = Field(
         10, ge=0, le=19, description="How far flows stand back behind look-ups where both want the processor."
     )
@@ -82,7 +89,13 @@ class Settings(BaseSettings):
         "03:00",
         description="When all models are refreshed each day, as 03:00, or off; a schedule changed in Prefect stays.",
     )
-    refresh_timezone: str = Field("UTC", description="Time zone of that time: UTC or a name such as Europe/Berlin.")
+    maintenance_time: str = Field(
+        "04:00",
+        description="When the home is maintained each day, as 04:00, or off; a schedule changed in Prefect stays.",
+    )
+    refresh_timezone: str = Field(
+        "UTC", description="Time zone of these two times: UTC or a name such as Europe/Berlin."
+    )
     seed: int = Field(0, ge=0, description="Seed of everything random in a training.")
     device: Device = Field("auto", description="Where vectors are computed: a GPU if there is one, or as said.")
 
@@ -110,7 +123,7 @@ class Settings(BaseSettings):
             return json.loads(ports)
         return [part for part in ports.split(",") if part.strip()]
 
-    @field_validator("refresh_time")
+    @field_validator("refresh_time", "maintenance_time")
     @classmethod
     def _time_of_day(cls, value: str) -> str:
         if value != "off" and not re.fullmatch("([01]?[0-9]|2[0-3]):[0-5][0-9]", value):
@@ -125,7 +138,12 @@ class Settings(BaseSettings):
     @property
     def refresh_time_of_day(self) -> time | None:
         """When all models are refreshed each day, in `refresh_timezone`; None where they are not."""
-        return None if self.refresh_time == "off" else time.fromisoformat(self.refresh_time)
+        return _time_or_off(self.refresh_time)
+
+    @property
+    def maintenance_time_of_day(self) -> time | None:
+        """When the home is maintained each day, in `refresh_timezone`; None where it is not."""
+        return _time_or_off(self.maintenance_time)
 
     @property
     def own_hosts(self) -> list[str]:
@@ -146,6 +164,10 @@ class Settings(BaseSettings):
     def prefect_ui(self) -> str:
         """Base URL of the Prefect UI, without a trailing slash."""
         return (self.prefect_ui_url or self.prefect_api.removesuffix("/api")).rstrip("/")
+
+
+def _time_or_off(text: str) -> time | None:
+    return None if text == "off" else time.fromisoformat(text)
 
 
 def _expect_folder(home: Path) -> Path:

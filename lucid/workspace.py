@@ -13,11 +13,14 @@ import pandas as pd
 from lucid import models, schedules
 from lucid.data.batches import batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
+from lucid.disk import DiskMeter
 from lucid.erasure import erase
 from lucid.errors import MachineError, Unavailable
 from lucid.health import HealthWarnings
+from lucid.maintenance import Removed, maintain, upkeep_now
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
 from lucid.schema.deliveries import Delivery
+from lucid.schema.disk import DiskUse
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
@@ -250,6 +253,22 @@ class Workspace:
     def check(self, model_id: str | None = None, *, repair: bool = False) -> Iterator[soundness.Finding]:
         """Whether all that was published is as it was published; see `lucid.training.soundness.check`."""
         return soundness.check(self.settings, model_id, repair=repair)
+
+    def disk(self) -> DiskUse:
+        """What the home takes of the disk, by what it is for, model and version."""
+        return DiskMeter(self.settings.home).look()
+
+    def maintain(self, keep_history_days: float | None = None, *, dry_run: bool = False) -> dict[str, Removed]:
+        """Remove what nothing needs any more, as the service does each day; see `lucid.maintenance`.
+
+        History is kept as long as the settings say, or as is given. Returns what each step has removed, or would
+        remove in a dry run. Raises InvalidRequest for days that are none, Unavailable where a database stays busy; what
+        has been removed by then is gone.
+        """
+        upkeep = upkeep_now(self.settings, keep_history_days, dry_run=dry_run)
+        if not dry_run:
+            self._sweep()
+        return {step.what: removed for step, removed in maintain(upkeep)}
 
     def report(self, model_id: str) -> dict[str, Any]:
         """The training report of the version that answers; raises UnknownModel, ModelNotReady, DamagedVersion."""

@@ -188,3 +188,23 @@ def test_an_import_prints_what_it_warns_of(tmp_path: Path) -> None:
     assert (0, 0, 1) == (plain.returncode, named.returncode, none.returncode)
     assert "warning" not in named.stderr
     assert "lucid: bad.csv: its only row is bad, so nothing was stored: line 2, column metadata" in none.stderr
+
+
+def test_the_disk_is_shown_by_kind_and_by_version(home: Path) -> None:
+    """In megabytes; the whole is what the files take."""
+    shown = lucid(home, "disk").stdout
+    size = sum(path.stat().st_size for path in home.rglob("*") if path.is_file())
+
+    assert f"{size / 1e6:,.1f} MB" in next(line for line in shown.splitlines() if "all" in line)
+    assert ["board", "1"] == next(line for line in shown.splitlines() if "board" in line).replace("│", " ").split()[:2]
+
+
+def test_a_maintenance_is_shown_step_by_step_and_may_only_look(home: Path) -> None:
+    """What would be removed, and what it leaves to a person."""
+    (home / "batches" / ("0" * 32)).mkdir()
+    looked = lucid(home, "maintain", "--dry-run", "--keep-history-days", "0.5")
+    (home / "batches" / ("0" * 32)).rmdir()
+
+    assert ("would be removed" in looked.stdout, "half-done files" in looked.stdout) == (True, True)
+    assert "left: batches that the catalog does not know, 1: batches/000" in looked.stderr
+    assert "would be removed" not in lucid(home, "maintain").stdout

@@ -105,6 +105,7 @@ class Version(BaseModel):
     created: Time
     live: bool = Field(description="Whether this version answers.")
     refresh_of: int | None = Field(None, description="The version whose vectors it took over; null for a training.")
+    bytes: int = Field(description="What its files take of the disk.")
     report: dict[str, Any] | None = Field(None, description="The training report; null where models are listed.")
 
 
@@ -119,7 +120,9 @@ class Model(BaseModel):
                     "live_version": 1,
                     "training": _STATUS_EXAMPLE,
                     "refresh": None,
-                    "versions": [{"version": 1, "created": "2026-05-03T09:00:00.000Z", "live": True}],
+                    "versions": [
+                        {"version": 1, "created": "2026-05-03T09:00:00.000Z", "live": True, "bytes": 2_000_000}
+                    ],
                 }
             ]
         }

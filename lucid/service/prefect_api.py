@@ -17,9 +17,10 @@ OUR_DEPLOYMENTS = (
     "train_model/train-model",
     "refresh_recommendations/refresh-recommendations",
     "erase_entity/erase-entity",
+    "maintain_home/maintain-home",
 )
 """Full names of our deployments: of the flow, and of the deployment."""
-IMPORT_DATA, TRAIN_MODEL, REFRESH, ERASE_ENTITY = OUR_DEPLOYMENTS
+IMPORT_DATA, TRAIN_MODEL, REFRESH, ERASE_ENTITY, _ = OUR_DEPLOYMENTS
 
 _TOKEN_SECONDS = 600
 """How long a CSRF token is used; Prefect's live for an hour."""

@@ -37,6 +37,10 @@ class Catalog:
         """Let no thread of this process open a catalog any more; waits a moment for one that has."""
         Database.close()
 
+    def rewrite(self) -> None:
+        """Write its file anew, as short as its rows allow; whoever wants to write waits for some milliseconds."""
+        self._database.rewrite()
+
     def blank(self, names_one: Callable[[str], bool]) -> None:
         """Empty the texts that name an erased entity, in all tables."""
         blank(self._database, names_one)

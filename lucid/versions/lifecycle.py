@@ -152,14 +152,20 @@ class ModelVersions:
             set_aside(self.pointer)
         write_text(self.pointer, str(version.number))
 
-    def prune(self, keep: int) -> None:
-        """Remove all complete versions but the live one and the newest `keep` trainings; refreshes do not count."""
+    def superfluous(self, keep: int) -> list[Version]:
+        """All complete versions but the live one and the newest `keep` trainings; refreshes do not count.
+
+        Raises ModelNotReady, UnknownModel, DamagedVersion.
+        """
         live, known = self.live(), self.complete()
         refreshes = [version for version in known if version.manifest.refresh_of is not None]
         trainings = [version for version in known if version.manifest.refresh_of is None]
-        for version in refreshes + trainings[:-keep]:
-            if version != live:
-                self.remove_version(version)
+        return [version for version in refreshes + trainings[:-keep] if version != live]
+
+    def prune(self, keep: int) -> None:
+        """Remove what is `superfluous`."""
+        for version in self.superfluous(keep):
+            self.remove_version(version)
 
     def remove_version(self, version: Version) -> None:
         """Remove a version; renamed first, so that nobody sees a part of it."""

@@ -14,6 +14,7 @@ from lucid.api.multipart import MAX_FIELD_BYTES
 from lucid.api.problems import FOREIGN_ADDRESS, HTTP_CODES, INTERNAL_ERROR, STATUS, STATUS_OF_CODE
 from lucid.api.requests import MAX_BODY_BYTES, MAX_NAMES, MAX_PARAMETERS
 from lucid.data.csv_load import _CHECKS
+from lucid.disk import DiskMeter
 from lucid.erasure.erase import MAX_IDS_LENGTH
 from lucid.errors import MachineError, UnusableFile
 from lucid.flows.deployments import DEPLOYMENTS
@@ -112,13 +113,15 @@ def test_pages_that_need_no_key() -> None:
     assert OPEN - {"/docs/oauth2-redirect", "/static-offline-docs"} == set(column("operations.md", "page", "answer"))
 
 
-def test_figures() -> None:
+def test_figures(tmp_path: Path) -> None:
     """Every figure of ours that /metrics gives, with its labels."""
+    Home(tmp_path).model("m").mkdir(parents=True)
     metrics = Metrics()
     metrics.call(None, "GET", 200, 0.1)
     now = utc_now()
     metrics.work.count([Ended("training", "m 1", "completed", now, now)])
     metrics.work.show_ages({"m": now}, now)
+    metrics.work.show_disk(DiskMeter(tmp_path).look())
     ours = {}
     for family in text_string_to_metric_families(metrics.text().decode()):
         if family.name.startswith("lucid_"):

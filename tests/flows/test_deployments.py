@@ -19,6 +19,7 @@ from lucid.flows.automations import DEAD_RUNS, HEARTBEAT_SECONDS, install
 from lucid.flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE, VERSION, Deployment, register
 from lucid.flows.lost_runs import end_lost_runs, skip_missed_runs
 from lucid.schema.fields import utc_now
+from lucid.service.prefect_api import OUR_DEPLOYMENTS
 from lucid.service.run import environment
 from lucid.settings import Settings
 
@@ -55,6 +56,7 @@ def test_work_pools_get_the_deployments_that_are_served(settings: Settings) -> N
     written = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
     assert [in_yaml(ours) for ours in DEPLOYMENTS] == written
+    assert [ours.full_name for ours in DEPLOYMENTS] == [*OUR_DEPLOYMENTS]
     heartbeats = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"  # `lucid up` gives it to the runs alone
     assert {*ENVIRONMENT.items()} - {*environment(settings).items()} == {(heartbeats, ENVIRONMENT[heartbeats])}
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION

@@ -12,6 +12,7 @@ from lucid.demo.receiver import Receiver
 from lucid.erasure import requests
 from lucid.flows.erase_entity import erase_entity
 from lucid.flows.import_data import import_data
+from lucid.flows.maintain_home import maintain_home
 from lucid.flows.refresh_recommendations import refresh_recommendations
 from lucid.flows.train_model import train_model
 from lucid.settings import Settings
@@ -47,9 +48,10 @@ def test_tasks_are_given_plain_values_without_secrets(
         train_model("board", callback_url=receiver.url)
     refresh_recommendations()
     erase_entity(requests.enter(settings, [ERASED]))
+    maintain_home()
 
     expected = "load_file publish select_data build_graph fit_model evaluate_model fold_in precompute send_callback"
-    assert {*expected.split(), "refresh_model", "erase_from_batches", "erase_from_model"} == given.keys()
+    assert {*expected.split(), "refresh_model", "erase_from_batches", "erase_from_model", "remove"} == given.keys()
     for name, runs in given.items():
         for parameters in runs:
             assert parameters == json.loads(json.dumps(parameters)), name

@@ -14,6 +14,7 @@ from lucid.flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE, Deployment, place
 from lucid.settings import Settings
 
 REFRESH = "refresh-recommendations"
+DAILY = {REFRESH: "0 3 * * *", "maintain-home": "0 4 * * *"}
 BY_NAME = {ours.name: ours for ours in DEPLOYMENTS}
 CRON = {"cron": "30 5 * * 1-5", "timezone": "Europe/Berlin"}
 """A schedule as the Prefect UI writes one."""
@@ -149,14 +150,14 @@ def defaults_of_the_table() -> dict[str, dict[str, Any]]:
             "limit": ours.limit,
             "tags": sorted(ours.tags),
             "description": ours.description,
-            "schedules": [("0 3 * * *", "UTC", True)] if ours.daily else [],
+            "schedules": [(DAILY[ours.name], "UTC", True)] if ours.daily else [],
         }
         for ours in DEPLOYMENTS
     }
 
 
 def test_a_fresh_server_gets_the_defaults(settings: Settings) -> None:
-    """The refresh at the time of the settings, and nothing else by itself."""
+    """The refresh and the maintenance at the times of the settings, and nothing else by itself."""
     found = start(settings)
 
     assert defaults_of_the_table() == {name: {**one, "schedules": times(one)} for name, one in found.items()}

@@ -1,8 +1,10 @@
 """Damaged files: the version before answers, and whoever looks finds which file it is; no other answer goes unsaid."""
 
+import gc
 import json
 import shutil
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -176,6 +178,30 @@ def test_each_version_is_compared_once(home: Path) -> None:
     size = sum(file_of(home, 2, name).stat().st_size for name in FILES)
 
     assert [size, 0] == [verify(registry), verify(registry)]
+
+
+@pytest.fixture
+def no_garbage_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+def test_the_files_of_a_version_are_let_go_once_another_one_answers(home: Path) -> None:
+    """At once, whatever was asked of it and found out about it: a process may open so many files, and not more."""
+    registry = ModelRegistry(home, patient=False)
+    answers(registry)
+    verify(registry)
+    handle = weakref.ref(registry._live.predictor("board").version)
+    assert handle() is not None
+
+    refresh(Workspace(home))
+    registry.refresh()
+    answers(registry)
+
+    assert None is handle()
 
 
 def test_a_new_version_answers_and_settles_the_warning(home: Path, expected: dict[int, list[bytes]]) -> None:

@@ -307,6 +307,16 @@ class Batches:
             if any(batch["status"] == "completed" for batch in deleted):
                 self._mark_change()
 
+    def forget_failed(self, before: datetime, *, dry_run: bool) -> int:
+        """Forget batches whose import failed and ended before a time (aware); returns how many."""
+        failed = "status = 'error' AND coalesce(ended, created) < ?"
+        return self._database.remove("batches", failed, [before], dry_run=dry_run)
+
+    def known(self) -> dict[str, str]:
+        """The status of every batch by its id."""
+        with self._database.reading() as connection:
+            return dict(connection.execute("SELECT batch_id, status FROM batches").fetchall())
+
     def stamp(self) -> int:
         """Changes when batches were loaded, changed or deleted; costs no reading of the catalog."""
         try:

@@ -6,7 +6,7 @@ one takes 11 ms of a processor, to attach a file 1 ms.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -109,6 +109,14 @@ class Database:
         """Read what is there now."""
         with telling(self.path), self._turn, self._attached(read_only=True) as connection:
             yield connection
+
+    def remove(self, table: str, which: str, values: Sequence[Any], *, dry_run: bool) -> int:
+        """Delete rows of a table that fulfil a condition; returns how many, of which a dry run removes none."""
+        with self.reading() if dry_run else self.transaction() as connection:
+            found = connection.execute(f"SELECT count(*) FROM {table} WHERE {which}", values).fetchone()
+            if found and found[0] and not dry_run:
+                connection.execute(f"DELETE FROM {table} WHERE {which}", values)
+        return int(found[0]) if found else 0
 
     def rewrite(self) -> None:
         """Copy the catalog to a new file that takes its place: DuckDB leaves old values in free blocks."""

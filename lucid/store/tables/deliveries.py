@@ -104,6 +104,10 @@ class Deliveries:
             )
         return [Delivery(**delivery) for delivery in found]
 
+    def forget(self, before: datetime, *, dry_run: bool) -> int:
+        """Forget events that are not owed and were last tried before a time (aware); returns how many."""
+        return self._database.remove("deliveries", "due IS NULL AND updated < ?", [before], dry_run=dry_run)
+
     def owe_again(self, event: Event, now: datetime) -> Delivery:
         """Enter that a known event is sent once more, with as many attempts as a new one."""
         with self._database.transaction() as connection:

@@ -48,6 +48,10 @@ class Requests:
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM request_keys WHERE model_id = ? AND version = ?", [model_id, version])
 
+    def forget_old(self, now: datetime, *, dry_run: bool) -> int:
+        """Forget the keys whose time is over; returns how many."""
+        return self._database.remove("request_keys", "entered <= ?", [now - REQUEST_KEYS_LAST], dry_run=dry_run)
+
 
 def find_first(connection: Connection, key: RequestKey | None) -> FirstRequest | None:
     """What the first request with a key has entered; raises IdempotencyKeyReused where that asked for else."""

@@ -1,7 +1,7 @@
 """Trainings: the versions of models, how far each has come, and how it ended."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -215,6 +215,41 @@ class Trainings:
             connection.execute(f"DELETE FROM trainings WHERE model_id = ? AND NOT {_RUNNING}", [model_id])
             connection.execute("UPDATE trainings SET status = 'deleted' WHERE model_id = ?", [model_id])
 
+    def forget_ended(self, before: datetime, kept: Mapping[str, Collection[int]], *, dry_run: bool) -> int:
+        """Forget trainings and refreshes that ended before a time (aware) and that nothing needs; returns how many.
+
+        `kept` are versions that are there, by model. They are needed, with the training that each comes from; so are
+        the latest training of each model, its highest version, and what deliveries and keys of requests tell of. What
+        is kept and came from a refresh that is forgotten says from then on that it came from its training.
+        """
+        with self._database.reading() if dry_run else self._database.transaction() as connection:
+            found = rows(
+                connection.execute(
+                    "SELECT model_id, version, refresh_of, status IN ('completed', 'error') AND "
+                    "coalesce(ended, started) < ? AND NOT EXISTS (FROM deliveries d WHERE d.model_id = t.model_id AND "
+                    "d.version = t.version) AND NOT EXISTS (FROM request_keys k WHERE k.model_id = t.model_id AND "
+                    "k.version = t.version) AS old FROM trainings t ORDER BY version",
+                    [before],
+                )
+            )
+            by_model: dict[str, list[Row]] = {}
+            for training in found:
+                by_model.setdefault(training["model_id"], []).append(training)
+            forgotten = 0
+            for model_id, trainings in by_model.items():
+                gone, origins = _not_needed(trainings, kept.get(model_id, ()))
+                forgotten += len(gone)
+                if gone and not dry_run:
+                    connection.execute(
+                        "DELETE FROM trainings WHERE model_id = ? AND list_contains(?, version)", [model_id, gone]
+                    )
+                    for version, origin in origins.items():
+                        connection.execute(
+                            "UPDATE trainings SET refresh_of = ? WHERE model_id = ? AND version = ?",
+                            [origin, model_id, version],
+                        )
+        return forgotten
+
     def _update(self, model_id: str, version: int, assignments: str, values: Sequence[Any], only: str = "true") -> bool:
         """Change one version's row if it fulfils a condition; tells whether it did."""
         with self._database.transaction() as connection:
@@ -223,6 +258,23 @@ class Trainings:
                 [*values, model_id, version],
             ).fetchall()
         return bool(changed)
+
+
+def _not_needed(trainings: Sequence[Row], kept: Collection[int]) -> tuple[list[int], dict[int, int]]:
+    """Versions of a model that may be forgotten, and what some of the others are a refresh of once they are."""
+    parents: dict[int, int | None] = {training["version"]: training["refresh_of"] for training in trainings}
+
+    def origin(version: int) -> int:
+        while (parent := parents.get(version)) is not None and parent in parents:
+            version = parent
+        return version
+
+    needed = {training["version"] for training in trainings if not training["old"]} | {*kept, max(parents)}
+    needed |= {max((version for version, parent in parents.items() if parent is None), default=max(parents))}
+    needed |= {origin(version) for version in needed}
+    gone = [version for version in parents if version not in needed]
+    moved = [version for version in needed if parents.get(version) in gone]
+    return gone, {version: origin(version) for version in moved}
 
 
 def _place_in_queue(connection: Connection, found: Row) -> str:
