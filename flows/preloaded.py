@@ -15,6 +15,10 @@ import lucid.evaluation.quality
 import lucid.flows.deployments
 import lucid.graph.typed_graph
 import lucid.training.fitting
+from lucid import logs
+from lucid.settings import load_settings
+
+logs.take_over(load_settings().log_format)
 
 FORK_SERVER = os.getpid()
 """Every run is a child of this process, and ends with it."""

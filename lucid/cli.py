@@ -1,6 +1,7 @@
 """The `lucid` command: a thin layer over `lucid.Workspace` and the service."""
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column, Table
 
 import lucid
+from lucid import logs
 from lucid.errors import InvalidRequest, LucidError
 from lucid.schema.batches import Batch
 from lucid.schema.fields import Exclude, OnError, OutputFormat, Use, check, format_time
@@ -255,8 +257,20 @@ def up(
 
     ports = {"api_port": api_port, "prefect_port": prefect_port}
     settings = load_settings().model_copy(update={name: port for name, port in ports.items() if port is not None})
+    if settings.log_format == "json":
+        logs.take_over("json")
+        logging.getLogger("lucid").setLevel(logging.INFO)
     with telling(settings.home):
-        sys.exit(run_service(settings, lambda line: out.print(line, markup=False, highlight=False, soft_wrap=True)))
+        sys.exit(run_service(settings, _log_service if settings.log_format == "json" else _say))
+
+
+def _say(line: str) -> None:
+    out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _log_service(line: str) -> None:
+    if line.strip():
+        logging.getLogger("lucid.service").info(line.strip())
 
 
 @app.command()

@@ -14,6 +14,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from lucid import logs
+
 RUNS_OF = "_LUCID_RUNS_OF"
 """Environment variable with the id of the process that serves the flows, for the fork server of its runs."""
 _PR_SET_PDEATHSIG = 1
@@ -47,4 +49,5 @@ def _look_again_and_again(parent: int) -> None:
 if __name__ == "__main__":
     end_with(int(sys.argv[1]))
     sys.argv[:] = sys.argv[2:]
+    logs.take_over(os.environ.get(logs.FORMAT_VARIABLE, "human"))
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -122,7 +122,7 @@ def _run(settings: Settings, say: Callable[[str], None]) -> int:
             _tell(settings, ready=False)
             say("Starting the API …")  # first, as look-ups need nothing else
             parts.start("api")
-            secret = _make_secrets(settings)
+            secret = _make_secrets(settings, say)
             parts.wait_for("api")
             say("Starting Prefect and flows …")
             if settings.prefect_api_url is None:
@@ -142,8 +142,8 @@ def _run(settings: Settings, say: Callable[[str], None]) -> int:
         _service_file(settings).unlink(missing_ok=True)
 
 
-def _make_secrets(settings: Settings) -> str | None:
-    """Make what a new home lacks: the callback secret, and a first API key, which is returned."""
+def _make_secrets(settings: Settings, say: Callable[[str], None]) -> str | None:
+    """Make what a new home lacks: the callback secret and, for a person to read, a first API key, which is returned."""
     # While the API starts: what this loads takes as long as all else that comes before.
     from lucid.keys import create_key
     from lucid.store.catalog import Catalog
@@ -151,7 +151,12 @@ def _make_secrets(settings: Settings) -> str | None:
 
     callback_secret(settings)
     catalog = Catalog(settings.home)
-    return None if catalog.keys.all() else create_key(catalog, "first key")[1]
+    if catalog.keys.all():
+        return None
+    if settings.log_format == "json":  # what is said is kept then, and read by others
+        say("There is no API key yet; make one with: lucid keys create")
+        return None
+    return create_key(catalog, "first key")[1]
 
 
 def _parts(settings: Settings) -> list[Part]:
