@@ -28,6 +28,7 @@ from lucid.store.files import OTHERS, close_home, replacing
 from lucid.store.machine import telling
 
 if TYPE_CHECKING:
+    from lucid.backup import Backup
     from lucid.typing import Progress as Report
 
 app = typer.Typer(
@@ -262,6 +263,43 @@ def up(
         logging.getLogger("lucid").setLevel(logging.INFO)
     with telling(settings.home):
         sys.exit(run_service(settings, _log_service if settings.log_format == "json" else _say))
+
+
+@app.command("backup")
+def backup_command(
+    target: Annotated[Path, typer.Argument(metavar="TO", help="A folder that is new or empty.")],
+) -> None:
+    """Copy everything under LUCID_HOME into a folder, whether the service runs or not."""
+    from lucid.backup import back_up
+
+    with progress_bar() as report:
+        made = back_up(load_settings(), target, report)
+    _tell_backup(f"backed up to {target}", made)
+
+
+@app.command("restore")
+def restore_command(
+    source: Annotated[Path, typer.Argument(metavar="FROM", help="A folder that `lucid backup` has made.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Set a home that is there aside, under another name.")
+    ] = False,
+) -> None:
+    """Make LUCID_HOME of a backup, once every file of it has been compared with its checksum."""
+    from lucid.backup import restore
+
+    settings = load_settings()
+    with progress_bar() as report:
+        made = restore(settings, source, report, replace=replace)
+    _tell_backup(f"restored to {settings.home}", made)
+
+
+def _tell_backup(done: str, made: "Backup") -> None:
+    counts = f"{made.batches} batches and {made.versions} versions, {made.size:,} bytes"
+    _say(f"{done}: {counts}, as all was at {format_time(made.created)}")
+    if not made.schedules:
+        _say("Schedules of models and past runs are not in it: they are where the Prefect server keeps them.")
+    for warning in made.warnings:
+        log.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _say(line: str) -> None:

@@ -78,12 +78,17 @@ def run_service(settings: Settings, say: Callable[[str], None]) -> int:
 
 def read_service(settings: Settings) -> Running | None:
     """The service that runs on a home; None where none does."""
-    if not is_worked_on(settings.home, _LOCK):
+    if not is_served(settings):
         return None
     try:
         return Running(**json.loads(_service_file(settings).read_text()))
     except (OSError, ValueError, TypeError):  # it only begins, or another release wrote it
         return None
+
+
+def is_served(settings: Settings) -> bool:
+    """Whether a service runs on a home, or begins to."""
+    return is_worked_on(settings.home, _LOCK)
 
 
 def stop_service(settings: Settings) -> int:
@@ -101,7 +106,7 @@ def stop_service(settings: Settings) -> int:
         except psutil.TimeoutExpired:
             raise Unavailable(f"the service (process {process.pid}) does not stop; end it by hand") from None
         return 0
-    left = 0 if is_worked_on(settings.home, _LOCK) else end_leftovers(settings.home)
+    left = 0 if is_served(settings) else end_leftovers(settings.home)
     if not left:
         raise InvalidRequest(f"no service runs on {settings.home}", code="not_running")
     return left
