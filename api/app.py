@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
+from lucid import logs
 from lucid.api.auth import check_routes
 from lucid.api.background import background_work
 from lucid.api.fast_lookups import FastLookups
@@ -33,6 +34,7 @@ def create_service() -> ASGIApp:
     # DuckDB would load it with the first parameter of a query, if it could: 70 MB and a third of a second for nothing.
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # which makes every import of it fail
     settings = load_settings()
+    logs.take_over(settings.log_format)  # uvicorn has set up its own by now
     app = create_app(settings)
     return OwnRequests(FastLookups(app, services_of(app)), own_addresses(settings, settings.api_port))
 

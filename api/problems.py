@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from lucid import errors
 from lucid.api.auth import SCOPES
 from lucid.api.services import services_of
+from lucid.logs import about
 from lucid.schema.training import ModelStatus
 from lucid.schema.wording import place
 from lucid.schema.wording import problem as problem_of
@@ -97,7 +98,8 @@ def _lucid_error(request: Request, error: Exception) -> JSONResponse:
     if type(error) not in STATUS:
         raise error
     if error.for_customers != error.message:
-        _log.warning("%s %s: %s", request.method, request.url.path, error.message)
+        with about(**_asked_about(request)):
+            _log.warning("%s %s: %s", request.method, request.url.path, error.message)
     training = None
     if isinstance(error, errors.ModelNotReady):
         with suppress(errors.LucidError):  # deleted in this moment, or the catalog is busy
@@ -107,6 +109,12 @@ def _lucid_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, errors.TooManyRequests):
         answer.headers["Retry-After"] = str(error.retry_after)
     return answer
+
+
+def _asked_about(request: Request) -> dict[str, str]:
+    """The ids that a path or a query names, for the log."""
+    named = {**request.query_params, **request.path_params}
+    return {name: named[name] for name in ("model_id", "batch_id") if name in named}
 
 
 def _raw_error(request: Request, error: Exception) -> JSONResponse:
@@ -165,5 +173,6 @@ def _gone(_request: Request, _error: Exception) -> JSONResponse:
 
 
 def _unexpected(request: Request, _error: Exception) -> JSONResponse:
-    _log.error("%s %s failed", request.method, request.url.path)  # the server logs the traceback
+    with about(**_asked_about(request)):
+        _log.error("%s %s failed", request.method, request.url.path)  # the server logs the traceback
     return problem(500, INTERNAL_ERROR, "something went wrong on our side; the operator finds it in the log")

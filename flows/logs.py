@@ -10,12 +10,18 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 
 from lucid.flows.sentences import say_no_tracebacks
+from lucid.logs import from_now_on_about, take_over
+from lucid.settings import load_settings
 
 
 def say_steps(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - a hook's names
     """When a run begins: let our loggers say what each step has done, and Prefect's no tracebacks of expected errors.
 
-    Elsewhere our loggers keep that to themselves.
+    Elsewhere our loggers keep that to themselves. Lines of the run carry which model and version it is about.
     """
+    if load_settings().log_format == "json":  # on a worker, whose processes write as Prefect does otherwise
+        take_over("json")
+    asked = flow_run.parameters
+    from_now_on_about(flow_run_id=flow_run.id, model_id=asked.get("model_id"), version=asked.get("version"))
     logging.getLogger("lucid").setLevel(logging.INFO)
     say_no_tracebacks()

@@ -10,6 +10,7 @@ import uvicorn
 from prefect.server.api.server import create_app
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lucid import logs
 from lucid.service.origins import OwnAddresses, own_addresses
 from lucid.settings import load_settings
 
@@ -57,9 +58,10 @@ def _policy(own: OwnAddresses) -> str:
 def main() -> None:
     """Serve the Prefect API and its UI until stopped."""
     settings = load_settings()
+    logs.take_over(settings.log_format)  # Prefect has set up its own by now
     own = own_addresses(settings, settings.prefect_port, settings.prefect_ui)
     app = OwnRequests(create_app(final=True), own)
-    uvicorn.run(app, host=settings.host, port=settings.prefect_port, log_level="warning")
+    uvicorn.run(app, host=settings.host, port=settings.prefect_port, log_config=None, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,10 @@ import lucid.flows.deployments
 import lucid.flows.patience
 import lucid.graph.typed_graph
 import lucid.training.fitting
+from lucid import logs
+from lucid.settings import load_settings
+
+logs.take_over(load_settings().log_format)
 
 lucid.flows.patience.be_patient()
 FORK_SERVER = os.getpid()

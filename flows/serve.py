@@ -23,6 +23,7 @@ from prefect import flow_engine
 from prefect.client.orchestration import get_client
 from prefect.runner import Runner
 
+from lucid import logs
 from lucid.flows.automations import HEARTBEAT_SECONDS, install
 from lucid.flows.deployments import places, register
 from lucid.flows.lost_runs import end_lost_runs, skip_missed_runs
@@ -38,6 +39,7 @@ _POLL_SECONDS = 0.5
 def main() -> None:
     """Register the deployments and run what is asked of them until stopped."""
     settings = load_settings()
+    logs.take_over(settings.log_format)  # Prefect has set up its own by now
     os.umask(OTHERS)  # every run inherits it, as it does the niceness
     close_home(settings.home)
     os.nice(settings.flow_niceness)

@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import State
 
 from lucid.errors import UnknownModel
 from lucid.flows.sentences import in_a_sentence
+from lucid.logs import from_now_on_about
 from lucid.schema.fields import utc_now
 from lucid.settings import load_settings
 from lucid.store.catalog import Catalog
@@ -40,6 +41,7 @@ _STEPS = {step.name: step for step in (*steps.TRAINING, *steps.REFRESH)}
 @in_a_sentence
 def do_step(step: str, model_id: str, version: int, progress_id: str) -> Any:
     """Do one step of a training that runs."""
+    from_now_on_about(model_id=model_id, version=version)  # where the task runner has processes of its own
     training = run.resume(load_settings(), model_id, version, _progress_on(progress_id))
     made = _STEPS[step](training)
     if step == steps.evaluate_model.name:

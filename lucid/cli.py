@@ -1,6 +1,7 @@
 """The `lucid` command: a thin layer over `lucid.Workspace` and the service."""
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Column, Table
 
 import lucid
+from lucid import logs
 from lucid.errors import InvalidRequest, LucidError
 from lucid.schema.batches import Batch
 from lucid.schema.disk import in_megabytes
@@ -27,6 +29,7 @@ from lucid.store.files import OTHERS, close_home, replacing
 from lucid.store.machine import telling
 
 if TYPE_CHECKING:
+    from lucid.backup import Backup
     from lucid.typing import Progress as Report
 
 app = typer.Typer(
@@ -264,11 +267,12 @@ def up(
     from lucid.service.run import run_service
     from lucid.service.single import become
 
-    def say(line: str) -> None:
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
-
     ports = {"api_port": api_port, "prefect_port": prefect_port}
     settings = load_settings().model_copy(update={name: port for name, port in ports.items() if port is not None})
+    if settings.log_format == "json":
+        logs.take_over("json")
+        logging.getLogger("lucid").setLevel(logging.INFO)
+    say = _log_service if settings.log_format == "json" else _say
     with telling(settings.home):
         if only:
             become(settings, only, say)
@@ -283,6 +287,52 @@ def ping(part: Annotated[PartName, typer.Argument(help="The part that runs here.
     is_there = answers(load_settings(), part)
     out.print(f"{part} answers" if is_there else f"{part} does not answer")
     sys.exit(0 if is_there else 1)
+
+
+@app.command("backup")
+def backup_command(
+    target: Annotated[Path, typer.Argument(metavar="TO", help="A folder that is new or empty.")],
+) -> None:
+    """Copy everything under LUCID_HOME into a folder, whether the service runs or not."""
+    from lucid.backup import back_up
+
+    with progress_bar() as report:
+        made = back_up(load_settings(), target, report)
+    _tell_backup(f"backed up to {target}", made)
+
+
+@app.command("restore")
+def restore_command(
+    source: Annotated[Path, typer.Argument(metavar="FROM", help="A folder that `lucid backup` has made.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Set a home that is there aside, under another name.")
+    ] = False,
+) -> None:
+    """Make LUCID_HOME of a backup, once every file of it has been compared with its checksum."""
+    from lucid.backup import restore
+
+    settings = load_settings()
+    with progress_bar() as report:
+        made = restore(settings, source, report, replace=replace)
+    _tell_backup(f"restored to {settings.home}", made)
+
+
+def _tell_backup(done: str, made: "Backup") -> None:
+    counts = f"{made.batches} batches and {made.versions} versions, {made.size:,} bytes"
+    _say(f"{done}: {counts}, as all was at {format_time(made.created)}")
+    if not made.schedules:
+        _say("Schedules of models and past runs are not in it: they are where the Prefect server keeps them.")
+    for warning in made.warnings:
+        log.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _say(line: str) -> None:
+    out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _log_service(line: str) -> None:
+    if line.strip():
+        logging.getLogger("lucid.service").info(line.strip())
 
 
 @app.command()

@@ -9,11 +9,12 @@ from contextlib import suppress
 from datetime import time
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from lucid import logs
 from lucid.errors import InvalidRequest
 from lucid.schema.fields import Device, check_zone, describe
 from lucid.schema.names import nearest
@@ -95,6 +96,9 @@ class Settings(BaseSettings):
     )
     refresh_timezone: str = Field(
         "UTC", description="Time zone of these two times: UTC or a name such as Europe/Berlin."
+    )
+    log_format: Literal["human", "json"] = Field(
+        "human", description="What the processes of the service write into their logs: lines for people, or of JSON."
     )
     seed: int = Field(0, ge=0, description="Seed of everything random in a training.")
     device: Device = Field("auto", description="Where vectors are computed: a GPU if there is one, or as said.")
@@ -218,6 +222,8 @@ def load_settings() -> Settings:
     for told in misspelt(os.environ):
         _warn_once(told)
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         raise InvalidRequest(f"bad setting (LUCID_…) {describe(error, Settings)}", code="invalid_setting") from error
+    logs.hide(settings.callback_secret, settings.prefect_auth_string)
+    return settings

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from lucid import models, schedules
+from lucid import backup, models, schedules
+from lucid.backup import Backup
 from lucid.data.batches import batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
 from lucid.disk import DiskMeter
@@ -54,10 +55,7 @@ class Workspace:
 
     def __init__(self, home: str | Path | None = None, settings: Settings | None = None) -> None:
         """Open a home, which is made if it does not exist; without one, `LUCID_HOME` or `./.lucid`."""
-        settings = settings or load_settings()
-        if home is not None:
-            settings = Settings.model_validate({**settings.model_dump(), "home": Path(home)})
-        self.settings = settings
+        self.settings = settings = _settings(home, settings)
         self._catalog = Catalog(settings.home)
         self._warnings = HealthWarnings(no_news=(MachineError,))
         self._registry = ModelRegistry(settings.home, warnings=self._warnings)
@@ -270,6 +268,24 @@ class Workspace:
             self._sweep()
         return {step.what: removed for step, removed in maintain(upkeep)}
 
+    def back_up(self, target: str | Path, progress: Progress | None = None) -> Backup:
+        """Copy the home into a new folder, whatever works on it meanwhile; see `lucid.backup.back_up`."""
+        return backup.back_up(self.settings, Path(target), progress or _silent)
+
+    @classmethod
+    def restore(
+        cls,
+        source: str | Path,
+        home: str | Path | None = None,
+        progress: Progress | None = None,
+        *,
+        replace: bool = False,
+    ) -> "Workspace":
+        """Make a home of a backup, and open it; see `lucid.backup.restore`."""
+        settings = _settings(home)
+        backup.restore(settings, Path(source), progress or _silent, replace=replace)
+        return cls(settings=settings)
+
     def report(self, model_id: str) -> dict[str, Any]:
         """The training report of the version that answers; raises UnknownModel, ModelNotReady, DamagedVersion."""
         home = self.settings.home
@@ -338,6 +354,12 @@ class Workspace:
             run.sweep(self.settings, is_lost=_never, warnings=self._warnings)
             sweep_imports(self.settings, self._catalog, is_lost=_never, warnings=self._warnings)
             self._sender.send()
+
+
+def _settings(home: str | Path | None, settings: Settings | None = None) -> Settings:
+    """The given settings, or those of the environment, for a home if one is named."""
+    settings = settings or load_settings()
+    return settings if home is None else Settings.model_validate({**settings.model_dump(), "home": Path(home)})
 
 
 def _never(_flow_run_id: str | None, _entered: datetime) -> bool:

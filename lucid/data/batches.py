@@ -21,6 +21,7 @@ from lucid.data.csv_load import PLAIN, REJECTS, ROWS, load_file, read_rejects
 from lucid.data.type_changes import tell_changes
 from lucid.errors import InvalidRequest, MachineError
 from lucid.health import HealthWarnings
+from lucid.logs import about
 from lucid.schema.batches import MAX_FILES, Batch, BatchChange, LoadedFile, Naming, RejectedRow
 from lucid.schema.fields import MAX_TAG, MAX_TAGS, OnError, utc_now
 from lucid.settings import Settings
@@ -125,11 +126,11 @@ def load_batch(
     Raises UnusableFile where the file cannot be used, or, with on_error="abort", where any row is bad.
     """
     staging, began = Home(settings.home).staging(batch_id), time.monotonic()
-    with telling(settings.home):
+    with about(batch_id=batch_id), telling(settings.home):
         loaded = load_file(settings, path, staging, on_error, naming)
         write_text(staging / _LOADED, _LOADED_FILE.dump_json(loaded).decode())
-    counts = f"{loaded.loaded:,} {loaded.file_type}, {loaded.rejected:,} rows set aside"
-    _log.info("batch %s: %s, loaded in %.1f s", batch_id, counts, time.monotonic() - began)
+        counts = f"{loaded.loaded:,} {loaded.file_type}, {loaded.rejected:,} rows set aside"
+        _log.info("batch %s: %s, loaded in %.1f s", batch_id, counts, time.monotonic() - began)
     return loaded
 
 
@@ -224,7 +225,8 @@ def sweep(settings: Settings, catalog: Catalog, *, is_lost: IsLost, warnings: He
     waiting = catalog.batches.running()
     with warnings.round("imports") as each:
         for batch in waiting:
-            with each.apart(batch.batch_id, f"the dead import of batch {batch.batch_id} could not be ended"):
+            failing = f"the dead import of batch {batch.batch_id} could not be ended"
+            with about(batch_id=batch.batch_id), each.apart(batch.batch_id, failing):
                 _end_if_dead(home, catalog, batch, is_lost)
     waited_for = {batch.batch_id for batch in waiting}
     with warnings.round("uploads") as each:

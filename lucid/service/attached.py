@@ -1,7 +1,7 @@
 """Processes that end with their parent, however it ends: `python -m lucid.service.attached PID MODULE ARGUMENT…`.
 
 Runs a module as `python -m MODULE` would, as a child of the process PID that does not outlive it. On Linux the kernel
-sees to it, kill -9 and the memory killer included; elsewhere a thread looks every second.
+sees to it, kill -9 and the memory killer included; elsewhere a thread looks every second. A PID of 0 is no process.
 """
 
 import ctypes
@@ -15,8 +15,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from lucid import logs
+
 WHERE_IT_IS = getattr(signal, "SIGUSR1", None)
 """At this signal such a process writes to its log what each of its threads is doing; None where there is none."""
+NOBODY = 0
+"""Stands for a parent with which a process does not end."""
 RUNS_OF = "_LUCID_RUNS_OF"
 """Environment variable with the id of the process that serves the flows, for the fork server of its runs."""
 _PR_SET_PDEATHSIG = 1
@@ -48,8 +52,10 @@ def _look_again_and_again(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    end_with(int(sys.argv[1]))
+    if int(sys.argv[1]) != NOBODY:
+        end_with(int(sys.argv[1]))
     if WHERE_IT_IS:
         faulthandler.register(WHERE_IT_IS)
     sys.argv[:] = sys.argv[2:]
+    logs.take_over(os.environ.get(logs.FORMAT_VARIABLE, "human"))
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -79,12 +79,17 @@ def run_service(settings: Settings, say: Callable[[str], None]) -> int:
 
 def read_service(settings: Settings) -> Running | None:
     """The service that runs on a home; None where none does."""
-    if not is_worked_on(settings.home, _LOCK):
+    if not is_served(settings):
         return None
     try:
         return Running(**json.loads(_service_file(settings).read_text()))
     except (OSError, ValueError, TypeError):  # it only begins, or another release wrote it
         return None
+
+
+def is_served(settings: Settings) -> bool:
+    """Whether a service runs on a home, or begins to."""
+    return is_worked_on(settings.home, _LOCK)
 
 
 def stop_service(settings: Settings) -> int:
@@ -102,7 +107,7 @@ def stop_service(settings: Settings) -> int:
         except psutil.TimeoutExpired:
             raise Unavailable(f"the service (process {process.pid}) does not stop; end it by hand") from None
         return 0
-    left = 0 if is_worked_on(settings.home, _LOCK) else end_leftovers(settings.home)
+    left = 0 if is_served(settings) else end_leftovers(settings.home)
     if not left:
         raise InvalidRequest(f"no service runs on {settings.home}", code="not_running")
     return left
@@ -123,7 +128,7 @@ def _run(settings: Settings, say: Callable[[str], None]) -> int:
             _tell(settings, ready=False)
             say("Starting the API …")  # first, as look-ups need nothing else
             parts.start("api")
-            secret = _make_secrets(settings)
+            secret = _make_secrets(settings, say)
             parts.wait_for("api")
             say("Starting Prefect and flows …")
             if settings.prefect_api_url is None:
@@ -143,8 +148,8 @@ def _run(settings: Settings, say: Callable[[str], None]) -> int:
         _service_file(settings).unlink(missing_ok=True)
 
 
-def _make_secrets(settings: Settings) -> str | None:
-    """Make what a new home lacks: the callback secret, and a first API key, which is returned."""
+def _make_secrets(settings: Settings, say: Callable[[str], None]) -> str | None:
+    """Make what a new home lacks: the callback secret and, for a person to read, a first API key, which is returned."""
     # While the API starts: what this loads takes as long as all else that comes before.
     from lucid.keys import create_key
     from lucid.store.catalog import Catalog
@@ -152,7 +157,12 @@ def _make_secrets(settings: Settings) -> str | None:
 
     callback_secret(settings)
     catalog = Catalog(settings.home)
-    return None if catalog.keys.all() else create_key(catalog, "first key")[1]
+    if catalog.keys.all():
+        return None
+    if settings.log_format == "json":  # what is said is kept then, and read by others
+        say("There is no API key yet; make one with: lucid keys create")
+        return None
+    return create_key(catalog, "first key")[1]
 
 
 def parts_of(settings: Settings) -> list[Part]:

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from lucid.errors import InvalidRequest, Unavailable
 from lucid.schema.fields import PartName
+from lucid.service.attached import NOBODY
 from lucid.service.run import environment, parts_of
 from lucid.service.supervisor import START_SECONDS, Part
 from lucid.settings import Settings
@@ -31,7 +32,11 @@ def become(settings: Settings, name: PartName, say: Callable[[str], None]) -> No
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the first process of a container would not hear it
     if part.needs:
         _wait(settings, part.needs, say)
-    os.execve(sys.executable, [sys.executable, "-m", *part.command], environment(settings))
+    os.execve(
+        sys.executable,
+        [sys.executable, "-m", "lucid.service.attached", str(NOBODY), *part.command],
+        environment(settings),
+    )
 
 
 def answers(settings: Settings, name: PartName) -> bool:

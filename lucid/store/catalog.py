@@ -32,6 +32,15 @@ class Catalog:
         self.requests = Requests(self._database)
         self.deliveries = Deliveries(self._database)
 
+    def copy_to(self, target: Path) -> None:
+        """Copy all tables as they are now to a new file."""
+        self._database.copy_to(target)
+
+    @staticmethod
+    def forget(home: Path) -> None:
+        """Look at the catalog of a home anew when it is opened next: another one has taken its place."""
+        Database.forget(Home(home).catalog)
+
     @staticmethod
     def close() -> None:
         """Let no thread of this process open a catalog any more; waits a moment for one that has."""

@@ -4,9 +4,10 @@ Everything is written whole or not at all (`lucid.store.files`). What cannot be 
 whether it is empty, cut off, not UTF-8, of another shape, a folder, or closed to us.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +38,21 @@ def read_text(path: Path, understand: Callable[[str], Found], remedy: str) -> Fo
 def read_json(path: Path, understand: Callable[[Any], Found], remedy: str) -> Found:
     """What a JSON file of the home says, in the same way."""
     return read_text(path, lambda text: understand(json.loads(text)), remedy)
+
+
+def sealed(content: Mapping[str, Any]) -> str:
+    """A list of files as text, with a checksum of itself: it vouches for everything else."""
+    seal = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return json.dumps({**content, "seal": seal}, indent=1)
+
+
+def unsealed(text: str) -> dict[str, Any]:
+    """What was sealed; raises ValueError, or another error of wrong shape, where the text is not as it was written."""
+    content: dict[str, Any] = json.loads(text)
+    content.pop("seal")
+    if text != sealed(content):
+        raise ValueError("other bytes than were sealed")
+    return content
 
 
 def damaged(path: Path, reason: str, remedy: str) -> Damaged:

@@ -15,6 +15,7 @@ from typing import BinaryIO
 OTHERS = 0o077
 """The bits of a mode that let a group and everybody in; as a umask, it keeps both out."""
 _FILE, _FOLDER = 0o600, 0o700
+_PIECE_BYTES = 1 << 20
 
 
 def close_home(home: Path) -> None:
@@ -64,6 +65,22 @@ def checksum(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def copy_new(source: BinaryIO, target: Path) -> tuple[int, str]:
+    """Copy what an open file holds into a new one, for nobody else; returns how many bytes that were, and `checksum`.
+
+    The copy survives a power cut once its folder does.
+    """
+    make_folder(target.parent)
+    digest, size = hashlib.sha256(), 0
+    with open_new(target) as file:
+        while piece := source.read(_PIECE_BYTES):
+            digest.update(piece)
+            size += file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return size, digest.hexdigest()
 
 
 def aside(path: Path) -> Path:

@@ -27,6 +27,7 @@ from lucid.errors import (
     UnknownModel,
 )
 from lucid.health import HealthWarnings
+from lucid.logs import about
 from lucid.schema.fields import RunStatus, Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
@@ -212,13 +213,14 @@ def deriving(
 
 @contextmanager
 def _ending_in_error(training: Training) -> Iterator[Training]:
-    try:
-        with telling(training.settings.home):
-            yield training
-    except BaseException as error:
-        with suppress(MachineError):  # the next sweep ends it
-            fail(training, error)
-        raise
+    with about(model_id=training.model_id, version=training.version):
+        try:
+            with telling(training.settings.home):
+                yield training
+        except BaseException as error:
+            with suppress(MachineError):  # the next sweep ends it
+                fail(training, error)
+            raise
 
 
 def resume(settings: Settings, model_id: str, version: int, watcher: Progress | None = None) -> Training:
@@ -321,7 +323,11 @@ def sweep(settings: Settings, *, is_lost: IsLost, warnings: HealthWarnings | Non
     home, warnings = settings.home, warnings or HealthWarnings()
     with warnings.round("trainings") as each:
         for row in Catalog(home).trainings.running():
-            with each.apart(row.status.model_id, f"the dead training of model {row.status.model_id!r} is not ended"):
+            model_id, version = row.status.model_id, row.status.version
+            with (
+                about(model_id=model_id, version=version),
+                each.apart(model_id, f"the dead training of model {model_id!r} is not ended"),
+            ):
                 _end_if_dead(settings, row, is_lost)
     with warnings.round("leftovers") as each:
         for folder in Home(home).models.glob("*"):

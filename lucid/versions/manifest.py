@@ -18,6 +18,7 @@ from typing import Any
 
 from lucid.errors import Damaged, DamagedVersion
 from lucid.schema.fields import format_time
+from lucid.store.documents import sealed
 from lucid.store.files import checksum, fsync, write_text
 from lucid.versions.files import FORMAT, MANIFEST
 
@@ -71,7 +72,7 @@ def write_manifest(folder: Path, model_id: str, version: int, refresh_of: int | 
         "files": {path.name: path.stat().st_size for path in files},
         "sha256": checksums,
     }
-    write_text(folder / MANIFEST, _sealed(manifest))
+    write_text(folder / MANIFEST, sealed(manifest))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -86,7 +87,7 @@ def read_manifest(folder: Path) -> Manifest:
 def _manifest(text: str) -> Manifest:
     raw: dict[str, Any] = json.loads(text)
     seal = raw.pop("seal", None)
-    if not raw["files"] or ((seal or "sha256" in raw) and text != _sealed(raw)):
+    if not raw["files"] or ((seal or "sha256" in raw) and text != sealed(raw)):
         raise ValueError("a manifest is sealed and names files")
     return Manifest(
         raw["model_id"],
@@ -97,12 +98,6 @@ def _manifest(text: str) -> Manifest:
         raw.get("sha256", {}),
         raw.get("format", 1),
     )
-
-
-def _sealed(manifest: Mapping[str, Any]) -> str:
-    """A manifest as text, with a checksum of itself: it vouches for everything else."""
-    seal = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
-    return json.dumps({**manifest, "seal": seal}, indent=1)
 
 
 def damage(folder: Path) -> str | None:

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
+from lucid import logs
 from lucid.errors import CallbackFailed, CallbackRefused
 from lucid.schema.fields import format_time, utc_now
 from lucid.schema.training import ModelStatus
@@ -60,7 +61,9 @@ def callback_secret(settings: Settings) -> str:
     """The secret that signs callbacks: from the settings, or made once and kept in LUCID_HOME/callback_secret."""
     if settings.callback_secret:
         return settings.callback_secret
-    return write_once(Home(settings.home).callback_secret, secrets.token_hex(32) + "\n").strip()
+    secret = write_once(Home(settings.home).callback_secret, secrets.token_hex(32) + "\n").strip()
+    logs.hide(secret)
+    return secret
 
 
 def standard_secret(settings: Settings) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from lucid.errors import CallbackFailed, CallbackRefused
 from lucid.health import HealthWarnings
+from lucid.logs import about
 from lucid.schema.fields import utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
@@ -60,7 +61,8 @@ class Sender:
             thread.join()
 
     def _try_once(self, catalog: Catalog, event: Event) -> None:
-        with self._warnings.apart("deliveries", "callbacks could not be sent"):
+        ids = {"model_id": event.status.model_id, "version": event.status.version}
+        with about(**ids), self._warnings.apart("deliveries", "callbacks could not be sent"):
             try:
                 deliver(self._settings, catalog, event)
             except (CallbackRefused, CallbackFailed):

@@ -122,6 +122,22 @@ class Batches:
         parameters = json.loads(found["parameters"])
         return WaitingImport(parameters["batch_ids"], parameters, found["tries"])
 
+    def move_uploads(self, old: str, new: str) -> None:
+        """Let uploads that are still to be imported be looked for below another home."""
+        with self._database.transaction() as connection:
+            found = rows(
+                connection.execute(
+                    "SELECT batch_id, parameters FROM batches WHERE status = 'running' AND parameters IS NOT NULL"
+                )
+            )
+            for waiting in found:
+                parameters = json.loads(waiting["parameters"])
+                files = [new + file.removeprefix(old) if file.startswith(old) else file for file in parameters["files"]]
+                connection.execute(
+                    "UPDATE batches SET parameters = ? WHERE batch_id = ?",
+                    [json.dumps({**parameters, "files": files}), waiting["batch_id"]],
+                )
+
     def wait_again(self, batch_ids: Sequence[str]) -> list[str]:
         """Let uploads whose flow run has died wait for another one; returns the ids of all their batches that wait now.
 

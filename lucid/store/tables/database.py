@@ -6,8 +6,8 @@ one takes 11 ms of a processor, to attach a file 1 ms.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,8 +24,8 @@ from lucid.store.tables.migrations import is_current, migrate
 
 LOCK_DEADLINE_SECONDS = 30.0
 _CLOSING_SECONDS = 2.0
-_REWRITES = 3
-"""How often a rewrite is begun that finds what a killed process has left."""
+_COPIES = 3
+"""How often a copy is begun that finds what a killed process has left."""
 _NAME = "catalog"
 """As what the file is attached."""
 
@@ -87,6 +87,11 @@ class Database:
         return current
 
     @classmethod
+    def forget(cls, path: Path) -> None:
+        """Look again at the tables of a file when it is opened next: another one has taken its place."""
+        cls._ready.discard(path)
+
+    @classmethod
     def close(cls) -> None:
         """Let no thread of this process open a catalog any more; waits a moment for one that has."""
         if cls._turn.acquire(timeout=_CLOSING_SECONDS):
@@ -120,20 +125,28 @@ class Database:
 
     def rewrite(self) -> None:
         """Copy the catalog to a new file that takes its place: DuckDB leaves old values in free blocks."""
+        self._copy(lambda: replacing(self.path))
+
+    def copy_to(self, target: Path) -> None:
+        """Copy the catalog as it is now to a new file."""
+        self._copy(lambda: nullcontext(target))
+
+    def _copy(self, place: Callable[[], AbstractContextManager[Path]]) -> None:
+        """Copy the catalog to a file that `place` gives, and takes where all of it is there."""
         with telling(self.path), self._turn:
-            for _ in range(_REWRITES):
-                if self._is_rewritten():
+            for _ in range(_COPIES):
+                if self._is_copied(place):
                     return
                 with self._attached(read_only=False):  # a process was killed; a writer takes in what it left
                     pass
-        raise Unavailable(f"{self.path} could not be written anew; see that its disk has room, and try again")
+        raise Unavailable(f"{self.path} could not be copied; see that its disk has room, and try again")
 
-    def _is_rewritten(self) -> bool:
-        """Rewrite the file, with all writers kept out; False where a log stands beside it that belongs to it."""
+    def _is_copied(self, place: Callable[[], AbstractContextManager[Path]]) -> bool:
+        """Copy the file, with all writers kept out; False where a log stands beside it that belongs to it."""
         with self._attached(read_only=True) as connection:
             if self.path.with_suffix(".duckdb.wal").exists():
                 return False
-            with replacing(self.path) as new:
+            with place() as new:
                 connection.execute(f"ATTACH {_quoted(new)} AS fresh")
                 connection.execute(f"COPY FROM DATABASE {_NAME} TO fresh")
                 # Letting go does this too, but says nothing where the disk is full.
