@@ -26,7 +26,7 @@ def again_and_again(work: Callable[[], object]) -> Iterator[None]:
 
     def go_on() -> None:
         try:
-            while not ended.is_set():
+            while not ended.wait(0.5):
                 work()
         except BaseException as error:
             errors.append(error)

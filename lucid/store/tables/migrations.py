@@ -73,6 +73,15 @@ MIGRATIONS = (
         ALTER TABLE batches ADD COLUMN IF NOT EXISTS tries INTEGER DEFAULT 0;
         """,
     ),
+    Migration(
+        6,
+        "some catalogs have a migration 5 on record that made another column than it does now",
+        """
+        ALTER TABLE batches ADD COLUMN IF NOT EXISTS parameters JSON;
+        ALTER TABLE batches ADD COLUMN IF NOT EXISTS tries INTEGER DEFAULT 0;
+        ALTER TABLE batches DROP COLUMN IF EXISTS waits;
+        """,
+    ),
 )
 _UNNUMBERED = (("api_keys", "last_used"), ("deliveries", "due"), ("request_keys", "code"))
 """What the last release without numbers had got last: with these, a catalog has had migration 1."""
