@@ -10,12 +10,14 @@ from prefect.futures import wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from lucid.data.batches import batches_of, importing, load_batch, publish_batches
+from lucid.flows.artifacts import tag_run
 from lucid.flows.forms import BatchesOfApi, Files, Tags
 from lucid.flows.logs import say_steps
 from lucid.flows.names import run_name
 from lucid.flows.sentences import cancellable, in_a_sentence
 from lucid.schema.batches import Naming, naming_of
 from lucid.schema.fields import OnError
+from lucid.service.prefect_api import batch_tag
 from lucid.settings import load_settings
 from lucid.store.catalog import Catalog
 
@@ -57,6 +59,7 @@ def import_data(
     batches = catalog.batches.find(batch_ids) if batch_ids else batches_of([Path(file) for file in files], tags or [])
     ids = [batch.batch_id for batch in batches]
     naming = naming_of(source_type or None, target_type or None, namespace=namespace)
+    tag_run(*map(batch_tag, ids))
     with importing(settings, catalog, batches), cancellable():
         loading = load_file.map(files, ids, unmapped(on_error), unmapped(asdict(naming)))
         try:
