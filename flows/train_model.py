@@ -6,7 +6,7 @@ from prefect import flow, runtime
 
 from lucid.flows.artifacts import end_progress, link_api, progress_bar
 from lucid.flows.forms import CallbackUrl, DataTags, Pairs, VersionOfApi
-from lucid.flows.logs import say_steps
+from lucid.flows.logs import say_steps, say_who_asked
 from lucid.flows.names import run_name
 from lucid.flows.sentences import cancellable, in_a_sentence
 from lucid.flows.tasks import do_steps, link_flow_run, tell_customer
@@ -73,6 +73,8 @@ def train_model(
         with working_on(settings, request, version) as training:
             ended = training
             with progress_bar("progress", training.model_id) as progress_id, cancellable():
+                what = f"model {training.model_id} version {training.version}"
+                say_who_asked(what, "POST train", over_http=version is not None)
                 link_flow_run(training)
                 link_api(settings, training.model_id)
                 made = do_steps(training, TRAINING, progress_id)
