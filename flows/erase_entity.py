@@ -34,9 +34,11 @@ def erase_entity(request: Text) -> dict[str, int]:
     """
     settings = load_settings()
     with requests.working_on(settings, request):
-        counts = erase_from_batches(request)
+        done = erase_from_batches(request, return_state=True)
+        counts = done.result()
         for model_id in Catalog(settings.home).trainings.models():
-            counts += erase_from_model(model_id, request)
+            done = erase_from_model(model_id, request, wait_for=[done], return_state=True)
+            counts += done.result()
         requests.finish(settings, request, counts)
     print(_told(counts))
     return counts.model_dump()
