@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from lucid.data.batches import remove_batch_files
 from lucid.erasure import requests
 from lucid.schema.training import ModelStatus
-from lucid.service.prefect_api import ERASE_ENTITY, IMPORT_DATA, REFRESH, TRAIN_MODEL
+from lucid.service.prefect_api import ERASE_ENTITY, IMPORT_DATA, REFRESH, TRAIN_MODEL, batch_tag, model_tag
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training import run
@@ -25,13 +25,15 @@ class FlowRun(NamedTuple):
 class Job:
     """Work that is entered already and waits for a flow run.
 
-    `work` names it, and is never used again. `note` writes down which run does the work; `withdraw` is told why there
-    is none and forgets the work, or tells that a run does it meanwhile, by False. Both are slow.
+    `work` names it, and is never used again; by `tags` people find its run. `note` writes down which run does the work;
+    `withdraw` is told why there is none and forgets the work, or tells that a run does it meanwhile, by False. Both are
+    slow.
     """
 
     deployment: str
     parameters: dict[str, Any]
     work: str
+    tags: list[str]
     note: Callable[[FlowRun], object]
     withdraw: Callable[[BaseException], bool]
 
@@ -52,6 +54,7 @@ def erasure(settings: Settings, name: str) -> Job:
         ERASE_ENTITY,
         {"request": name},
         work=name,
+        tags=[],
         note=lambda made: requests.set_flow_run(settings, name, made.flow_run_id),
         withdraw=lambda _error: requests.withdraw(settings, name),
     )
@@ -63,6 +66,7 @@ def upload(settings: Settings, batch_ids: list[str], parameters: dict[str, Any],
         IMPORT_DATA,
         parameters,
         work=f"{batch_ids[0]} {tries}",
+        tags=[batch_tag(batch_id) for batch_id in batch_ids],
         note=lambda made: Catalog(settings.home).batches.set_flow_run(batch_ids, made.flow_run_id),
         withdraw=lambda _error: forget_upload(settings, batch_ids),
     )
@@ -87,6 +91,7 @@ def _made_by(settings: Settings, deployment: str, entered: ModelStatus) -> Job:
         {"model_id": model_id, "version": version},
         # The time, because after a new start from an empty home a version may come again.
         work=f"{model_id} {version} {entered.start_timestamp.isoformat()}",
+        tags=[model_tag(model_id)],
         note=lambda made: Catalog(settings.home).trainings.set_flow_run(model_id, version, *made),
         withdraw=partial(run.end_unbegun, settings, entered),
     )

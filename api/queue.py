@@ -102,7 +102,7 @@ class Queue:
             self._away = False
             if deployment is None:
                 return False
-            made = await self._runs.make(deployment, job.parameters, job.work)
+            made = await self._runs.make(deployment, job.parameters, job.work, job.tags)
         except httpx.HTTPError as error:
             self._away = is_away(error)
             if not is_refused(error):

@@ -1,6 +1,7 @@
 """Flow runs as the API makes, cancels and watches them, over plain HTTP."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from lucid.api.jobs import FlowRun
 from lucid.errors import Unavailable
 from lucid.schema.fields import utc_now
 from lucid.service import pulse
-from lucid.service.prefect_api import SignedIn
+from lucid.service.prefect_api import OUR_TAG, SignedIn
 from lucid.settings import Settings
 
 AWAY_SECONDS, _BUSY_SECONDS = 15, 60
@@ -53,13 +54,14 @@ class Runs:
         body = {"flow_runs": {"state": state, **due}, "deployments": {"id": {"any_": [deployment_id]}}}
         return int((await self._try("POST", "/flow_runs/count", json=body)).json())
 
-    async def make(self, deployment_id: str, parameters: dict[str, Any], work: str) -> FlowRun:
-        """Make a flow run of a deployment.
+    async def make(self, deployment_id: str, parameters: dict[str, Any], work: str, tags: Sequence[str]) -> FlowRun:
+        """Make a flow run of a deployment, with these tags beside those of the deployment.
 
         Whoever starts the same `work`, a name that is never used again, gets the same run. Raises httpx.HTTPError, see
         `is_away` and `is_refused`.
         """
-        body = {"parameters": parameters, "idempotency_key": work, "state": {"type": "SCHEDULED"}}
+        state = {"type": "SCHEDULED"}
+        body = {"parameters": parameters, "idempotency_key": work, "tags": [OUR_TAG, *tags], "state": state}
         run = (await self._try("POST", f"/deployments/{deployment_id}/create_flow_run", json=body)).json()
         return FlowRun(run["id"], f"{self._ui}/runs/flow-run/{run['id']}")
 

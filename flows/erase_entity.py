@@ -1,5 +1,8 @@
 """The flow that erases entities for good."""
 
+import logging
+import time
+
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
@@ -10,6 +13,8 @@ from lucid.schema.batches import Erased
 from lucid.schema.fields import Text
 from lucid.settings import load_settings
 from lucid.store.catalog import Catalog
+
+_log = logging.getLogger("lucid")
 
 
 @flow(
@@ -29,11 +34,13 @@ def erase_entity(request: Text) -> dict[str, int]:
     """
     settings = load_settings()
     with requests.working_on(settings, request):
-        counts = erase_from_batches(request)
+        done = erase_from_batches(request, return_state=True)
+        counts = done.result()
         for model_id in Catalog(settings.home).trainings.models():
-            counts += erase_from_model(model_id, request)
+            done = erase_from_model(model_id, request, wait_for=[done], return_state=True)
+            counts += done.result()
         requests.finish(settings, request, counts)
-    print(", ".join(f"{place.replace('_', ' ')}: {count:,}" for place, count in counts.model_dump().items()))
+    print(_told(counts))
     return counts.model_dump()
 
 
@@ -44,13 +51,21 @@ def erase_entity(request: Text) -> dict[str, int]:
 @in_a_sentence
 def erase_from_batches(request: str) -> Erased:
     """Write batches anew without the entities."""
-    settings = load_settings()
-    return batches.erase_from_batches(settings, requests.ids_of(settings, request))
+    settings, began = load_settings(), time.monotonic()
+    counts = batches.erase_from_batches(settings, requests.ids_of(settings, request))
+    _log.info("erasing from batches took %.1f s; %s", time.monotonic() - began, _told(counts))
+    return counts
 
 
 @task(task_run_name="erase from {model_id}", cache_policy=NO_CACHE)
 @in_a_sentence
 def erase_from_model(model_id: str, request: str) -> Erased:
     """Let a version without the entities answer."""
-    settings = load_settings()
-    return models.erase_from_model(settings, model_id, requests.ids_of(settings, request))
+    settings, began = load_settings(), time.monotonic()
+    counts = models.erase_from_model(settings, model_id, requests.ids_of(settings, request))
+    _log.info("erasing from model %s took %.1f s; %s", model_id, time.monotonic() - began, _told(counts))
+    return counts
+
+
+def _told(counts: Erased) -> str:
+    return ", ".join(f"{place.replace('_', ' ')}: {count:,}" for place, count in counts.model_dump().items())

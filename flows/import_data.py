@@ -1,5 +1,7 @@
 """The flow that turns uploaded CSV files into batches."""
 
+import logging
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,18 @@ from prefect.futures import wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from lucid.data.batches import batches_of, importing, load_batch, publish_batches
+from lucid.flows.artifacts import tag_run
 from lucid.flows.forms import BatchesOfApi, Files, Tags
-from lucid.flows.logs import say_steps
+from lucid.flows.logs import say_steps, say_who_asked
 from lucid.flows.names import run_name
 from lucid.flows.sentences import cancellable, in_a_sentence
 from lucid.schema.batches import Naming, naming_of
 from lucid.schema.fields import OnError
+from lucid.service.prefect_api import batch_tag
 from lucid.settings import load_settings
 from lucid.store.catalog import Catalog
 
+_log = logging.getLogger("lucid")
 FILES_AT_ONCE = 2
 """How many files of one import are loaded at the same time: each takes up to 1 GB of memory."""
 _THREADS: Any = ThreadPoolTaskRunner(max_workers=FILES_AT_ONCE)  # not of the type that Prefect's own decorator asks for
@@ -57,6 +62,8 @@ def import_data(
     batches = catalog.batches.find(batch_ids) if batch_ids else batches_of([Path(file) for file in files], tags or [])
     ids = [batch.batch_id for batch in batches]
     naming = naming_of(source_type or None, target_type or None, namespace=namespace)
+    say_who_asked(f"files: {len(files):,}", "POST data_batch", over_http=batch_ids is not None)
+    tag_run(*map(batch_tag, ids))
     with importing(settings, catalog, batches), cancellable():
         loading = load_file.map(files, ids, unmapped(on_error), unmapped(asdict(naming)))
         try:
@@ -79,5 +86,6 @@ def load_file(path: str, batch_id: str, on_error: OnError, naming: dict[str, Any
 @in_a_sentence
 def publish(batch_ids: list[str]) -> None:
     """Make the batches of all files visible together."""
-    settings = load_settings()
+    settings, began = load_settings(), time.monotonic()
     publish_batches(settings.home, Catalog(settings.home), batch_ids)
+    _log.info("publishing took %.1f s; batches: %d", time.monotonic() - began, len(batch_ids))

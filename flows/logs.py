@@ -13,6 +13,8 @@ from lucid.flows.sentences import say_no_tracebacks
 from lucid.logs import from_now_on_about, take_over
 from lucid.settings import load_settings
 
+_log = logging.getLogger("lucid")
+
 
 def say_steps(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - a hook's names
     """When a run begins: let our loggers say what each step has done, and Prefect's no tracebacks of expected errors.
@@ -23,5 +25,10 @@ def say_steps(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> Non
         take_over("json")
     asked = flow_run.parameters
     from_now_on_about(flow_run_id=flow_run.id, model_id=asked.get("model_id"), version=asked.get("version"))
-    logging.getLogger("lucid").setLevel(logging.INFO)
+    _log.setLevel(logging.INFO)
     say_no_tracebacks()
+
+
+def say_who_asked(what: str, call: str, *, over_http: bool) -> None:
+    """Log what has asked for the work of a run: a call of the API, or somebody or a schedule in Prefect."""
+    _log.info("%s; asked for by %s", what, call if over_http else "a run of its deployment")

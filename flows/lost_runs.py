@@ -1,5 +1,6 @@
 """Runs that ended together with the process that served the flows, without a word to Prefect, and those it missed."""
 
+from asyncio import to_thread
 from itertools import groupby
 
 from prefect.client.orchestration import PrefectClient
@@ -16,6 +17,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Cancelled, Crashed, Scheduled
 
+from lucid.flows.artifacts import end_progress_of
 from lucid.flows.deployments import DEPLOYMENTS
 from lucid.flows.erase_entity import erase_entity
 from lucid.flows.maintain_home import maintain_home
@@ -37,7 +39,10 @@ async def end_lost_runs(client: PrefectClient) -> None:
     """
     for deployment in DEPLOYMENTS:
         for run in await _under_way(client, deployment.name):  # no more than its limit, so all of them
-            await client.set_flow_run_state(run.id, _next_state(run, deployment.name))
+            state = _next_state(run, deployment.name)
+            await client.set_flow_run_state(run.id, state)
+            if state.is_final():
+                await to_thread(end_progress_of, run.id, state)
 
 
 async def skip_missed_runs(client: PrefectClient) -> None:

@@ -11,11 +11,12 @@ from prefect.states import Completed, Scheduled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from lucid.errors import AlreadyTraining, LucidError, ModelNotReady, NothingToRefresh, UnknownModel
+from lucid.flows.artifacts import end_progress, progress_bar
 from lucid.flows.forms import VersionOfApi
 from lucid.flows.logs import say_steps
 from lucid.flows.names import run_name
 from lucid.flows.sentences import in_a_sentence
-from lucid.flows.tasks import do_steps, link_flow_run, progress_artifact
+from lucid.flows.tasks import do_steps, link_flow_run
 from lucid.schema.fields import ModelId
 from lucid.settings import load_settings
 from lucid.store.catalog import Catalog
@@ -43,7 +44,9 @@ def repeat(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     flow_run_name=lambda: run_name("refresh", runtime.flow_run.parameters.get("model_id") or "all models"),
     log_prints=True,
     on_running=[say_steps],
-    on_crashed=[repeat],
+    on_failure=[end_progress],
+    on_crashed=[end_progress, repeat],
+    on_cancellation=[end_progress],
     task_runner=_THREADS,
 )
 @in_a_sentence
@@ -79,8 +82,8 @@ def refresh_model(model_id: str, version: int | None = None) -> Any:
     `version` is the one that was entered for it, if any.
     """
     try:
-        progress_id = progress_artifact(f"refresh {model_id}")
-        with refreshing(load_settings(), model_id, version) as training:
+        refreshing_it = refreshing(load_settings(), model_id, version)
+        with refreshing_it as training, progress_bar("refresh", model_id) as progress_id:
             link_flow_run(training)
             do_steps(training, REFRESH, progress_id)
     except NothingToRefresh as reason:

@@ -4,11 +4,12 @@ from typing import Any
 
 from prefect import flow, runtime
 
+from lucid.flows.artifacts import end_progress, link_api, progress_bar
 from lucid.flows.forms import CallbackUrl, DataTags, Pairs, VersionOfApi
-from lucid.flows.logs import say_steps
+from lucid.flows.logs import say_steps, say_who_asked
 from lucid.flows.names import run_name
 from lucid.flows.sentences import cancellable, in_a_sentence
-from lucid.flows.tasks import do_steps, link_flow_run, progress_artifact, tell_customer
+from lucid.flows.tasks import do_steps, link_flow_run, tell_customer
 from lucid.schema.fields import KeyUse, ModelId, check
 from lucid.schema.filters import DataFilters
 from lucid.schema.training import InteractionAge, ModelStatus, TrainingRequest
@@ -23,6 +24,9 @@ from lucid.webhooks.callbacks import check_callback
     flow_run_name=lambda: run_name("train", runtime.flow_run.parameters.get("model_id") or "a new model"),
     log_prints=True,
     on_running=[say_steps],
+    on_failure=[end_progress],
+    on_crashed=[end_progress],
+    on_cancellation=[end_progress],
 )
 @in_a_sentence
 def train_model(
@@ -66,11 +70,14 @@ def train_model(
         check_callback(settings, request.callback_url)
     ended: Training | None = None
     try:
-        with working_on(settings, request, version) as training, cancellable():
+        with working_on(settings, request, version) as training:
             ended = training
-            link_flow_run(training)
-            progress_id = progress_artifact(training.model_id)
-            made = do_steps(training, TRAINING, progress_id)
+            with progress_bar("progress", training.model_id) as progress_id, cancellable():
+                what = f"model {training.model_id} version {training.version}"
+                say_who_asked(what, "POST train", over_http=version is not None)
+                link_flow_run(training)
+                link_api(settings, training.model_id)
+                made = do_steps(training, TRAINING, progress_id)
     finally:
         if ended:
             tell_customer(ended)

@@ -38,6 +38,7 @@ class Settings(BaseSettings):
         "", description="Further names by which the API and the Prefect server may be asked, separated by commas."
     )
     api_port: int = Field(8000, ge=1, le=65535)
+    api_url: str | None = Field(None, description="Where people reach the API; default: the host and the port.")
     prefect_port: int = Field(4200, ge=1, le=65535)
     prefect_api_url: str | None = Field(
         None, description="Prefect API that runs the flows; default: the one that `lucid up` starts."
@@ -158,6 +159,11 @@ class Settings(BaseSettings):
     def prefect_api(self) -> str:
         """Base URL of the Prefect API, without a trailing slash."""
         return (self.prefect_api_url or f"http://{self.reachable_host}:{self.prefect_port}/api").rstrip("/")
+
+    @property
+    def api(self) -> str:
+        """Base URL under which people reach the API and its pages, without a trailing slash."""
+        return (self.api_url or f"http://{self.reachable_host}:{self.api_port}").rstrip("/")
 
     @property
     def reachable_host(self) -> str:

@@ -130,7 +130,7 @@ def load_batch(
         loaded = load_file(settings, path, staging, on_error, naming)
         write_text(staging / _LOADED, _LOADED_FILE.dump_json(loaded).decode())
         counts = f"{loaded.loaded:,} {loaded.file_type}, {loaded.rejected:,} rows set aside"
-        _log.info("batch %s: %s, loaded in %.1f s", batch_id, counts, time.monotonic() - began)
+        _log.info("%s, batch %s: %s, loaded in %.1f s", path.name, batch_id, counts, time.monotonic() - began)
     return loaded
 
 

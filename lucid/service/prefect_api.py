@@ -22,9 +22,22 @@ OUR_DEPLOYMENTS = (
 """Full names of our deployments: of the flow, and of the deployment."""
 IMPORT_DATA, TRAIN_MODEL, REFRESH, ERASE_ENTITY, _ = OUR_DEPLOYMENTS
 
+OUR_TAG = "lucid"
+"""The tag of everything of ours, runs too."""
+
 _TOKEN_SECONDS = 600
 """How long a CSRF token is used; Prefect's live for an hour."""
 _PATIENCE_SECONDS = 15
+
+
+def model_tag(model_id: str) -> str:
+    """The tag of all runs that work on a model."""
+    return f"model:{model_id}"
+
+
+def batch_tag(batch_id: str) -> str:
+    """The tag of the run that imports a batch."""
+    return f"batch:{batch_id}"
 
 
 class SignedIn(httpx.Auth):

@@ -19,10 +19,15 @@ def escaped(text: str) -> str:
     which the pages of Prefect use; of character references these know few, so only blanks that would be lost, or end a
     line for JavaScript, become such. Control characters, for which there is no Markdown, are shown as lost.
     """
-    text = text.translate(_CONTROLS)
+    text = printable(text)
     inner = text.strip(_BLANKS)
     before, _, after = text.partition(inner) if inner else (text, "", "")
     return _references(before) + inner.translate(_ESCAPES) + _references(after)
+
+
+def printable(text: str) -> str:
+    """A text whose control characters, which neither Markdown nor XML can hold, are shown as lost."""
+    return text.translate(_CONTROLS)
 
 
 def _references(blanks: str) -> str:

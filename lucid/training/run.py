@@ -265,7 +265,7 @@ def _end(home: Path, model_id: str, version: int, error: BaseException, callback
             versions.remove_version(made)  # first, for that may make room
             cancelled = catalog.trainings.get(model_id, version).status.stage == "cancelling"
             status: RunStatus = "completed" if isinstance(error, NothingToRefresh) else "error"
-            outcome = status, _CANCELLED if cancelled else _customer_message(error)
+            outcome = status, _CANCELLED if cancelled else customer_message(error)
         owes = (lambda status: make_event(status, callback_url)) if callback_url else None
         catalog.trainings.end(model_id, version, *outcome, utc_now(), owes)
     return catalog.trainings.get(model_id, version).status
@@ -381,7 +381,8 @@ def _kept(request: TrainingRequest) -> dict[str, Any]:
     return request.model_dump(mode="json", exclude={"model_id"})
 
 
-def _customer_message(error: BaseException) -> str:
+def customer_message(error: BaseException) -> str:
+    """What a customer is told of the error that ended a training."""
     told: str | None = getattr(error, "for_customers", None)  # by our errors, and by what the flows raise
     if told:
         return told

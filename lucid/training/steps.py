@@ -71,34 +71,34 @@ class Step(Generic[T]):
     """A step of a training, to be called with one.
 
     `stage` is what its status says meanwhile, `share` the part of the whole that it takes up, from and to percent, and
-    `doing` what people read.
+    `doing` what people read. `work` also returns what it counted, for the log.
     """
 
     name: str
     stage: Stage
     share: tuple[float, float]
     doing: str
-    work: Callable[[Training, Progress], T]
+    work: Callable[[Training, Progress], tuple[T, str]]
 
     def __call__(self, training: Training) -> T:
         """Do the step and return what it makes; raises TrainingFailed where the training was cancelled."""
         began = time.monotonic()
         with reporting(training, self.stage, self.share, self.doing) as progress:
-            made = self.work(training, progress)
+            made, counted = self.work(training, progress)
         name = f"model {training.model_id} version {training.version}"
-        _log.info("%s: %s took %.1f s", name, self.doing, time.monotonic() - began)
+        _log.info("%s: %s took %.1f s; %s", name, self.doing, time.monotonic() - began, counted)
         return made
 
 
 def _step(
     stage: Stage, share: tuple[float, float], doing: str
-) -> Callable[[Callable[[Training, Progress], T]], Step[T]]:
+) -> Callable[[Callable[[Training, Progress], tuple[T, str]]], Step[T]]:
     """Make a step of a function."""
     return lambda work: Step(work.__name__, stage, share, doing, work)
 
 
 @_step("select", (0, 5), "choosing the data")
-def select_data(training: Training, _progress: Progress) -> Path:
+def select_data(training: Training, _progress: Progress) -> tuple[Path, str]:
     """Choose the rows by tags and age; leaves `work/entities.parquet` and its fellows."""
     catalog = training.catalog
     batches = catalog.batches.select(training.request.data_tags)
@@ -123,21 +123,23 @@ def select_data(training: Training, _progress: Progress) -> Path:
         if not refreshes or error.code != "no_interactions":
             raise
         raise NothingToRefresh(_nothing_left(training)) from None
-    _log.info("%s: %s rows", selection.steps[-1].step, f"{selection.steps[-1].kept:,}")
-    return training.work
+    return training.work, _counted(interactions=selection.steps[-1].kept, batches=len(batches))
 
 
 @_step("build", (5, 10), "building the graph")
-def build_graph(training: Training, _progress: Progress) -> Path:
+def build_graph(training: Training, _progress: Progress) -> tuple[Path, str]:
     """Turn the rows into a typed graph; leaves `work/graph.safetensors`."""
     from lucid.graph.typed_graph import build, write_graph
 
-    write_graph(build(read_selection(training.work)), training.work)
-    return training.work
+    graph = build(read_selection(training.work))
+    write_graph(graph, training.work)
+    counts = count_graph(graph)
+    edges = sum(edge.count for edge in counts.edges)
+    return training.work, _counted(entities=counts.entities, types=len(counts.entity_types), edges=edges)
 
 
 @_step("fit", (10, 70), "fitting the model")
-def fit_model(training: Training, progress: Progress) -> Path:
+def fit_model(training: Training, progress: Progress) -> tuple[Path, str]:
     """Choose on held-out interactions, then fit on everything; leaves embeddings and `config.json`."""
     from lucid.evaluation.splitting import hold_out
     from lucid.graph.typed_graph import read_graph
@@ -167,11 +169,11 @@ def fit_model(training: Training, progress: Progress) -> Path:
     write_origin(training.folder, Origin(selection.batch_ids, [], keys, relations, graph.newest, selection.reading))
     for name in (ENTITIES, VALUES, KNOWN_RANGES, KNOWN_WORDS):
         shutil.copyfile(training.work / name, training.folder / name)
-    return training.folder
+    return training.folder, _counted(pairs=len(fitted.pairs), decompositions=len(fitted.embeddings))
 
 
 @_step("evaluate", (70, 75), "judging on held-out interactions")
-def evaluate_model(training: Training, _progress: Progress) -> Path:
+def evaluate_model(training: Training, _progress: Progress) -> tuple[Path, str]:
     """Judge what was chosen on held-out interactions that nothing was chosen on; leaves `report.json`."""
     from lucid.evaluation.quality import judge_pairs
     from lucid.evaluation.splitting import hold_out
@@ -191,11 +193,12 @@ def evaluate_model(training: Training, _progress: Progress) -> Path:
         quality,
     )
     write_report(training.folder, report)
-    return training.folder / REPORT
+    sources = sum(pair.model.sources for pair in quality)
+    return training.folder / REPORT, _counted(pairs=len(quality), test_sources=sources)
 
 
 @_step("build", (5, 10), "folding in what was uploaded since")
-def fold_in(training: Training, _progress: Progress) -> Path:
+def fold_in(training: Training, _progress: Progress) -> tuple[Path, str]:
     """Derive a refresh from the version it refreshes, with what has been uploaded since folded in."""
     assert training.refresh_of is not None
     parent = training.versions.version(training.refresh_of)
@@ -224,21 +227,20 @@ def fold_in(training: Training, _progress: Progress) -> Path:
             },
             kept={ENTITIES, VALUES, ADJACENCY, REPORT},
         )
-    return training.folder
+    return training.folder, _counted(batches_since_the_training=len(folded_ids))
 
 
 @_step("precompute", (75, 97), "precomputing recommendations")
-def precompute(training: Training, progress: Progress) -> int:
+def precompute(training: Training, progress: Progress) -> tuple[int, str]:
     """Compute recommendations ahead; returns how many."""
     made = training.made
     pairs = pairs_to_precompute(made.config.direct_pairs, training.request.precompute or ())
     recommendations = precompute_pairs(made, pairs, progress)
-    _log.info("%s recommendations are computed ahead", f"{recommendations:,}")
-    return recommendations
+    return recommendations, _counted(recommendations=recommendations, pairs=len(pairs))
 
 
 @_step("publish", (97, 100), "publishing")
-def publish(training: Training, _progress: Progress) -> ModelStatus:
+def publish(training: Training, _progress: Progress) -> tuple[ModelStatus, str]:
     """Let the version answer and say so in the catalog; returns the final status."""
     shutil.rmtree(training.work, ignore_errors=True)
     message = _far_less(training)
@@ -246,7 +248,7 @@ def publish(training: Training, _progress: Progress) -> ModelStatus:
     training.versions.go_live(training.made)
     training.versions.prune(training.settings.keep_versions)
     training.catalog.trainings.end(training.model_id, training.version, "completed", message, utc_now())
-    return training.status
+    return training.status, _counted(versions_kept=len(training.versions.complete()))
 
 
 TRAINING: tuple[Step[Any], ...] = (select_data, build_graph, fit_model, evaluate_model, precompute, publish)
@@ -300,6 +302,11 @@ def tell_refresh(training: Training) -> str:
     found = [f"{count:,} {'batch' if count == 1 else 'batches'} {what}" for what, count in counts.items() if count]
     since = f"{' and '.join(found)} since" if found else "nothing was uploaded since"
     return f"version {training.version} refreshes version {training.refresh_of}; {since}"
+
+
+def _counted(**counts: int) -> str:
+    """What a step counted, as its line of the log says it."""
+    return ", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in counts.items())
 
 
 def _nothing_left(training: Training) -> str:

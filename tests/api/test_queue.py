@@ -58,7 +58,7 @@ class Entered:
             self.waiting.remove(work)
             return True
 
-        return Job("flow/deployment", {}, work, note, withdraw)
+        return Job("flow/deployment", {}, work, ["model:m"], note, withdraw)
 
 
 def begin(

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+from prefect.client.schemas.actions import ArtifactCreate, GlobalConcurrencyLimitUpdate
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.runner import Runner
 from prefect.settings import Settings as PrefectSettings
@@ -135,7 +136,10 @@ def test_a_limit_that_limits_nothing_is_put_right() -> None:
 
 
 def test_runs_of_a_process_that_is_gone_hold_no_place() -> None:
-    """The next process that serves them frees their places at once; what can be done again waits for its turn."""
+    """The next process that serves them frees their places at once; what can be done again waits for its turn.
+
+    No progress of what has ended stays under way.
+    """
     asyncio.run(_register())
     by_name = {ours.name: ours for ours in DEPLOYMENTS}
 
@@ -156,7 +160,12 @@ def test_runs_of_a_process_that_is_gone_hold_no_place() -> None:
                 await lose(client, "refresh-recommendations", begun=True),
             ]
             assert [2, 1, 1] == await slots(client)
+            bar = ArtifactCreate(key="progress-lost", type="progress", data=40.0, flow_run_id=runs[1].id)
+            await client.create_artifact(bar)
             await end_lost_runs(client)
+            of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[runs[1].id]))
+            (shown,) = await client.read_artifacts(artifact_filter=of_run)
+            assert "crashed: the process of this run ended before it was done" == shown.description
             return [(await client.read_flow_run(run.id)).state_type for run in runs], await slots(client)
 
     async def slots(client: PrefectClient) -> list[int]:

@@ -45,7 +45,7 @@ def home(trained: Path, settings: Settings) -> Path:
 
 
 def artifacts(state: State[Any]) -> dict[str | None, Any]:
-    """What a flow run left on its page, by type."""
+    """What a flow run left on its page, by key."""
     run_id = state.state_details.flow_run_id
     assert run_id
 
@@ -54,7 +54,7 @@ def artifacts(state: State[Any]) -> dict[str | None, Any]:
             found = await client.read_artifacts(
                 artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
             )
-            return {one.type: one.data for one in found}
+            return {one.key: one.data for one in found}
 
     return asyncio.run(ask())
 
@@ -78,8 +78,8 @@ def test_a_training_shows_its_steps_its_progress_and_its_report(
     assert ("training.completed", "board", 2) == tuple(event[name] for name in ("event", "model_id", "version"))
     assert {**tasks_of(steps.TRAINING, "board", 2), "call back: board version 2": "Completed"} == task_states(state)
     left = artifacts(state)
-    assert float(left["progress"]) >= 97
-    assert "| user → item |" in left["markdown"]
+    assert 100 == float(left["progress-board"])
+    assert "| user → item |" in left["report-board"]
     assert str(state.state_details.flow_run_id) == Catalog(home).trainings.get("board", 2).flow_run_id
 
 

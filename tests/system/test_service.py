@@ -418,12 +418,12 @@ def test_prefect_shows_the_progress_the_report_and_readable_names(trained: dict[
     """A flow run is named after its model, moves a progress bar to 100 and leaves the training report."""
     run_id = trained["flow_run_url"].rsplit("/", 1)[1]
     artifacts = service.prefect("/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run_id]}}})
-    by_type = {artifact["type"]: artifact["data"] for artifact in artifacts}
+    by_key = {artifact["key"]: artifact["data"] for artifact in artifacts}
     tasks = service.prefect("/task_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}})
     runs = service.prefect("/flow_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}})
 
-    assert float(by_type["progress"]) >= 97
-    assert "| user → item |" in by_type["markdown"]
+    assert 100 == float(by_key["progress-board"])
+    assert "| user → item |" in by_key["report-board"]
     assert ["train board"] == [run["name"] for run in runs]
     assert {"select data", "fit model", "publish", "call back"} <= {task["name"].partition(":")[0] for task in tasks}
 
@@ -438,7 +438,8 @@ def test_the_page_of_a_run_shows_what_each_step_has_done(trained: dict[str, Any]
 
     wait_until(lambda: "publishing took" in said(), 20, "the last lines")
     assert "model board version 1: fitting the model took " in said()
-    assert "recommendations are computed ahead" in said()
+    assert re.search(r"precomputing recommendations took [\d.]+ s; recommendations: [\d,]+, pairs: \d+", said())
+    assert "asked for by POST train" in said()
 
 
 def test_the_refresh_is_scheduled(service: Service) -> None:
