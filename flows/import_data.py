@@ -10,6 +10,7 @@ from prefect.futures import wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from lucid.data.batches import batches_of, importing, load_batch, publish_batches
+from lucid.flows.events import tell_batches
 from lucid.flows.forms import BatchesOfApi, Files, Tags
 from lucid.flows.logs import say_steps
 from lucid.flows.names import run_name
@@ -65,6 +66,7 @@ def import_data(
             wait(list(loading))  # also where this run is cancelled: nothing is removed that is still being written
         loading.result()  # raises what made the first of them fail
         publish(ids, wait_for=loading)
+    tell_batches(settings, ids)
     return [batch.model_dump(mode="json") for batch in catalog.batches.find(ids)]
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import flow, runtime
 
+from lucid.flows.events import tell_training
 from lucid.flows.forms import CallbackUrl, DataTags, Pairs, VersionOfApi
 from lucid.flows.logs import say_steps
 from lucid.flows.names import run_name
@@ -73,6 +74,7 @@ def train_model(
             made = do_steps(training, TRAINING, progress_id)
     finally:
         if ended:
+            tell_training(ended)
             tell_customer(ended)
     status: ModelStatus = made["publish"]
     print(f"model {status.model_id} version {status.version} is live with {made['precompute']:,} recommendations")

@@ -14,6 +14,7 @@ SECONDS = {
     "tests/docs/test_commands.py": 155,
     "tests/system/test_contract.py": 115,
     "tests/system/test_limits_of_runs.py": 115,
+    "tests/system/test_events.py": 115,
     "tests/flows": 65,
     "tests/system/test_deployments.py": 60,
     "tests/data/test_import_property.py": 60,

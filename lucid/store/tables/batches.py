@@ -63,6 +63,15 @@ class WaitingImport:
 
 
 @dataclass(frozen=True)
+class ImportedBatch:
+    """A batch whose import has ended well; `ended` is UTC, `flow_run_id` None where no flow run of the API did it."""
+
+    batch: Batch
+    ended: datetime
+    flow_run_id: str | None
+
+
+@dataclass(frozen=True)
 class Failure:
     """Why an import failed: the message and the code of its error."""
 
@@ -244,6 +253,25 @@ class Batches:
                 )
             )
         return [Ended(**batch) for batch in found]
+
+    def untold(
+        self, batch_ids: Sequence[str] | None = None, before: datetime | None = None, most: int = 100
+    ) -> list[ImportedBatch]:
+        """Imported batches that Prefect has not been told of, in upload order: those named, those before a time."""
+        ids = list_or_none(batch_ids)
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    f"SELECT {_COLUMNS}, ended, flow_run_id FROM batches WHERE status = 'completed' AND NOT told "
+                    "AND (? IS NULL OR list_contains(?, batch_id)) AND (? IS NULL OR ended < ?) ORDER BY seq LIMIT ?",
+                    [ids, ids or [], before, before, most],
+                )
+            )
+        return [ImportedBatch(_batch(batch), batch["ended"], batch["flow_run_id"]) for batch in found]
+
+    def set_told(self, batch_ids: Sequence[str]) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE batches SET told = true WHERE list_contains(?, batch_id)", [list(batch_ids)])
 
     def select(self, data_tags: Sequence[str] | None) -> list[SelectedBatch]:
         """Completed batches, not archived, that have any of the tags (None: all), in upload order."""
