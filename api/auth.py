@@ -21,6 +21,7 @@ SCOPES: dict[tuple[str, str], Scope] = {
     ("GET", "/models"): "train",
     ("GET", "/models/{model_id}"): "train",
     ("DELETE", "/models/{model_id}"): "admin",
+    ("GET", "/models/{model_id}/versions/{version}/lineage"): "train",
     ("POST", "/models/{model_id}/rollback"): "train",
     ("POST", "/models/{model_id}/cancel"): "train",
     ("GET", "/models/{model_id}/deliveries"): "train",

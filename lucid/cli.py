@@ -13,11 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
+from rich.tree import Tree
 
 import lucid
 from lucid.errors import InvalidRequest, LucidError
 from lucid.schema.batches import Batch
 from lucid.schema.fields import Exclude, OnError, OutputFormat, Use, check, format_time
+from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule
 from lucid.schema.training import Model
@@ -39,7 +41,7 @@ app.add_typer(keys_app, name="keys")
 batches_app = typer.Typer(help="Uploaded files: list, tag, archive, delete.", no_args_is_help=True)
 app.add_typer(batches_app, name="batches")
 models_app = typer.Typer(
-    help="Models: list, show, roll back, cancel a training, delete, callbacks.", no_args_is_help=True
+    help="Models: list, show, lineage, roll back, cancel a training, delete, callbacks.", no_args_is_help=True
 )
 app.add_typer(models_app, name="models")
 
@@ -343,6 +345,15 @@ def show_model(model_id: Named) -> None:
     out.print_json(lucid.Workspace().model(model_id).model_dump_json())
 
 
+@models_app.command("lineage")
+def show_lineage(
+    model_id: Named,
+    version: Annotated[int | None, typer.Argument(help="The version; by default the one that answers.")] = None,
+) -> None:
+    """Show what a version was made of and what it gives, from uploaded files to answers."""
+    out.print(_lineage_tree(lucid.Workspace().lineage(model_id, version)))
+
+
 @models_app.command("delete")
 def delete_model(model_id: Named) -> None:
     """Delete a model with all its versions."""
@@ -497,6 +508,35 @@ def _show_models(models: Sequence[Model]) -> None:
         began = f"{model.training.start_timestamp:%Y-%m-%d %H:%M}"
         table.add_row(model.model_id, str(model.live_version or "none"), kept, model.training.status, began)
     out.print(table)
+
+
+def _lineage_tree(told: Lineage) -> Tree:
+    """A version at the root, and below it all it was made of and what it gives."""
+    states = [name for name, holds in (("live", told.live), ("no longer kept", not told.kept)) if holds]
+    published = [f"published {format_time(told.published)}"] if told.published else []
+    tree = Tree(", ".join([f"{told.model_id} version {told.version}, made by {told.made_by}", *published, *states]))
+    for ancestor in told.ancestors:
+        tree.add(f"from version {ancestor.version}, made by {ancestor.made_by}, begun {format_time(ancestor.started)}")
+    batches = tree.add(f"batches: {len(told.batches):,}")
+    for batch in told.batches:
+        name = f"{batch.file_name}, " if batch.file_name else ""
+        rows = "" if batch.entities is None else f", rows {batch.entities + (batch.interactions or 0):,}"
+        tags = f", tags {', '.join(batch.tags)}" if batch.tags else ""
+        since = "" if batch.state == "completed" else f", {batch.state} since"
+        batches.add(escape(f"{name}{batch.batch_id}{rows}{tags}, {batch.used}{since}"))
+    asked = told.selection.model_dump(exclude={"steps"}, exclude_none=True)
+    selection = tree.add(escape(f"selection: {json.dumps(asked) if asked else 'all batches'}"))
+    for step in told.selection.steps or ():
+        selection.add(escape(f"{step.step}: {step.kept:,} kept, {step.removed:,} removed"))
+    if told.erased:
+        tree.add(f"erased since its training: {told.erased:,} entities")
+    for pair in told.pairs or ():
+        tree.add(
+            escape(f"{pair.source_type} → {pair.target_type}: {pair.recommendations:,} recommendations precomputed")
+        )
+    if told.files:
+        tree.add(f"files: {len(told.files)}, {sum(file.bytes for file in told.files):,} bytes")
+    return tree
 
 
 def _show_batches(batches: Sequence[Batch]) -> None:

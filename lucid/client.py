@@ -24,6 +24,7 @@ from lucid.errors import InvalidRequest, LucidError, ModelNotReady, TrainingFail
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
 from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
+from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
 from lucid.schema.training import Model, ModelStatus
@@ -228,6 +229,17 @@ class Client:
     def model(self, model_id: str) -> Model:
         """A model, its versions and their training reports; raises UnknownModel."""
         return Model.model_validate_json(self._send("GET", f"/models/{quote(model_id, safe='')}").content)
+
+    def lineage(self, model_id: str, version: int | None = None) -> Lineage:
+        """What a version was made of and what it gives, by default of the live one.
+
+        Raises UnknownModel, UnknownVersion, ModelNotReady, DamagedVersion.
+        """
+        number = self.model(model_id).live_version if version is None else version
+        if number is None:
+            raise ModelNotReady(model_id)
+        path = f"/models/{quote(model_id, safe='')}/versions/{number}/lineage"
+        return Lineage.model_validate_json(self._send("GET", path).content)
 
     def delete_model(self, model_id: str) -> Model:
         """Delete a model and return what it was; raises UnknownModel, AlreadyTraining."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lucid import models, schedules
+from lucid import lineage, models, schedules
 from lucid.data.batches import batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
 from lucid.erasure import erase
@@ -19,6 +19,7 @@ from lucid.health import HealthWarnings
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
 from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
+from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
 from lucid.schema.training import Model, ModelStatus, TrainingRequest
@@ -186,6 +187,11 @@ class Workspace:
         self._sweep()
         with telling(self.settings.home):
             return models.show_model(self.settings, model_id)
+
+    def lineage(self, model_id: str, version: int | None = None) -> Lineage:
+        """What a version was made of and what it gives, by default of the live one; see `lucid.lineage.lineage`."""
+        with telling(self.settings.home):
+            return lineage.lineage(self.settings, model_id, version)
 
     def delete_model(self, model_id: str) -> Model:
         """Delete a model and return what it was; see `lucid.models.delete_model`."""

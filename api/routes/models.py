@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
 
-from lucid import models, schedules
+from lucid import lineage, models, schedules
 from lucid.api import jobs
 from lucid.api.auth import Guarded
 from lucid.api.idempotency import Given
@@ -16,6 +16,7 @@ from lucid.api.waiting import deadline_in, wait_until
 from lucid.errors import CallbackRefused
 from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import ModelId
+from lucid.schema.lineage import Lineage
 from lucid.schema.schedules import Schedule, ScheduleRequest
 from lucid.schema.training import Model, ModelStatus, Rollback, TrainingRequest
 from lucid.store.tables.requests import RequestKey
@@ -146,6 +147,19 @@ def resend(
 ) -> Delivery:
     """Send a callback once more, with the same id and content, within some seconds."""
     return models.resend(services.settings, model_id, event_id)
+
+
+@router.get("/models/{model_id}/versions/{version}/lineage", tags=["models"], responses=problems(404, 409))
+def show_lineage(
+    services: ServicesDep,
+    model_id: Named,
+    version: Annotated[int, Path(ge=1, le=2**31 - 1, description="Its number.", examples=[1])],
+) -> Lineage:
+    """Show what a version was made of, by what, and what it gives: batches, choice of data, ancestors, answers, files.
+
+    It has counts and names of files only, no values of rows. Of a version that is no longer kept, the records stay.
+    """
+    return lineage.lineage(services.settings, model_id, version)
 
 
 @router.get("/models/{model_id}/schedules", tags=["models"], responses=problems(404))

@@ -92,6 +92,8 @@ def asked(api: Api, method: str, path: str) -> httpx.Response:
         ("POST", "/models/{}/cancel"),
         ("GET", "/models/{}/deliveries"),
         ("POST", "/models/board/deliveries/{}/resend"),
+        ("GET", "/models/{}/versions/1/lineage"),
+        ("GET", "/models/board/versions/{}/lineage"),
         ("GET", "/data_batch/{}/errors"),
         ("GET", "/status?model_id={}"),
         ("GET", "/recommended_items?model_id={}&source_id=u01&target_type=item"),
