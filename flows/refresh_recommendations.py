@@ -11,6 +11,7 @@ from prefect.states import Completed, Scheduled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from lucid.errors import AlreadyTraining, LucidError, ModelNotReady, NothingToRefresh, UnknownModel
+from lucid.flows.assets import show_version
 from lucid.flows.events import tell_training
 from lucid.flows.logs import say_steps
 from lucid.flows.names import run_name
@@ -80,6 +81,7 @@ def refresh_model(model_id: str) -> Any:
             link_flow_run(training)
             do_steps(training, REFRESH, progress_id)
         tell_training(training)
+        show_version(training)
     except NothingToRefresh as reason:
         return Completed(name=_UNCHANGED, message=reason.message)
     except (AlreadyTraining, ModelNotReady, UnknownModel) as reason:

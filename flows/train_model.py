@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import flow, runtime
 
+from lucid.flows.assets import show_version
 from lucid.flows.events import tell_training
 from lucid.flows.forms import CallbackUrl, DataTags, Pairs, VersionOfApi
 from lucid.flows.logs import say_steps
@@ -76,6 +77,7 @@ def train_model(
         if ended:
             tell_training(ended)
             tell_customer(ended)
+    show_version(training)
     status: ModelStatus = made["publish"]
     print(f"model {status.model_id} version {status.version} is live with {made['precompute']:,} recommendations")
     return status.model_dump(mode="json")

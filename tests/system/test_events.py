@@ -7,6 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from lucid.flows.assets import answers_asset
+from lucid.schema.fields import check
+from lucid.schema.training import TrainingRequest
 from lucid.workspace import Workspace
 from tests.support.checkerboard import NOTHING_LEFT, train_checkerboard, write_checkerboard
 from tests.support.service import Service, wait_for_training, wait_until
@@ -176,3 +179,45 @@ def test_commands_work_without_prefect_and_are_told_later(service: Service, tmp_
         wait_for(service, f"lucid.batch.{batch.batch_id}", "lucid.batch.imported")
     wait_for(service, "lucid.model.early", "lucid.training.completed", "lucid.version.published")
     assert "no interaction" in late["payload"]["message"]
+
+
+def test_what_runs_make_are_assets(service: Service, client: httpx.Client, tmp_path: Path) -> None:
+    """Each batch, version and its answers, and which was made of which, as far as Prefect's own events say it."""
+    batches = {f"lucid://batches/{batch_id}" for batch_id in upload(client, tmp_path, "assets")}
+    client.post("/train", json={"model_id": "assets", "data_tags": ["assets"]}).raise_for_status()
+    wait_for_training(client, "assets")
+    refresh = ("refresh_recommendations/refresh-recommendations", "-p", "model_id=assets")
+    service.command("prefect", "deployment", "run", *refresh)
+    first, second = (f"lucid://models/assets/versions/{version}" for version in (1, 2))
+
+    def made() -> dict[str, set[str]]:
+        """What each asset was made of, by its event."""
+        about = {"resource": {"id": [*batches, first, second, f"{first}/recommendations", f"{second}/recommendations"]}}
+        told = service.prefect(
+            "/events/filter", {"filter": {**about, "event": {"name": ["prefect.asset.materialization.succeeded"]}}}
+        )["events"]
+        return {
+            event["resource"]["prefect.resource.id"]: {
+                one["prefect.resource.id"] for one in event["related"] if one["prefect.resource.role"] == "asset"
+            }
+            for event in told
+        }
+
+    wait_until(lambda: f"{second}/recommendations" in made(), 120, "the answers of the refresh")
+    assert {
+        **{key: set[str]() for key in batches},
+        first: batches,
+        f"{first}/recommendations": {first},
+        second: {first, *batches},
+        f"{second}/recommendations": {second},
+    } == made()
+
+
+def test_every_id_makes_a_key_of_an_asset() -> None:
+    """However long a model's name is, and of whatever it may consist; two names never make one key."""
+    longest = "a.b_c:D-9" * 14 + "--"
+    assert 128 == len(check(TrainingRequest, {"model_id": longest}).model_id or "")
+
+    keys = [answers_asset(name, 2**31 - 1).key for name in (longest, "..", ".", ":", "-")]
+
+    assert 5 == len(set(keys))
