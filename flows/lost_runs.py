@@ -16,13 +16,14 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Cancelled, Crashed, Scheduled
 
+from lucid.flows.auto_train import auto_train
 from lucid.flows.deployments import DEPLOYMENTS
 from lucid.flows.erase_entity import erase_entity
 from lucid.flows.refresh_recommendations import refresh_recommendations
 from lucid.schema.fields import utc_now
 
 _UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-_REPEATED = {one.name for one in DEPLOYMENTS if one.flow in (erase_entity, refresh_recommendations)}
+_REPEATED = {one.name for one in DEPLOYMENTS if one.flow in (auto_train, erase_entity, refresh_recommendations)}
 """Deployments whose runs may be done again from the beginning, whatever they have done."""
 _PAGE = 200
 
@@ -31,7 +32,7 @@ async def end_lost_runs(client: PrefectClient) -> None:
     """Say of all runs that are under way that they are not, so that they hold no place of their deployment's limit.
 
     To be called by a process that serves the flows before it begins any run, on a server whose runs nobody else works
-    on. What was never begun, and every erasure and refresh, which may be done again, waits for its turn once more.
+    on. What was never begun, and what may be done again, as every erasure and refresh, waits for its turn once more.
     """
     for deployment in DEPLOYMENTS:
         for run in await _under_way(client, deployment.name):  # no more than its limit, so all of them

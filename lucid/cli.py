@@ -17,6 +17,7 @@ from rich.tree import Tree
 
 import lucid
 from lucid.errors import InvalidRequest, LucidError
+from lucid.schema.auto_train import duration_of, seconds_of
 from lucid.schema.batches import Batch
 from lucid.schema.fields import Exclude, OnError, OutputFormat, Use, check, format_time
 from lucid.schema.lineage import Lineage
@@ -415,6 +416,34 @@ def schedule_model(
     for one in workspace.schedules(model_id):
         runs = "\n".join(map(format_time, one.next_runs)) if one.active else "paused"
         table.add_row(one.work, _when(one), runs, one.schedule_id)
+    out.print(table)
+
+
+@app.command("auto-train")
+def auto_train_model(
+    model_id: ModelId,
+    quiet: Annotated[
+        str, typer.Option(metavar="10m", help="Train once no batch of it came in for so long: 90s, 10m, 6h, 2d.")
+    ] = "",
+    at_most_every: Annotated[
+        str, typer.Option(metavar="6h", help="Begin so long after the latest training at least; one hour if not said.")
+    ] = "",
+    off: Annotated[bool, typer.Option("--off", help="Train it after uploads no more.")] = False,
+) -> None:
+    """Train a model by itself after uploads while the service runs; without options, show how it is."""
+    workspace = lucid.Workspace()
+    if off:
+        auto = workspace.switch_auto_train_off(model_id)
+    elif quiet or at_most_every:
+        wanted = {"quiet_seconds": quiet, "min_interval_seconds": at_most_every}
+        auto = workspace.switch_auto_train_on(
+            model_id, **{name: seconds_of(duration) for name, duration in wanted.items() if duration}
+        )
+    else:
+        auto = workspace.auto_train(model_id)
+    state = "off" if off else "paused" if not auto.active else f"due {format_time(auto.due)}" if auto.due else "waits"
+    table = Table("quiet for", "at most every", "state", Column("automation", no_wrap=True))
+    table.add_row(duration_of(auto.quiet_seconds), duration_of(auto.min_interval_seconds), state, auto.automation_id)
     out.print(table)
 
 

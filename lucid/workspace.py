@@ -10,12 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from lucid import lineage, models, schedules
+from lucid import auto_train, lineage, models, schedules
 from lucid.data.batches import batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
 from lucid.erasure import erase
 from lucid.errors import MachineError
 from lucid.health import HealthWarnings
+from lucid.schema.auto_train import MIN_INTERVAL_SECONDS, QUIET_SECONDS, AutoTrain, AutoTrainRequest
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
 from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
@@ -233,6 +234,27 @@ class Workspace:
     def unschedule(self, model_id: str, schedule_id: str) -> Schedule:
         """Delete a schedule; raises UnknownModel, UnknownSchedule, and Unavailable without a Prefect server."""
         return schedules.remove(self.settings, model_id, schedule_id)
+
+    def auto_train(self, model_id: str) -> AutoTrain:
+        """How a model is trained by itself after uploads; raises UnknownModel, AutoTrainOff, Unavailable."""
+        return auto_train.of_model(self.settings, model_id)
+
+    def switch_auto_train_on(
+        self,
+        model_id: str,
+        quiet_seconds: int = QUIET_SECONDS,
+        min_interval_seconds: int = MIN_INTERVAL_SECONDS,
+    ) -> AutoTrain:
+        """Train a model by itself once uploads of its data have rested for a while, and not too often.
+
+        Raises InvalidRequest, UnknownModel, and Unavailable without a Prefect server.
+        """
+        wanted = {"quiet_seconds": quiet_seconds, "min_interval_seconds": min_interval_seconds}
+        return auto_train.switch_on(self.settings, model_id, check(AutoTrainRequest, wanted))
+
+    def switch_auto_train_off(self, model_id: str) -> AutoTrain:
+        """Train a model after uploads no more, and return how it was; raises as `auto_train` does."""
+        return auto_train.switch_off(self.settings, model_id)
 
     def check(self, model_id: str | None = None, *, repair: bool = False) -> Iterator[soundness.Finding]:
         """Whether all that was published is as it was published; see `lucid.training.soundness.check`."""

@@ -12,9 +12,10 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 from lucid.errors import Unavailable
 from lucid.settings import Settings
 
-IMPORT_DATA, TRAIN_MODEL, REFRESH, ERASE_ENTITY = (
+IMPORT_DATA, TRAIN_MODEL, AUTO_TRAIN, REFRESH, ERASE_ENTITY = (
     "import_data/import-data",
     "train_model/train-model",
+    "auto_train/auto-train",
     "refresh_recommendations/refresh-recommendations",
     "erase_entity/erase-entity",
 )

@@ -47,6 +47,12 @@ from lucid.webhooks.callbacks import deliver_patiently, make_event
 MAX_REQUEST_BYTES = 100_000
 """How long a request may be in JSON: it stays in the catalog, where every refresh repeats it, and DuckDB gives
 long texts blocks of 256 kB."""
+_DIED, _STOPPED = (
+    "the training process ended before it was done; train again",
+    "the training was stopped before it was done; train again",
+)
+INTERRUPTED = (_DIED, _STOPPED)
+"""What is said of trainings that have ended without a fault of their own."""
 _REPORT_SECONDS = 1.0
 _CANCELLED = "cancelled"
 _LOCK = "train-"
@@ -327,7 +333,7 @@ def _end_if_dead(settings: Settings, row: TrainingRow, is_lost: IsLost) -> None:
 
 def _end_dead(settings: Settings, row: TrainingRow, *, cancelled: bool = False) -> None:
     status = row.status
-    error = LucidError(_CANCELLED if cancelled else "the training process ended before it was done; train again")
+    error = LucidError(_CANCELLED if cancelled else _DIED)
     _end(settings.home, status.model_id, status.version, error, row.request.get("callback_url"))
 
 
@@ -357,7 +363,7 @@ def _customer_message(error: BaseException) -> str:
     if told:
         return told
     if not isinstance(error, Exception):  # a signal, Ctrl-C
-        return "the training was stopped before it was done; train again"
+        return _STOPPED
     return (
         f"the training failed unexpectedly ({type(error).__name__}); the operator finds details in the flow run's log"
     )

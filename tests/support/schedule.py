@@ -11,6 +11,7 @@ SECONDS = {
     "tests/system/test_service.py": 195,
     "tests/store/test_machine.py": 170,
     "tests/system/test_service_kills.py": 165,
+    "tests/system/test_auto_train.py": 210,
     "tests/docs/test_commands.py": 155,
     "tests/system/test_contract.py": 115,
     "tests/system/test_limits_of_runs.py": 115,

@@ -99,17 +99,18 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
 
 
 def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
-    """The four deployments stand on the work pool, the refresh with its schedule."""
+    """The five deployments stand on the work pool, the refresh with its schedule."""
     names = (
         "import_data/import-data",
         "train_model/train-model",
         "refresh_recommendations/refresh-recommendations",
         "erase_entity/erase-entity",
+        "auto_train/auto-train",
     )
 
     found = [operator.deployment(name) for name in names]
 
-    assert ["lucid"] * 4 == [deployment["work_pool_name"] for deployment in found]
+    assert ["lucid"] * 5 == [deployment["work_pool_name"] for deployment in found]
     assert ["0 3 * * *"] == [entry["schedule"]["cron"] for entry in found[2]["schedules"]]
 
 
@@ -142,6 +143,7 @@ def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
         ),
         ("refresh_recommendations/refresh-recommendations", {"model_id": "string"}),
         ("erase_entity/erase-entity", {"request": "string"}),
+        ("auto_train/auto-train", {"model_id": "string", "min_interval_seconds": "integer"}),
     ],
 )
 def test_forms_show_typed_and_described_parameters(operator: Operator, name: str, types: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """Batches: their place in upload order, their state, and which of them a training uses."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -285,6 +285,19 @@ class Batches:
                 )
             )
         return [SelectedBatch(**batch) for batch in found]
+
+    def last_import(self, data_tags: Sequence[str] | None, but: Collection[str]) -> datetime | None:
+        """When the last of the batches that `select` finds was imported, but for some, UTC; None where none is left."""
+        tags = list_or_none(data_tags)
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    "SELECT coalesce(ended, created) AS imported FROM batches WHERE status = 'completed' "
+                    "AND NOT archived AND (? IS NULL OR list_has_any(tags, ?)) AND NOT list_contains(?, batch_id)",
+                    [tags, tags or [], list(but)],
+                )
+            )
+        return max((batch["imported"] for batch in found), default=None)
 
     def tags(self) -> set[str]:
         """All tags that batches carry, whatever has become of these."""

@@ -198,6 +198,18 @@ class Trainings:
             )
         return [Ended(**training) for training in found]
 
+    def used_batches(self, model_id: str, but: Sequence[str]) -> set[str]:
+        """All batches that trainings of a model have chosen, but for those of trainings with such a final message."""
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    "SELECT DISTINCT unnest(batch_ids) AS batch_id FROM trainings "
+                    f"WHERE model_id = ? AND {_KNOWN} AND refresh_of IS NULL AND NOT list_contains(?, message)",
+                    [model_id, list(but)],
+                )
+            )
+        return {batch["batch_id"] for batch in found}
+
     def untold(self, before: datetime, most: int = 100) -> list[TrainingRow]:
         """Trainings and refreshes that ended before a time and that Prefect has not been told of, by their ends."""
         with self._database.reading() as connection:
