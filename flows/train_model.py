@@ -73,11 +73,11 @@ def train_model(
             link_flow_run(training)
             progress_id = progress_artifact(training.model_id)
             made = do_steps(training, TRAINING, progress_id)
+        show_version(training)
     finally:
         if ended:
             tell_training(ended)
             tell_customer(ended)
-    show_version(training)
     status: ModelStatus = made["publish"]
     print(f"model {status.model_id} version {status.version} is live with {made['precompute']:,} recommendations")
     return status.model_dump(mode="json")

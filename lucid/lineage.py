@@ -44,7 +44,6 @@ def lineage(settings: Settings, model_id: str, version: int | None = None) -> Li
         kept=made.is_begun,
         live=_answers(versions, number),
         started=row.status.start_timestamp,
-        published=None,
         flow_run_url=row.status.flow_run_url,
         ancestors=[
             Ancestor(version=one.status.version, made_by=_made_by(one), started=one.status.start_timestamp)
@@ -52,10 +51,6 @@ def lineage(settings: Settings, model_id: str, version: int | None = None) -> Li
         ],
         batches=_batches(catalog, line),
         selection=_selection(training),
-        seed=None,
-        erased=None,
-        pairs=None,
-        files=None,
     )
     if told.kept:
         with suppress(FileNotFoundError):  # removed in this moment

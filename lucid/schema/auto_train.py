@@ -55,8 +55,9 @@ class AutoTrain(AutoTrainRequest):
     automation_id: str
     active: bool = Field(description="Whether it starts anything; it can be paused in Prefect.")
     due: Time | None = Field(
+        None,
         description="When a training is due for batches that none has used yet, should no further ones come in; null "
-        "where there are none, or a training waits or runs."
+        "where there are none, or a training waits or runs.",
     )
 
 

@@ -33,11 +33,11 @@ class SelectionStep(BaseModel):
 class UsedSelection(BaseModel):
     """How the training chose its data; `steps` is null where the version is no longer kept."""
 
-    data_tags: list[str] | None
-    maximum_interaction_age_days: int | None
-    data_filters: dict[str, Any] | None
-    metadata_rules: dict[str, str] | None
-    steps: list[SelectionStep] | None
+    data_tags: list[str] | None = None
+    maximum_interaction_age_days: int | None = None
+    data_filters: dict[str, Any] | None = None
+    metadata_rules: dict[str, str] | None = None
+    steps: list[SelectionStep] | None = None
 
 
 class Ancestor(BaseModel):
@@ -62,7 +62,7 @@ class VersionFile(BaseModel):
 
     name: str
     bytes: int
-    sha256: str | None
+    sha256: str | None = None
 
 
 class Lineage(BaseModel):
@@ -126,16 +126,16 @@ class Lineage(BaseModel):
     kept: bool = Field(description="Whether its files are still there.")
     live: bool = Field(description="Whether it answers.")
     started: Time
-    published: Time | None
-    flow_run_url: str | None
+    published: Time | None = None
+    flow_run_url: str | None = None
     ancestors: list[Ancestor] = Field(
         description="The versions it was derived from, its parent first and their training last; none for a training."
     )
     batches: list[UsedBatch] = Field(description="In upload order, those that were deleted last.")
     selection: UsedSelection = Field(description="Of the training, from which refreshes and erasures take it over.")
-    seed: int | None
-    erased: int | None = Field(description="How many entities were erased from it after its training.")
-    pairs: list[PairAnswers] | None
+    seed: int | None = None
+    erased: int | None = Field(None, description="How many entities were erased from it after its training.")
+    pairs: list[PairAnswers] | None = None
     files: list[VersionFile] | None = Field(
-        description="As its manifest names them; that of `config.json` tells whether two have the same settings."
+        None, description="As its manifest names them; that of `config.json` tells whether two have the same settings."
     )
