@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Literal
 
-from lucid import schedules
+from lucid import auto_train, events, schedules
 from lucid.api.services import Services
 from lucid.data import batches
 from lucid.erasure import requests
@@ -57,7 +57,9 @@ async def _sweep(services: Services) -> None:
         "imports": lambda: batches.sweep(settings, Catalog(settings.home), is_lost=is_lost, warnings=warnings),
         "erasures": lambda: requests.sweep(settings, is_lost=is_lost, warnings=warnings),
         "models": inspection.look,
-        "schedules": lambda: _mend_schedules(settings),
+        "schedules": lambda: _where_prefect_answers(schedules.mend, settings),
+        "auto-train": lambda: _where_prefect_answers(auto_train.mend, settings),
+        "events": lambda: _where_prefect_answers(events.tell, settings),
     }
     while True:
         for kind, sweep in sweeps.items():
@@ -66,9 +68,9 @@ async def _sweep(services: Services) -> None:
         await asyncio.sleep(SWEEP_SECONDS)
 
 
-def _mend_schedules(settings: Settings) -> None:
+def _where_prefect_answers(work: Callable[[Settings], None], settings: Settings) -> None:
     with suppress(Unavailable):  # it is told elsewhere that Prefect is not there
-        schedules.mend(settings)
+        work(settings)
 
 
 async def _refresh(services: Services) -> None:

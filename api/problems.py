@@ -32,6 +32,7 @@ STATUS: dict[type[errors.LucidError], int] = {
     errors.UnknownVersion: 404,
     errors.UnknownDelivery: 404,
     errors.UnknownSchedule: 404,
+    errors.AutoTrainOff: 404,
     errors.UnknownBatch: 404,
     errors.UnknownSource: 404,
     errors.ModelNotReady: 409,

@@ -21,6 +21,7 @@ from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 
 from lucid.errors import Unavailable
+from lucid.flows.auto_train import auto_train
 from lucid.flows.defaults import Daily, Defaults, first_schedules, follow_schedule, followed, kept, read_made, remember
 from lucid.flows.erase_entity import erase_entity
 from lucid.flows.import_data import import_data
@@ -78,6 +79,13 @@ DEPLOYMENTS = (
         "Train a model and let it answer.",
         tags=("lucid", "model"),
         limit=2,  # each holds a graph and its decompositions in memory, and uses all processors
+    ),
+    Deployment(
+        auto_train,
+        "auto-train",
+        "Train a model after uploads, if that is due; started by an automation of the model.",
+        tags=("lucid", "model"),
+        limit=2,  # each only looks and is done at once
     ),
     Deployment(
         refresh_recommendations,

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, runtime, task, unmapped
+from prefect.assets import materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from lucid.data.batches import batches_of, importing, load_batch, publish_batches
 from lucid.flows.artifacts import tag_run
+from lucid.flows.assets import BATCHES, batch_asset
+from lucid.flows.events import tell_batches
 from lucid.flows.forms import BatchesOfApi, Files, Tags
 from lucid.flows.logs import say_steps, say_who_asked
 from lucid.flows.names import run_name
@@ -71,7 +74,8 @@ def import_data(
         finally:
             wait(list(loading))  # also where this run is cancelled: nothing is removed that is still being written
         loading.result()  # raises what made the first of them fail
-        publish(ids, wait_for=loading)
+        publish.with_options(assets=[batch_asset(batch_id) for batch_id in ids])(ids, wait_for=loading)
+    tell_batches(settings, ids)
     return [batch.model_dump(mode="json") for batch in catalog.batches.find(ids)]
 
 
@@ -82,7 +86,7 @@ def load_file(path: str, batch_id: str, on_error: OnError, naming: dict[str, Any
     load_batch(load_settings(), Path(path), batch_id, on_error, Naming(**naming))
 
 
-@task(task_run_name="publish", cache_policy=NO_CACHE)
+@materialize(BATCHES, task_run_name="publish", cache_policy=NO_CACHE)
 @in_a_sentence
 def publish(batch_ids: list[str]) -> None:
     """Make the batches of all files visible together."""

@@ -18,6 +18,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Cancelled, Crashed, Scheduled
 
 from lucid.flows.artifacts import end_progress_of
+from lucid.flows.auto_train import auto_train
 from lucid.flows.deployments import DEPLOYMENTS
 from lucid.flows.erase_entity import erase_entity
 from lucid.flows.maintain_home import maintain_home
@@ -25,7 +26,8 @@ from lucid.flows.refresh_recommendations import refresh_recommendations
 from lucid.schema.fields import utc_now
 
 _UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-_REPEATED = {one.name for one in DEPLOYMENTS if one.flow in (erase_entity, maintain_home, refresh_recommendations)}
+_AGAIN = (auto_train, erase_entity, maintain_home, refresh_recommendations)
+_REPEATED = {one.name for one in DEPLOYMENTS if one.flow in _AGAIN}
 """Deployments whose runs may be done again from the beginning, whatever they have done."""
 _PAGE = 200
 
@@ -34,8 +36,7 @@ async def end_lost_runs(client: PrefectClient) -> None:
     """Say of all runs that are under way that they are not, so that they hold no place of their deployment's limit.
 
     To be called by a process that serves the flows before it begins any run, on a server whose runs nobody else works
-    on. What was never begun, and every erasure, refresh and maintenance, which may be done again, waits for its turn
-    once more.
+    on. What was never begun, and what may be done again, as every erasure and refresh, waits for its turn once more.
     """
     for deployment in DEPLOYMENTS:
         for run in await _under_way(client, deployment.name):  # no more than its limit, so all of them

@@ -12,6 +12,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from lucid.errors import AlreadyTraining, LucidError, ModelNotReady, NothingToRefresh, UnknownModel
 from lucid.flows.artifacts import end_progress, progress_bar
+from lucid.flows.assets import show_version
+from lucid.flows.events import tell_training
 from lucid.flows.forms import VersionOfApi
 from lucid.flows.logs import say_steps
 from lucid.flows.names import run_name
@@ -86,6 +88,8 @@ def refresh_model(model_id: str, version: int | None = None) -> Any:
         with refreshing_it as training, progress_bar("refresh", model_id) as progress_id:
             link_flow_run(training)
             do_steps(training, REFRESH, progress_id)
+        tell_training(training)
+        show_version(training)
     except NothingToRefresh as reason:
         return Completed(name=_UNCHANGED, message=reason.message)
     except (AlreadyTraining, ModelNotReady, UnknownModel) as reason:

@@ -5,6 +5,8 @@ from typing import Any
 from prefect import flow, runtime
 
 from lucid.flows.artifacts import end_progress, link_api, progress_bar
+from lucid.flows.assets import show_version
+from lucid.flows.events import tell_training
 from lucid.flows.forms import CallbackUrl, DataTags, Pairs, VersionOfApi
 from lucid.flows.logs import say_steps, say_who_asked
 from lucid.flows.names import run_name
@@ -78,8 +80,10 @@ def train_model(
                 link_flow_run(training)
                 link_api(settings, training.model_id)
                 made = do_steps(training, TRAINING, progress_id)
+        show_version(training)
     finally:
         if ended:
+            tell_training(ended)
             tell_customer(ended)
     status: ModelStatus = made["publish"]
     print(f"model {status.model_id} version {status.version} is live with {made['precompute']:,} recommendations")

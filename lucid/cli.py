@@ -14,13 +14,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
+from rich.tree import Tree
 
 import lucid
 from lucid import logs
 from lucid.errors import InvalidRequest, LucidError
+from lucid.schema.auto_train import duration_of, seconds_of
 from lucid.schema.batches import Batch
 from lucid.schema.disk import in_megabytes
 from lucid.schema.fields import Exclude, OnError, OutputFormat, PartName, Use, check, format_time
+from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule
 from lucid.schema.training import Model
@@ -42,7 +45,9 @@ keys_app = typer.Typer(help="Keys of the HTTP API, and the secret that signs cal
 app.add_typer(keys_app, name="keys")
 batches_app = typer.Typer(help="Uploaded files: list, tag, archive, delete.", no_args_is_help=True)
 app.add_typer(batches_app, name="batches")
-models_app = typer.Typer(help="Models: list, show, roll back, cancel, delete, callbacks.", no_args_is_help=True)
+models_app = typer.Typer(
+    help="Models: list, show, lineage, roll back, cancel, delete, callbacks.", no_args_is_help=True
+)
 app.add_typer(models_app, name="models")
 
 out = Console(width=None if sys.stdout.isatty() else 160)
@@ -454,6 +459,15 @@ def show_model(model_id: Named) -> None:
     out.print_json(lucid.Workspace().model(model_id).model_dump_json())
 
 
+@models_app.command("lineage")
+def show_lineage(
+    model_id: Named,
+    version: Annotated[int | None, typer.Argument(help="The version; by default the one that answers.")] = None,
+) -> None:
+    """Show what a version was made of and what it gives, from uploaded files to answers."""
+    out.print(_lineage_tree(lucid.Workspace().lineage(model_id, version)))
+
+
 @models_app.command("delete")
 def delete_model(model_id: Named) -> None:
     """Delete a model with all its versions."""
@@ -515,6 +529,34 @@ def schedule_model(
     for one in workspace.schedules(model_id):
         runs = "\n".join(map(format_time, one.next_runs)) if one.active else "paused"
         table.add_row(one.work, _when(one), runs, one.schedule_id)
+    out.print(table)
+
+
+@app.command("auto-train")
+def auto_train_model(
+    model_id: ModelId,
+    quiet: Annotated[
+        str, typer.Option(metavar="10m", help="Train once no batch of it came in for so long: 90s, 10m, 6h, 2d.")
+    ] = "",
+    at_most_every: Annotated[
+        str, typer.Option(metavar="6h", help="Begin so long after the latest training at least; one hour if not said.")
+    ] = "",
+    off: Annotated[bool, typer.Option("--off", help="Train it after uploads no more.")] = False,
+) -> None:
+    """Train a model by itself after uploads while the service runs; without options, show how it is."""
+    workspace = lucid.Workspace()
+    if off:
+        auto = workspace.switch_auto_train_off(model_id)
+    elif quiet or at_most_every:
+        wanted = {"quiet_seconds": quiet, "min_interval_seconds": at_most_every}
+        auto = workspace.switch_auto_train_on(
+            model_id, **{name: seconds_of(duration) for name, duration in wanted.items() if duration}
+        )
+    else:
+        auto = workspace.auto_train(model_id)
+    state = "off" if off else "paused" if not auto.active else f"due {format_time(auto.due)}" if auto.due else "waits"
+    table = Table("quiet for", "at most every", "state", Column("automation", no_wrap=True))
+    table.add_row(duration_of(auto.quiet_seconds), duration_of(auto.min_interval_seconds), state, auto.automation_id)
     out.print(table)
 
 
@@ -608,6 +650,35 @@ def _show_models(models: Sequence[Model]) -> None:
         began = f"{model.training.start_timestamp:%Y-%m-%d %H:%M}"
         table.add_row(model.model_id, str(model.live_version or "none"), kept, model.training.status, began)
     out.print(table)
+
+
+def _lineage_tree(told: Lineage) -> Tree:
+    """A version at the root, and below it all it was made of and what it gives."""
+    states = [name for name, holds in (("live", told.live), ("no longer kept", not told.kept)) if holds]
+    published = [f"published {format_time(told.published)}"] if told.published else []
+    tree = Tree(", ".join([f"{told.model_id} version {told.version}, made by {told.made_by}", *published, *states]))
+    for ancestor in told.ancestors:
+        tree.add(f"from version {ancestor.version}, made by {ancestor.made_by}, begun {format_time(ancestor.started)}")
+    batches = tree.add(f"batches: {len(told.batches):,}")
+    for batch in told.batches:
+        name = f"{batch.file_name}, " if batch.file_name else ""
+        rows = "" if batch.entities is None else f", rows {batch.entities + (batch.interactions or 0):,}"
+        tags = f", tags {', '.join(batch.tags)}" if batch.tags else ""
+        since = "" if batch.state == "completed" else f", {batch.state} since"
+        batches.add(escape(f"{name}{batch.batch_id}{rows}{tags}, {batch.used}{since}"))
+    asked = told.selection.model_dump(exclude={"steps"}, exclude_none=True)
+    selection = tree.add(escape(f"selection: {json.dumps(asked) if asked else 'all batches'}"))
+    for step in told.selection.steps or ():
+        selection.add(escape(f"{step.step}: {step.kept:,} kept, {step.removed:,} removed"))
+    if told.erased:
+        tree.add(f"erased since its training: {told.erased:,} entities")
+    for pair in told.pairs or ():
+        tree.add(
+            escape(f"{pair.source_type} → {pair.target_type}: {pair.recommendations:,} recommendations precomputed")
+        )
+    if told.files:
+        tree.add(f"files: {len(told.files)}, {sum(file.bytes for file in told.files):,} bytes")
+    return tree
 
 
 def _show_batches(batches: Sequence[Batch]) -> None:

@@ -21,9 +21,11 @@ from pydantic import TypeAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from lucid.errors import InvalidRequest, LucidError, ModelNotReady, TrainingFailed, Unavailable, UnusableFile, error_of
+from lucid.schema.auto_train import MIN_INTERVAL_SECONDS, QUIET_SECONDS, AutoTrain, AutoTrainRequest
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
 from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
+from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
 from lucid.schema.training import Model, ModelStatus
@@ -238,6 +240,17 @@ class Client:
         """A model, its versions and their training reports; raises UnknownModel."""
         return Model.model_validate_json(self._send("GET", f"/models/{quote(model_id, safe='')}").content)
 
+    def lineage(self, model_id: str, version: int | None = None) -> Lineage:
+        """What a version was made of and what it gives, by default of the live one.
+
+        Raises UnknownModel, UnknownVersion, ModelNotReady, DamagedVersion.
+        """
+        number = self.model(model_id).live_version if version is None else version
+        if number is None:
+            raise ModelNotReady(model_id)
+        path = f"/models/{quote(model_id, safe='')}/versions/{number}/lineage"
+        return Lineage.model_validate_json(self._send("GET", path).content)
+
     def delete_model(self, model_id: str) -> Model:
         """Delete a model and return what it was; raises UnknownModel, AlreadyTraining."""
         return Model.model_validate_json(self._send("DELETE", f"/models/{quote(model_id, safe='')}").content)
@@ -278,6 +291,31 @@ class Client:
         """Delete a schedule; raises UnknownModel, UnknownSchedule."""
         path = f"/models/{quote(model_id, safe='')}/schedules/{quote(schedule_id, safe='')}"
         return Schedule.model_validate_json(self._send("DELETE", path).content)
+
+    def auto_train(self, model_id: str) -> AutoTrain:
+        """How a model is trained by itself after uploads; raises UnknownModel, AutoTrainOff."""
+        return self._auto_train("GET", model_id)
+
+    def switch_auto_train_on(
+        self,
+        model_id: str,
+        quiet_seconds: int = QUIET_SECONDS,
+        min_interval_seconds: int = MIN_INTERVAL_SECONDS,
+    ) -> AutoTrain:
+        """Train a model by itself once uploads of its data have rested for a while, and not too often.
+
+        Raises InvalidRequest, UnknownModel.
+        """
+        wanted = {"quiet_seconds": quiet_seconds, "min_interval_seconds": min_interval_seconds}
+        return self._auto_train("PUT", model_id, json=check(AutoTrainRequest, wanted).model_dump())
+
+    def switch_auto_train_off(self, model_id: str) -> AutoTrain:
+        """Train a model after uploads no more, and return how it was; raises as `auto_train` does."""
+        return self._auto_train("DELETE", model_id)
+
+    def _auto_train(self, method: str, model_id: str, **arguments: Any) -> AutoTrain:
+        answer = self._send(method, f"/models/{quote(model_id, safe='')}/auto_train", **arguments)
+        return AutoTrain.model_validate_json(answer.content)
 
     def report(self, model_id: str) -> dict[str, Any]:
         """The training report of the live version; raises UnknownModel, ModelNotReady."""

@@ -69,6 +69,10 @@ class UnknownSchedule(LucidError):
     code = "unknown_schedule"
 
 
+class AutoTrainOff(LucidError):
+    code = "auto_train_off"
+
+
 class UnknownKey(LucidError):
     code = "unknown_key"
 

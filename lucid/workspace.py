@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lucid import backup, models, schedules
+from lucid import auto_train, backup, lineage, models, schedules
 from lucid.backup import Backup
 from lucid.data.batches import batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
@@ -19,10 +19,12 @@ from lucid.erasure import erase
 from lucid.errors import MachineError, Unavailable
 from lucid.health import HealthWarnings
 from lucid.maintenance import Removed, maintain, upkeep_now
+from lucid.schema.auto_train import MIN_INTERVAL_SECONDS, QUIET_SECONDS, AutoTrain, AutoTrainRequest
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
 from lucid.schema.deliveries import Delivery
 from lucid.schema.disk import DiskUse
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
+from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
 from lucid.schema.training import Model, ModelStatus, TrainingRequest
@@ -207,6 +209,11 @@ class Workspace:
         with telling(self.settings.home):
             return models.show_model(self.settings, model_id)
 
+    def lineage(self, model_id: str, version: int | None = None) -> Lineage:
+        """What a version was made of and what it gives, by default of the live one; see `lucid.lineage.lineage`."""
+        with telling(self.settings.home):
+            return lineage.lineage(self.settings, model_id, version)
+
     def delete_model(self, model_id: str) -> Model:
         """Delete a model and return what it was; see `lucid.models.delete_model`."""
         with telling(self.settings.home):
@@ -247,6 +254,27 @@ class Workspace:
     def unschedule(self, model_id: str, schedule_id: str) -> Schedule:
         """Delete a schedule; raises UnknownModel, UnknownSchedule, and Unavailable without a Prefect server."""
         return schedules.remove(self.settings, model_id, schedule_id)
+
+    def auto_train(self, model_id: str) -> AutoTrain:
+        """How a model is trained by itself after uploads; raises UnknownModel, AutoTrainOff, Unavailable."""
+        return auto_train.of_model(self.settings, model_id)
+
+    def switch_auto_train_on(
+        self,
+        model_id: str,
+        quiet_seconds: int = QUIET_SECONDS,
+        min_interval_seconds: int = MIN_INTERVAL_SECONDS,
+    ) -> AutoTrain:
+        """Train a model by itself once uploads of its data have rested for a while, and not too often.
+
+        Raises InvalidRequest, UnknownModel, and Unavailable without a Prefect server.
+        """
+        wanted = {"quiet_seconds": quiet_seconds, "min_interval_seconds": min_interval_seconds}
+        return auto_train.switch_on(self.settings, model_id, check(AutoTrainRequest, wanted))
+
+    def switch_auto_train_off(self, model_id: str) -> AutoTrain:
+        """Train a model after uploads no more, and return how it was; raises as `auto_train` does."""
+        return auto_train.switch_off(self.settings, model_id)
 
     def check(self, model_id: str | None = None, *, repair: bool = False) -> Iterator[soundness.Finding]:
         """Whether all that was published is as it was published; see `lucid.training.soundness.check`."""

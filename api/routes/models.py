@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
 
-from lucid import models, schedules
+from lucid import auto_train, lineage, models, schedules
 from lucid.api import jobs
 from lucid.api.auth import Guarded
 from lucid.api.idempotency import Given
@@ -14,8 +14,10 @@ from lucid.api.openapi import problems
 from lucid.api.services import Services, ServicesDep
 from lucid.api.waiting import deadline_in, wait_until
 from lucid.errors import CallbackRefused
+from lucid.schema.auto_train import AutoTrain, AutoTrainRequest
 from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import ModelId
+from lucid.schema.lineage import Lineage
 from lucid.schema.schedules import Schedule, ScheduleRequest
 from lucid.schema.training import Model, ModelStatus, Rollback, TrainingRequest
 from lucid.store.tables.requests import RequestKey
@@ -167,6 +169,19 @@ def resend(
     return models.resend(services.settings, model_id, event_id)
 
 
+@router.get("/models/{model_id}/versions/{version}/lineage", tags=["models"], responses=problems(404, 409))
+def show_lineage(
+    services: ServicesDep,
+    model_id: Named,
+    version: Annotated[int, Path(ge=1, le=2**31 - 1, description="Its number.", examples=[1])],
+) -> Lineage:
+    """Show what a version was made of, by what, and what it gives: batches, choice of data, ancestors, answers, files.
+
+    It has counts and names of files only, no values of rows. Of a version that is no longer kept, the records stay.
+    """
+    return lineage.lineage(services.settings, model_id, version)
+
+
 @router.get("/models/{model_id}/schedules", tags=["models"], responses=problems(404))
 def list_schedules(services: ServicesDep, model_id: Named) -> list[Schedule]:
     """List when a model is trained or refreshed by itself, also what people have scheduled in Prefect."""
@@ -188,6 +203,30 @@ def remove_schedule(
 ) -> Schedule:
     """Delete a schedule, and answer what it was."""
     return schedules.remove(services.settings, model_id, schedule_id)
+
+
+@router.get("/models/{model_id}/auto_train", tags=["models"], responses=problems(404))
+def show_auto_train(services: ServicesDep, model_id: Named) -> AutoTrain:
+    """Show how a model is trained by itself after uploads, and when that is due next."""
+    return auto_train.of_model(services.settings, model_id)
+
+
+@router.put("/models/{model_id}/auto_train", tags=["models"], responses=problems(404))
+def switch_auto_train_on(
+    services: ServicesDep, model_id: Named, wanted: Annotated[AutoTrainRequest | None, Body()] = None
+) -> AutoTrain:
+    """Train a model by itself once uploads that its latest training would use have come to rest.
+
+    Each further one starts the quiet time anew. What comes sooner after a training than the interval allows, or while
+    one runs, is trained after it. A training does what the latest one of the model was asked to do.
+    """
+    return auto_train.switch_on(services.settings, model_id, wanted or AutoTrainRequest())
+
+
+@router.delete("/models/{model_id}/auto_train", tags=["models"], responses=problems(404))
+def switch_auto_train_off(services: ServicesDep, model_id: Named) -> AutoTrain:
+    """Train a model after uploads no more, and answer how it was."""
+    return auto_train.switch_off(services.settings, model_id)
 
 
 def _has_ended(row: TrainingRow) -> bool:

@@ -48,6 +48,13 @@ from lucid.webhooks.callbacks import deliver_patiently, make_event
 MAX_REQUEST_BYTES = 100_000
 """How long a request may be in JSON: it stays in the catalog, where every refresh repeats it, and DuckDB gives
 long texts blocks of 256 kB."""
+_DIED, _REFRESH_DIED, _STOPPED = (
+    "the training process ended before it was done; train again",
+    "the process of the refresh ended before it was done; refresh again",
+    "stopped before it was done; begin it again",
+)
+INTERRUPTED = (_DIED, _STOPPED)
+"""What is said of trainings that have ended without a fault of their own."""
 _REPORT_SECONDS = 1.0
 _CANCELLED = "cancelled"
 _LOCK = "train-"
@@ -353,10 +360,8 @@ def _end_if_dead(settings: Settings, row: TrainingRow, is_lost: IsLost) -> None:
 
 def _end_dead(settings: Settings, row: TrainingRow, *, cancelled: bool = False) -> None:
     status = row.status
-    what = "the training process ended before it was done; train again"
-    if row.refresh_of is not None:
-        what = "the process of the refresh ended before it was done; refresh again"
-    error = LucidError(_CANCELLED if cancelled else what)
+    died = _DIED if row.refresh_of is None else _REFRESH_DIED
+    error = LucidError(_CANCELLED if cancelled else died)
     _end(settings.home, status.model_id, status.version, error, row.request.get("callback_url"))
 
 
@@ -389,7 +394,7 @@ def customer_message(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):  # Ctrl-C
         return _CANCELLED
     if not isinstance(error, Exception):  # another signal
-        return "stopped before it was done; begin it again"
+        return _STOPPED
     return (
         f"the training failed unexpectedly ({type(error).__name__}); the operator finds details in the flow run's log"
     )

@@ -53,7 +53,7 @@ def commands(block: Block) -> list[str]:
 
 
 SHELL = blocks("sh")
-OF_SERVICE = [block for block in SHELL if re.search("curl|lucid prefect|lucid schedule", block.text)]
+OF_SERVICE = [block for block in SHELL if re.search("curl|lucid prefect|lucid schedule|lucid auto-train", block.text)]
 OF_COMMAND = [block for block in SHELL if block not in OF_SERVICE and commands(block)]
 PYTHON = blocks("python")
 

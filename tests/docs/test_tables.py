@@ -8,6 +8,7 @@ from typing import Any, get_args
 from packaging.requirements import Requirement
 from prometheus_client.parser import text_string_to_metric_families
 
+from lucid import events
 from lucid.api.auth import OPEN, SCOPES
 from lucid.api.metrics import Metrics
 from lucid.api.multipart import MAX_FIELD_BYTES
@@ -192,6 +193,15 @@ def test_deployments() -> None:
     rows = table("operations.md", "deployment", "at once", "starts")
 
     assert {one.name: one.limit for one in DEPLOYMENTS} == {words(name)[0]: int(limit) for name, limit, _ in rows}
+
+
+def test_events() -> None:
+    """Every event of ours, and what it is about."""
+    rows = table("operations.md", "event", "about", "payload, besides")
+
+    assert {events.IMPORTED, events.TRAINED, events.FAILED, events.PUBLISHED, events.REFRESHED} == {
+        words(event)[0] for event, _, _ in rows
+    }
 
 
 def limits(page: str) -> list[int]:

@@ -108,18 +108,19 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
 
 
 def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
-    """The five deployments stand on the work pool, the refresh and the maintenance with their schedules."""
+    """The six deployments stand on the work pool, the refresh and the maintenance with their schedules."""
     names = (
         "import_data/import-data",
         "train_model/train-model",
         "refresh_recommendations/refresh-recommendations",
         "erase_entity/erase-entity",
         "maintain_home/maintain-home",
+        "auto_train/auto-train",
     )
 
     found = [operator.deployment(name) for name in names]
 
-    assert ["lucid"] * 5 == [deployment["work_pool_name"] for deployment in found]
+    assert ["lucid"] * len(names) == [deployment["work_pool_name"] for deployment in found]
     assert ["0 3 * * *"] == [entry["schedule"]["cron"] for entry in found[2]["schedules"]]
     assert ["0 4 * * *"] == [entry["schedule"]["cron"] for entry in found[4]["schedules"]]
 
@@ -154,6 +155,7 @@ def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
         ("refresh_recommendations/refresh-recommendations", {"model_id": "string"}),
         ("erase_entity/erase-entity", {"request": "string"}),
         ("maintain_home/maintain-home", {"dry_run": "boolean", "keep_history_days": "number"}),
+        ("auto_train/auto-train", {"model_id": "string", "min_interval_seconds": "integer"}),
     ],
 )
 def test_forms_show_typed_and_described_parameters(operator: Operator, name: str, types: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """Batches: their place in upload order, their state, and which of them a training uses."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -60,6 +60,15 @@ class WaitingImport:
     batch_ids: list[str]
     parameters: dict[str, Any]
     tries: int
+
+
+@dataclass(frozen=True)
+class ImportedBatch:
+    """A batch whose import has ended well; `ended` is UTC, `flow_run_id` None where no flow run of the API did it."""
+
+    batch: Batch
+    ended: datetime
+    flow_run_id: str | None
 
 
 @dataclass(frozen=True)
@@ -261,6 +270,25 @@ class Batches:
             )
         return [Ended(**batch) for batch in found]
 
+    def untold(
+        self, batch_ids: Sequence[str] | None = None, before: datetime | None = None, most: int = 100
+    ) -> list[ImportedBatch]:
+        """Imported batches that Prefect has not been told of, in upload order: those named, those before a time."""
+        ids = list_or_none(batch_ids)
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    f"SELECT {_COLUMNS}, ended, flow_run_id FROM batches WHERE status = 'completed' AND NOT told "
+                    "AND (? IS NULL OR list_contains(?, batch_id)) AND (? IS NULL OR ended < ?) ORDER BY seq LIMIT ?",
+                    [ids, ids or [], before, before, most],
+                )
+            )
+        return [ImportedBatch(_batch(batch), batch["ended"], batch["flow_run_id"]) for batch in found]
+
+    def set_told(self, batch_ids: Sequence[str]) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE batches SET told = true WHERE list_contains(?, batch_id)", [list(batch_ids)])
+
     def select(self, data_tags: Sequence[str] | None) -> list[SelectedBatch]:
         """Completed batches, not archived, that have any of the tags (None: all), in upload order."""
         tags = list_or_none(data_tags)
@@ -273,6 +301,19 @@ class Batches:
                 )
             )
         return [SelectedBatch(**batch) for batch in found]
+
+    def last_import(self, data_tags: Sequence[str] | None, but: Collection[str]) -> datetime | None:
+        """When the last of the batches that `select` finds was imported, but for some, UTC; None where none is left."""
+        tags = list_or_none(data_tags)
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    "SELECT coalesce(ended, created) AS imported FROM batches WHERE status = 'completed' "
+                    "AND NOT archived AND (? IS NULL OR list_has_any(tags, ?)) AND NOT list_contains(?, batch_id)",
+                    [tags, tags or [], list(but)],
+                )
+            )
+        return max((batch["imported"] for batch in found), default=None)
 
     def tags(self) -> set[str]:
         """All tags that batches carry, whatever has become of these."""

@@ -82,6 +82,16 @@ MIGRATIONS = (
         ALTER TABLE batches DROP COLUMN IF EXISTS waits;
         """,
     ),
+    Migration(
+        7,
+        "what ends is told to Prefect once, by whoever can; what had ended before is not told",
+        """
+        ALTER TABLE batches ADD COLUMN IF NOT EXISTS told BOOLEAN DEFAULT false;
+        ALTER TABLE trainings ADD COLUMN IF NOT EXISTS told BOOLEAN DEFAULT false;
+        UPDATE batches SET told = true WHERE status <> 'running';
+        UPDATE trainings SET told = true WHERE status <> 'running';
+        """,
+    ),
 )
 _UNNUMBERED = (("api_keys", "last_used"), ("deliveries", "due"), ("request_keys", "code"))
 """What the last release without numbers had got last: with these, a catalog has had migration 1."""

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from lucid.errors import AlreadyTraining, NotTraining, UnknownModel
 from lucid.schema.fields import RunStatus, Stage
@@ -13,6 +13,8 @@ from lucid.store.tables.database import Connection, Database, Ended, Row, cut, r
 from lucid.store.tables.deliveries import Event, owe
 from lucid.store.tables.requests import FirstRequest, RequestKey, find_first, keep
 
+Kind = Literal["training", "refresh", "erasure"]
+"""What makes versions; the last two make them of another version."""
 _COLUMNS = (
     "model_id, version, status, stage, progress, message, started, ended, batch_ids, flow_run_url, "
     "flow_run_id, request, refresh_of"
@@ -30,6 +32,15 @@ class TrainingRow:
     flow_run_id: str | None
     request: dict[str, Any]
     refresh_of: int | None
+
+    @property
+    def kind(self) -> Kind | None:
+        """What kind of work has made its version, or was to; None for a refresh or an erasure that has made none."""
+        if self.refresh_of is None:
+            return "training"
+        if self.status.status != "completed" or self.status.message:  # a refresh that found nothing says so
+            return None
+        return "refresh" if self.status.data_batch_ids else "erasure"  # which selects no data
 
 
 class Trainings:
@@ -201,6 +212,33 @@ class Trainings:
                 )
             )
         return [Ended(**training) for training in found]
+
+    def used_batches(self, model_id: str, but: Sequence[str]) -> set[str]:
+        """All batches that trainings of a model have chosen, but for those of trainings with such a final message."""
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    "SELECT DISTINCT unnest(batch_ids) AS batch_id FROM trainings "
+                    f"WHERE model_id = ? AND {_KNOWN} AND refresh_of IS NULL AND NOT list_contains(?, message)",
+                    [model_id, list(but)],
+                )
+            )
+        return {batch["batch_id"] for batch in found}
+
+    def untold(self, before: datetime, most: int = 100) -> list[TrainingRow]:
+        """Trainings and refreshes that ended before a time and that Prefect has not been told of, by their ends."""
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    f"SELECT {_COLUMNS} FROM trainings WHERE status IN ('completed', 'error') AND NOT told "
+                    "AND ended < ? ORDER BY ended LIMIT ?",
+                    [before, most],
+                )
+            )
+        return [_training(training) for training in found]
+
+    def set_told(self, model_id: str, version: int) -> None:
+        self._update(model_id, version, "told = true", [])
 
     def models(self) -> list[str]:
         """Names of all models that were ever trained and not deleted, sorted."""
