@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Quiet twice: no warnings of pip's own either, such as of being root; errors are told all the same.
 export PIP_QUIET := 2
 
-.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-starts chaos audit lock clean
+.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-starts bench-estimate chaos audit lock clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
@@ -35,6 +35,7 @@ help:
 	@echo "make bench-speed [DATA=folder]   how long fits take as data grow; DATA: precomputation, and trainings beside an earlier commit"
 	@echo "make bench-api   how many look-ups a second, next to a bare route; needs wrk (apt install wrk)"
 	@echo "make bench-starts  how soon a run begins, and what becomes of 20 clients who ask for many at once"
+	@echo "make bench-estimate [DATA=folder]   how well the time and memory of trainings are foreseen"
 	@echo "make bench-fresh DATA=folder   how well folded-in answers agree with a retrained model, on its ml-latest-small"
 	@echo "make chaos [ROUNDS=30]   kill parts of a running service at random moments, and see that nothing is lost"
 	@echo "make audit   known vulnerabilities in what is installed (exit code 1; 2 where not all could be checked) and licences"
@@ -97,6 +98,9 @@ bench-api: $(INSTALLED)
 
 bench-fresh: $(INSTALLED)
 	$(BIN)/python -m benchmarks.freshness $(DATA)
+
+bench-estimate: $(INSTALLED)
+	$(BIN)/python -m benchmarks.estimate $(if $(DATA),--data $(DATA)) $(ARGS)
 
 bench-starts: $(INSTALLED)
 	$(BIN)/python -m benchmarks.starts $(ARGS)

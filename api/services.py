@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.applications import Starlette
 
+from lucid.api.dry_runs import DryRuns
 from lucid.api.jobs import lanes
 from lucid.api.keyring import KeyRing
 from lucid.api.metrics import Metrics
@@ -29,6 +30,7 @@ class Services:
     registry: ModelRegistry
     runs: Runs
     queue: Queue
+    dry_runs: DryRuns
     readiness: Readiness
     metrics: Metrics
 
@@ -44,6 +46,7 @@ def build_services(settings: Settings) -> Services:
         registry=ModelRegistry(settings.home, patient=False, warnings=warnings),
         runs=runs,
         queue=Queue(runs, lanes(settings)),
+        dry_runs=DryRuns(settings),
         readiness=Readiness(catalog, runs, warnings),
         metrics=Metrics(),
     )

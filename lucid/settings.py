@@ -157,6 +157,15 @@ def _expect_folder(home: Path) -> Path:
     return home
 
 
+def variables(settings: Settings) -> dict[str, str]:
+    """The environment in which another process has the same settings."""
+    return {
+        f"LUCID_{name.upper()}": str(value)
+        for name, value in settings.model_dump(mode="json").items()
+        if value is not None
+    }
+
+
 _INJECTED = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)|_ENV_")
 """Names that Kubernetes and Docker give containers beside a service or a container that is called lucid."""
 _ADDRESS = re.compile("(tcp|udp|sctp)://")

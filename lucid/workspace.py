@@ -21,13 +21,14 @@ from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
-from lucid.schema.training import Model, ModelStatus, TrainingRequest
+from lucid.schema.training import Model, ModelStatus, TrainingEstimate, TrainingRequest
 from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import Answer
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.store.machine import telling, told
 from lucid.training import run, soundness, steps
+from lucid.training.dry_run import dry_run
 from lucid.training.report import read_report
 from lucid.typing import Progress
 from lucid.versions.lifecycle import ModelVersions
@@ -158,6 +159,15 @@ class Workspace:
         )
         self._sweep()
         return steps.train(self.settings, request, progress)
+
+    def estimate(self, model_id: str | None = None, **asked: Any) -> TrainingEstimate:
+        """What a training would select, about how long it would take, how much memory it would need; starts nothing.
+
+        `asked` is what `train` takes, but for `progress`. Raises InvalidRequest, and TrainingFailed for what would fail
+        while it selects.
+        """
+        self._sweep()
+        return dry_run(self.settings, check(TrainingRequest, {"model_id": model_id, **asked}))
 
     def status(self, model_id: str) -> ModelStatus:
         """The status of a model's latest training; raises UnknownModel."""

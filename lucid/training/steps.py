@@ -28,8 +28,10 @@ from lucid.schema.fields import Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
 from lucid.training.chosen import read_chosen, write_chosen
+from lucid.training.estimate import Cost, write_cost
 from lucid.training.report import TrainingReport, count_graph, read_report, write_report
 from lucid.training.run import Training, call_back, refreshing, reporting, working_on
+from lucid.training.workload import count_workload
 from lucid.typing import Progress
 from lucid.versions.config import Origin, VersionConfig, read_config, write_config, write_origin
 from lucid.versions.derive import derive
@@ -124,6 +126,8 @@ def select_data(training: Training, _progress: Progress) -> Path:
             raise
         raise NothingToRefresh(_nothing_left(training)) from None
     _log.info("%s: %s rows", selection.steps[-1].step, f"{selection.steps[-1].kept:,}")
+    if not refreshes:
+        write_cost(training.folder, Cost(count_workload(training.work, training.request.precompute or ())))
     return training.work
 
 
