@@ -137,6 +137,9 @@ def train(
     precompute: Annotated[
         str | None, typer.Option(metavar="JSON", help='More pairs: [{"source_type": …, "target_type": …}].')
     ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(help="Give up trying settings for which no time is left.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be selected, and what time and memory it would take.")
     ] = False,
@@ -148,6 +151,7 @@ def train(
         "data_tags": _split(data_tags) if data_tags is not None else None,
         "callback_url": callback_url,
         "allow_type_changes": allow_type_changes,
+        "max_minutes": max_minutes,
         "data_filters": _json("data-filters", data_filters),
         "metadata_rules": _json("metadata-rules", metadata_rules),
         "precompute": _json("precompute", precompute),
@@ -160,6 +164,8 @@ def train(
     assert status.end_timestamp is not None
     seconds = (status.end_timestamp - status.start_timestamp).total_seconds()
     out.print(f"Model {status.model_id} version {status.version} is live after {seconds:.1f} s.", markup=False)
+    if status.message:
+        out.print(status.message, markup=False, soft_wrap=True)
     out.print(quality_table(workspace.report(model_id)))
 
 

@@ -182,6 +182,7 @@ class Client:
         data_filters: Mapping[str, Any] | None = None,
         metadata_rules: Mapping[str, KeyUse] | None = None,
         allow_type_changes: bool = False,
+        max_minutes: float | None = None,
         progress: "Progress | None" = None,
     ) -> ModelStatus:
         """Train a model, wait until it is live, and return its final status; a model of that name is replaced.
@@ -197,6 +198,7 @@ class Client:
             "data_filters": data_filters,
             "metadata_rules": metadata_rules,
             "allow_type_changes": allow_type_changes or None,
+            "max_minutes": max_minutes,
         }
         body = {name: value for name, value in wanted.items() if value is not None}
         status = _status(self._send("POST", "/train", json=body, headers=_new_key()))

@@ -137,6 +137,7 @@ class Workspace:
         data_filters: Mapping[str, Any] | None = None,
         metadata_rules: Mapping[str, KeyUse] | None = None,
         allow_type_changes: bool = False,
+        max_minutes: float | None = None,
         progress: Progress | None = None,
     ) -> ModelStatus:
         """Train a model in this process and return its final status; a model of that name is replaced.
@@ -155,6 +156,7 @@ class Workspace:
                 "data_filters": data_filters,
                 "metadata_rules": metadata_rules,
                 "allow_type_changes": allow_type_changes,
+                "max_minutes": max_minutes,
             },
         )
         self._sweep()

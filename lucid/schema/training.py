@@ -8,6 +8,9 @@ from pydantic.config import JsonDict
 from lucid.schema.fields import MAX_PARTS, MAX_RECOMMENDATIONS, KeyUse, ModelId, RunStatus, Stage, TextList, Time
 from lucid.schema.filters import DataFilters
 
+MaxMinutes = Annotated[float, Field(gt=0, le=10_080)]
+"""How long a training shall take at most; a week is more than any needs."""
+
 InteractionAge = Annotated[int, Field(ge=1, le=100_000)]
 """Days after which an interaction is too old."""
 
@@ -61,6 +64,9 @@ class TrainingRequest(BaseModel):
     )
     allow_type_changes: StrictBool = Field(
         False, description="Train even where more than 1% of a type's ids have become another type."
+    )
+    max_minutes: MaxMinutes | None = Field(
+        None, description="Give up trying settings for which no time is left; the report says which."
     )
 
 

@@ -43,6 +43,8 @@ class Cost:
 
     workload: Workload | None
     peak_bytes: int = 0
+    is_less: bool = False
+    """Whether it had no time for all that it would have done, so that it tells nothing of others."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,14 @@ STAGES = dict.fromkeys(("search", "grow", "filters", "calibrate", "refit"), "fit
 
 def write_cost(folder: Path, cost: Cost) -> None:
     workload = cost.workload.to_json() if cost.workload else None
-    write_text(folder / COST, json.dumps({"workload": workload, "peak_bytes": cost.peak_bytes}))
+    write_text(folder / COST, json.dumps({**vars(cost), "workload": workload}))
 
 
 def read_cost(folder: Path) -> Cost | None:
     """What a version's training noted; None where nothing readable is noted."""
     try:
         raw: dict[str, Any] = json.loads((folder / COST).read_text())
-        return Cost(Workload.from_json(raw["workload"]) if raw["workload"] else None, int(raw["peak_bytes"]))
+        return Cost(**{**raw, "workload": Workload.from_json(raw["workload"]) if raw["workload"] else None})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):  # damage is for the check of versions to tell
         return None
 
@@ -103,6 +105,11 @@ def note_peak(folder: Path, peak_bytes: int) -> None:
     cost = read_cost(folder) or Cost(None)
     if peak_bytes >= cost.peak_bytes:
         write_cost(folder, replace(cost, peak_bytes=peak_bytes))
+
+
+def note_less(folder: Path) -> None:
+    """Note that a training left out what there was no time for."""
+    write_cost(folder, replace(read_cost(folder) or Cost(None), is_less=True))
 
 
 def _experience(home: Path, model_id: str | None) -> tuple[float, float, str]:
@@ -125,7 +132,7 @@ def _last(home: Path, model_id: str) -> tuple[float, float] | None:
     """Seconds and peak memory of a model's newest training, both as multiples of what the rates say."""
     for version in reversed(ModelVersions(home, model_id).complete()):
         cost, timings = read_cost(version.folder), read_timings(version.folder)
-        if cost and cost.workload and "fit" in timings:
+        if cost and cost.workload and not cost.is_less and "fit" in timings:
             expected = sum(seconds(cost.workload, cores()).values())
             pace = _within(sum(timings.values()) / expected, _FASTER)
             held = sum(memory(cost.workload, cores()).values())

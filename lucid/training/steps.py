@@ -27,8 +27,10 @@ from lucid.graph.histories import InteractionHistory
 from lucid.schema.fields import Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
+from lucid.training.budget import Budget
 from lucid.training.chosen import read_chosen, write_chosen
-from lucid.training.estimate import Cost, write_cost
+from lucid.training.estimate import Cost, estimate, note_less, read_cost, write_cost
+from lucid.training.remaining import read_timings
 from lucid.training.report import TrainingReport, count_graph, read_report, write_report
 from lucid.training.run import Training, call_back, refreshing, reporting, working_on
 from lucid.training.workload import count_workload
@@ -156,9 +158,12 @@ def fit_model(training: Training, progress: Progress) -> Path:
         solver,
         lambda percent, doing: progress(0.85 * percent, doing),
         _earlier_settings(training),
+        _budget(training),
     )
     _write_fitted(training.work, graph, chosen, seed)
     write_chosen(training.work, chosen.chosen)
+    if chosen.chosen.given_up:
+        note_less(training.folder)
     progress(85, "fitting on everything")
     fitted = refit(graph, chosen, solver)
     _write_fitted(training.folder, graph, fitted, seed)
@@ -245,7 +250,7 @@ def precompute(training: Training, progress: Progress) -> int:
 def publish(training: Training, _progress: Progress) -> ModelStatus:
     """Let the version answer and say so in the catalog; returns the final status."""
     shutil.rmtree(training.work, ignore_errors=True)
-    message = _far_less(training)
+    message = "; ".join(told for told in (_far_less(training), _given_up(training)) if told)
     training.made.complete(training.refresh_of, utc_now())
     training.versions.go_live(training.made)
     training.versions.prune(training.settings.keep_versions)
@@ -326,6 +331,24 @@ def _far_less(training: Training) -> str:
         f"learned from {now:,} interactions, version {live.number}, which answered before, from {before:,}; "
         "if batches are missing, upload them and train again, or roll back"
     )
+
+
+def _given_up(training: Training) -> str:
+    """What to say where `max_minutes` left no time for something; nothing otherwise."""
+    if training.refresh_of is not None:  # its report is that of the training
+        return ""
+    what = read_report(training.folder).chosen.given_up
+    return f"to be done within {training.request.max_minutes:g} min, it left untried: {', '.join(what)}" if what else ""
+
+
+def _budget(training: Training) -> Budget:
+    """The time that is left for choosing settings, given what is done and what is still to come."""
+    minutes, cost = training.request.max_minutes, read_cost(training.folder)
+    if minutes is None or cost is None or cost.workload is None:
+        return Budget()
+    phases = estimate(training.settings.home, training.model_id, cost.workload).seconds_by_phase
+    to_come = sum(phases[phase] for phase in ("refit", "evaluate", "precompute"))
+    return Budget.of(60 * minutes - sum(read_timings(training.folder).values()) - to_come, phases)
 
 
 def _earlier_settings(training: Training) -> "EarlierSettings | None":

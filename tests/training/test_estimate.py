@@ -10,6 +10,7 @@ from lucid.data.selection import select
 from lucid.errors import InvalidRequest, TrainingFailed
 from lucid.evaluation.holdout import MAX_SCORES, HoldoutConfig
 from lucid.evaluation.splitting import hold_out
+from lucid.graph.relation_weights import RelationWeights
 from lucid.graph.typed_graph import TypedGraph, build
 from lucid.model import decomposition
 from lucid.model.item_knn import AFFORDABLE
@@ -71,7 +72,7 @@ def test_what_costs_are_reckoned_with_is_what_the_steps_do() -> None:
 def test_a_workload_is_that_of_the_graph(samples: Workspace, tmp_path: Path) -> None:
     """Types, edges, pairs, sides and rank, which a training only knows once it has built it."""
     counts, graph = counted(samples, tmp_path / "selected")
-    weights = tuning.RelationWeights({edge_type[1]: 1.0 for edge_type in graph.edge_types}, 3.0)
+    weights = RelationWeights({edge_type[1]: 1.0 for edge_type in graph.edge_types}, 3.0)
     shape, told = Shape(counts), count_graph(graph)
 
     assert {name: len(graph.entity_types.rows(name)) for name in graph.entity_types.types} == counts.entities
