@@ -84,6 +84,11 @@ class Settings(BaseSettings):
     )
     refresh_timezone: str = Field("UTC", description="Time zone of that time: UTC or a name such as Europe/Berlin.")
     seed: int = Field(0, ge=0, description="Seed of everything random in a training.")
+    training_memory: str | None = Field(
+        None,
+        pattern=r"^([1-9][0-9]*(\.[0-9]+)?(MB|GB)|off)$",
+        description="Memory for all trainings of a machine together, as 8GB, or off; default: what is available.",
+    )
     device: Device = Field("auto", description="Where vectors are computed: a GPU if there is one, or as said.")
 
     @field_validator("home")
@@ -126,6 +131,13 @@ class Settings(BaseSettings):
     def refresh_time_of_day(self) -> time | None:
         """When all models are refreshed each day, in `refresh_timezone`; None where they are not."""
         return None if self.refresh_time == "off" else time.fromisoformat(self.refresh_time)
+
+    @property
+    def training_memory_bytes(self) -> int | None:
+        """What all trainings of a machine may hold together; None where `training_memory` gives no number."""
+        if self.training_memory is None or self.training_memory == "off":
+            return None
+        return int(float(self.training_memory[:-2]) * {"MB": 1e6, "GB": 1e9}[self.training_memory[-2:]])
 
     @property
     def own_hosts(self) -> list[str]:

@@ -27,8 +27,9 @@ from lucid.store.home import Home
 from lucid.store.locks import forget, working
 from lucid.store.machine import telling
 from lucid.training.estimate import Estimate, estimate
-from lucid.training.memory import available_bytes, in_words
+from lucid.training.memory import in_words
 from lucid.training.remaining import about
+from lucid.training.room import room
 from lucid.training.workload import Workload, count_workload
 
 LOCK, _PATIENCE_SECONDS = "dry-run", 600.0
@@ -77,14 +78,21 @@ def _look(settings: Settings, request: TrainingRequest) -> TrainingEstimate:
     took = time.perf_counter() - began
     found = estimate(settings.home, request.model_id, workload)
     steps = [asdict(step) for step in selection.steps]
-    return _told(request, selection.batch_ids, steps, workload, found.with_select(took))
+    return _told(settings, request, selection.batch_ids, steps, workload, found.with_select(took))
 
 
 def _told(
-    request: TrainingRequest, batch_ids: list[str], steps: list[dict[str, Any]], workload: Workload, found: Estimate
+    settings: Settings,
+    request: TrainingRequest,
+    batch_ids: list[str],
+    steps: list[dict[str, Any]],
+    workload: Workload,
+    found: Estimate,
 ) -> TrainingEstimate:
-    available = available_bytes()
+    available = room(settings)
+    fits = available is None or found.memory_bytes <= available
     needs = f"{about(found.seconds)} and {in_words(found.memory_bytes)} of memory"
+    left = "" if available is None else f", of which {in_words(max(0, available))} are available"
     return TrainingEstimate.model_validate(
         {
             "model_id": request.model_id,
@@ -107,8 +115,8 @@ def _told(
             "memory_bytes": found.memory_bytes,
             "memory_by_part": found.memory_by_part,
             "memory_available_bytes": available,
-            "fits": found.memory_bytes <= available,
-            "message": f"{needs}, of which {in_words(available)} are available",
+            "fits": fits,
+            "message": f"{needs}{left}" + ("" if fits else "; it would be refused"),
             "based_on": found.based_on,
         }
     )

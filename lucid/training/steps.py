@@ -30,10 +30,12 @@ from lucid.settings import Settings
 from lucid.training.budget import Budget
 from lucid.training.chosen import read_chosen, write_chosen
 from lucid.training.estimate import Cost, estimate, note_less, read_cost, write_cost
+from lucid.training.memory import used_bytes
 from lucid.training.remaining import read_timings
 from lucid.training.report import TrainingReport, count_graph, read_report, write_report
+from lucid.training.room import room, too_large
 from lucid.training.run import Training, call_back, refreshing, reporting, working_on
-from lucid.training.workload import count_workload
+from lucid.training.workload import Workload, count_workload
 from lucid.typing import Progress
 from lucid.versions.config import Origin, VersionConfig, read_config, write_config, write_origin
 from lucid.versions.derive import derive
@@ -129,7 +131,7 @@ def select_data(training: Training, _progress: Progress) -> Path:
         raise NothingToRefresh(_nothing_left(training)) from None
     _log.info("%s: %s rows", selection.steps[-1].step, f"{selection.steps[-1].kept:,}")
     if not refreshes:
-        write_cost(training.folder, Cost(count_workload(training.work, training.request.precompute or ())))
+        _expect_room(training, count_workload(training.work, training.request.precompute or ()))
     return training.work
 
 
@@ -309,6 +311,15 @@ def tell_refresh(training: Training) -> str:
     found = [f"{count:,} {'batch' if count == 1 else 'batches'} {what}" for what, count in counts.items() if count]
     since = f"{' and '.join(found)} since" if found else "nothing was uploaded since"
     return f"version {training.version} refreshes version {training.refresh_of}; {since}"
+
+
+def _expect_room(training: Training, workload: Workload) -> None:
+    """Note what the training has to do; raises NotEnoughMemory where there is too little for that."""
+    write_cost(training.folder, Cost(workload))
+    needed, own = estimate(training.settings.home, training.model_id, workload), used_bytes()
+    left = room(training.settings, own=own)
+    if left is not None and needed.memory_bytes > left:
+        raise too_large(needed.memory_by_part, left)
 
 
 def _nothing_left(training: Training) -> str:
