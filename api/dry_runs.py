@@ -11,8 +11,10 @@ from asyncio.subprocess import PIPE, Process
 from lucid import errors
 from lucid.schema.training import TrainingEstimate, TrainingRequest
 from lucid.settings import Settings, variables
+from lucid.store.home import Home
 
 _PROGRAM = "lucid.training.dry_run"
+_REMEMBERED = 1000
 _log = logging.getLogger("lucid.api")
 
 
@@ -22,6 +24,17 @@ class DryRuns:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._turn = asyncio.Semaphore(1)
+        self._found: dict[str, TrainingEstimate] = {}
+
+    def known(self, request: TrainingRequest) -> TrainingEstimate | None:
+        """What such a training would take, where that was asked of the same data before."""
+        return self._found.get(self._name(request))
+
+    def _name(self, request: TrainingRequest) -> str:
+        """The same for all requests that select the same of the same data."""
+        changed = Home(self._settings.home).batches_changed
+        stamp = changed.stat().st_mtime_ns if changed.exists() else 0
+        return f"{stamp} {request.model_dump_json(exclude={'model_id', 'callback_url', 'max_minutes'})}"
 
     async def ask(self, request: TrainingRequest) -> TrainingEstimate:
         """What a training would select, take and need.
@@ -29,6 +42,7 @@ class DryRuns:
         Raises what `dry_run` does, MachineError where the machine has no memory for it, and RuntimeError where it
         fails for a reason of ours; the log has the rest.
         """
+        name = self._name(request)
         async with self._turn:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "lucid.service.attached", str(os.getpid()), _PROGRAM),
@@ -50,7 +64,9 @@ class DryRuns:
         if "error" in found:
             kind: type[errors.LucidError] = getattr(errors, found["error"])
             raise kind(found["detail"], code=found["code"])
-        return TrainingEstimate.model_validate(found)
+        estimate = TrainingEstimate.model_validate(found)
+        self._found = {**dict(list(self._found.items())[1 - _REMEMBERED :]), name: estimate}
+        return estimate
 
 
 async def _end(process: Process) -> None:

@@ -40,9 +40,9 @@ Lane = Callable[[], Job | None]
 """Looks for the first job of one kind that waits."""
 
 
-def lanes(settings: Settings) -> tuple[Lane, ...]:
-    """All kinds of jobs, those first that are short."""
-    return partial(_first_erasure, settings), partial(_first_import, settings), partial(_first_training, settings)
+def lanes(settings: Settings, first_training: Lane) -> tuple[Lane, ...]:
+    """All kinds of jobs, those first that are short; which training is the next is for others to say."""
+    return partial(_first_erasure, settings), partial(_first_import, settings), first_training
 
 
 def erasure(settings: Settings, name: str) -> Job:
@@ -98,8 +98,3 @@ def _first_erasure(settings: Settings) -> Job | None:
 def _first_import(settings: Settings) -> Job | None:
     found = Catalog(settings.home).batches.first_waiting()
     return upload(settings, found.batch_ids, found.parameters, found.tries) if found else None
-
-
-def _first_training(settings: Settings) -> Job | None:
-    found = Catalog(settings.home).trainings.first_waiting()
-    return training(settings, found) if found else None

@@ -13,6 +13,7 @@ from lucid.api.metrics import Metrics
 from lucid.api.queue import Queue
 from lucid.api.readiness import Readiness
 from lucid.api.runs import Runs
+from lucid.api.training_room import TrainingRoom
 from lucid.health import HealthWarnings
 from lucid.serving.registry import ModelRegistry
 from lucid.settings import Settings
@@ -31,6 +32,7 @@ class Services:
     runs: Runs
     queue: Queue
     dry_runs: DryRuns
+    training_room: TrainingRoom
     readiness: Readiness
     metrics: Metrics
 
@@ -38,6 +40,8 @@ class Services:
 def build_services(settings: Settings) -> Services:
     """All parts for these settings; creates what is missing of the catalog, starts nothing."""
     catalog, warnings, runs = Catalog(settings.home), HealthWarnings(), Runs(settings)
+    dry_runs = DryRuns(settings)
+    training_room = TrainingRoom(settings, dry_runs)
     return Services(
         settings=settings,
         catalog=catalog,
@@ -45,8 +49,9 @@ def build_services(settings: Settings) -> Services:
         keys=KeyRing(catalog, settings.rate_limit, warnings),
         registry=ModelRegistry(settings.home, patient=False, warnings=warnings),
         runs=runs,
-        queue=Queue(runs, lanes(settings)),
-        dry_runs=DryRuns(settings),
+        queue=Queue(runs, lanes(settings, training_room.next)),
+        dry_runs=dry_runs,
+        training_room=training_room,
         readiness=Readiness(catalog, runs, warnings),
         metrics=Metrics(),
     )

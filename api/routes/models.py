@@ -52,6 +52,7 @@ async def train(
         return Response((await services.dry_runs.ask(wanted)).model_dump_json(), media_type="application/json")
     key = given.of("POST /train", _asked(wanted)) if given else None
     await run_in_threadpool(_check_callback, services, wanted, key)
+    await run_in_threadpool(_check_room, services, wanted, key)
     entered = await run_in_threadpool(run.enter, services.settings, wanted, "queued", key)
     if entered.status != "running" or entered.flow_run_url:
         return entered  # a repeat, and nothing is left to do
@@ -73,6 +74,12 @@ def _check_callback(services: Services, wanted: TrainingRequest, key: RequestKey
     except CallbackRefused:
         if key is None or not services.catalog.requests.knows(key):
             raise
+
+
+def _check_room(services: Services, wanted: TrainingRequest, key: RequestKey | None) -> None:
+    """Raise NotEnoughMemory where it is known that the training cannot fit, but not for a repeat."""
+    if key is None or not services.catalog.requests.knows(key):
+        services.training_room.expect(wanted)
 
 
 @router.get("/status", tags=["training"], responses=problems(404))

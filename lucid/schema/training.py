@@ -180,9 +180,9 @@ class TrainingEstimate(BaseModel):
     memory_bytes: int = Field(ge=0, description="The most memory that its process would hold.")
     memory_by_part: dict[str, int]
     memory_available_bytes: int | None = Field(
-        description="What trainings may use at this moment; null where memory is not looked at."
+        description="What is left for it beside trainings that work at this moment; null where memory is not looked at."
     )
-    fits: bool = Field(description="Whether that is enough; a training that cannot fit is refused.")
+    fits: bool = Field(description="Whether it fits once others are done; one that does not is refused.")
     message: str
     based_on: str = Field(description="Where the speed comes from: earlier trainings, or a probe of the machine.")
 

@@ -29,7 +29,7 @@ from lucid.store.machine import telling
 from lucid.training.estimate import Estimate, estimate
 from lucid.training.memory import in_words
 from lucid.training.remaining import about
-from lucid.training.room import room
+from lucid.training.room import here, most, room, share
 from lucid.training.workload import Workload, count_workload
 
 LOCK, _PATIENCE_SECONDS = "dry-run", 600.0
@@ -89,10 +89,14 @@ def _told(
     workload: Workload,
     found: Estimate,
 ) -> TrainingEstimate:
-    available = room(settings)
-    fits = available is None or found.memory_bytes <= available
-    needs = f"{about(found.seconds)} and {in_words(found.memory_bytes)} of memory"
-    left = "" if available is None else f", of which {in_words(max(0, available))} are available"
+    others = [share(cost) for _, cost in here(settings.home, Catalog(settings.home).trainings.running())]
+    left, alone = room(settings, others), most(settings, others)
+    fits = alone is None or found.memory_bytes <= alone
+    message = f"{about(found.seconds)} and {in_words(found.memory_bytes)} of memory"
+    if left is not None:
+        message += f", of which {in_words(max(0, left))} are available"
+        if found.memory_bytes > left:
+            message += "; it would wait for other trainings" if fits else "; it would be refused"
     return TrainingEstimate.model_validate(
         {
             "model_id": request.model_id,
@@ -114,9 +118,9 @@ def _told(
             "seconds_by_stage": found.seconds_by_stage,
             "memory_bytes": found.memory_bytes,
             "memory_by_part": found.memory_by_part,
-            "memory_available_bytes": available,
+            "memory_available_bytes": left,
             "fits": fits,
-            "message": f"{needs}{left}" + ("" if fits else "; it would be refused"),
+            "message": message,
             "based_on": found.based_on,
         }
     )

@@ -9,6 +9,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,15 @@ class Cost:
 
     workload: Workload | None
     peak_bytes: int = 0
+    needs: int = 0
+    """What it was estimated to hold at most."""
+    host: str = ""
+    pid: int = 0
+    """The process that works on it, or has."""
+    is_admitted: bool = False
+    """Whether there was room in memory for it."""
+    waited: float = 0.0
+    """Seconds until there was."""
     is_less: bool = False
     """Whether it had no time for all that it would have done, so that it tells nothing of others."""
 
@@ -133,10 +143,11 @@ def _last(home: Path, model_id: str) -> tuple[float, float] | None:
     for version in reversed(ModelVersions(home, model_id).complete()):
         cost, timings = read_cost(version.folder), read_timings(version.folder)
         if cost and cost.workload and not cost.is_less and "fit" in timings:
-            expected = sum(seconds(cost.workload, cores()).values())
-            pace = _within(sum(timings.values()) / expected, _FASTER)
-            held = sum(memory(cost.workload, cores()).values())
-            return pace, _within(cost.peak_bytes / held, _SMALLER) if cost.peak_bytes else 1.0
+            with suppress(ArithmeticError, LookupError, TypeError, ValueError):  # counts that are none
+                expected = sum(seconds(cost.workload, cores()).values())
+                pace = _within(sum(timings.values()) / expected, _FASTER)
+                held = sum(memory(cost.workload, cores()).values())
+                return pace, _within(cost.peak_bytes / held, _SMALLER) if cost.peak_bytes else 1.0
     return None
 
 

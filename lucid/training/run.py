@@ -37,7 +37,7 @@ from lucid.store.machine import telling
 from lucid.store.tables.deliveries import Event
 from lucid.store.tables.requests import RequestKey
 from lucid.store.tables.trainings import TrainingRow
-from lucid.training.estimate import note_peak
+from lucid.training.estimate import note_peak, read_cost
 from lucid.training.memory import Peak
 from lucid.training.remaining import Clock, last_timings, read_timings, tell_left
 from lucid.typing import IsLost, Progress
@@ -391,7 +391,8 @@ def reporting(training: Training, stage: Stage, share: tuple[float, float], doin
     progress(0, doing)
     yield progress
     if stage != "publish":  # a published folder is not written to any more
-        _record_time(training.folder, stage, time.monotonic() - began)
+        waited = cost.waited if stage == "select" and (cost := read_cost(training.folder)) else 0.0
+        _record_time(training.folder, stage, time.monotonic() - began - waited)
         note_peak(training.folder, peak.bytes())
 
 

@@ -27,13 +27,14 @@ from lucid.graph.histories import InteractionHistory
 from lucid.schema.fields import Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
+from lucid.store.locks import working
 from lucid.training.budget import Budget
 from lucid.training.chosen import read_chosen, write_chosen
 from lucid.training.estimate import Cost, estimate, note_less, read_cost, write_cost
 from lucid.training.memory import used_bytes
 from lucid.training.remaining import read_timings
 from lucid.training.report import TrainingReport, count_graph, read_report, write_report
-from lucid.training.room import room, too_large
+from lucid.training.room import here, most, room, share, too_large, waits, worker
 from lucid.training.run import Training, call_back, refreshing, reporting, working_on
 from lucid.training.workload import Workload, count_workload
 from lucid.typing import Progress
@@ -69,6 +70,9 @@ _UNREADABLE = ModelNotReady, UnknownModel, OutdatedVersion, DamagedVersion
 """What is raised for a model that has no version to be read, as one that is new."""
 _FAR_LESS = 0.5
 """A version that learned from a smaller share of the interactions of the one before says so; set by hand."""
+_ADMISSION, _ADMISSION_SECONDS = "memory", 60.0
+"""The lock of looking whether there is room, so that two never take the same."""
+_LOOK_SECONDS = 1.0
 _log = logging.getLogger("lucid")
 
 
@@ -104,8 +108,11 @@ def _step(
 
 
 @_step("select", (0, 5), "choosing the data")
-def select_data(training: Training, _progress: Progress) -> Path:
-    """Choose the rows by tags and age; leaves `work/entities.parquet` and its fellows."""
+def select_data(training: Training, progress: Progress) -> Path:
+    """Choose the rows by tags and age; leaves `work/entities.parquet` and its fellows.
+
+    Ends once there is room in memory for what follows.
+    """
     catalog = training.catalog
     batches = catalog.batches.select(training.request.data_tags)
     catalog.trainings.set_batches(training.model_id, training.version, [batch.batch_id for batch in batches])
@@ -131,7 +138,7 @@ def select_data(training: Training, _progress: Progress) -> Path:
         raise NothingToRefresh(_nothing_left(training)) from None
     _log.info("%s: %s rows", selection.steps[-1].step, f"{selection.steps[-1].kept:,}")
     if not refreshes:
-        _expect_room(training, count_workload(training.work, training.request.precompute or ()))
+        _wait_for_room(training, count_workload(training.work, training.request.precompute or ()), progress)
     return training.work
 
 
@@ -313,13 +320,34 @@ def tell_refresh(training: Training) -> str:
     return f"version {training.version} refreshes version {training.refresh_of}; {since}"
 
 
-def _expect_room(training: Training, workload: Workload) -> None:
-    """Note what the training has to do; raises NotEnoughMemory where there is too little for that."""
-    write_cost(training.folder, Cost(workload))
-    needed, own = estimate(training.settings.home, training.model_id, workload), used_bytes()
-    left = room(training.settings, own=own)
-    if left is not None and needed.memory_bytes > left:
-        raise too_large(needed.memory_by_part, left)
+def _wait_for_room(training: Training, workload: Workload, progress: Progress) -> None:
+    """Note what the training has to do, and wait until there is room for it beside those that came before.
+
+    Raises NotEnoughMemory where it needs more than there would be if they were done.
+    """
+    settings, began, own = training.settings, time.monotonic(), used_bytes()
+    waited = 0.0
+    needed = estimate(settings.home, training.model_id, workload)
+    needs = needed.memory_bytes
+    cost = Cost(workload, needs=needs, **worker())  # type: ignore[arg-type]
+    write_cost(training.folder, cost)
+    while True:
+        with working(settings.home, _ADMISSION, _ADMISSION_SECONDS):
+            rows = [row for row in training.catalog.trainings.running() if row.status.model_id != training.model_id]
+            others = [
+                share(other)
+                for row, other in here(settings.home, rows)
+                if other.is_admitted or row.status.start_timestamp < training.started
+            ]
+            left, alone = room(settings, others, own), most(settings, others, own)
+            if left is None or needs <= left:
+                write_cost(training.folder, replace(cost, is_admitted=True, waited=waited))
+                return
+            if alone is not None and (needs > alone or not others):
+                raise too_large(needed.memory_by_part, alone)
+        progress(99, waits(needs, left))
+        time.sleep(_LOOK_SECONDS)
+        waited = time.monotonic() - began
 
 
 def _nothing_left(training: Training) -> str:

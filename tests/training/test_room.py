@@ -1,14 +1,21 @@
 """A training that does not fit into memory is refused with figures, before it takes any."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from lucid.errors import NotEnoughMemory
+from lucid.schema.training import TrainingRequest
 from lucid.settings import Settings
+from lucid.training.estimate import Cost, read_cost, write_cost
 from lucid.training.memory import Peak, available_bytes, in_words, used_bytes
-from lucid.training.room import Share, room
+from lucid.training.room import Share, room, worker
+from lucid.training.run import working_on
+from lucid.versions.lifecycle import ModelVersions
 from lucid.workspace import Workspace
 from tests.support.checkerboard import write_checkerboard
 
@@ -119,3 +126,27 @@ def test_the_peak_of_a_process_is_what_it_held_at_most() -> None:
 @pytest.mark.parametrize(("count", "words"), [(450e6, "450 MB"), (999.6e6, "1.0 GB"), (3.24e9, "3.2 GB")])
 def test_bytes_are_told_to_people(count: float, words: str) -> None:
     assert words == in_words(int(count))
+
+
+def test_a_training_waits_for_others_that_need_the_memory(workspace: Workspace, tmp_path: Path) -> None:
+    """However it was started; its status says for what, and its time does not count as work."""
+    workspace.import_files(write_checkerboard(tmp_path))
+    own, waiting = limited(workspace, "2.1GB"), threading.Event()
+
+    def watch(_percent: float, doing: str) -> None:
+        if doing.startswith("waits for memory: about "):
+            waiting.set()
+
+    entered = working_on(own.settings, TrainingRequest(model_id="large"))
+    with ThreadPoolExecutor(1) as other, suppress(InterruptedError), entered as large:
+        large.folder.mkdir(parents=True)
+        write_cost(large.folder, Cost(None, needs=2 * GB, is_admitted=True, **worker()))  # type: ignore[arg-type]
+        small = other.submit(own.train, "small", progress=watch)
+        assert waiting.wait(120)
+        assert not small.done()
+        raise InterruptedError
+
+    assert "completed" == small.result().status
+    noted = read_cost(ModelVersions(workspace.settings.home, "small").live().folder)
+    assert noted
+    assert noted.waited > 0

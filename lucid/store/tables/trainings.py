@@ -98,6 +98,10 @@ class Trainings:
             only=f"{_RUNNING} AND stage <> 'cancelling'",
         )
 
+    def set_waiting(self, model_id: str, version: int, message: str) -> None:
+        """Say what a training that waits for its flow run waits for, besides its turn."""
+        self._update(model_id, version, "message = ?", [cut(message)], only=_WAITING)
+
     def cancel(self, model_id: str) -> TrainingRow:
         """Mark the running training of a model (refreshes do not count) as to be cancelled, and return it.
 
@@ -153,7 +157,8 @@ class Trainings:
                 )
             )
             if found and found["stage"] == "queued" and found["flow_run_id"] is None:
-                found["message"] = _place_in_queue(connection, found)
+                place = _place_in_queue(connection, found)
+                found["message"] = f"{place}; {found['message']}" if found["message"] else place
         if found is None:
             raise UnknownModel(f"no model {model_id!r}; train it first")
         return _training(found)
