@@ -29,6 +29,7 @@ async def background_work(services: Services) -> AsyncIterator[None]:
     work = (
         _sweep(services),
         services.queue.keep_starting(services.warnings),
+        services.training_room.keep_estimating(services.queue.look),
         services.keys.keep_up(),
         _refresh(services),
         _verify(services),

@@ -42,10 +42,10 @@ Lane = Callable[[], Job | None]
 """Looks for the first job of one kind that waits."""
 
 
-def lanes(settings: Settings) -> tuple[Lane, ...]:
-    """All kinds of jobs, those first that are short."""
-    looks = (_first_erasure, _first_import, _first_refresh, _first_training)
-    return tuple(partial(look, settings) for look in looks)
+def lanes(settings: Settings, first_training: Lane) -> tuple[Lane, ...]:
+    """All kinds of jobs, those first that are short; which training is the next is for others to say."""
+    looks = (_first_erasure, _first_import, _first_refresh)
+    return *(partial(look, settings) for look in looks), first_training
 
 
 def erasure(settings: Settings, name: str) -> Job:
@@ -119,8 +119,3 @@ def _first_import(settings: Settings) -> Job | None:
 def _first_refresh(settings: Settings) -> Job | None:
     found = Catalog(settings.home).trainings.first_waiting(refresh=True)
     return refresh(settings, found) if found else None
-
-
-def _first_training(settings: Settings) -> Job | None:
-    found = Catalog(settings.home).trainings.first_waiting()
-    return training(settings, found) if found else None

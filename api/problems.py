@@ -26,6 +26,8 @@ STATUS: dict[type[errors.LucidError], int] = {
     errors.InvalidRequest: 422,
     errors.UnusableFile: 422,
     errors.UnknownType: 422,
+    errors.TrainingFailed: 422,
+    errors.NotEnoughMemory: 422,
     errors.CallbackRefused: 422,
     errors.IdempotencyKeyReused: 422,
     errors.UnknownModel: 404,

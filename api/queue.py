@@ -70,6 +70,10 @@ class Queue:
             await asyncio.sleep(_LOOK_SECONDS)
         return self._outcomes.get(job.work)
 
+    def look(self) -> None:
+        """Look at once, as something may have its turn now."""
+        self._asked.set()
+
     async def keep_starting(self, warnings: HealthWarnings) -> None:
         """Start what waits, for ever; what goes wrong is a warning, and is tried again."""
         while True:

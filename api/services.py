@@ -6,12 +6,14 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.applications import Starlette
 
+from lucid.api.dry_runs import DryRuns
 from lucid.api.jobs import lanes
 from lucid.api.keyring import KeyRing
 from lucid.api.metrics import Metrics
 from lucid.api.queue import Queue
 from lucid.api.readiness import Readiness
 from lucid.api.runs import Runs
+from lucid.api.training_room import TrainingRoom
 from lucid.health import HealthWarnings
 from lucid.serving.registry import ModelRegistry
 from lucid.settings import Settings
@@ -29,6 +31,8 @@ class Services:
     registry: ModelRegistry
     runs: Runs
     queue: Queue
+    dry_runs: DryRuns
+    training_room: TrainingRoom
     readiness: Readiness
     metrics: Metrics
 
@@ -36,6 +40,8 @@ class Services:
 def build_services(settings: Settings) -> Services:
     """All parts for these settings; creates what is missing of the catalog, starts nothing."""
     catalog, warnings, runs = Catalog(settings.home), HealthWarnings(), Runs(settings)
+    dry_runs = DryRuns(settings)
+    training_room = TrainingRoom(settings, dry_runs)
     return Services(
         settings=settings,
         catalog=catalog,
@@ -43,7 +49,9 @@ def build_services(settings: Settings) -> Services:
         keys=KeyRing(catalog, settings.rate_limit, warnings),
         registry=ModelRegistry(settings.home, patient=False, warnings=warnings),
         runs=runs,
-        queue=Queue(runs, lanes(settings)),
+        queue=Queue(runs, lanes(settings, training_room.next)),
+        dry_runs=dry_runs,
+        training_room=training_room,
         readiness=Readiness(catalog, runs, warnings),
         metrics=Metrics(),
     )

@@ -14,7 +14,7 @@ from lucid.flows.sentences import cancellable, in_a_sentence
 from lucid.flows.tasks import do_steps, link_flow_run, tell_customer
 from lucid.schema.fields import KeyUse, ModelId, check
 from lucid.schema.filters import DataFilters
-from lucid.schema.training import InteractionAge, ModelStatus, TrainingRequest
+from lucid.schema.training import InteractionAge, MaxMinutes, ModelStatus, TrainingRequest
 from lucid.settings import load_settings
 from lucid.training.run import Training, working_on
 from lucid.training.steps import TRAINING
@@ -40,6 +40,7 @@ def train_model(
     data_filters: DataFilters | None = None,
     metadata_rules: dict[str, KeyUse] | None = None,
     allow_type_changes: bool = False,
+    max_minutes: MaxMinutes | None = None,
     version: VersionOfApi = None,
 ) -> dict[str, Any]:
     """Train a model on the knowledge graph and let it answer; one of that name is replaced once it is ready.
@@ -54,6 +55,7 @@ def train_model(
         data_filters: Conditions on entities and interactions that all must hold.
         metadata_rules: How to use metadata keys where the data would decide otherwise, for example {"zip": "ignored"}.
         allow_type_changes: Train even where more than 1% of a type's ids have become another type.
+        max_minutes: Give up trying settings for which no time is left, so that the training takes about so long.
         version: The API alone passes it, for trainings that it has entered, whose request the catalog holds.
     """
     settings = load_settings()
@@ -66,6 +68,7 @@ def train_model(
         "data_filters": data_filters,
         "metadata_rules": metadata_rules or None,
         "allow_type_changes": allow_type_changes,
+        "max_minutes": max_minutes,
     }
     request = check(TrainingRequest, asked)
     if request.callback_url:

@@ -26,7 +26,7 @@ from lucid.schema.fields import Exclude, OnError, OutputFormat, PartName, Use, c
 from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule
-from lucid.schema.training import Model
+from lucid.schema.training import Model, TrainingEstimate
 from lucid.settings import THREADS_THAT_SLEEP, load_settings
 from lucid.store.files import OTHERS, close_home, replacing
 from lucid.store.machine import telling
@@ -144,24 +144,35 @@ def train(
     precompute: Annotated[
         str | None, typer.Option(metavar="JSON", help='More pairs: [{"source_type": …, "target_type": …}].')
     ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(help="Give up trying settings for which no time is left.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be selected, and what time and memory it would take.")
+    ] = False,
 ) -> None:
     """Train a model; one of that name is replaced once the new version is ready."""
     workspace = lucid.Workspace()
+    asked: dict[str, Any] = {
+        "maximum_interaction_age_days": maximum_interaction_age_days,
+        "data_tags": _split(data_tags) if data_tags is not None else None,
+        "callback_url": callback_url,
+        "allow_type_changes": allow_type_changes,
+        "max_minutes": max_minutes,
+        "data_filters": _json("data-filters", data_filters),
+        "metadata_rules": _json("metadata-rules", metadata_rules),
+        "precompute": _json("precompute", precompute),
+    }
+    if dry_run:
+        _show_estimate(workspace.estimate(model_id, **asked))
+        return
     with progress_bar() as report:
-        status = workspace.train(
-            model_id,
-            maximum_interaction_age_days=maximum_interaction_age_days,
-            data_tags=_split(data_tags) if data_tags is not None else None,
-            callback_url=callback_url,
-            allow_type_changes=allow_type_changes,
-            data_filters=_json("data-filters", data_filters),
-            metadata_rules=_json("metadata-rules", metadata_rules),
-            precompute=_json("precompute", precompute),
-            progress=report,
-        )
+        status = workspace.train(model_id, **asked, progress=report)
     assert status.end_timestamp is not None
     seconds = (status.end_timestamp - status.start_timestamp).total_seconds()
     out.print(f"Model {status.model_id} version {status.version} is live after {seconds:.1f} s.", markup=False)
+    if status.message:
+        out.print(status.message, markup=False, soft_wrap=True)
     out.print(quality_table(workspace.report(model_id)))
 
 
@@ -624,6 +635,21 @@ def quality_table(report: dict[str, Any]) -> Table:
         pair_name = escape(f"{pair['source_type']} → {pair['target_type']}")
         table.add_row(pair_name, *(f"{figure:.3f}" for figure in figures), pair["answered_by"])
     return table
+
+
+def _show_estimate(estimate: TrainingEstimate) -> None:
+    selection = Table("step", "kept", "removed", title="what would be selected")
+    for step in estimate.steps:
+        selection.add_row(escape(step.step), f"{step.kept:,}", f"{step.removed:,}")
+    types, pairs = Table("type", "entities"), Table("pair", "interactions")
+    for entity_type, count in estimate.entity_types.items():
+        types.add_row(escape(entity_type), f"{count:,}")
+    for pair in estimate.pairs:
+        pairs.add_row(escape(f"{pair.source_type} → {pair.target_type}"), f"{pair.interactions:,}")
+    for table in (selection, types, pairs):
+        out.print(table)
+    out.print(f"The training would take {estimate.message}.", markup=False, soft_wrap=True)
+    out.print(f"Estimated from {estimate.based_on}; nothing was started.", markup=False, soft_wrap=True)
 
 
 def _print(pieces: Iterable[bytes]) -> None:

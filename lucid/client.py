@@ -28,7 +28,7 @@ from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnErr
 from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
-from lucid.schema.training import Model, ModelStatus
+from lucid.schema.training import Model, ModelStatus, TrainingEstimate, TrainingRequest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,8 @@ AWAY_SECONDS = 30.0
 _TIMEOUT_SECONDS = 60.0
 _WAIT_SECONDS = 30.0
 """How long the service may wait for a piece of work before it answers that it still runs; less than the timeout."""
+_DRY_RUN_SECONDS = 600.0
+"""A dry run reads all data of a training, and waits for others."""
 _POLL_SECONDS = 0.5
 _REPEAT_SECONDS = 1.0
 _KEY = "Idempotency-Key"
@@ -182,6 +184,7 @@ class Client:
         data_filters: Mapping[str, Any] | None = None,
         metadata_rules: Mapping[str, KeyUse] | None = None,
         allow_type_changes: bool = False,
+        max_minutes: float | None = None,
         progress: "Progress | None" = None,
     ) -> ModelStatus:
         """Train a model, wait until it is live, and return its final status; a model of that name is replaced.
@@ -197,10 +200,22 @@ class Client:
             "data_filters": data_filters,
             "metadata_rules": metadata_rules,
             "allow_type_changes": allow_type_changes or None,
+            "max_minutes": max_minutes,
         }
         body = {name: value for name, value in wanted.items() if value is not None}
         status = _status(self._send("POST", "/train", json=body, headers=_new_key()))
         return _ended(status, lambda: self.status(status.model_id), progress)
+
+    def estimate(self, model_id: str | None = None, **asked: Any) -> TrainingEstimate:
+        """What a training would select, about how long it would take, how much memory it would need; starts nothing.
+
+        `asked` is what `train` takes, but for `progress`. Raises InvalidRequest, and LucidError for what would make the
+        training fail while it selects.
+        """
+        wanted = check(TrainingRequest, {"model_id": model_id, **asked})
+        body = {**wanted.model_dump(mode="json", exclude_defaults=True), "dry_run": True}
+        answer = self._send("POST", "/train", json=body, timeout=_DRY_RUN_SECONDS)
+        return TrainingEstimate.model_validate_json(answer.content)
 
     def status(self, model_id: str) -> ModelStatus:
         """The status of a model's latest training; raises UnknownModel."""

@@ -137,6 +137,12 @@ class TrainingFailed(LucidError):
     code = "training_failed"
 
 
+class NotEnoughMemory(LucidError):
+    """The training needs more memory than there is for it."""
+
+    code = "not_enough_memory"
+
+
 class NothingToRefresh(LucidError):
     """No interaction is left of what a refresh would select; the live version goes on answering as it is."""
 

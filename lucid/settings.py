@@ -102,6 +102,11 @@ class Settings(BaseSettings):
         "human", description="What the processes of the service write into their logs: lines for people, or of JSON."
     )
     seed: int = Field(0, ge=0, description="Seed of everything random in a training.")
+    training_memory: str | None = Field(
+        None,
+        pattern=r"^([1-9][0-9]*(\.[0-9]+)?(MB|GB)|off)$",
+        description="Memory for all trainings of a machine together, as 8GB, or off; default: what is available.",
+    )
     device: Device = Field("auto", description="Where vectors are computed: a GPU if there is one, or as said.")
 
     @field_validator("home")
@@ -151,6 +156,13 @@ class Settings(BaseSettings):
         return _time_or_off(self.maintenance_time)
 
     @property
+    def training_memory_bytes(self) -> int | None:
+        """What all trainings of a machine may hold together; None where `training_memory` gives no number."""
+        if self.training_memory is None or self.training_memory == "off":
+            return None
+        return int(float(self.training_memory[:-2]) * {"MB": 1e6, "GB": 1e9}[self.training_memory[-2:]])
+
+    @property
     def own_hosts(self) -> list[str]:
         """The names of `allowed_hosts`, in lower case."""
         return [name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip()]
@@ -187,6 +199,15 @@ def _expect_folder(home: Path) -> Path:
         if not there.is_dir():
             raise ValueError(f"{there} is no folder; LUCID_HOME names a folder, which is made where there is none")
     return home
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """The environment in which another process has the same settings."""
+    return {
+        f"LUCID_{name.upper()}": str(value)
+        for name, value in settings.model_dump(mode="json").items()
+        if value is not None
+    }
 
 
 _INJECTED = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_\d+_(TCP|UDP|SCTP)|_ENV_")

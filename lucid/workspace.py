@@ -27,7 +27,7 @@ from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnErr
 from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
-from lucid.schema.training import Model, ModelStatus, TrainingRequest
+from lucid.schema.training import Model, ModelStatus, TrainingEstimate, TrainingRequest
 from lucid.service.run import prefect_calls
 from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import Answer
@@ -35,6 +35,7 @@ from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.store.machine import telling, told
 from lucid.training import run, soundness, steps
+from lucid.training.dry_run import dry_run
 from lucid.training.report import read_report
 from lucid.typing import Progress
 from lucid.versions.lifecycle import ModelVersions
@@ -140,6 +141,7 @@ class Workspace:
         data_filters: Mapping[str, Any] | None = None,
         metadata_rules: Mapping[str, KeyUse] | None = None,
         allow_type_changes: bool = False,
+        max_minutes: float | None = None,
         progress: Progress | None = None,
     ) -> ModelStatus:
         """Train a model in this process and return its final status; a model of that name is replaced.
@@ -158,10 +160,20 @@ class Workspace:
                 "data_filters": data_filters,
                 "metadata_rules": metadata_rules,
                 "allow_type_changes": allow_type_changes,
+                "max_minutes": max_minutes,
             },
         )
         self._sweep()
         return steps.train(self.settings, request, progress)
+
+    def estimate(self, model_id: str | None = None, **asked: Any) -> TrainingEstimate:
+        """What a training would select, about how long it would take, how much memory it would need; starts nothing.
+
+        `asked` is what `train` takes, but for `progress`. Raises InvalidRequest, and TrainingFailed for what would fail
+        while it selects.
+        """
+        self._sweep()
+        return dry_run(self.settings, check(TrainingRequest, {"model_id": model_id, **asked}))
 
     def status(self, model_id: str) -> ModelStatus:
         """The status of a model's latest training; raises UnknownModel."""

@@ -19,7 +19,7 @@ from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import ModelId
 from lucid.schema.lineage import Lineage
 from lucid.schema.schedules import Schedule, ScheduleRequest
-from lucid.schema.training import Model, ModelStatus, Rollback, TrainingRequest
+from lucid.schema.training import Model, ModelStatus, Rollback, TrainingCall, TrainingEstimate, TrainingRequest
 from lucid.store.tables.requests import RequestKey
 from lucid.store.tables.trainings import TrainingRow
 from lucid.training import run
@@ -30,19 +30,31 @@ router = APIRouter(route_class=Guarded)
 Named = Annotated[ModelId, Path(description="Name of the model.", examples=["videos"])]
 
 
-@router.post("/train", status_code=202, tags=["training"], responses=problems(404, 409))
+@router.post(
+    "/train",
+    status_code=202,
+    tags=["training"],
+    response_model=ModelStatus,
+    responses={200: {"model": TrainingEstimate, "description": "What a dry run found."}, **problems(404, 409)},
+)
 async def train(
-    services: ServicesDep, given: Given, wanted: Annotated[TrainingRequest | None, Body()] = None
-) -> ModelStatus:
+    services: ServicesDep, given: Given, asked: Annotated[TrainingCall | None, Body()] = None
+) -> ModelStatus | Response:
     """Start a training, to be followed with `status`. A model of that name answers as before until it is done.
 
     Without a body, a new model is trained on everything. Where others wait for their turn, so does this one, with the
     stage `queued` and no `flow_run_url` yet. A repeat with the same `Idempotency-Key` answers the status of
     the training that the first call started.
+
+    With `dry_run` nothing is started: within seconds the answer says what would be selected, about how long the
+    training would take and how much memory it would need.
     """
-    wanted = wanted or TrainingRequest()
+    wanted = asked.request() if asked else TrainingRequest()
+    if asked and asked.dry_run:
+        return Response((await services.dry_runs.ask(wanted)).model_dump_json(), media_type="application/json")
     key = given.of("POST /train", _asked(wanted)) if given else None
     await run_in_threadpool(_check_callback, services, wanted, key)
+    await run_in_threadpool(_check_room, services, wanted, key)
     entered = await run_in_threadpool(run.enter, services.settings, wanted, "queued", key)
     if entered.status != "running" or entered.flow_run_url:
         return entered  # a repeat, and nothing is left to do
@@ -64,6 +76,12 @@ def _check_callback(services: Services, wanted: TrainingRequest, key: RequestKey
     except CallbackRefused:
         if key is None or not services.catalog.requests.knows(key):
             raise
+
+
+def _check_room(services: Services, wanted: TrainingRequest, key: RequestKey | None) -> None:
+    """Raise NotEnoughMemory where it is known that the training cannot fit, but not for a repeat."""
+    if key is None or not services.catalog.requests.knows(key):
+        services.training_room.expect(wanted)
 
 
 @router.get("/status", tags=["training"], responses=problems(404))

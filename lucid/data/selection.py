@@ -79,16 +79,17 @@ def select(
     precompute: Sequence[PrecomputePair] = (),
     allow_type_changes: bool = False,
     checked: bool = False,
+    memory_limit: str | None = None,
 ) -> Selection:
     """Write the rows that a training uses into `folder`.
 
     `started` (aware) is the moment from which age counts; interactions without a timestamp have no age and stay.
     Raises TrainingFailed, with the step that emptied the data, where no interaction is left, and where more than a few
     ids of a type have become another type, unless that is allowed; UnknownType or InvalidRequest for names that the
-    rows do not have, unless they were `checked` when there were perhaps others.
+    rows do not have, unless they were `checked` when there were perhaps others. `memory_limit` as for `connect`.
     """
     make_folder(folder)
-    with connect(spill=folder / "spill") as connection:
+    with connect(spill=folder / "spill", memory_limit=memory_limit) as connection:
         filters = data_filters or DataFilters()
         steps = [read_entities(connection, home, batches), *_tell_losses(connection, home, batches, allow_type_changes)]
         flattened = read_values(connection)

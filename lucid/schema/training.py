@@ -8,6 +8,9 @@ from pydantic.config import JsonDict
 from lucid.schema.fields import MAX_PARTS, MAX_RECOMMENDATIONS, KeyUse, ModelId, RunStatus, Stage, TextList, Time
 from lucid.schema.filters import DataFilters
 
+MaxMinutes = Annotated[float, Field(gt=0, le=10_080)]
+"""How long a training shall take at most; a week is more than any needs."""
+
 InteractionAge = Annotated[int, Field(ge=1, le=100_000)]
 """Days after which an interaction is too old."""
 
@@ -62,6 +65,21 @@ class TrainingRequest(BaseModel):
     allow_type_changes: StrictBool = Field(
         False, description="Train even where more than 1% of a type's ids have become another type."
     )
+    max_minutes: MaxMinutes | None = Field(
+        None, description="Give up trying settings for which no time is left; the report says which."
+    )
+
+
+class TrainingCall(TrainingRequest):
+    """A training as it is asked for over HTTP."""
+
+    dry_run: StrictBool = Field(
+        False, description="Start nothing; answer what would be selected, and what time and memory it would take."
+    )
+
+    def request(self) -> TrainingRequest:
+        """What a training is asked to do."""
+        return TrainingRequest.model_validate(self.model_dump(exclude={"dry_run"}))
 
 
 _STATUS_EXAMPLE: JsonDict = {
@@ -96,6 +114,77 @@ class ModelStatus(BaseModel):
     end_timestamp: Time | None = None
     data_batch_ids: list[str] = []
     flow_run_url: str | None = None
+
+
+class SelectionStep(BaseModel):
+    """What one step of the selection keeps and removes, in rows."""
+
+    step: str
+    kept: int
+    removed: int
+    examples: list[str] = []
+
+
+class RelationCount(BaseModel):
+    """How many edges a relation has from one type to another: interactions, links of metadata, words of texts."""
+
+    source_type: str
+    relation: str
+    target_type: str
+    count: int
+
+
+class PairCount(BaseModel):
+    """A pair that interactions link, and how many of its entities they link, each once."""
+
+    source_type: str
+    target_type: str
+    interactions: int
+
+
+_ESTIMATE_EXAMPLE: JsonDict = {
+    "model_id": "videos",
+    "data_batch_ids": ["0f8fad5bd9cb469fa16570867728950e"],
+    "steps": [{"step": "entities: latest version of each id", "kept": 9962, "removed": 0, "examples": []}],
+    "entity_types": {"user": 6040, "video": 3883},
+    "relations": [
+        {"source_type": "user", "relation": "interaction:watched", "target_type": "video", "count": 1_000_209}
+    ],
+    "pairs": [{"source_type": "user", "target_type": "video", "interactions": 1_000_209}],
+    "precomputed": [{"source_type": "user", "target_type": "video", "max_recommendations": 100}],
+    "seconds": 95.5,
+    "seconds_by_stage": {"select": 3.1, "build": 4.0, "fit": 78.2, "evaluate": 4.1, "precompute": 6.1},
+    "memory_bytes": 1_900_000_000,
+    "memory_by_part": {"program": 450_000_000, "vectors of entities": 800_000_000, "edges": 650_000_000},
+    "memory_available_bytes": 6_400_000_000,
+    "fits": True,
+    "message": "about 2 min and 1.9 GB of memory, of which 6.4 GB are available",
+    "based_on": "the last training of this model",
+}
+
+
+class TrainingEstimate(BaseModel):
+    """What a training would select, and about how long it would take and how much memory it would need."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_ESTIMATE_EXAMPLE]})
+
+    model_id: str | None = Field(description="As asked; a training of no name would get one.")
+    data_batch_ids: list[str]
+    steps: list[SelectionStep] = Field(description="As in the training report.")
+    entity_types: dict[str, int] = Field(description="How many entities each type has, those made of metadata as well.")
+    relations: list[RelationCount]
+    pairs: list[PairCount]
+    precomputed: list[PrecomputePair] = Field(description="What recommendations would be computed ahead for.")
+    seconds: float = Field(ge=0, description="From the start of its work, without waiting for its turn.")
+    seconds_by_stage: dict[str, float]
+    memory_bytes: int = Field(ge=0, description="The most memory that its process would hold.")
+    memory_by_part: dict[str, int]
+    memory_available_bytes: int | None = Field(
+        description="What is left for it beside trainings that work at this moment; null where memory is not looked at."
+    )
+    fits: bool = Field(description="Whether it fits once others are done; one that does not is refused.")
+    message: str
+    based_on: str = Field(description="Where the speed comes from: earlier trainings, or a probe of the machine.")
 
 
 class Version(BaseModel):

@@ -23,7 +23,7 @@ from lucid.service import pulse
 from lucid.service.origins import own_addresses
 from lucid.service.prefect_api import PrefectApi
 from lucid.service.supervisor import MARK, STOP_SECONDS, Part, Supervisor, end_leftovers
-from lucid.settings import THREADS_THAT_SLEEP, Settings
+from lucid.settings import THREADS_THAT_SLEEP, Settings, variables
 from lucid.store.files import check_writable, write_once, write_text
 from lucid.store.home import Home
 from lucid.store.locks import is_worked_on, working
@@ -251,11 +251,6 @@ def auth_file(settings: Settings) -> Path:
 
 def environment(settings: Settings) -> dict[str, str]:
     """What the parts of the service, and every program that talks to its Prefect server, find in their environment."""
-    ours = {
-        f"LUCID_{name.upper()}": str(value)
-        for name, value in settings.model_dump(mode="json").items()
-        if value is not None
-    }
     defaults = THREADS_THAT_SLEEP | {
         "PREFECT_HOME": str(Home(settings.home).prefect),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -281,7 +276,7 @@ def environment(settings: Settings) -> dict[str, str]:
         fixed |= _closed_to_strangers(settings)
     # A key of Prefect's cloud would be sent instead of the auth string.
     inherited = {name: value for name, value in os.environ.items() if not (auth and name == "PREFECT_API_KEY")}
-    return {**defaults, **inherited, **ours, **fixed}
+    return {**defaults, **inherited, **variables(settings), **fixed}
 
 
 def _closed_to_strangers(settings: Settings) -> dict[str, str]:

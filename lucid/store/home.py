@@ -47,6 +47,11 @@ class Home:
         """Where a file that came over HTTP waits for its import."""
         return self.uploads / batch_id
 
+    @property
+    def dry_run(self) -> Path:
+        """What the training that is only looked at would select, see `lucid.training.dry_run`; soon removed."""
+        return self.path / "dry_run"
+
     # Models
 
     @property

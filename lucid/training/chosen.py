@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class ChosenSettings:
     """For pairs that no interactions link, or too few; it is applied to the first decomposition."""
     tried: list[TriedWeights]
     learned_filters: list[LearnedFilterTrial]
+    given_up: list[str] = field(default_factory=list)
+    """What there was no time to try, see `max_minutes`."""
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "ChosenSettings":
@@ -47,6 +49,7 @@ class ChosenSettings:
             SpectralFilter.from_json(raw["default_filter"]),
             [TriedWeights(RelationWeights.from_json(one["weights"]), one["mean_log_ndcg"]) for one in raw["tried"]],
             [LearnedFilterTrial(**trial) for trial in raw["learned_filters"]],
+            raw.get("given_up", []),  # trainings of earlier releases took the time that they needed
         )
 
 

@@ -17,6 +17,7 @@ from lucid.model.pair_model import Pair, PairModel
 from lucid.model.scorer import Scorer
 from lucid.model.spectral_filter import SignMode, SpectralFilter
 from lucid.side_by_side import side_by_side
+from lucid.training.budget import Budget
 from lucid.training.chosen import LearnedFilterTrial
 from lucid.training.judged import BySign, Judged, JudgedOn
 from lucid.training.learned_filter import LearnedFilterConfig, with_learned_gain
@@ -79,8 +80,14 @@ class FilterJudge:
     `earlier` are the filters of the version that answers now; a pair keeps its own unless another is surely better.
     """
 
-    def __init__(self, holdout: Holdout, earlier: Mapping[Pair, Assigned], config: FilterConfig | None = None) -> None:
-        self._earlier, self._config = earlier, config or FilterConfig()
+    def __init__(
+        self,
+        holdout: Holdout,
+        earlier: Mapping[Pair, Assigned],
+        config: FilterConfig | None = None,
+        budget: Budget | None = None,
+    ) -> None:
+        self._earlier, self._config, self._budget = earlier, config or FilterConfig(), budget or Budget()
         self._entity_types, self._history = holdout.train.entity_types, holdout.train.history()
         self.direct = [held for held in holdout.warm.validation if len(held.sources)]
         self.indirect = [held for held in holdout.indirect.validation if len(held.sources)]
@@ -176,6 +183,9 @@ class FilterJudge:
             starts = [
                 earlier.filter if number == earlier.decomposition else start for number, start in enumerate(starts)
             ]
+        if not self._budget.allows("filters"):
+            self._budget.give_up("filters of pairs")
+            return earlier or Assigned(0, starts[0]), []
         judges = [judged.on(one) for one in by_sign]
         untuned = [on.ndcg([start])[0] for on, start in zip(judges, starts, strict=True)]
         kept = untuned[earlier.decomposition if earlier else 0]
@@ -223,6 +233,9 @@ class FilterJudge:
         most = self._config.learned.affordable(targets)
         if spectral.is_popularity or min(len(positions) // 2, most) < self._config.min_learned_from:
             return spectral, []
+        if not self._budget.allows("filters"):
+            self._budget.give_up("learned gains")
+            return spectral, []
         learned = with_learned_gain(
             by_sign.embedding, spectral, held.part(positions[::2][:most]), targets, self._config.learned
         )
@@ -244,6 +257,9 @@ class FilterJudge:
         return {one.held.pair: best for one, best in zip(judged, found, strict=True)}
 
     def _assign_cold_one(self, by_sign: Sequence[BySign], own: Assigned, judged: Judged) -> Assigned:
+        if not self._budget.allows("filters"):
+            self._budget.give_up("filters of targets without interactions")
+            return own
         tries, figures = [own], judged.on(by_sign[own.decomposition]).ndcg([own.filter])
         for number, one in enumerate(by_sign):
             ranks = {max(1, round(len(one.embedding.values) * share)) for share in self._config.cold_rank_shares}
@@ -260,6 +276,9 @@ class FilterJudge:
         """What scores a pair, with the share of item-kNN that ranks best where that can be told and afforded."""
         plain = Scorer(embeddings, pair, self._entity_types, self._history).scaled()
         if len(held.sources) < self._config.min_sources or not plain.may_blend:
+            return plain
+        if not self._budget.allows("calibrate"):
+            self._budget.give_up("shares of item-kNN")
             return plain
         shares = (0.0, *self._config.item_knn_shares)
         mixed = plain.blended(shares[1])

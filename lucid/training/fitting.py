@@ -21,6 +21,7 @@ from lucid.model.embedding import Embedding
 from lucid.model.pair_model import Pair, PairModel
 from lucid.model.scorer import Scorer
 from lucid.side_by_side import side_by_side
+from lucid.training.budget import Budget
 from lucid.training.chosen import ChosenSettings
 from lucid.training.filter_choice import Assigned, FilterJudge
 from lucid.training.tuning import WeightSearch, grown
@@ -60,19 +61,30 @@ class EarlierSettings:
 
 
 def choose(
-    graph: TypedGraph, holdout: Holdout, solver: Solver, progress: Progress, earlier: EarlierSettings | None = None
+    graph: TypedGraph,
+    holdout: Holdout,
+    solver: Solver,
+    progress: Progress,
+    earlier: EarlierSettings | None = None,
+    budget: Budget | None = None,
 ) -> Fitted:
     """Choose weights, damping and filters, and calibrate, on the validation part of the holdout.
 
-    The embeddings of the result are those of the graph without the held-out interactions.
+    The embeddings of the result are those of the graph without the held-out interactions. What the budget has no time
+    for stays as it would begin, and is told with what was chosen.
     """
-    judge = FilterJudge(holdout, earlier.filters if earlier else {})
-    search = WeightSearch(graph, holdout.train, judge, solver, lambda percent, doing: progress(0.6 * percent, doing))
+    budget = budget or Budget()
+    judge = FilterJudge(holdout, earlier.filters if earlier else {}, budget=budget)
+    search = WeightSearch(
+        graph, holdout.train, judge, solver, lambda percent, doing: progress(0.6 * percent, doing), budget=budget
+    )
     weightings = search.best_from(earlier.weightings) if earlier else search.best()
+    budget.give_up("settings of relation weights", search.left_out)
     progress(60, "decomposing the graph without held-out interactions")
     embeddings = list(
         side_by_side(
-            lambda weights: grown(search.decomposed(weights), holdout.train, weights, judge, solver), weightings
+            lambda weights: grown(search.decomposed(weights), holdout.train, weights, judge, solver, budget=budget),
+            weightings,
         )
     )
     progress(70, "choosing filters")
@@ -104,7 +116,7 @@ def choose(
         PairModel("", "", 0, default, 0, default), pooled, pooled_hits, pooled_places, evidence=evidence
     )
     used = 1 + max((max(pair.decomposition, pair.cold_decomposition) for pair in pairs), default=0)
-    chosen = ChosenSettings(weightings[:used], default, search.tried, judge.learned_filters)
+    chosen = ChosenSettings(weightings[:used], default, search.tried, judge.learned_filters, budget.given_up)
     return Fitted(tuple(embeddings[:used]), pairs, default_pair, chosen)
 
 

@@ -63,8 +63,11 @@ class Clock:
 
 def tell_left(seconds: float | None) -> str:
     """How long that is, for people: `about 40 s left`, `about 3 min left`; empty where it is not known."""
-    if seconds is None:
-        return ""
+    return "" if seconds is None else f"{about(seconds)} left"
+
+
+def about(seconds: float) -> str:
+    """A duration for people: `about 40 s`, `about 3 min`."""
     if seconds < 90:
-        return f"about {max(5, 5 * round(seconds / 5))} s left"
-    return f"about {round(seconds / 60):,} min left" if seconds < 5400 else f"about {seconds / 3600:.1f} h left"
+        return f"about {max(5, 5 * round(seconds / 5))} s"
+    return f"about {round(seconds / 60):,} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

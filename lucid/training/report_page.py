@@ -47,6 +47,15 @@ Cold: among targets without interactions only, where metadata or other relations
 {%- for who in ("model", "popularity", "item_knn") %} | {{ pair[who][figure] | figure }}{% endfor -%}
 {%- endfor %} | {{ pair.cold.ndcg | figure if pair.cold else "" }} | {{ pair.calibration_error | figure }} | {{ pair.model.sources }} |
 {% endfor %}
+{% if chosen.given_up -%}
+## Given up
+
+What there was no time to try, as `max_minutes` had it:
+
+{% for what in chosen.given_up -%}
+- {{ what }}
+{% endfor %}
+{% endif -%}
 {% if chosen.learned_filters -%}
 ## Learned gains
 

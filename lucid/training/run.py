@@ -38,6 +38,8 @@ from lucid.store.machine import telling
 from lucid.store.tables.deliveries import Event
 from lucid.store.tables.requests import RequestKey
 from lucid.store.tables.trainings import TrainingRow
+from lucid.training.estimate import note_peak, read_cost
+from lucid.training.memory import Peak
 from lucid.training.remaining import Clock, last_timings, read_timings, tell_left
 from lucid.typing import IsLost, Progress
 from lucid.versions.files import TIMINGS
@@ -408,6 +410,7 @@ def reporting(training: Training, stage: Stage, share: tuple[float, float], doin
     from 0 to 100 within it, and raises TrainingFailed where the training was cancelled.
     """
     (start, end), catalog, last, began = share, training.catalog, 0.0, time.monotonic()
+    peak = Peak()
     clock = _clock(training)
 
     def progress(percent: float, doing: str) -> None:
@@ -428,7 +431,9 @@ def reporting(training: Training, stage: Stage, share: tuple[float, float], doin
     progress(0, doing)
     yield progress
     if stage != "publish":  # a published folder is not written to any more
-        _record_time(training.folder, stage, time.monotonic() - began)
+        waited = cost.waited if stage == "select" and (cost := read_cost(training.folder)) else 0.0
+        _record_time(training.folder, stage, time.monotonic() - began - waited)
+        note_peak(training.folder, peak.bytes())
 
 
 def _record_time(folder: Path, stage: Stage, seconds: float) -> None:

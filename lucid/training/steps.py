@@ -27,9 +27,16 @@ from lucid.graph.histories import InteractionHistory
 from lucid.schema.fields import Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
+from lucid.store.locks import working
+from lucid.training.budget import Budget
 from lucid.training.chosen import read_chosen, write_chosen
+from lucid.training.estimate import Cost, estimate, note_less, read_cost, write_cost
+from lucid.training.memory import used_bytes
+from lucid.training.remaining import read_timings
 from lucid.training.report import TrainingReport, count_graph, read_report, write_report
+from lucid.training.room import here, most, room, share, too_large, waits, worker
 from lucid.training.run import Training, call_back, refreshing, reporting, working_on
+from lucid.training.workload import Workload, count_workload
 from lucid.typing import Progress
 from lucid.versions.config import Origin, VersionConfig, read_config, write_config, write_origin
 from lucid.versions.derive import derive
@@ -63,6 +70,9 @@ _UNREADABLE = ModelNotReady, UnknownModel, OutdatedVersion, DamagedVersion
 """What is raised for a model that has no version to be read, as one that is new."""
 _FAR_LESS = 0.5
 """A version that learned from a smaller share of the interactions of the one before says so; set by hand."""
+_ADMISSION, _ADMISSION_SECONDS = "memory", 60.0
+"""The lock of looking whether there is room, so that two never take the same."""
+_LOOK_SECONDS = 1.0
 _log = logging.getLogger("lucid")
 
 
@@ -98,8 +108,11 @@ def _step(
 
 
 @_step("select", (0, 5), "choosing the data")
-def select_data(training: Training, _progress: Progress) -> tuple[Path, str]:
-    """Choose the rows by tags and age; leaves `work/entities.parquet` and its fellows."""
+def select_data(training: Training, progress: Progress) -> tuple[Path, str]:
+    """Choose the rows by tags and age; leaves `work/entities.parquet` and its fellows.
+
+    Ends once there is room in memory for what follows.
+    """
     catalog = training.catalog
     batches = catalog.batches.select(training.request.data_tags)
     catalog.trainings.set_batches(training.model_id, training.version, [batch.batch_id for batch in batches])
@@ -123,6 +136,8 @@ def select_data(training: Training, _progress: Progress) -> tuple[Path, str]:
         if not refreshes or error.code != "no_interactions":
             raise
         raise NothingToRefresh(_nothing_left(training)) from None
+    if not refreshes:
+        _wait_for_room(training, count_workload(training.work, training.request.precompute or ()), progress)
     return training.work, _counted(interactions=selection.steps[-1].kept, batches=len(batches))
 
 
@@ -154,9 +169,12 @@ def fit_model(training: Training, progress: Progress) -> tuple[Path, str]:
         solver,
         lambda percent, doing: progress(0.85 * percent, doing),
         _earlier_settings(training),
+        _budget(training),
     )
     _write_fitted(training.work, graph, chosen, seed)
     write_chosen(training.work, chosen.chosen)
+    if chosen.chosen.given_up:
+        note_less(training.folder)
     progress(85, "fitting on everything")
     fitted = refit(graph, chosen, solver)
     _write_fitted(training.folder, graph, fitted, seed)
@@ -243,7 +261,7 @@ def precompute(training: Training, progress: Progress) -> tuple[int, str]:
 def publish(training: Training, _progress: Progress) -> tuple[ModelStatus, str]:
     """Let the version answer and say so in the catalog; returns the final status."""
     shutil.rmtree(training.work, ignore_errors=True)
-    message = _far_less(training)
+    message = "; ".join(told for told in (_far_less(training), _given_up(training)) if told)
     training.made.complete(training.refresh_of, utc_now())
     training.versions.go_live(training.made)
     training.versions.prune(training.settings.keep_versions)
@@ -309,6 +327,36 @@ def _counted(**counts: int) -> str:
     return ", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in counts.items())
 
 
+def _wait_for_room(training: Training, workload: Workload, progress: Progress) -> None:
+    """Note what the training has to do, and wait until there is room for it beside those that came before.
+
+    Raises NotEnoughMemory where it needs more than there would be if they were done.
+    """
+    settings, began, own = training.settings, time.monotonic(), used_bytes()
+    waited = 0.0
+    needed = estimate(settings.home, training.model_id, workload)
+    needs = needed.memory_bytes
+    cost = Cost(workload, needs=needs, **worker())  # type: ignore[arg-type]
+    write_cost(training.folder, cost)
+    while True:
+        with working(settings.home, _ADMISSION, _ADMISSION_SECONDS):
+            rows = [row for row in training.catalog.trainings.running() if row.status.model_id != training.model_id]
+            others = [
+                share(other)
+                for row, other in here(settings.home, rows)
+                if other.is_admitted or row.status.start_timestamp < training.started
+            ]
+            left, alone = room(settings, others, own), most(settings, others, own)
+            if left is None or needs <= left:
+                write_cost(training.folder, replace(cost, is_admitted=True, waited=waited))
+                return
+            if alone is not None and (needs > alone or not others):
+                raise too_large(needed.memory_by_part, alone)
+        progress(99, waits(needs, left))
+        time.sleep(_LOOK_SECONDS)
+        waited = time.monotonic() - began
+
+
 def _nothing_left(training: Training) -> str:
     batches = len(training.catalog.batches.select(training.request.data_tags))
     found = f"{batches:,} of its batches hold no interaction that it would use" if batches else "its batches are gone"
@@ -329,6 +377,24 @@ def _far_less(training: Training) -> str:
         f"learned from {now:,} interactions, version {live.number}, which answered before, from {before:,}; "
         "if batches are missing, upload them and train again, or roll back"
     )
+
+
+def _given_up(training: Training) -> str:
+    """What to say where `max_minutes` left no time for something; nothing otherwise."""
+    if training.refresh_of is not None:  # its report is that of the training
+        return ""
+    what = read_report(training.folder).chosen.given_up
+    return f"to be done within {training.request.max_minutes:g} min, it left untried: {', '.join(what)}" if what else ""
+
+
+def _budget(training: Training) -> Budget:
+    """The time that is left for choosing settings, given what is done and what is still to come."""
+    minutes, cost = training.request.max_minutes, read_cost(training.folder)
+    if minutes is None or cost is None or cost.workload is None:
+        return Budget()
+    phases = estimate(training.settings.home, training.model_id, cost.workload).seconds_by_phase
+    to_come = sum(phases[phase] for phase in ("refit", "evaluate", "precompute"))
+    return Budget.of(60 * minutes - sum(read_timings(training.folder).values()) - to_come, phases)
 
 
 def _earlier_settings(training: Training) -> "EarlierSettings | None":

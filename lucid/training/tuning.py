@@ -15,6 +15,7 @@ from lucid.graph.typed_graph import TypedGraph
 from lucid.model.decomposition import Solver, decompose, max_rank
 from lucid.model.embedding import Embedding
 from lucid.side_by_side import side_by_side
+from lucid.training.budget import Budget
 from lucid.training.chosen import TriedWeights
 from lucid.training.filter_choice import FilterJudge
 from lucid.typing import INTERACTION, LINK, TEXT, Progress
@@ -74,11 +75,16 @@ def grown(
     judge: FilterJudge,
     solver: Solver,
     config: TuningConfig = CONFIG,
+    budget: Budget | None = None,
 ) -> Embedding:
-    """More eigenpairs, as long as the upper half of them improves the ranking."""
+    """More eigenpairs, as long as the upper half of them improves the ranking and the budget allows it."""
+    budget = budget or Budget()
     most = max_rank(train, weights)
     while (rank := len(embedding.values)) < most:
         if judge.mean(embedding) - judge.mean(embedding.leading(rank // 2)) <= config.min_gain_of_growth:
+            break
+        if not budget.allows("grow"):
+            budget.give_up("decompositions with more eigenvectors")
             break
         larger = decompose(train, weights, min(config.growth * rank, most), solver, start=embedding)
         if len(larger.values) == rank:  # the graph has no more
@@ -101,9 +107,10 @@ class WeightSearch:
         solver: Solver,
         progress: Progress,
         config: TuningConfig = CONFIG,
+        budget: Budget | None = None,
     ) -> None:
         self._train, self._judge, self._solver = train, judge, solver
-        self._progress, self._config = progress, config
+        self._progress, self._config, self._budget = progress, config, budget or Budget()
         self._edge_counts: dict[str, int] = {}
         for edge_type in graph.edge_types:
             edges = graph.data[edge_type].edge_index.shape[1]
@@ -114,6 +121,8 @@ class WeightSearch:
         self._min_gain = config.min_gain
         self._rough: dict[RelationWeights, NDArray[np.float64]] = {}
         self._scores: dict[RelationWeights, NDArray[np.float64]] = {}
+        self._left_out: set[RelationWeights] = set()
+        """For want of time."""
         self._first: Embedding | None = None
         self.tried: list[TriedWeights] = []
 
@@ -121,10 +130,13 @@ class WeightSearch:
         """One setting, or two of which the second suits some pairs better."""
         config, pair_weights = self._config, self._judge.pair_weights
         start = RelationWeights({name: self._first_weight(name) for name in self._edge_counts}, config.damping)
-        if not pair_weights.sum():
+        if not pair_weights.sum() or self._is_over([start]):
             return [start]
         first = self._climb(start, pair_weights, self._most // 2)
         if len(self._edge_counts) == 1:  # another damping alone is not worth a second one
+            return [first]
+        if not self._budget.allows("search"):
+            self._budget.give_up("searches for a second decomposition")
             return [first]
         weighty = pair_weights * (pair_weights >= config.min_pair_weight)
         most = np.max(list(self._rough.values()), axis=0)
@@ -147,11 +159,13 @@ class WeightSearch:
             )
             for weights in earlier
         ]
-        if not pair_weights.sum():
+        if not pair_weights.sum() or self._is_over(known):
             return known
         first = self._climb(known[0], pair_weights, self._most // 2)
         if len(known) == 1:
             return [first]
+        if self._is_over(known[1:]):
+            return [first, known[1]]
         suited = pair_weights * (self._score(known[1]) > self._score(first))
         return [first, self._climb(known[1], suited, self._most)]
 
@@ -161,6 +175,18 @@ class WeightSearch:
         if self._first is None:
             self._first = decompose(self._train, weights, rank, self._solver)
         return decompose(self._train, weights, rank, self._solver, start=self._first)
+
+    @property
+    def left_out(self) -> int:
+        """How many settings were not tried for want of time."""
+        return len(self._left_out - self._rough.keys())
+
+    def _is_over(self, settings: Iterable[RelationWeights]) -> bool:
+        """Whether there is no time left; what would be tried beside some settings is left out then."""
+        if self._budget.allows("search"):
+            return False
+        self._left_out |= {one for best in settings for moves in self._coordinates() for one in moves(best)}
+        return True
 
     def _first_weight(self, relation: str) -> float:
         config, prefix = self._config, relation.partition(":")[0] + ":"
@@ -184,15 +210,26 @@ class WeightSearch:
     def _race(
         self, new: Sequence[RelationWeights], best: RelationWeights | None, pair_weights: NDArray[np.float64]
     ) -> None:
-        """Judge settings by a part of the sources; by all of them, where these do not speak clearly against it."""
+        """Judge settings by a part of the sources; by all of them, where these do not speak clearly against it.
 
-        def judged(weights: RelationWeights) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        Those for which there is no time are left out, but for the first one, which has no `best` to compare with.
+        """
+
+        def judged(
+            weights: RelationWeights,
+        ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None] | None:
+            if best is not None and not self._budget.allows("search"):
+                return None
             embedding = self.decomposed(weights)
             rough = self._judge.score(embedding, roughly=True)
             lost = best is not None and self._is_lost(rough, best, pair_weights)
             return rough, None if lost else self._judge.score(embedding)
 
-        for weights, (rough, score) in zip(new, side_by_side(judged, new), strict=True):
+        for weights, found in zip(new, side_by_side(judged, new), strict=True):
+            if found is None:
+                self._left_out.add(weights)
+                continue
+            rough, score = found
             self._progress(min(99.0, 100 * len(self._rough) / self._most), "weighing relations")
             self._rough[weights] = rough
             self.tried.append(TriedWeights(weights, round(float(rough.mean()), 5) if len(rough) else 0.0))

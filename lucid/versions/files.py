@@ -9,6 +9,7 @@
         texts.safetensors, cache.*               what answers are read from
         recommendations.duckdb                   the same answers, for SQL
         timings.json                             seconds that each stage of the training took
+        cost.json                                what the training had to do, and the most memory that it held
         manifest.json
 
 A file that a training leaves has to stand in `TRAINED`, so that every way to make a version makes it; see `derive`.
@@ -35,7 +36,7 @@ CONFIG, ORIGIN, REPORT = "config.json", "origin.json", "report.json"
 ENTITIES, VALUES = "entities.parquet", "values.parquet"
 EMBEDDINGS, HISTORY, ADJACENCY = "embeddings.safetensors", "interacted.safetensors", "edges.safetensors"
 INDEX, RECOMMENDATIONS = "texts.safetensors", "recommendations.duckdb"
-TIMINGS, MANIFEST, LIVE = "timings.json", "manifest.json", "live"
+TIMINGS, COST, MANIFEST, LIVE = "timings.json", "cost.json", "manifest.json", "live"
 
 TRAINED = (CONFIG, ORIGIN, REPORT, ENTITIES, VALUES, KNOWN_RANGES, KNOWN_WORDS, EMBEDDINGS, HISTORY, ADJACENCY)
 """What a training leaves, and a derived version takes over from its parent, see `derive`."""

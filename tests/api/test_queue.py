@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from lucid.api import jobs
+from lucid.api.dry_runs import DryRuns
 from lucid.api.jobs import FlowRun, Job
 from lucid.api.queue import Queue
 from lucid.api.runs import Runs
+from lucid.api.training_room import TrainingRoom
 from lucid.data.batches import new_batches
 from lucid.erasure import requests
 from lucid.errors import MachineError, Unavailable
@@ -175,7 +177,7 @@ def test_a_run_that_could_not_be_noted_is_not_made_twice(says: Says, monkeypatch
 
 def test_what_waits_stands_in_the_home(tmp_path: Path) -> None:
     """Whoever looks finds the same, in the order in which it was asked for, until its run is noted."""
-    settings = Settings(home=tmp_path / "home")
+    settings = Settings(home=tmp_path / "home", training_memory="off")
     catalog = Catalog(settings.home)
     for model_id in "ba":
         run.enter(settings, TrainingRequest(model_id=model_id), "queued")
@@ -188,7 +190,7 @@ def test_what_waits_stands_in_the_home(tmp_path: Path) -> None:
     erasures = [requests.enter(settings, [entity]) for entity in "xy"]
     found = []
 
-    for lane in jobs.lanes(settings):
+    for lane in jobs.lanes(settings, TrainingRoom(settings, DryRuns(settings)).next):
         while job := lane():
             found.append((job.deployment, job.work.split()[0]))
             assert job.parameters == (lane() or job).parameters

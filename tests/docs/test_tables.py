@@ -24,7 +24,7 @@ from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, MAX_FILES,
 from lucid.schema.fields import MAX_PARTS, MAX_TAG, MAX_TAGS, KeyUse, ServedBy, Stage, utc_now
 from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Op
 from lucid.schema.recommendations import RecommendationQuery
-from lucid.schema.training import ModelStatus, TrainingRequest
+from lucid.schema.training import ModelStatus, TrainingEstimate, TrainingRequest
 from lucid.settings import Settings
 from lucid.store.home import Home
 from lucid.store.tables.database import MAX_MESSAGE, Ended
@@ -40,7 +40,7 @@ def test_errors() -> None:
     documented = {code: int(status) for codes, status, _ in rows for code in words(codes)}
 
     ours = {error.code: status for error, status in STATUS.items()} | dict.fromkeys(UnusableFile.codes, 422)
-    ours |= dict.fromkeys(MachineError.codes, 503)
+    ours |= dict.fromkeys(MachineError.codes, 503) | dict.fromkeys(("no_interactions", "type_changes"), 422)
     frameworks = {code: status for status, code in HTTP_CODES.items()}
     assert ours | STATUS_OF_CODE | frameworks | {INTERNAL_ERROR: 500, FOREIGN_ADDRESS: 421} == documented
 
@@ -142,6 +142,7 @@ def test_parameters() -> None:
     asked = [name for names, _ in table("api.md", "parameter", "meaning") for name in words(names)]
 
     assert set(TrainingRequest.model_fields) == set(column("training.md", "parameter", "meaning"))
+    assert set(TrainingEstimate.model_fields) == set(column("training.md", "field", "meaning"))
     assert set(RecommendationQuery.model_fields) == set(asked)
 
 

@@ -110,6 +110,10 @@ class Trainings:
             only=f"{_RUNNING} AND stage <> 'cancelling'",
         )
 
+    def set_waiting(self, model_id: str, version: int, message: str) -> None:
+        """Say what a training that waits for its flow run waits for, besides its turn."""
+        self._update(model_id, version, "message = ?", [cut(message)], only=_WAITING)
+
     def cancel(self, model_id: str) -> TrainingRow:
         """Mark the running training or refresh of a model as to be cancelled, and return it.
 
@@ -180,7 +184,8 @@ class Trainings:
                 )
             )
             if found and found["stage"] == "queued" and found["flow_run_id"] is None:
-                found["message"] = _place_in_queue(connection, found)
+                place = _place_in_queue(connection, found)
+                found["message"] = f"{place}; {found['message']}" if found["message"] else place
         return _training(found) if found else None
 
     def running(self) -> list[TrainingRow]:
