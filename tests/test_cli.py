@@ -113,7 +113,7 @@ def test_models_are_listed_and_rolled_back(home: Path) -> None:
         ),
         (("recommend", "--model-id", "none", "--source-id", "a", "--target-type", "b"), "no model 'none'"),
         (("models", "rollback", "board"), "no finished version before 1"),
-        (("models", "cancel", "board"), "no training of model 'board' runs"),
+        (("models", "cancel", "board"), "no training or refresh of model 'board' runs"),
         (("models", "delete", "none"), "no model 'none'"),
         (("down",), "no service runs"),
         (("keys", "create", "--scopes", "everything"), "unknown scope"),
