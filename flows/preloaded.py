@@ -15,6 +15,10 @@ import lucid.evaluation.quality
 import lucid.flows.deployments
 import lucid.graph.typed_graph
 import lucid.training.fitting
+from lucid.settings import load_settings
+
+if load_settings().task_runner == "dask":
+    import prefect_dask
 
 FORK_SERVER = os.getpid()
 """Every run is a child of this process, and ends with it."""

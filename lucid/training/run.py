@@ -7,7 +7,7 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,6 +66,8 @@ class Training:
     request: TrainingRequest
     refresh_of: int | None = None
     watcher: Progress | None = None
+    spread: Callable[..., Iterator[Any]] | None = None
+    """Has parts of a step done elsewhere, see `lucid.training.parts`; None where this process does all of them."""
 
     @property
     def versions(self) -> ModelVersions:
@@ -84,7 +86,7 @@ class Training:
     @property
     def work(self) -> Path:
         """Files that only the steps between select and publish need."""
-        return self.folder / "work"
+        return self.made.work
 
     @property
     def catalog(self) -> Catalog:

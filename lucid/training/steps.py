@@ -7,9 +7,10 @@ never tables. Flows make their tasks from the lists; `train` and `refresh` run t
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -28,6 +29,7 @@ from lucid.schema.fields import Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
 from lucid.training.chosen import read_chosen, write_chosen
+from lucid.training.parts import Opened, PartWork
 from lucid.training.report import TrainingReport, count_graph, read_report, write_report
 from lucid.training.run import Training, call_back, refreshing, reporting, working_on
 from lucid.typing import Progress
@@ -47,7 +49,7 @@ from lucid.versions.files import (
     write_embeddings,
     write_history,
 )
-from lucid.versions.precompute import pairs_to_precompute
+from lucid.versions.precompute import Partition, find_best, pairs_to_precompute
 from lucid.versions.precompute import precompute as precompute_pairs
 from lucid.versions.uploads import uploads_since, with_uploads
 from lucid.webhooks.callbacks import check_callback
@@ -88,6 +90,10 @@ class Step(Generic[T]):
         name = f"model {training.model_id} version {training.version}"
         _log.info("%s: %s took %.1f s", name, self.doing, time.monotonic() - began)
         return made
+
+    def __reduce__(self) -> str:
+        """Pickled by its name in this module, as functions are."""
+        return self.name
 
 
 def _step(
@@ -232,9 +238,19 @@ def precompute(training: Training, progress: Progress) -> int:
     """Compute recommendations ahead; returns how many."""
     made = training.made
     pairs = pairs_to_precompute(made.config.direct_pairs, training.request.precompute or ())
-    recommendations = precompute_pairs(made, pairs, progress)
+    find = partial(training.spread, training, PRECOMPUTE_PARTITION) if training.spread else None
+    with _MADE.keeping(training, made):
+        recommendations = precompute_pairs(made, pairs, progress, find, training.settings.partition_scores)
     _log.info("%s recommendations are computed ahead", f"{recommendations:,}")
     return recommendations
+
+
+PRECOMPUTE_PARTITION: PartWork[Partition, None] = PartWork(
+    "precompute_partition", "precompute", lambda training, part: find_best(_MADE.of(training), part)
+)
+_MADE = Opened(lambda training: training.made)
+PARTS: Mapping[str, PartWork[Any, Any]] = {kind.name: kind for kind in (PRECOMPUTE_PARTITION,)}
+"""What may be done apart from the process that does the step, by its name."""
 
 
 @_step("publish", (97, 100), "publishing")
