@@ -1,5 +1,6 @@
 """The flow that turns uploaded CSV files into batches."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -7,21 +8,22 @@ from typing import Any
 from prefect import flow, runtime, task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from lucid.data.batches import batches_of, importing, load_batch, publish_batches
 from lucid.flows.forms import BatchesOfApi, Files, Tags
 from lucid.flows.logs import say_steps
 from lucid.flows.names import run_name
 from lucid.flows.sentences import cancellable, in_a_sentence
+from lucid.flows.spreading import task_runner
 from lucid.schema.batches import Naming, naming_of
 from lucid.schema.fields import OnError
-from lucid.settings import load_settings
+from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 
 FILES_AT_ONCE = 2
 """How many files of one import are loaded at the same time: each takes up to 1 GB of memory."""
-_THREADS: Any = ThreadPoolTaskRunner(max_workers=FILES_AT_ONCE)  # not of the type that Prefect's own decorator asks for
+_DASK_BYTES = 50_000_000
+"""Files that are smaller together are loaded in less time than a Dask cluster of our own takes to start."""
 
 
 @flow(
@@ -29,7 +31,6 @@ _THREADS: Any = ThreadPoolTaskRunner(max_workers=FILES_AT_ONCE)  # not of the ty
     flow_run_name=lambda: run_name("import", *(Path(file).name for file in runtime.flow_run.parameters["files"])),
     log_prints=True,
     on_running=[say_steps],
-    task_runner=_THREADS,
 )
 @in_a_sentence
 def import_data(
@@ -58,14 +59,22 @@ def import_data(
     ids = [batch.batch_id for batch in batches]
     naming = naming_of(source_type or None, target_type or None, namespace=namespace)
     with importing(settings, catalog, batches), cancellable():
-        loading = load_file.map(files, ids, unmapped(on_error), unmapped(asdict(naming)))
-        try:
+        # Where this run is cancelled, loading ends with the runner: nothing is removed that is still being written.
+        with task_runner(settings, FILES_AT_ONCE, dask=_are_worth_dask(settings, files)) as runner:
+            each = {"path": files, "batch_id": ids}
+            alike = {"on_error": on_error, "naming": unmapped(asdict(naming))}
+            loading = runner().map(load_file, each | alike)
             wait(list(loading))
-        finally:
-            wait(list(loading))  # also where this run is cancelled: nothing is removed that is still being written
         loading.result()  # raises what made the first of them fail
         publish(ids, wait_for=loading)
     return [batch.model_dump(mode="json") for batch in catalog.batches.find(ids)]
+
+
+def _are_worth_dask(settings: Settings, files: Sequence[str]) -> bool:
+    """Whether several processes would load files sooner, in case the settings want Dask."""
+    if len(files) < 2 or settings.dask_address:
+        return len(files) > 1
+    return sum(Path(file).stat().st_size for file in files if Path(file).exists()) >= _DASK_BYTES
 
 
 @task(task_run_name=lambda: run_name("load", Path(runtime.task_run.parameters["path"]).name), cache_policy=NO_CACHE)

@@ -8,12 +8,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.futures import wait
 from prefect.states import Completed, Scheduled
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from lucid.errors import AlreadyTraining, LucidError, ModelNotReady, NothingToRefresh, UnknownModel
 from lucid.flows.logs import say_steps
 from lucid.flows.names import run_name
 from lucid.flows.sentences import in_a_sentence
+from lucid.flows.spreading import task_runner
 from lucid.flows.tasks import do_steps, link_flow_run, progress_artifact
 from lucid.schema.fields import ModelId
 from lucid.settings import load_settings
@@ -25,8 +25,6 @@ _REFRESHED, _UNCHANGED, _SKIPPED = "Completed", "Unchanged", "Skipped"
 """Names of the states in which a model's refresh may end well: Prefect shows them."""
 _TRIES = 3
 """How often a refresh is begun whose process dies."""
-_THREADS: Any = ThreadPoolTaskRunner(max_workers=1)
-"""One model after the other, for each takes all processors."""
 
 
 def repeat(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -43,7 +41,6 @@ def repeat(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     log_prints=True,
     on_running=[say_steps],
     on_crashed=[repeat],
-    task_runner=_THREADS,
 )
 @in_a_sentence
 def refresh_recommendations(model_id: ModelId | None = None) -> list[str]:
@@ -55,9 +52,13 @@ def refresh_recommendations(model_id: ModelId | None = None) -> list[str]:
     Args:
         model_id: The model to refresh; empty means all.
     """
-    names = [model_id] if model_id else Catalog(load_settings().home).trainings.models()
-    refreshing_each = refresh_model.map(names)
-    wait(list(refreshing_each))
+    settings = load_settings()
+    names = [model_id] if model_id else Catalog(settings.home).trainings.models()
+    # One model after the other, for each takes all processors; on Dask several, each on a processor of its own.
+    apart = settings.task_runner == "dask" and len(names) > 1
+    with task_runner(settings, None if apart else 1, dask=apart) as runner:
+        refreshing_each = runner().map(refresh_model, {"model_id": names, "spread": not apart})
+        wait(list(refreshing_each))
     states = dict(zip(names, (one.state for one in refreshing_each), strict=True))
     failed = [f"{name}: {_reason(state)}" for name, state in states.items() if not state.is_completed()]
     if model_id:  # that one was asked for by its name
@@ -71,13 +72,16 @@ def refresh_recommendations(model_id: ModelId | None = None) -> list[str]:
 
 @task(task_run_name="refresh {model_id}", cache_policy=NO_CACHE)
 @in_a_sentence
-def refresh_model(model_id: str) -> Any:
-    """Make and publish a refreshed version of one model; one that is being trained or not ready is left out."""
+def refresh_model(model_id: str, spread: bool) -> Any:
+    """Make and publish a refreshed version of one model; one that is being trained or not ready is left out.
+
+    Its parts are mapped as tasks too where `spread` says so.
+    """
     try:
         progress_id = progress_artifact(f"refresh {model_id}")
         with refreshing(load_settings(), model_id) as training:
             link_flow_run(training)
-            do_steps(training, REFRESH, progress_id)
+            do_steps(training, REFRESH, progress_id, spread=spread)
     except NothingToRefresh as reason:
         return Completed(name=_UNCHANGED, message=reason.message)
     except (AlreadyTraining, ModelNotReady, UnknownModel) as reason:
