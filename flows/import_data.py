@@ -63,7 +63,7 @@ def import_data(
         with task_runner(settings, FILES_AT_ONCE, dask=_are_worth_dask(settings, files)) as runner:
             each = {"path": files, "batch_id": ids}
             alike = {"on_error": on_error, "naming": unmapped(asdict(naming))}
-            loading = runner().map(load_file, each | alike)
+            loading = runner().map(load_file, each | alike)  # type: ignore[arg-type]  # one that is not async
             wait(list(loading))
         loading.result()  # raises what made the first of them fail
         publish(ids, wait_for=loading)

@@ -17,6 +17,7 @@ from lucid.flows.spreading import task_runner
 from lucid.flows.tasks import do_steps, link_flow_run, progress_artifact
 from lucid.schema.fields import ModelId
 from lucid.settings import load_settings
+from lucid.side_by_side import be_one_of_several
 from lucid.store.catalog import Catalog
 from lucid.training.run import refreshing
 from lucid.training.steps import REFRESH, tell_refresh
@@ -55,9 +56,9 @@ def refresh_recommendations(model_id: ModelId | None = None) -> list[str]:
     settings = load_settings()
     names = [model_id] if model_id else Catalog(settings.home).trainings.models()
     # One model after the other, for each takes all processors; on Dask several, each on a processor of its own.
-    apart = settings.task_runner == "dask" and len(names) > 1
-    with task_runner(settings, None if apart else 1, dask=apart) as runner:
-        refreshing_each = runner().map(refresh_model, {"model_id": names, "spread": not apart})
+    several = settings.task_runner == "dask" and len(names) > 1
+    with task_runner(settings, None if several else 1, dask=several) as runner:
+        refreshing_each = runner().map(refresh_model, {"model_id": names, "apart": not several})
         wait(list(refreshing_each))
     states = dict(zip(names, (one.state for one in refreshing_each), strict=True))
     failed = [f"{name}: {_reason(state)}" for name, state in states.items() if not state.is_completed()]
@@ -72,16 +73,18 @@ def refresh_recommendations(model_id: ModelId | None = None) -> list[str]:
 
 @task(task_run_name="refresh {model_id}", cache_policy=NO_CACHE)
 @in_a_sentence
-def refresh_model(model_id: str, spread: bool) -> Any:
+def refresh_model(model_id: str, apart: bool) -> Any:
     """Make and publish a refreshed version of one model; one that is being trained or not ready is left out.
 
-    Its parts are mapped as tasks too where `spread` says so.
+    With `apart`, parts of its steps are mapped as tasks too; else all is done on one processor.
     """
+    if not apart:
+        be_one_of_several()
     try:
         progress_id = progress_artifact(f"refresh {model_id}")
         with refreshing(load_settings(), model_id) as training:
             link_flow_run(training)
-            do_steps(training, REFRESH, progress_id, spread=spread)
+            do_steps(training, REFRESH, progress_id, apart=apart)
     except NothingToRefresh as reason:
         return Completed(name=_UNCHANGED, message=reason.message)
     except (AlreadyTraining, ModelNotReady, UnknownModel) as reason:
@@ -91,5 +94,7 @@ def refresh_model(model_id: str, spread: bool) -> Any:
 
 def _reason(state: State[Any]) -> str:
     """What made a model fail, in a sentence where it is one of our errors."""
+    if not state.is_final():
+        return "the Dask workers that did it have ended, perhaps for want of memory"
     error = state.result(raise_on_failure=False)
     return error.message if isinstance(error, LucidError) else f"{state.message}"

@@ -17,6 +17,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from lucid.errors import LucidError, MachineError
 from lucid.settings import Settings
 from lucid.side_by_side import MOST, cores
+from lucid.training.run import Spread
 
 Runner = TaskRunner[Any]
 _RUNNER: ContextVar[Callable[[], Runner]] = ContextVar("runner")
@@ -25,13 +26,13 @@ _DEATHS = 3
 
 
 @contextmanager
-def task_runner(settings: Settings, at_once: int | None = None, *, dask: bool = True) -> Iterator[Callable[[], Runner]]:
+def task_runner(settings: Settings, most: int | None = None, *, dask: bool = True) -> Iterator[Callable[[], Runner]]:
     """What maps the tasks of a run; it starts when it is first asked for, and ends, its tasks too, with this.
 
-    At most `at_once` tasks run at a time on this machine, by default one for each processor. `dask` says whether it may
-    be on Dask, where the settings want it.
+    At most `most` tasks run at a time on this machine, by default as `at_once` says. `dask` says whether it may be on
+    Dask, where the settings want it.
     """
-    most = at_once or min(cores(), MOST)
+    most = most or at_once()
     with ExitStack() as opened:
         if dask and settings.task_runner == "dask":
             yield cache(lambda: opened.enter_context(_on_dask(settings, most)))
@@ -40,10 +41,10 @@ def task_runner(settings: Settings, at_once: int | None = None, *, dask: bool = 
 
 
 @contextmanager
-def _on_dask(settings: Settings, at_once: int) -> Iterator[Runner]:
+def _on_dask(settings: Settings, most: int) -> Iterator[Runner]:
     """Processes of a Dask cluster: that of the settings, or one of this run's own."""
     import dask.config  # an extra
-    from prefect_dask import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
 
     logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of each connection
     if settings.dask_address:
@@ -57,7 +58,7 @@ def _on_dask(settings: Settings, at_once: int) -> Iterator[Runner]:
         "distributed.scheduler.no-workers-timeout": "60s",
     }
     cluster = {
-        "n_workers": at_once,
+        "n_workers": most,
         "threads_per_worker": 1,
         "host": "127.0.0.1",
         "security": True,  # whoever else is on this machine may not use them
@@ -81,9 +82,17 @@ def spreading(settings: Settings) -> Iterator[None]:
             _RUNNER.reset(before)
 
 
-def spreads() -> bool:
-    """Whether this is done while `spreading`."""
-    return _RUNNER.get(None) is not None
+def spread(settings: Settings, do: Callable[..., Iterator[Any]]) -> Spread | None:
+    """How a step has its parts done, `do` mapping them, while `spreading`; None else."""
+    if _RUNNER.get(None) is None:
+        return None
+    in_threads = settings.task_runner == "threads"
+    return Spread(do, in_threads, least=max(at_once(), 2) if in_threads else 2)
+
+
+def at_once() -> int:
+    """Tasks that run at a time on this machine: one for each processor."""
+    return min(cores(), MOST)
 
 
 def runner() -> Runner:

@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import State, TaskRun
 
 from lucid.errors import MachineError, UnknownModel
 from lucid.flows.sentences import in_a_sentence
-from lucid.flows.spreading import results, runner, spreading, spreads
+from lucid.flows.spreading import results, runner, spread, spreading
 from lucid.schema.fields import utc_now
 from lucid.settings import load_settings
 from lucid.side_by_side import be_one_of_several, one_core_each
@@ -29,7 +29,7 @@ from lucid.store.catalog import Catalog
 from lucid.store.machine import telling
 from lucid.training import run, steps
 from lucid.training.markdown import escaped
-from lucid.training.parts import Described, PartWork
+from lucid.training.parts import Described
 from lucid.training.report import read_report
 from lucid.training.report_page import as_markdown
 from lucid.training.run import Training
@@ -48,8 +48,9 @@ _STEPS = {step.name: step for step in (*steps.TRAINING, *steps.REFRESH)}
 @in_a_sentence
 def do_step(step: str, model_id: str, version: int, progress_id: str) -> Any:
     """Do one step of a training that runs."""
-    training = run.resume(load_settings(), model_id, version, _progress_on(progress_id))
-    made = _STEPS[step](replace(training, spread=_spread if spreads() else None))
+    settings = load_settings()
+    training = run.resume(settings, model_id, version, _progress_on(progress_id))
+    made = _STEPS[step](replace(training, spread=spread(settings, _mapped)))
     if step == steps.evaluate_model.name:
         _show_report(training)
     return made
@@ -99,23 +100,20 @@ PART_TASKS: dict[str, Task[[str, str, int, Described, int], Any]] = {
 """A task for each kind of parts, by its name."""
 
 
-def _spread(training: Training, kind: PartWork[Any, Any], parts: Sequence[Described]) -> Iterator[Any]:
-    """Map parts of a step; of a single one that is not worth it."""
-    if len(parts) < 2:
-        yield from (kind.work(training, part) for part in parts)
-        return
-    given = {"kind": kind.name, "model_id": training.model_id, "version": training.version}
+def _mapped(training: Training, kind: str, parts: Sequence[Described]) -> Iterator[Any]:
+    """Map parts of a step."""
+    given = {"kind": kind, "model_id": training.model_id, "version": training.version}
     mapped = {"part": list(parts), "number": list(range(1, len(parts) + 1))}
     with one_core_each():
-        yield from results(runner().map(PART_TASKS[kind.name], given | mapped))
+        yield from results(runner().map(PART_TASKS[kind], given | mapped))
 
 
-def do_steps(training: Training, todo: Sequence[Step[Any]], progress_id: str, *, spread: bool = True) -> dict[str, Any]:
+def do_steps(training: Training, todo: Sequence[Step[Any]], progress_id: str, *, apart: bool = True) -> dict[str, Any]:
     """Do steps of a training one after the other, each as a task; returns by name what they have made.
 
-    Their parts are mapped as tasks too, unless this process is to do them.
+    With `apart`, their parts are mapped as tasks too.
     """
-    with spreading(training.settings) if spread else nullcontext():
+    with spreading(training.settings) if apart else nullcontext():
         done: State[Any] | None = None
         made = {}
         for step in todo:

@@ -31,11 +31,13 @@ D = TypeVar("D", bound=Described, contravariant=True)
 
 @dataclass(frozen=True)
 class PartWork(Generic[D, T_co]):
-    """What is to be done for each of some parts; done again, it comes to the same and leaves the same files."""
+    """What is to be done for each of some parts; done again, it comes to the same and leaves the same files.
+
+    `doing` is what people read, before the name of a part.
+    """
 
     name: str
     doing: str
-    """What people read."""
     work: Callable[[Training, D], T_co]
 
 

@@ -7,7 +7,7 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,6 +53,20 @@ _LOCK = "train-"
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Has parts of a step done elsewhere, or in other threads of this process; see `lucid.training.parts`.
+
+    `do` takes a training, the name of what is to be done for each part, and the parts; it yields what comes of each in
+    their order. Fewer parts than `least` are done sooner by the step itself, which divides them further among all
+    processors.
+    """
+
+    do: Callable[["Training", str, Sequence[Any]], Iterator[Any]]
+    in_this_process: bool
+    least: int
+
+
+@dataclass(frozen=True)
 class Training:
     """A running training: which version it makes and what it was asked to do.
 
@@ -66,8 +80,8 @@ class Training:
     request: TrainingRequest
     refresh_of: int | None = None
     watcher: Progress | None = None
-    spread: Callable[..., Iterator[Any]] | None = None
-    """Has parts of a step done elsewhere, see `lucid.training.parts`; None where this process does all of them."""
+    spread: Spread | None = None
+    """Has parts of a step done; without it the step does all of them."""
 
     @property
     def versions(self) -> ModelVersions:

@@ -7,10 +7,9 @@ never tables. Flows make their tasks from the lists; `train` and `refresh` run t
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -49,14 +48,18 @@ from lucid.versions.files import (
     write_embeddings,
     write_history,
 )
-from lucid.versions.precompute import Partition, find_best, pairs_to_precompute
+from lucid.versions.precompute import Partition, find_best, find_here, pairs_to_precompute
 from lucid.versions.precompute import precompute as precompute_pairs
 from lucid.versions.uploads import uploads_since, with_uploads
+from lucid.versions.version import Version
 from lucid.webhooks.callbacks import check_callback
 
 if TYPE_CHECKING:
     from lucid.graph.typed_graph import TypedGraph
-    from lucid.training.fitting import EarlierSettings, Fitted
+    from lucid.model.pair_model import PairModel
+    from lucid.training.apart import PairGroup
+    from lucid.training.fitting import EarlierSettings, Evidence, Fitted
+    from lucid.training.tuning import Tried, Try
 
 # torch is imported inside the steps that use it: a command that trains nothing must not load it.
 
@@ -148,6 +151,7 @@ def fit_model(training: Training, progress: Progress) -> Path:
     from lucid.evaluation.splitting import hold_out
     from lucid.graph.typed_graph import read_graph
     from lucid.model.decomposition import Solver
+    from lucid.training.apart import Apart
     from lucid.training.fitting import choose, refit
 
     graph, seed = read_graph(training.work), training.settings.seed
@@ -158,6 +162,7 @@ def fit_model(training: Training, progress: Progress) -> Path:
         solver,
         lambda percent, doing: progress(0.85 * percent, doing),
         _earlier_settings(training),
+        Apart(training, training.spread) if training.spread else None,
     )
     _write_fitted(training.work, graph, chosen, seed)
     write_chosen(training.work, chosen.chosen)
@@ -233,12 +238,20 @@ def fold_in(training: Training, _progress: Progress) -> Path:
     return training.folder
 
 
+_MADE: Opened[Version] = Opened(lambda training: training.made)
+
+
 @_step("precompute", (75, 97), "precomputing recommendations")
 def precompute(training: Training, progress: Progress) -> int:
     """Compute recommendations ahead; returns how many."""
     made = training.made
     pairs = pairs_to_precompute(made.config.direct_pairs, training.request.precompute or ())
-    find = partial(training.spread, training, PRECOMPUTE_PARTITION) if training.spread else None
+
+    def find(partitions: Sequence[Partition]) -> Iterable[object]:
+        if training.spread is None or len(partitions) < training.spread.least:
+            return find_here(made, partitions)
+        return training.spread.do(training, PRECOMPUTE_PARTITION.name, partitions)
+
     with _MADE.keeping(training, made):
         recommendations = precompute_pairs(made, pairs, progress, find, training.settings.partition_scores)
     _log.info("%s recommendations are computed ahead", f"{recommendations:,}")
@@ -248,8 +261,28 @@ def precompute(training: Training, progress: Progress) -> int:
 PRECOMPUTE_PARTITION: PartWork[Partition, None] = PartWork(
     "precompute_partition", "precompute", lambda training, part: find_best(_MADE.of(training), part)
 )
-_MADE = Opened(lambda training: training.made)
-PARTS: Mapping[str, PartWork[Any, Any]] = {kind.name: kind for kind in (PRECOMPUTE_PARTITION,)}
+
+
+def _try_weights(training: Training, part: "Try") -> "Tried":
+    from lucid.training.apart import try_weights
+
+    return try_weights(training, part)
+
+
+def _calibrate_pairs(training: Training, part: "PairGroup") -> "list[tuple[PairModel, Evidence]]":
+    from lucid.training.apart import calibrate_pairs
+
+    return calibrate_pairs(training, part)
+
+
+PARTS: dict[str, PartWork[Any, Any]] = {
+    kind.name: kind
+    for kind in (
+        PartWork("try_weights", "judge", _try_weights),
+        PartWork("calibrate_pairs", "calibrate", _calibrate_pairs),
+        PRECOMPUTE_PARTITION,
+    )
+}
 """What may be done apart from the process that does the step, by its name."""
 
 

@@ -20,7 +20,7 @@ from lucid.model.pair_model import Pair
 from lucid.model.scorer import Scorer
 from lucid.model.top_n import TopN, top_n
 from lucid.schema.training import PrecomputePair
-from lucid.side_by_side import side_by_side
+from lucid.side_by_side import cores, side_by_side
 from lucid.store.duck import connect
 from lucid.store.files import make_folder, open_new, replacing
 from lucid.typing import Progress, Rows
@@ -30,7 +30,7 @@ from lucid.versions.version import Version
 
 _PARTITION_SCORES = 200_000_000
 """The same as the setting's default: two or three seconds of one processor with 1,024 eigenpairs."""
-_OF_A_SOURCE = 5_000
+SCORES_OF_A_SOURCE = 5_000
 """Scores that take as long as what a source needs however few targets it has."""
 _SOURCES_AT_ONCE = 1024
 _ROWS_AT_ONCE = 500_000
@@ -73,7 +73,7 @@ class Partition:
 
 
 Find = Callable[[Sequence[Partition]], Iterable[object]]
-"""Has `find_best` done for some partitions, and yields something in their order for each that is done."""
+"""Does `find_best` for some partitions, and yields something in their order for each that is done."""
 
 
 def pairs_to_precompute(direct: Iterable[Pair], asked: Iterable[PrecomputePair]) -> list[PrecomputePair]:
@@ -92,7 +92,7 @@ def partition(
     left = partition_scores
     for number, pair in enumerate(pairs):
         scorer = version.scorer(pair.source_type, pair.target_type)
-        slots, each = min(pair.max_recommendations, len(scorer.targets)), len(scorer.targets) + _OF_A_SOURCE
+        slots, each = min(pair.max_recommendations, len(scorer.targets)), len(scorer.targets) + SCORES_OF_A_SOURCE
         start = scorer.sources.start
         while start < scorer.sources.stop:
             stop = min(start + max(left // each, 1), scorer.sources.stop)
@@ -120,6 +120,12 @@ def find_best(version: Version, part: Partition) -> None:
         file.writelines(side_by_side(found, blocks))
 
 
+def find_here(version: Version, partitions: Sequence[Partition]) -> Iterable[object]:
+    """Do partitions in this process: side by side, or each on all processors where there are not enough of them."""
+    work = partial(find_best, version)
+    return side_by_side(work, partitions) if len(partitions) >= cores() else map(work, partitions)
+
+
 def precompute(
     version: Version,
     pairs: Sequence[PrecomputePair],
@@ -129,12 +135,12 @@ def precompute(
 ) -> int:
     """Write `recommendations.duckdb` and the records into a version's folder; returns the number of recommendations.
 
-    `find` has the partitions done; without it, this process does one after the other. Raises UnknownType where a pair
-    names a type that the model lacks.
+    `find` has the partitions done, by default `find_here`. Raises UnknownType where a pair names a type that the model
+    lacks.
     """
     folder, partitions = version.folder, partition(version, pairs, partition_scores)
     total = max(sum(part.sources for part in partitions), 1)
-    find = find or partial(map, partial(find_best, version))
+    find = find or partial(find_here, version)
     done = 0
     write_entity_index(folder / INDEX, folder / ENTITIES)
     for number in range(len(pairs)):

@@ -1,22 +1,29 @@
 """Parts of a step are mapped as tasks: in threads or on Dask, with the same files as in one process."""
 
 import asyncio
+import pickle
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dask.config
+import distributed  # noqa: F401 - loads the defaults of what is set here
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
 
-from lucid.errors import InvalidRequest, MachineError
-from lucid.flows import tasks
+from lucid.errors import DamagedVersion, InvalidRequest, LucidError, MachineError, ModelNotReady, UnusableFile
+from lucid.flows import import_data as module_of_imports
+from lucid.flows import spreading, tasks
+from lucid.flows.import_data import import_data
+from lucid.flows.refresh_recommendations import refresh_recommendations
+from lucid.flows.spreading import task_runner
 from lucid.flows.train_model import train_model
 from lucid.schema.training import TrainingRequest
 from lucid.settings import Settings, load_settings
@@ -26,12 +33,16 @@ from lucid.versions.files import MANIFEST, TIMINGS
 from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.precompute import Partition
 from lucid.workspace import Workspace
+from tests.flows.conftest import task_states
 from tests.support import one_death
 from tests.support.checkerboard import write_checkerboard
 
 PARTITION_SCORES = 50_000
 """So few that the sources of the checkerboard are divided into three partitions."""
 PARTITIONS = {f"precompute user → item: part {number}" for number in (1, 2, 3)}
+CALIBRATIONS = {"calibrate user → item: part 1", "calibrate item → user: part 2"}
+TRIES = {f"judge relation weights: part {number}" for number in (1, 2)}
+"""Names of tasks; of tries there are several rounds."""
 TIMED = {MANIFEST, TIMINGS}
 """Files of a version that say when it was made, and how long that took."""
 
@@ -109,12 +120,13 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, fails: Callable[[
 
 
 def test_threads_make_the_files_that_one_process_makes(home: Path, alone: dict[str, bytes]) -> None:
-    """Byte for byte, and each partition is a task of its own."""
+    """Byte for byte, and each partition, pair and try of relation weights is a task of its own."""
     state = train()
 
     assert state.is_completed(), state.message
     assert alone == files_of(home)
     assert dict.fromkeys(PARTITIONS, 1) == times_begun(state)
+    assert set(task_states(state)) >= PARTITIONS | CALIBRATIONS | TRIES
 
 
 def test_a_partition_that_the_machine_failed_is_done_again_alone(
@@ -164,10 +176,46 @@ def test_dask_makes_the_files_that_one_process_makes_though_a_worker_dies(home: 
     assert [1, 1, 2] == sorted(times_begun(state).values())
 
 
+@pytest.mark.usefixtures("on_dask")
+def test_files_and_models_are_mapped_on_dask(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several files of an import, however it ends, and several models of a refresh."""
+    monkeypatch.setattr(module_of_imports, "_DASK_BYTES", 0)
+    (tmp_path / "bad.csv").write_text("no,such,columns\n1,2,3\n")
+    files = [str(path) for path in write_checkerboard(tmp_path)]
+    for model_id in ("one", "two"):
+        steps.train(load_settings(), TrainingRequest(model_id=model_id))
+    with task_runner(load_settings()) as runner:
+        cluster = runner()  # one for all of them, which takes less time than one for each
+        monkeypatch.setattr(spreading, "_on_dask", lambda *_: nullcontext(cluster))
+
+        imported = import_data(files, return_state=True)
+        refused = import_data([*files, str(tmp_path / "bad.csv")], return_state=True)
+        refreshed = refresh_recommendations(return_state=True)
+
+    assert imported.is_completed(), imported.message
+    assert ["completed"] * 4 + ["error"] * 3 == [batch.status for batch in Workspace(home).batches()]
+    assert refused.is_failed()
+    assert "bad.csv" in str(refused.message)
+    assert refreshed.is_completed(), refreshed.message
+    assert ["one", "two"] == refreshed.result()
+    assert [2, 2] == [len(ModelVersions(home, model_id).complete()) for model_id in ("one", "two")]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [DamagedVersion("version 3", "config.json"), ModelNotReady("board"), UnusableFile("no rows", code="no_rows")],
+)
+def test_errors_come_as_they_are_from_another_process(error: LucidError) -> None:
+    """Whatever the constructor of their class asks for."""
+    again = pickle.loads(pickle.dumps(error))
+
+    assert (type(error), str(error), vars(error)) == (type(again), str(again), vars(again))
+
+
 def test_dask_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the command that installs it."""
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
     monkeypatch.setenv("LUCID_TASK_RUNNER", "dask")
 
-    with pytest.raises(InvalidRequest, match=r"LUCID_TASK_RUNNER.* pip install 'lucid-recommender\[dask\]'"):
+    with pytest.raises(InvalidRequest, match=r"task_runner: .* pip install 'lucid-recommender\[dask\]'"):
         load_settings()
