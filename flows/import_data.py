@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from prefect import flow, runtime, task, unmapped
 from prefect.assets import materialize
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from lucid.data.batches import batches_of, importing, load_batch, publish_batches
 from lucid.flows.artifacts import tag_run
@@ -20,16 +20,18 @@ from lucid.flows.forms import BatchesOfApi, Files, Tags
 from lucid.flows.logs import say_steps, say_who_asked
 from lucid.flows.names import run_name
 from lucid.flows.sentences import cancellable, in_a_sentence
+from lucid.flows.spreading import task_runner
 from lucid.schema.batches import Naming, naming_of
 from lucid.schema.fields import OnError
 from lucid.service.prefect_api import batch_tag
-from lucid.settings import load_settings
+from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 
 _log = logging.getLogger("lucid")
 FILES_AT_ONCE = 2
 """How many files of one import are loaded at the same time: each takes up to 1 GB of memory."""
-_THREADS: Any = ThreadPoolTaskRunner(max_workers=FILES_AT_ONCE)  # not of the type that Prefect's own decorator asks for
+_DASK_BYTES = 50_000_000
+"""Files that are smaller together are loaded in less time than a Dask cluster of our own takes to start."""
 
 
 @flow(
@@ -37,7 +39,6 @@ _THREADS: Any = ThreadPoolTaskRunner(max_workers=FILES_AT_ONCE)  # not of the ty
     flow_run_name=lambda: run_name("import", *(Path(file).name for file in runtime.flow_run.parameters["files"])),
     log_prints=True,
     on_running=[say_steps],
-    task_runner=_THREADS,
 )
 @in_a_sentence
 def import_data(
@@ -68,15 +69,23 @@ def import_data(
     say_who_asked(f"files: {len(files):,}", "POST data_batch", over_http=batch_ids is not None)
     tag_run(*map(batch_tag, ids))
     with importing(settings, catalog, batches), cancellable():
-        loading = load_file.map(files, ids, unmapped(on_error), unmapped(asdict(naming)))
-        try:
+        # Where this run is cancelled, loading ends with the runner: nothing is removed that is still being written.
+        with task_runner(settings, FILES_AT_ONCE, dask=_are_worth_dask(settings, files)) as runner:
+            each = {"path": files, "batch_id": ids}
+            alike = {"on_error": on_error, "naming": unmapped(asdict(naming))}
+            loading = runner().map(load_file, each | alike)  # type: ignore[arg-type]  # one that is not async
             wait(list(loading))
-        finally:
-            wait(list(loading))  # also where this run is cancelled: nothing is removed that is still being written
         loading.result()  # raises what made the first of them fail
         publish.with_options(assets=[batch_asset(batch_id) for batch_id in ids])(ids, wait_for=loading)
     tell_batches(settings, ids)
     return [batch.model_dump(mode="json") for batch in catalog.batches.find(ids)]
+
+
+def _are_worth_dask(settings: Settings, files: Sequence[str]) -> bool:
+    """Whether several processes would load files sooner, in case the settings want Dask."""
+    if len(files) < 2 or settings.dask_address:
+        return len(files) > 1
+    return sum(Path(file).stat().st_size for file in files if Path(file).exists()) >= _DASK_BYTES
 
 
 @task(task_run_name=lambda: run_name("load", Path(runtime.task_run.parameters["path"]).name), cache_policy=NO_CACHE)

@@ -19,6 +19,9 @@ import lucid.training.fitting
 from lucid import logs
 from lucid.settings import load_settings
 
+if load_settings().task_runner == "dask":
+    import prefect_dask  # noqa: F401
+
 logs.take_over(load_settings().log_format)
 
 lucid.flows.patience.be_patient()

@@ -8,7 +8,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.futures import wait
 from prefect.states import Completed, Scheduled
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from lucid.errors import AlreadyTraining, LucidError, ModelNotReady, NothingToRefresh, UnknownModel
 from lucid.flows.artifacts import end_progress, progress_bar
@@ -18,9 +17,11 @@ from lucid.flows.forms import VersionOfApi
 from lucid.flows.logs import say_steps
 from lucid.flows.names import run_name
 from lucid.flows.sentences import in_a_sentence
+from lucid.flows.spreading import task_runner
 from lucid.flows.tasks import do_steps, link_flow_run
 from lucid.schema.fields import ModelId
 from lucid.settings import load_settings
+from lucid.side_by_side import be_one_of_several
 from lucid.store.catalog import Catalog
 from lucid.training.run import refreshing
 from lucid.training.steps import REFRESH, tell_refresh
@@ -29,8 +30,6 @@ _REFRESHED, _UNCHANGED, _SKIPPED = "Completed", "Unchanged", "Skipped"
 """Names of the states in which a model's refresh may end well: Prefect shows them."""
 _TRIES = 3
 """How often a refresh is begun whose process dies."""
-_THREADS: Any = ThreadPoolTaskRunner(max_workers=1)
-"""One model after the other, for each takes all processors."""
 
 
 def repeat(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -49,7 +48,6 @@ def repeat(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     on_failure=[end_progress],
     on_crashed=[end_progress, repeat],
     on_cancellation=[end_progress],
-    task_runner=_THREADS,
 )
 @in_a_sentence
 def refresh_recommendations(model_id: ModelId | None = None, version: VersionOfApi = None) -> list[str]:
@@ -62,9 +60,13 @@ def refresh_recommendations(model_id: ModelId | None = None, version: VersionOfA
         model_id: The model to refresh; empty means all.
         version: The API alone passes it, for refreshes that it has entered.
     """
-    names = [model_id] if model_id else Catalog(load_settings().home).trainings.models()
-    refreshing_each = refresh_model.map(names, version)
-    wait(list(refreshing_each))
+    settings = load_settings()
+    names = [model_id] if model_id else Catalog(settings.home).trainings.models()
+    # One model after the other, for each takes all processors; on Dask several, each on a processor of its own.
+    several = settings.task_runner == "dask" and len(names) > 1
+    with task_runner(settings, None if several else 1, dask=several) as runner:
+        refreshing_each = runner().map(refresh_model, {"model_id": names, "apart": not several, "version": version})
+        wait(list(refreshing_each))
     states = dict(zip(names, (one.state for one in refreshing_each), strict=True))
     failed = [f"{name}: {_reason(state)}" for name, state in states.items() if not state.is_completed()]
     if model_id:  # that one was asked for by its name
@@ -78,16 +80,19 @@ def refresh_recommendations(model_id: ModelId | None = None, version: VersionOfA
 
 @task(task_run_name="refresh {model_id}", cache_policy=NO_CACHE)
 @in_a_sentence
-def refresh_model(model_id: str, version: int | None = None) -> Any:
+def refresh_model(model_id: str, apart: bool, version: int | None = None) -> Any:
     """Make and publish a refreshed version of one model; one that is being trained or not ready is left out.
 
-    `version` is the one that was entered for it, if any.
+    With `apart`, parts of its steps are mapped as tasks too; else all is done on one processor. `version` is the one
+    that was entered for it, if any.
     """
+    if not apart:
+        be_one_of_several()
     try:
         refreshing_it = refreshing(load_settings(), model_id, version)
         with refreshing_it as training, progress_bar("refresh", model_id) as progress_id:
             link_flow_run(training)
-            do_steps(training, REFRESH, progress_id)
+            do_steps(training, REFRESH, progress_id, apart=apart)
         tell_training(training)
         show_version(training)
     except NothingToRefresh as reason:
@@ -99,5 +104,7 @@ def refresh_model(model_id: str, version: int | None = None) -> Any:
 
 def _reason(state: State[Any]) -> str:
     """What made a model fail, in a sentence where it is one of our errors."""
+    if not state.is_final():
+        return "the Dask workers that did it have ended, perhaps for want of memory"
     error = state.result(raise_on_failure=False)
     return error.message if isinstance(error, LucidError) else f"{state.message}"

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 from lucid.service.attached import RUNS_OF, be_ended_first, end_with
 
-if __name__ == "__mp_main__":  # this is a run
+if __name__ == "__mp_main__":  # this is a run, or a Dask worker that one has started
     from lucid.flows.preloaded import FORK_SERVER
 
     end_with(FORK_SERVER)

@@ -4,7 +4,8 @@ The message says what was found, what was expected and what to do. The HTTP stat
 table in `api/problems.py`; the command line prints the message and exits with 1.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class LucidError(Exception):
@@ -25,6 +26,17 @@ class LucidError(Exception):
     def for_customers(self) -> str:
         """The message without what only the operator should read: names of files and addresses."""
         return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What another process makes the same error of, whatever the constructor of its class asks for."""
+        return _remade, (type(self), self.message, vars(self))
+
+
+def _remade(kind: type[LucidError], message: str, attributes: Mapping[str, object]) -> LucidError:
+    error = kind.__new__(kind)  # its own constructor may make a message that is here already
+    LucidError.__init__(error, message)
+    vars(error).update(attributes)
+    return error
 
 
 class InvalidRequest(LucidError):
@@ -209,8 +221,4 @@ def error_of(code: str, message: str, **attributes: object) -> LucidError:
     known = {kind.code: kind for kind in (*LucidError.__subclasses__(), *Damaged.__subclasses__())}
     kinds: dict[str, type[LucidError]] = known | dict.fromkeys(UnusableFile.codes, UnusableFile)
     kinds |= dict.fromkeys(MachineError.codes, MachineError)
-    kind = kinds.get(code, LucidError)
-    error = kind.__new__(kind)  # its own constructor may make a message that is here already
-    LucidError.__init__(error, message, code=code)
-    vars(error).update(attributes)
-    return error
+    return _remade(kinds.get(code, LucidError), message, {"code": code, **attributes})

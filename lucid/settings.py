@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import time
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -108,6 +109,13 @@ class Settings(BaseSettings):
         description="Memory for all trainings of a machine together, as 8GB, or off; default: what is available.",
     )
     device: Device = Field("auto", description="Where vectors are computed: a GPU if there is one, or as said.")
+    task_runner: Literal["threads", "dask"] = Field("threads", description="What runs the mapped tasks of flows.")
+    dask_address: str | None = Field(
+        None, description="Scheduler of a Dask cluster on the same file system; default: a local one for each run."
+    )
+    partition_scores: int = Field(
+        200_000_000, ge=1, description="Scores (sources times targets) that one task of a precomputation finds."
+    )
 
     @field_validator("home")
     @classmethod
@@ -139,6 +147,15 @@ class Settings(BaseSettings):
         if value != "off" and not re.fullmatch("([01]?[0-9]|2[0-3]):[0-5][0-9]", value):
             raise ValueError(f"{value!r} is no time of day; expected hours and minutes as 03:00, or off")
         return value if value == "off" else value.zfill(5)
+
+    @field_validator("task_runner")
+    @classmethod
+    def _installed(cls, name: str) -> str:
+        if name == "dask" and find_spec("prefect_dask") is None:
+            raise ValueError(
+                "dask is not installed; install it with pip install 'lucid-recommender[dask]', or say threads"
+            )
+        return name
 
     @field_validator("refresh_timezone")
     @classmethod

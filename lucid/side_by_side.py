@@ -8,11 +8,12 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-_MOST = 8
+MOST = 8
 """Computations at a time; bounds the memory that they need together."""
 _THREAD = threading.local()
 
@@ -25,12 +26,28 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Itera
 
     Raises what `work` raises; what has not begun then does not begin, nor does it where nobody asks for more.
     """
-    waiting, most = list(items), min(cores(), _MOST)
+    waiting, most = list(items), min(cores(), MOST)
     if min(most, len(waiting)) < 2 or getattr(_THREAD, "is_one_of_several", False):
         yield from map(work, waiting)
         return
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(most, initializer=_begin) as pool:
+    with one_core_each(), ThreadPoolExecutor(most, initializer=be_one_of_several) as pool:
         yield from pool.map(work, waiting)
+
+
+@contextmanager
+def one_core_each() -> Iterator[None]:
+    """While threads of this process compute side by side, let each use one core."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+def be_one_of_several() -> None:
+    """Let this thread compute on one core from now on, as others compute beside it.
+
+    BLAS then does so in the whole process, until `one_core_each` ends.
+    """
+    _THREAD.is_one_of_several = True
+    threadpool_limits(1)
 
 
 def cores() -> int:
@@ -39,8 +56,3 @@ def cores() -> int:
     if told.isdecimal():
         return int(told)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _begin() -> None:
-    _THREAD.is_one_of_several = True
-    threadpool_limits(1, user_api="openmp")  # of this thread only

@@ -88,7 +88,7 @@ class FilterJudge:
         budget: Budget | None = None,
     ) -> None:
         self._earlier, self._config, self._budget = earlier, config or FilterConfig(), budget or Budget()
-        self._entity_types, self._history = holdout.train.entity_types, holdout.train.history()
+        self.entity_types, self._history = holdout.train.entity_types, holdout.train.history()
         self.direct = [held for held in holdout.warm.validation if len(held.sources)]
         self.indirect = [held for held in holdout.indirect.validation if len(held.sources)]
         cold = [held for held in holdout.cold.validation if len(held.sources) >= self._config.min_sources]
@@ -229,7 +229,7 @@ class FilterJudge:
         self, by_sign: BySign, spectral: SpectralFilter, held: HeldOut
     ) -> tuple[SpectralFilter, list[LearnedFilterTrial]]:
         """The filter, with a learned gain where that ranks better for others than it learned from; what was tried."""
-        positions, targets = np.arange(len(held.sources)), self._entity_types.rows(held.target_type)
+        positions, targets = np.arange(len(held.sources)), self.entity_types.rows(held.target_type)
         most = self._config.learned.affordable(targets)
         if spectral.is_popularity or min(len(positions) // 2, most) < self._config.min_learned_from:
             return spectral, []
@@ -274,7 +274,7 @@ class FilterJudge:
 
     def blended(self, pair: PairModel, embeddings: Sequence[Embedding], held: HeldOut) -> Scorer:
         """What scores a pair, with the share of item-kNN that ranks best where that can be told and afforded."""
-        plain = Scorer(embeddings, pair, self._entity_types, self._history).scaled()
+        plain = Scorer(embeddings, pair, self.entity_types, self._history).scaled()
         if len(held.sources) < self._config.min_sources or not plain.may_blend:
             return plain
         if not self._budget.allows("calibrate"):
@@ -296,7 +296,7 @@ class FilterJudge:
     # Figures
 
     def _judged(self, held: HeldOut) -> Judged:
-        return Judged(held, self._entity_types.rows(held.target_type))
+        return Judged(held, self.entity_types.rows(held.target_type))
 
     def _surely_best(self, found: Sequence[NDArray[np.float64]], standard_errors: float | None = None) -> int:
         """Position of the NDCG by source that gains most over the first for sure; 0 where every gain may be noise."""

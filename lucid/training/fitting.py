@@ -4,8 +4,9 @@ How much each relation weighs is chosen for all pairs together (`tuning`), then 
 (`filter_choice`), then how its scores are calibrated.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,12 @@ from lucid.model.decomposition import CONFIG, Solver, decompose, max_rank
 from lucid.model.embedding import Embedding
 from lucid.model.pair_model import Pair, PairModel
 from lucid.model.scorer import Scorer
+from lucid.model.spectral_filter import SpectralFilter
 from lucid.side_by_side import side_by_side
 from lucid.training.budget import Budget
 from lucid.training.chosen import ChosenSettings
 from lucid.training.filter_choice import Assigned, FilterJudge
-from lucid.training.tuning import WeightSearch, grown
+from lucid.training.tuning import Tried, Try, WeightSearch, grown
 from lucid.typing import Progress
 
 _EVIDENCE_OF_OTHERS = 5
@@ -50,6 +52,57 @@ class Fitted:
 
 
 @dataclass(frozen=True)
+class Calibrating:
+    """What the pairs that were judged are calibrated with, each by itself: the settings that were chosen for them.
+
+    `assigned` holds filters and decompositions by pair, `cold` those of cold targets, where they differ; all others
+    have the default filter on the first decomposition. `embeddings` are those without held-out interactions.
+    """
+
+    judge: FilterJudge
+    embeddings: Sequence[Embedding]
+    assigned: Mapping[Pair, Assigned]
+    cold: Mapping[Pair, Assigned]
+    default: SpectralFilter
+
+    @property
+    def judged(self) -> list[HeldOut]:
+        """What is withheld of each pair, in the order of their numbers."""
+        return self.judge.direct + self.judge.indirect
+
+    def calibrate(self, number: int) -> tuple[PairModel, Evidence]:
+        """The model of a pair, with its share of item-kNN, calibrated; and by what it is."""
+        held = self.judged[number]
+        own = self.assigned.get(held.pair, Assigned(0, self.default))
+        plain = PairModel(*held.pair, *own, *self.cold.get(held.pair, own))
+        scorer = self.judge.blended(plain, self.embeddings, held)
+        raw, hits, withheld = judged_raw(scorer, self.judge.some(held))
+        log1p = scorer.pair.calibration.log1p
+        evidence = log1p(raw), hits, log1p(withheld)
+        return calibrated(scorer.pair, *evidence), evidence
+
+
+class Parts(Protocol):
+    """Who does the parts of a choice, and yields what comes of each, in their order."""
+
+    def judge_each(self, search: WeightSearch, tries: Sequence[Try]) -> Iterable[Tried]:
+        """See `WeightSearch.judged`."""
+
+    def calibrate_each(self, calibrating: Calibrating) -> Iterable[tuple[PairModel, Evidence]]:
+        """Calibrate all pairs; see `Calibrating.calibrate`."""
+
+
+class Here:
+    """This process does the parts, side by side."""
+
+    def judge_each(self, search: WeightSearch, tries: Sequence[Try]) -> Iterable[Tried]:
+        return side_by_side(search.judged, tries)
+
+    def calibrate_each(self, calibrating: Calibrating) -> Iterable[tuple[PairModel, Evidence]]:
+        return side_by_side(calibrating.calibrate, range(len(calibrating.judged)))
+
+
+@dataclass(frozen=True)
 class EarlierSettings:
     """The settings of the version that answers now: a model that is trained again begins with them.
 
@@ -67,16 +120,23 @@ def choose(
     progress: Progress,
     earlier: EarlierSettings | None = None,
     budget: Budget | None = None,
+    parts: Parts | None = None,
 ) -> Fitted:
     """Choose weights, damping and filters, and calibrate, on the validation part of the holdout.
 
     The embeddings of the result are those of the graph without the held-out interactions. What the budget has no time
     for stays as it would begin, and is told with what was chosen.
     """
-    budget = budget or Budget()
+    budget, parts = budget or Budget(), parts or Here()
     judge = FilterJudge(holdout, earlier.filters if earlier else {}, budget=budget)
     search = WeightSearch(
-        graph, holdout.train, judge, solver, lambda percent, doing: progress(0.6 * percent, doing), budget=budget
+        graph,
+        holdout.train,
+        judge,
+        solver,
+        lambda percent, doing: progress(0.6 * percent, doing),
+        budget=budget,
+        judge_each=parts.judge_each,
     )
     weightings = search.best_from(earlier.weightings) if earlier else search.best()
     budget.give_up("settings of relation weights", search.left_out)
@@ -91,19 +151,8 @@ def choose(
     assigned = judge.assign(embeddings, lambda percent, doing: progress(70 + 0.12 * percent, doing))
     default = judge.default_filter(assigned, len(embeddings[0].values))
     assigned |= judge.assign_indirect(embeddings, default, lambda percent, doing: progress(82 + 0.06 * percent, doing))
-    cold = judge.assign_cold(embeddings, assigned)
-
-    def blended(held: HeldOut) -> tuple[PairModel, Evidence]:
-        own = assigned.get(held.pair, Assigned(0, default))
-        plain = PairModel(*held.pair, *own, *cold.get(held.pair, own))
-        scorer = judge.blended(plain, embeddings, held)
-        raw, hits, withheld = judged_raw(scorer, judge.some(held))
-        log1p = scorer.pair.calibration.log1p
-        evidence = log1p(raw), hits, log1p(withheld)
-        return calibrated(scorer.pair, *evidence), evidence
-
-    judged = judge.direct + judge.indirect
-    found = side_by_side(blended, judged)
+    calibrating = Calibrating(judge, embeddings, assigned, judge.assign_cold(embeddings, assigned), default)
+    judged, found = calibrating.judged, iter(parts.calibrate_each(calibrating))
     pairs, samples = [], [(np.empty(0), np.empty(0, bool), np.empty(0))]
     for number, held in enumerate(judged):
         progress(88 + 12 * number / len(judged), f"calibrating {held.source_type} → {held.target_type}")

@@ -7,7 +7,7 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -63,6 +63,20 @@ _LOCK = "train-"
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Has parts of a step done elsewhere, or in other threads of this process; see `lucid.training.parts`.
+
+    `do` takes a training, the name of what is to be done for each part, and the parts; it yields what comes of each in
+    their order. Fewer parts than `least` are done sooner by the step itself, which divides them further among all
+    processors.
+    """
+
+    do: Callable[["Training", str, Sequence[Any]], Iterator[Any]]
+    in_this_process: bool
+    least: int
+
+
+@dataclass(frozen=True)
 class Training:
     """A running training: which version it makes and what it was asked to do.
 
@@ -78,6 +92,8 @@ class Training:
     refresh_of: int | None = None
     watcher: Progress | None = None
     cancellable: bool = True
+    spread: Spread | None = None
+    """Has parts of a step done; without it the step does all of them."""
 
     @property
     def versions(self) -> ModelVersions:
@@ -96,7 +112,7 @@ class Training:
     @property
     def work(self) -> Path:
         """Files that only the steps between select and publish need."""
-        return self.folder / "work"
+        return self.made.work
 
     @property
     def catalog(self) -> Catalog:

@@ -7,7 +7,7 @@ never tables. Flows make their tasks from the lists; `train` and `refresh` run t
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from lucid.training.budget import Budget
 from lucid.training.chosen import read_chosen, write_chosen
 from lucid.training.estimate import Cost, estimate, note_less, read_cost, write_cost
 from lucid.training.memory import used_bytes
+from lucid.training.parts import Opened, PartWork
 from lucid.training.remaining import read_timings
 from lucid.training.report import TrainingReport, count_graph, read_report, write_report
 from lucid.training.room import here, most, room, share, too_large, waits, worker
@@ -54,14 +55,18 @@ from lucid.versions.files import (
     write_embeddings,
     write_history,
 )
-from lucid.versions.precompute import pairs_to_precompute
+from lucid.versions.precompute import Partition, find_best, find_here, pairs_to_precompute
 from lucid.versions.precompute import precompute as precompute_pairs
 from lucid.versions.uploads import uploads_since, with_uploads
+from lucid.versions.version import Version
 from lucid.webhooks.callbacks import check_callback
 
 if TYPE_CHECKING:
     from lucid.graph.typed_graph import TypedGraph
-    from lucid.training.fitting import EarlierSettings, Fitted
+    from lucid.model.pair_model import PairModel
+    from lucid.training.apart import PairGroup
+    from lucid.training.fitting import EarlierSettings, Evidence, Fitted
+    from lucid.training.tuning import Tried, Try
 
 # torch is imported inside the steps that use it: a command that trains nothing must not load it.
 
@@ -98,6 +103,10 @@ class Step(Generic[T]):
         name = f"model {training.model_id} version {training.version}"
         _log.info("%s: %s took %.1f s; %s", name, self.doing, time.monotonic() - began, counted)
         return made
+
+    def __reduce__(self) -> str:
+        """Pickled by its name in this module, as functions are."""
+        return self.name
 
 
 def _step(
@@ -159,6 +168,7 @@ def fit_model(training: Training, progress: Progress) -> tuple[Path, str]:
     from lucid.evaluation.splitting import hold_out
     from lucid.graph.typed_graph import read_graph
     from lucid.model.decomposition import Solver
+    from lucid.training.apart import Apart
     from lucid.training.fitting import choose, refit
 
     graph, seed = read_graph(training.work), training.settings.seed
@@ -170,6 +180,7 @@ def fit_model(training: Training, progress: Progress) -> tuple[Path, str]:
         lambda percent, doing: progress(0.85 * percent, doing),
         _earlier_settings(training),
         _budget(training),
+        Apart(training, training.spread) if training.spread else None,
     )
     _write_fitted(training.work, graph, chosen, seed)
     write_chosen(training.work, chosen.chosen)
@@ -248,13 +259,51 @@ def fold_in(training: Training, _progress: Progress) -> tuple[Path, str]:
     return training.folder, _counted(batches_since_the_training=len(folded_ids))
 
 
+_MADE: Opened[Version] = Opened(lambda training: training.made)
+
+
 @_step("precompute", (75, 97), "precomputing recommendations")
 def precompute(training: Training, progress: Progress) -> tuple[int, str]:
     """Compute recommendations ahead; returns how many."""
     made = training.made
     pairs = pairs_to_precompute(made.config.direct_pairs, training.request.precompute or ())
-    recommendations = precompute_pairs(made, pairs, progress)
+
+    def find(partitions: Sequence[Partition]) -> Iterable[object]:
+        if training.spread is None or len(partitions) < training.spread.least:
+            return find_here(made, partitions)
+        return training.spread.do(training, PRECOMPUTE_PARTITION.name, partitions)
+
+    with _MADE.keeping(training, made):
+        recommendations = precompute_pairs(made, pairs, progress, find, training.settings.partition_scores)
     return recommendations, _counted(recommendations=recommendations, pairs=len(pairs))
+
+
+PRECOMPUTE_PARTITION: PartWork[Partition, None] = PartWork(
+    "precompute_partition", "precompute", lambda training, part: find_best(_MADE.of(training), part)
+)
+
+
+def _try_weights(training: Training, part: "Try") -> "Tried":
+    from lucid.training.apart import try_weights
+
+    return try_weights(training, part)
+
+
+def _calibrate_pairs(training: Training, part: "PairGroup") -> "list[tuple[PairModel, Evidence]]":
+    from lucid.training.apart import calibrate_pairs
+
+    return calibrate_pairs(training, part)
+
+
+PARTS: dict[str, PartWork[Any, Any]] = {
+    kind.name: kind
+    for kind in (
+        PartWork("try_weights", "judge", _try_weights),
+        PartWork("calibrate_pairs", "calibrate", _calibrate_pairs),
+        PRECOMPUTE_PARTITION,
+    )
+}
+"""What may be done apart from the process that does the step, by its name."""
 
 
 @_step("publish", (97, 100), "publishing")

@@ -6,6 +6,7 @@ better, once more for those alone, as a second decomposition.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,25 @@ class TuningConfig:
 CONFIG = TuningConfig()
 
 
+@dataclass(frozen=True)
+class Try:
+    """Settings to be judged, by all sources unless a part of them speaks clearly against it.
+
+    They are held against log NDCG of the best ones, by pairs, which count as `pair_weights` say; against nothing where
+    `best` is None.
+    """
+
+    weights: RelationWeights
+    best: tuple[float, ...] | None
+    pair_weights: tuple[float, ...]
+    name: str = "relation weights"
+
+
+Tried = tuple[NDArray[np.float64], NDArray[np.float64] | None] | None
+"""Log NDCG by pairs: by a part of the sources, and by all of them, where these were asked; None where it was left out
+for want of time."""
+
+
 def grown(
     embedding: Embedding,
     train: TypedGraph,
@@ -108,27 +128,32 @@ class WeightSearch:
         progress: Progress,
         config: TuningConfig = CONFIG,
         budget: Budget | None = None,
+        judge_each: "Callable[[WeightSearch, Sequence[Try]], Iterable[Tried]] | None" = None,
     ) -> None:
-        self._train, self._judge, self._solver = train, judge, solver
+        """`judge_each` has `judged` done for some tries; without it, this process does them side by side."""
+        self._judge_each = judge_each or (lambda search, tries: side_by_side(search.judged, tries))
+        self._train, self.judge, self._solver = train, judge, solver
         self._progress, self._config, self._budget = progress, config, budget or Budget()
         self._edge_counts: dict[str, int] = {}
         for edge_type in graph.edge_types:
             edges = graph.data[edge_type].edge_index.shape[1]
             self._edge_counts[edge_type[1]] = self._edge_counts.get(edge_type[1], 0) + edges
         edges, entities = sum(self._edge_counts.values()), train.entity_types.size
-        work = 20 * entities * config.rank**2 + 40 * edges * config.rank
-        self._most = min(config.max_tries, max(len(config.dampings), int(config.max_work / work)))
+        self.work = 20 * entities * config.rank**2 + 40 * edges * config.rank
+        """Floating-point operations that one try takes, about."""
+        self._most = min(config.max_tries, max(len(config.dampings), int(config.max_work / self.work)))
         self._min_gain = config.min_gain
         self._rough: dict[RelationWeights, NDArray[np.float64]] = {}
         self._scores: dict[RelationWeights, NDArray[np.float64]] = {}
         self._left_out: set[RelationWeights] = set()
         """For want of time."""
-        self._first: Embedding | None = None
+        self.first: Embedding | None = None
+        """The eigenvectors that all others are begun from, once there are any."""
         self.tried: list[TriedWeights] = []
 
     def best(self) -> list[RelationWeights]:
         """One setting, or two of which the second suits some pairs better."""
-        config, pair_weights = self._config, self._judge.pair_weights
+        config, pair_weights = self._config, self.judge.pair_weights
         start = RelationWeights({name: self._first_weight(name) for name in self._edge_counts}, config.damping)
         if not pair_weights.sum() or self._is_over([start]):
             return [start]
@@ -151,7 +176,7 @@ class WeightSearch:
     def best_from(self, earlier: Sequence[RelationWeights]) -> list[RelationWeights]:
         """As many settings as earlier, each with what is now clearly better."""
         self._min_gain = self._config.min_gain_over_earlier
-        pair_weights = self._judge.pair_weights
+        pair_weights = self.judge.pair_weights
         known = [
             replace(
                 weights,
@@ -172,14 +197,27 @@ class WeightSearch:
     def decomposed(self, weights: RelationWeights) -> Embedding:
         """Few eigenvectors under some weights, all begun from the same ones, so that none is closer to its end."""
         rank = min(self._config.rank, max_rank(self._train, weights))
-        if self._first is None:
-            self._first = decompose(self._train, weights, rank, self._solver)
-        return decompose(self._train, weights, rank, self._solver, start=self._first)
+        if self.first is None:
+            self.first = decompose(self._train, weights, rank, self._solver)
+        return decompose(self._train, weights, rank, self._solver, start=self.first)
+
+    def judged(self, one: Try) -> Tried:
+        """What comes of a try, None for want of time; changes nothing here but `first`, where there is none."""
+        if not self._may_try(one.best):
+            return None
+        embedding = self.decomposed(one.weights)
+        rough = self.judge.score(embedding, roughly=True)
+        lost = one.best is not None and self._is_lost(rough, np.array(one.best), np.array(one.pair_weights))
+        return rough, None if lost else self.judge.score(embedding)
 
     @property
     def left_out(self) -> int:
         """How many settings were not tried for want of time."""
         return len(self._left_out - self._rough.keys())
+
+    def _may_try(self, best: tuple[float, ...] | None) -> bool:
+        """Whether there is time for a try; the first one, which is compared with nothing, is always made."""
+        return best is None or self._budget.allows("search")
 
     def _is_over(self, settings: Iterable[RelationWeights]) -> bool:
         """Whether there is no time left; what would be tried beside some settings is left out then."""
@@ -214,33 +252,27 @@ class WeightSearch:
 
         Those for which there is no time are left out, but for the first one, which has no `best` to compare with.
         """
-
-        def judged(
-            weights: RelationWeights,
-        ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None] | None:
-            if best is not None and not self._budget.allows("search"):
-                return None
-            embedding = self.decomposed(weights)
-            rough = self._judge.score(embedding, roughly=True)
-            lost = best is not None and self._is_lost(rough, best, pair_weights)
-            return rough, None if lost else self._judge.score(embedding)
-
-        for weights, found in zip(new, side_by_side(judged, new), strict=True):
-            if found is None:
+        known = None if best is None else tuple(self._rough[best].tolist())
+        tries = [Try(weights, known, tuple(pair_weights.tolist())) for weights in new if self._may_try(known)]
+        found = chain(self._judge_each(self, tries), repeat(None, len(new) - len(tries)))
+        for weights, tried in zip(new, found, strict=True):
+            if tried is None:
                 self._left_out.add(weights)
                 continue
-            rough, score = found
+            rough, score = tried
             self._progress(min(99.0, 100 * len(self._rough) / self._most), "weighing relations")
             self._rough[weights] = rough
             self.tried.append(TriedWeights(weights, round(float(rough.mean()), 5) if len(rough) else 0.0))
             if score is not None:
                 self._scores[weights] = score
 
-    def _is_lost(self, rough: NDArray[np.float64], best: RelationWeights, pair_weights: NDArray[np.float64]) -> bool:
-        return _gain(rough, self._rough[best], pair_weights) < -self._config.max_loss_in_race
+    def _is_lost(
+        self, rough: NDArray[np.float64], best: NDArray[np.float64], pair_weights: NDArray[np.float64]
+    ) -> bool:
+        return _gain(rough, best, pair_weights) < -self._config.max_loss_in_race
 
     def _is_better(self, candidate: RelationWeights, best: RelationWeights, pair_weights: NDArray[np.float64]) -> bool:
-        if self._is_lost(self._rough[candidate], best, pair_weights):
+        if self._is_lost(self._rough[candidate], self._rough[best], pair_weights):
             return False
         return _gain(self._score(candidate), self._score(best), pair_weights) > self._min_gain
 
@@ -248,7 +280,7 @@ class WeightSearch:
         if weights not in self._rough:
             self._race([weights], None, np.empty(0))
         if weights not in self._scores:  # it lost its race against another
-            self._scores[weights] = self._judge.score(self.decomposed(weights))
+            self._scores[weights] = self.judge.score(self.decomposed(weights))
         return self._scores[weights]
 
     def _coordinates(self) -> list[Callable[[RelationWeights], Iterable[RelationWeights]]]:

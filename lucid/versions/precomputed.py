@@ -53,6 +53,23 @@ def records(best: TopN, sources: int, slots: int) -> NDArray[np.int32]:
     return found
 
 
+def record_bytes(slots: int) -> int:
+    """Size of the record of one source."""
+    return 8 * slots
+
+
+def read_records(raw: bytes, slots: int) -> TopN:
+    """What the records of some sources hold."""
+    found = np.frombuffer(raw, np.int32).reshape(-1, 2, slots)
+    return _used(found[:, 0], found[:, 1])
+
+
+def _used(targets: NDArray[np.int32], scores: NDArray[np.int32]) -> TopN:
+    """The slots that are used, of records (sources, slots)."""
+    used = targets != UNUSED
+    return TopN(np.nonzero(used)[0], targets[used].astype(np.int64), scores[used] / MILLION)
+
+
 @dataclass(frozen=True)
 class PrecomputedPair:
     """Open records of one pair; `asked` is how many recommendations were computed for each source."""
@@ -68,9 +85,7 @@ class PrecomputedPair:
             found = self._read(int(rows[0]), len(rows))
         else:
             found = np.concatenate([self._read(row, 1) for row in rows.tolist()])
-        targets, scores = found[:, 0, :n], found[:, 1, :n]
-        used = targets != UNUSED
-        return TopN(np.nonzero(used)[0], targets[used].astype(np.int64), scores[used] / MILLION)
+        return _used(found[:, 0, :n], found[:, 1, :n])
 
     def record(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Targets and scores of one source, (slots,) each, as they are stored."""
@@ -81,7 +96,7 @@ class PrecomputedPair:
         return np.frombuffer(self._raw(first, count), np.int32).reshape(-1, 2, self.slots)
 
     def _raw(self, first: int, count: int) -> bytes:
-        size = 8 * self.slots
+        size = record_bytes(self.slots)
         raw = os.pread(self._file, size * count, size * (first - self._first_row))
         if len(raw) < size * count:
             raise DamagedVersion("a version", "a file of records ends before its last one")

@@ -52,6 +52,11 @@ class Version:
     def folder(self) -> Path:
         return Home(self.home).version(self.model_id, self.number)
 
+    @property
+    def work(self) -> Path:
+        """Files that only those need who make it."""
+        return self.folder / "work"
+
     # What is in it
 
     @cached_property

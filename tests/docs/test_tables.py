@@ -242,9 +242,10 @@ def test_limits() -> None:
 
 
 def test_libraries() -> None:
-    """Every library that Lucid, or these pages, asks for has its reason."""
+    """Every library that Lucid, its extra, or these pages ask for has its reason."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["docs"]]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["dask"], *extras["docs"]]
     listed = [name for names, _ in table("design.md", "library", "for") for name in names.split(", ")]
 
     assert {Requirement(one).name for one in asked} == set(listed)

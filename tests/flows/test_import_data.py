@@ -1,10 +1,8 @@
 """The flow that imports: a task for each file, then one that shows all of them; all or none."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prefect.task_runners import ProcessPoolTaskRunner
 
 from lucid.data.batches import new_batches
 from lucid.errors import InvalidRequest, UnusableFile
@@ -71,14 +69,3 @@ def test_an_import_that_has_ended_is_not_done_again(settings: Settings, tmp_path
         import_data(files, batch_ids=[batch["batch_id"] for batch in before])
 
     assert before == [batch.model_dump(mode="json") for batch in Catalog(settings.home).batches.find()]
-
-
-def test_files_are_loaded_in_other_processes_just_as_well(settings: Settings, tmp_path: Path) -> None:
-    """A task takes with it all that it needs, so any task runner can be given to the flow."""
-    files = [str(file) for file in write_checkerboard(tmp_path)]
-
-    processes: Any = ProcessPoolTaskRunner(max_workers=1)
-
-    batches = import_data.with_options(task_runner=processes)(files)
-
-    assert [50, 0] == [batch["entity_count"] for batch in batches]
