@@ -16,7 +16,7 @@ from lucid.schema.auto_train import AutoTrain, AutoTrainRequest
 from lucid.schema.fields import format_time, utc_now
 from lucid.schema.training import TrainingRequest
 from lucid.service.prefect_api import AUTO_TRAIN, PrefectApi
-from lucid.service.run import prefect_auth
+from lucid.service.run import prefect_calls
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.tables.trainings import TrainingRow
@@ -36,7 +36,7 @@ def switch_on(settings: Settings, model_id: str, wanted: AutoTrainRequest) -> Au
     Raises UnknownModel, and Unavailable where Prefect does not answer.
     """
     row = Catalog(settings.home).trainings.get(model_id)
-    with _prefect(settings) as prefect:
+    with prefect_calls(settings) as prefect:
         found = _find(prefect, model_id) or {}
         ours = _automation(row, wanted, prefect.deployment_id(AUTO_TRAIN), found)
         if found:
@@ -50,14 +50,14 @@ def switch_on(settings: Settings, model_id: str, wanted: AutoTrainRequest) -> Au
 def of_model(settings: Settings, model_id: str) -> AutoTrain:
     """How a model is trained after uploads; raises UnknownModel, AutoTrainOff where it is not, Unavailable."""
     row = Catalog(settings.home).trainings.get(model_id)
-    with _prefect(settings) as prefect:
+    with prefect_calls(settings) as prefect:
         return _told(settings, row, _expect(prefect, model_id))
 
 
 def switch_off(settings: Settings, model_id: str) -> AutoTrain:
     """Train a model after uploads no more, and return how it was; raises as `of_model` does."""
     row = Catalog(settings.home).trainings.get(model_id)
-    with _prefect(settings) as prefect:
+    with prefect_calls(settings) as prefect:
         found = _expect(prefect, model_id)
         prefect.call("DELETE", f"/automations/{found['id']}")
     return _told(settings, row, found)
@@ -76,7 +76,7 @@ def train_if_due(settings: Settings, model_id: str) -> str:
     if auto.due is None:
         return "a training has used all batches that the model would use"
     if auto.due > utc_now():
-        with _prefect(settings) as prefect:
+        with prefect_calls(settings) as prefect:
             _plan(prefect, model_id, auto)
         return f"it is not due before {format_time(auto.due)}, when it is looked at again"
     try:
@@ -91,7 +91,7 @@ def mend(settings: Settings) -> None:
     One of a model that is gone is deleted. What people have changed of when and whether it trains stays.
     """
     catalog = Catalog(settings.home)
-    with _prefect(settings) as prefect:
+    with prefect_calls(settings) as prefect:
         automations, seen = _all(prefect), set[str]()
         deployment_id = prefect.deployment_id(AUTO_TRAIN) if automations else ""
         for found in automations:
@@ -111,10 +111,6 @@ def mend(settings: Settings) -> None:
             auto = _told(settings, row, found)
             if auto.active and auto.due and utc_now() > auto.due + _LATE:
                 _plan(prefect, model_id, auto)
-
-
-def _prefect(settings: Settings) -> PrefectApi:
-    return PrefectApi(settings, prefect_auth(settings))
 
 
 # When a training is due
