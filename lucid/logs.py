@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
+from typing import Any
 
 FORMAT_VARIABLE = "LUCID_LOG_FORMAT"
 """Environment variable of the setting, for who begins before there are settings."""
@@ -127,7 +128,7 @@ def take_over(log_format: str) -> None:
     That is what loggers say, whatever handlers libraries gave them, what is printed, warnings, and errors that nobody
     caught. May be called again after a library has set up its own handlers.
     """
-    lines = logging.StreamHandler(sys.__stderr__)
+    lines = _Lines(sys.__stderr__)
     lines.setFormatter(JsonLines() if log_format == "json" else HumanLines())
     known = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
     for logger in (logging.root, *known):
@@ -141,6 +142,11 @@ def take_over(log_format: str) -> None:
     threading.excepthook = lambda uncaught: _say_uncaught(
         uncaught.exc_type, uncaught.exc_value or uncaught.exc_type(), uncaught.exc_traceback
     )
+
+
+class _Lines(logging.StreamHandler[Any]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - its name there
+        """Let a line be lost that cannot be written, as without room: words about that would be one more."""
 
 
 def _writes_to_an_output(handler: logging.Handler) -> bool:

@@ -7,8 +7,8 @@ never tables. Flows make their tasks from the lists; `train` and `refresh` run t
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -27,7 +27,7 @@ from lucid.graph.histories import InteractionHistory
 from lucid.schema.fields import Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
-from lucid.store.locks import working
+from lucid.store.locks import forget, working
 from lucid.training.budget import Budget
 from lucid.training.chosen import read_chosen, write_chosen
 from lucid.training.estimate import Cost, estimate, note_less, read_cost, write_cost
@@ -376,6 +376,16 @@ def _counted(**counts: int) -> str:
     return ", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in counts.items())
 
 
+@contextmanager
+def _admitting(home: Path) -> Iterator[None]:
+    """Be the only training that looks for room; no lock stays behind."""
+    try:
+        with working(home, _ADMISSION, _ADMISSION_SECONDS):
+            yield
+    finally:
+        forget(home, _ADMISSION)
+
+
 def _wait_for_room(training: Training, workload: Workload, progress: Progress) -> None:
     """Note what the training has to do, and wait until there is room for it beside those that came before.
 
@@ -388,7 +398,7 @@ def _wait_for_room(training: Training, workload: Workload, progress: Progress) -
     cost = Cost(workload, needs=needs, **worker())  # type: ignore[arg-type]
     write_cost(training.folder, cost)
     while True:
-        with working(settings.home, _ADMISSION, _ADMISSION_SECONDS):
+        with _admitting(settings.home):
             rows = [row for row in training.catalog.trainings.running() if row.status.model_id != training.model_id]
             others = [
                 share(other)

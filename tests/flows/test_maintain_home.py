@@ -32,7 +32,7 @@ def test_each_step_is_a_task_and_the_page_tells_what_is_there(home: Home) -> Non
     assert [(step.what, "Completed") for step in STEPS] == sorted(
         task_states(did).items(), key=lambda one: [step.what for step in STEPS].index(one[0])
     )
-    told, shown = artifacts(looked)["markdown"], artifacts(did)["markdown"]
+    told, shown = artifacts(looked)["maintenance"], artifacts(did)["maintenance"]
     assert ("would be removed" in told, "| trainings and refreshes | 1 | 0.0 MB |" in shown) == (True, True)
     assert r"| \_board\_ | 3 |" in shown
     assert 0 == sum(maintain_home(False, 1e-9).values())

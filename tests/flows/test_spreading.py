@@ -29,7 +29,7 @@ from lucid.schema.training import TrainingRequest
 from lucid.settings import Settings, load_settings
 from lucid.training import steps
 from lucid.training.run import Training
-from lucid.versions.files import MANIFEST, TIMINGS
+from lucid.versions.files import COST, MANIFEST, TIMINGS
 from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.precompute import Partition
 from lucid.workspace import Workspace
@@ -43,8 +43,8 @@ PARTITIONS = {f"precompute user → item: part {number}" for number in (1, 2, 3)
 CALIBRATIONS = {"calibrate user → item: part 1", "calibrate item → user: part 2"}
 TRIES = {f"judge relation weights: part {number}" for number in (1, 2)}
 """Names of tasks; of tries there are several rounds."""
-TIMED = {MANIFEST, TIMINGS}
-"""Files of a version that say when it was made, and how long that took."""
+TIMED = {MANIFEST, TIMINGS, COST}
+"""Files of a version that say when it was made, and what that took."""
 
 Fails = Callable[[Training, Partition], bool]
 

@@ -184,6 +184,7 @@ def test_forms_carry_the_limits_and_offer_nothing_of_the_api() -> None:
         "precompute": {"maxItems": 1000},
         "metadata_rules": {},
         "allow_type_changes": {},
+        "max_minutes": {"maximum": 10_080},
     } == train
     assert names == limits(forms["refresh-recommendations"]["model_id"])
     assert {"maxItems": 50, "items": {"pattern": "^[^,]*$"}} == limits(forms["import-data"]["tags"])

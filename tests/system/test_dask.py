@@ -54,7 +54,8 @@ def test_each_partition_is_a_task_and_no_worker_is_left(service: Service, client
     """Prefect knows them all, and the model answers."""
     run_and_workers(service, client)
 
-    assert "completed" == wait_for_training(client, "board")["status"]
+    status = wait_for_training(client, "board")
+    assert "completed" == status["status"], status["message"]
     wait_until(lambda: not service.runs(), 60, "the workers to end")
     this_run = {"flow_runs": {"id": {"any_": [flow_run_of(client, "board")]}}}
     runs = wait_until(
