@@ -8,15 +8,15 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import sys
 from multiprocessing import forkserver
 from types import SimpleNamespace
 
 from lucid.service.attached import RUNS_OF, be_ended_first, end_with
 
 if __name__ == "__mp_main__":  # this is a run, or a Dask worker that one has started
-    from lucid.flows.preloaded import FORK_SERVER
-
-    end_with(FORK_SERVER)
+    if "lucid.flows.preloaded" in sys.modules:  # a worker is forked by a server of its run's own, which ends with that
+        end_with(sys.modules["lucid.flows.preloaded"].FORK_SERVER)
     be_ended_first()
 
 from prefect import flow_engine

@@ -52,7 +52,7 @@ def _on_dask(settings: Settings, most: int) -> Iterator[Runner]:
             yield runner
         return
     own = {
-        # As runs do, workers come of the process that has loaded all they need; they end when their pipe to us closes.
+        # Workers end when their pipe to us closes.
         "distributed.worker.multiprocessing-method": "forkserver",
         "distributed.scheduler.allowed-failures": _DEATHS - 1,
         "distributed.scheduler.no-workers-timeout": "60s",
