@@ -24,7 +24,7 @@ from lucid.training import run
 
 _TAG, _MODEL_TAG = "lucid.auto-train", "lucid.model."
 _LATE = timedelta(seconds=30)
-"""So long after its time a training that Prefect has not started is started without its automation."""
+"""So long after uploads have come to rest, what Prefect's automation has missed is done without it."""
 _AGAIN = timedelta(hours=1)
 """How often that is tried where no training comes of it."""
 _PAGE = 200
@@ -109,7 +109,8 @@ def mend(settings: Settings) -> None:
             if not _same(found, ours):
                 prefect.call("PUT", path, json=ours)
             auto = _told(settings, row, found)
-            if auto.active and auto.due and utc_now() > auto.due + _LATE:
+            rested = _rested(settings, row, auto)
+            if auto.active and rested and utc_now() > rested + _LATE:
                 _plan(prefect, model_id, auto)
 
 
@@ -118,15 +119,18 @@ def mend(settings: Settings) -> None:
 
 def _due(settings: Settings, row: TrainingRow, auto: AutoTrainRequest) -> datetime | None:
     """When the next training is due, by the latest one of the model; see `AutoTrain.due`."""
+    rested = _rested(settings, row, auto)
+    return max(rested, row.status.start_timestamp + timedelta(seconds=auto.min_interval_seconds)) if rested else None
+
+
+def _rested(settings: Settings, row: TrainingRow, auto: AutoTrainRequest) -> datetime | None:
+    """When batches that no training has used have come to rest; None where there are none, or one runs."""
     if row.status.status == "running":
         return None
-    catalog, model_id = Catalog(settings.home), row.status.model_id
-    used = catalog.trainings.used_batches(model_id, but=run.INTERRUPTED)
-    rests = catalog.batches.last_import(row.request.get("data_tags"), but=used)
-    if rests is None:
-        return None
-    quiet, interval = timedelta(seconds=auto.quiet_seconds), timedelta(seconds=auto.min_interval_seconds)
-    return max(rests + quiet, row.status.start_timestamp + interval)
+    catalog = Catalog(settings.home)
+    used = catalog.trainings.used_batches(row.status.model_id, but=run.INTERRUPTED)
+    last = catalog.batches.last_import(row.request.get("data_tags"), but=used)
+    return last + timedelta(seconds=auto.quiet_seconds) if last else None
 
 
 def _request(row: TrainingRow) -> TrainingRequest:

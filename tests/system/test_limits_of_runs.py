@@ -17,6 +17,10 @@ WAITING = RUNS_AT_ONCE
 """So many trainings that they would take every place, had they not a limit of their own."""
 
 
+_OF_ALL = "catalog.duckdb", "/locks/memory"
+"""Files of which one process at a time holds one."""
+
+
 class Stopped:
     """Trainings that do nothing meanwhile, as if what they do took very long."""
 
@@ -34,13 +38,13 @@ class Stopped:
     def stop_begun(self) -> int:
         """Stop every process that works on a training, which its lock shows; returns how many are stopped.
 
-        One that holds the catalog at that moment goes on for now, or everybody else would wait for it.
+        One that holds what is of all at that moment goes on for now, or everybody else would wait for it.
         """
         for process in {*self._service.runs()} - self._processes:
             with suppress(psutil.Error):  # it has ended
                 process.suspend()
                 open_files = " ".join(file.path for file in process.open_files())
-                if "/locks/train-" in open_files and "catalog.duckdb" not in open_files:
+                if "/locks/train-" in open_files and not any(held in open_files for held in _OF_ALL):
                     self._processes.add(process)
                 else:
                     process.resume()
