@@ -144,8 +144,8 @@ class Service:
         return self.log.read_text()
 
     def first_key(self) -> str:
-        """The API key that the first start printed."""
-        found = re.search(r"lucid_\S+", self.said())
+        """The API key that the first start printed; Prefect's own lines may name a variable that begins like one."""
+        found = re.search(r"\blucid_[\w-]{43}", self.said())
         assert found, self.said()
         return found[0]
 
