@@ -2,12 +2,11 @@
 
 from typing import Any, cast
 
-from prefect import Flow, flow, runtime, task
+from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import State
 from prefect.futures import wait
-from prefect.states import Completed, Scheduled
+from prefect.states import Completed
 
 from lucid.errors import AlreadyTraining, LucidError, ModelNotReady, NothingToRefresh, UnknownModel
 from lucid.flows.artifacts import end_progress, progress_bar
@@ -28,16 +27,6 @@ from lucid.training.steps import REFRESH, tell_refresh
 
 _REFRESHED, _UNCHANGED, _SKIPPED = "Completed", "Unchanged", "Skipped"
 """Names of the states in which a model's refresh may end well: Prefect shows them."""
-_TRIES = 3
-"""How often a refresh is begun whose process dies."""
-
-
-def repeat(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Do a refresh again whose process has died; the same recommendations come of it."""
-    del flow, state
-    with get_client(sync_client=True) as client:
-        if client.read_flow_run(flow_run.id).run_count < _TRIES:
-            client.set_flow_run_state(flow_run.id, Scheduled(message="its process died; it is done again"), force=True)
 
 
 @flow(
@@ -46,7 +35,7 @@ def repeat(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     log_prints=True,
     on_running=[say_steps],
     on_failure=[end_progress],
-    on_crashed=[end_progress, repeat],
+    on_crashed=[end_progress],
     on_cancellation=[end_progress],
 )
 @in_a_sentence

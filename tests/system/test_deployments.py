@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import httpx
 import psutil
 import pytest
 
+from lucid import dead_runs
 from lucid.flows.automations import DEAD_RUNS
 from lucid.keys import create_key
+from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.tables.trainings import TrainingRow
 from tests.support.checkerboard import write_checkerboard
@@ -150,6 +153,7 @@ def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
                 "data_filters": "object",
                 "metadata_rules": "object",
                 "allow_type_changes": "boolean",
+                "max_minutes": "number",
             },
         ),
         ("refresh_recommendations/refresh-recommendations", {"model_id": "string"}),
@@ -247,6 +251,32 @@ def test_a_run_whose_worker_is_killed_is_ended_by_itself(operator: Operator) -> 
         wait_until(lambda: state()["type"] == "CRASHED", 120, "Prefect to say so")
         assert "no sign of life" in state()["message"]
     assert "the training process ended before it was done; train again" == catalog.trainings.get("board").status.message
+
+
+def test_a_refresh_whose_worker_is_killed_is_done_again(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that no process has begun for long."""
+    operator.start("prefect", "worker", "start", "--pool", "lucid")
+    with prefect_client(operator.prefect_url) as prefect:
+        deployment = operator.deployment("refresh_recommendations/refresh-recommendations")["id"]
+
+        def create(**more: Any) -> str:
+            body = {"parameters": {"model_id": "board"}, "state": {"type": "SCHEDULED"}} | more
+            return str(prefect.post(f"/deployments/{deployment}/create_flow_run", json=body).json()["id"])
+
+        def is_now(run_id: str, state: str) -> bool:
+            return bool(state == prefect.get(f"/flow_runs/{run_id}").raise_for_status().json()["state_type"])
+
+        run_id = create()
+        wait_until(lambda: is_now(run_id, "RUNNING"), 120, "the refresh")
+        operator.kill("worker")
+        prefect.post(f"/flow_runs/{run_id}/set_state", json={"state": {"type": "CRASHED"}, "force": True})
+        unbegun = create(state={"type": "PENDING"})
+        monkeypatch.setattr(dead_runs, "_UNBEGUN", timedelta(0))
+        dead_runs.repeat(Settings(home=operator.home, prefect_api_url=operator.prefect_url))
+        operator.start("prefect", "worker", "start", "--pool", "lucid")
+
+        for one in (run_id, unbegun):
+            wait_until(lambda one=one: is_now(one, "COMPLETED"), 180, "the second try")
 
 
 def people_s(deployment: dict[str, Any]) -> dict[str, Any]:
