@@ -274,7 +274,8 @@ def _parse_sql(settings: Settings, header: _Header, reading: str, *, has_nul: bo
     checks, stored = [*_CHECKS[file_type], *_type_checks(header)], _stored(header)
     if has_nul:
         message = "must not hold NUL characters"
-        named = [name for name in header.columns if name != "name" and not name.startswith("_surplus_")]
+        known = (*_COLUMNS[file_type], *_OPTIONAL[file_type])  # in whatever order the file has them
+        named = [name for name in known if name != "name" and name in header.columns]
         checks += [_Check(name, "invalid_character", message, f"contains({name}, chr(0))") for name in named]
         # In a name NUL is a letter that was lost on the way; it is shown as such.
         stored = stored.replace("coalesce(name, '')", "coalesce(replace(name, chr(0), chr(65533)), '')")

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
@@ -29,8 +29,8 @@ def flows_use_this_home(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LUCID_HOME", str(settings.home))
 
 
-def task_states(state: State[Any]) -> dict[str, str | None]:
-    """Names and states of the tasks of a flow run that has ended, as Prefect shows them once it knows them all."""
+def task_states(state: State[Any], expected: Collection[str] = ()) -> dict[str, str | None]:
+    """Names and states of the tasks of a flow run that has ended, once Prefect knows those expected and how all ended."""
     run_id = state.state_details.flow_run_id
     assert run_id
     this_run = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
@@ -40,7 +40,9 @@ def task_states(state: State[Any]) -> dict[str, str | None]:
             return {run.name: run.state_name for run in await client.read_task_runs(flow_run_filter=this_run)}
 
     deadline = time.monotonic() + _PATIENCE_SECONDS  # tasks are told to the server as events, which take a while
-    while {"Running", "Pending"} & {*(found := asyncio.run(ask())).values()} or not found:
+    while (
+        {"Running", "Pending"} & {*(found := asyncio.run(ask())).values()} or not found or not {*expected} <= {*found}
+    ):
         assert time.monotonic() < deadline, found
         time.sleep(0.2)
     return found
