@@ -11,8 +11,11 @@ from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
 from lucid import logs
-from lucid.api.auth import check_routes
+from lucid.api.auth import Guarded, check_routes
 from lucid.api.background import background_work
+from lucid.api.console import access
+from lucid.api.console.guard import Screen
+from lucid.api.console.screens import open_console
 from lucid.api.fast_lookups import FastLookups
 from lucid.api.metrics import Measured
 from lucid.api.nosniff import NoSniffing
@@ -66,7 +69,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for routes in (recommended_items, upload, data_batch, entities, models):
         app.include_router(routes.router, prefix=BASE, responses=problems(*EVERYWHERE))
     app.include_router(health.router)
-    check_routes(app)
+    open_console(app)
+    check_routes(app, (Guarded, Screen), access.OPEN)
     complete_document(app)
     services.metrics.know_routes(app)
     app.add_middleware(Measured, metrics=services.metrics)

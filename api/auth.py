@@ -1,6 +1,6 @@
 """Who may call what: the one table of scopes, and the routes that ask for a key before they read a request."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -84,10 +84,10 @@ class Guarded(APIRoute):
         return guarded
 
 
-def check_routes(app: FastAPI) -> None:
-    """Raise LookupError for a route that is neither guarded nor listed as open."""
+def check_routes(app: FastAPI, guards: tuple[type[APIRoute], ...], also_open: Collection[str]) -> None:
+    """Raise LookupError for a route that neither has one of the guards nor is listed as open."""
     for route in iter_route_contexts(app.routes):
-        if not isinstance(route.original_route, Guarded) and route.path not in OPEN:
+        if not isinstance(route.original_route, guards) and route.path not in OPEN | set(also_open):
             raise LookupError(f"{route.path} is neither guarded nor in lucid.api.auth.OPEN")
 
 

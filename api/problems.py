@@ -96,6 +96,17 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
+def answer_to(request: Request, error: Exception) -> JSONResponse:
+    """An error as a problem, for whoever shows it in another way; raises what was not expected again."""
+    if isinstance(error, errors.LucidError):
+        return _lucid_error(request, error)
+    if isinstance(error, RequestValidationError):
+        return _invalid_request(request, error)
+    if isinstance(error, HTTPException):
+        return _http_error(request, error)
+    return _raw_error(request, error)
+
+
 def _lucid_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.LucidError)
     if type(error) not in STATUS:

@@ -38,6 +38,11 @@ def show_model(settings: Settings, model_id: str) -> Model:
     return model
 
 
+def find_model(settings: Settings, model_id: str) -> Model:
+    """A model without reports; raises UnknownModel."""
+    return _describe(settings, model_id)
+
+
 def delete_model(settings: Settings, model_id: str) -> Model:
     """Delete a model with all its versions and return what it was; its version numbers are never given again.
 

@@ -52,7 +52,11 @@ async def train(
     wanted = asked.request() if asked else TrainingRequest()
     if asked and asked.dry_run:
         return Response((await services.dry_runs.ask(wanted)).model_dump_json(), media_type="application/json")
-    key = given.of("POST /train", _asked(wanted)) if given else None
+    return await begin_training(services, wanted, given.of("POST /train", _asked(wanted)) if given else None)
+
+
+async def begin_training(services: Services, wanted: TrainingRequest, key: RequestKey | None = None) -> ModelStatus:
+    """Enter a training and let it have its turn; of a repeat with a key, what has become of the first."""
     await run_in_threadpool(_check_callback, services, wanted, key)
     await run_in_threadpool(_check_room, services, wanted, key)
     entered = await run_in_threadpool(run.enter, services.settings, wanted, "queued", key)
@@ -142,15 +146,20 @@ async def cancel(
 
     One that is being published completes. Where neither runs: 409.
     """
+    status = await end_training(services, model_id, wait_seconds)
+    response.status_code = 202 if status.status == "running" else 200
+    return status
+
+
+async def end_training(services: Services, model_id: str, wait_seconds: float) -> ModelStatus:
+    """Let the running training or refresh of a model end, and wait for that so long; its status then."""
     deadline = deadline_in(wait_seconds)
     row = await run_in_threadpool(run.cancel, services.settings, model_id)
     # A refresh looks up often, and its flow run may work on other models too.
     if row.flow_run_id and row.refresh_of is None:
         await services.runs.cancel(row.flow_run_id)
     look = partial(services.catalog.trainings.get, model_id, row.status.version)
-    status = (await wait_until(_has_ended, look, deadline)).status
-    response.status_code = 202 if status.status == "running" else 200
-    return status
+    return (await wait_until(_has_ended, look, deadline)).status
 
 
 @router.post("/models/{model_id}/refresh", status_code=202, tags=["models"], responses=problems(404, 409))

@@ -182,8 +182,8 @@ def _write_entities_without(parent: Version, folder: Path, rows: Rows) -> None:
     with connect() as connection:
         copy(
             connection,
-            "SELECT * REPLACE (CASE WHEN NOT list_contains($rows, row) THEN id END AS id, "
-            "CASE WHEN NOT list_contains($rows, row) THEN name END AS name) FROM read_parquet($path) ORDER BY row",
+            "SELECT row, type, * EXCLUDE (row, type) FROM read_parquet($path) WHERE NOT list_contains($rows, row) "
+            "UNION ALL BY NAME SELECT row, type FROM read_parquet($path) WHERE list_contains($rows, row) ORDER BY row",
             folder / ENTITIES,
             {"rows": rows.tolist(), "path": str(parent.folder / ENTITIES)},
         )

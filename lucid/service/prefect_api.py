@@ -21,7 +21,7 @@ OUR_DEPLOYMENTS = (
     "maintain_home/maintain-home",
 )
 """Full names of our deployments: of the flow, and of the deployment."""
-IMPORT_DATA, TRAIN_MODEL, AUTO_TRAIN, REFRESH, ERASE_ENTITY, _ = OUR_DEPLOYMENTS
+IMPORT_DATA, TRAIN_MODEL, AUTO_TRAIN, REFRESH, ERASE_ENTITY, MAINTAIN = OUR_DEPLOYMENTS
 
 OUR_TAG = "lucid"
 """The tag of everything of ours, runs too."""

@@ -193,6 +193,18 @@ class Trainings:
             found = rows(connection.execute(f"SELECT {_COLUMNS} FROM trainings WHERE {_RUNNING}"))
         return [_training(training) for training in found]
 
+    def recent(self, most: int) -> list[TrainingRow]:
+        """The trainings and refreshes of all models that began last, the latest first."""
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    f"SELECT {_COLUMNS} FROM trainings WHERE {_KNOWN} AND ({_TRAININGS} OR {_REFRESHES}) "
+                    "ORDER BY started DESC, model_id LIMIT ?",
+                    [most],
+                )
+            )
+        return [_training(training) for training in found]
+
     def first_waiting(self, *, refresh: bool = False) -> ModelStatus | None:
         """The earliest training, or refresh, that the API has entered and that has no flow run."""
         kind = _REFRESHES if refresh else _TRAININGS

@@ -1,0 +1,107 @@
+"""Data: what came in, what was set aside and why, and how it is taken out again."""
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from lucid.api.console.access import CONSOLE
+from lucid.api.console.guard import Screen
+from lucid.api.console.pages import page, show
+from lucid.api.console.viewer import FieldsDep, expect_typed
+from lucid.api.routes import data_batch as api
+from lucid.api.routes.upload import take_upload
+from lucid.api.services import ServicesDep
+from lucid.data.batches import rejected_rows
+from lucid.schema.batches import Batch, BatchChange, RejectedRow
+from lucid.schema.fields import check
+
+router = APIRouter(route_class=Screen)
+
+BatchId = Annotated[str, Path()]
+MOST_BATCHES = 200
+ROWS = 100
+
+
+@dataclass(frozen=True)
+class DataPage:
+    """Batches, the newest first: all of them, or those with a tag."""
+
+    batches: list[Batch]
+    count: int
+    tags: list[str]
+    tag: str
+
+
+@dataclass(frozen=True)
+class RowsPage:
+    """A batch, and some of its rows that were set aside."""
+
+    batch: Batch
+    rows: list[RejectedRow]
+    start: int
+
+    @property
+    def more(self) -> bool:
+        """Whether there may be further rows."""
+        return len(self.rows) == ROWS
+
+
+@dataclass(frozen=True)
+class UploadedPage:
+    """What has become of the files that were just sent."""
+
+    batches: list[Batch]
+
+
+@page(router, "/data", "data.html")
+def show_data(services: ServicesDep, tag: Annotated[str, Query(max_length=200)] = "") -> DataPage:
+    """What came in."""
+    batches = services.catalog.batches.find()
+    tags = sorted({one for batch in batches for one in batch.tags})
+    shown = [batch for batch in reversed(batches) if not tag or tag in batch.tags]
+    return DataPage(shown[:MOST_BATCHES], len(shown), tags, tag)
+
+
+@page(router, "/data/{batch_id}/rows", "rows.html")
+def show_rows(services: ServicesDep, batch_id: BatchId, start: Annotated[int, Query(ge=0, le=10**9)] = 0) -> RowsPage:
+    """What of a batch was set aside, row by row."""
+    (batch,) = services.catalog.batches.find([batch_id])
+    rows = (row for block in rejected_rows(services.settings.home, services.catalog, batch_id) for row in block)
+    return RowsPage(batch, list(islice(rows, start, start + ROWS)), start)
+
+
+@router.post(f"{CONSOLE}/data/upload", include_in_schema=False)
+async def upload(request: Request, services: ServicesDep) -> Response:
+    """Import files, and show what of them came in."""
+    return show(request, "uploaded.html", UploadedPage(await take_upload(services, request)))
+
+
+@router.post(f"{CONSOLE}/data/{{batch_id}}/tags", include_in_schema=False)
+def change_tags(services: ServicesDep, batch_id: BatchId, fields: FieldsDep) -> Response:
+    """Give a batch other tags."""
+    tags = [tag.strip() for tag in fields.text("tags").split(",") if tag.strip()]
+    api.change_batches(services, check(BatchChange, {"tags": tags}), [batch_id])
+    return _to_data()
+
+
+@router.post(f"{CONSOLE}/data/{{batch_id}}/archive", include_in_schema=False)
+def archive(services: ServicesDep, batch_id: BatchId, fields: FieldsDep) -> Response:
+    """Keep a batch out of trainings, or take it back."""
+    api.change_batches(services, BatchChange(archived=fields.text("archived") == "true"), [batch_id])
+    return _to_data()
+
+
+@router.post(f"{CONSOLE}/data/{{batch_id}}/delete", include_in_schema=False)
+def delete(services: ServicesDep, batch_id: BatchId, fields: FieldsDep) -> Response:
+    """Delete a batch, once the name of its file was typed."""
+    (batch,) = services.catalog.batches.find([batch_id])
+    expect_typed(fields, batch.file_name)
+    api.remove_batches(services, [batch_id])
+    return _to_data()
+
+
+def _to_data() -> Response:
+    return RedirectResponse(f"{CONSOLE}/data", 303)
