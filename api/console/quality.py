@@ -28,9 +28,14 @@ class PairVerdict:
 
 
 def verdicts(report: TrainingReport) -> list[PairVerdict]:
-    """Of each pair that was judged, the best first."""
-    found = [_judged(quality) for quality in report.pairs]
-    return sorted(found, key=lambda one: (one.verdict == "few", -one.lift))
+    """Of each pair that was judged: first those that interactions link directly, and of each kind the best first."""
+    direct = set(report.graph.pairs)
+
+    def order(one: PairVerdict) -> tuple[bool, bool, float]:
+        pair = one.quality.source_type, one.quality.target_type
+        return one.verdict == "few", pair not in direct, -one.lift
+
+    return sorted(map(_judged, report.pairs), key=order)
 
 
 def _judged(quality: PairQuality) -> PairVerdict:

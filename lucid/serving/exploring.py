@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from lucid.data.links import WORD
 from lucid.graph.adjacency import Neighbours
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.predictor import Predictor
@@ -76,6 +77,7 @@ def find_entities(predictor: Predictor, text: str, entity_type: str | None = Non
     exact = version.index.row(text)
     found = [exact] if exact is not None and exact in rows else []
     found += [row for row in version.index.find(text, rows, most) if row != exact]
+    found.sort(key=lambda row: types.type_of(row) == WORD)  # which people rarely look for
     named = name_entities(version, np.array(found[:most], np.int64))
     new = [
         NamedEntity(entity_id, its_type, "", "")
