@@ -88,18 +88,15 @@ def promote(settings: Settings, model_id: str, version: int) -> Model:
 def reject(settings: Settings, model_id: str, version: int, reason: str = "") -> Model:
     """Decide that a version shall not answer; it stays until others take its place, and may still be promoted.
 
-    Raises UnknownModel, ModelNotReady, UnknownVersion, VersionAnswers for the live one, and AlreadyTraining while a
-    process works on the model.
+    Raises UnknownModel, ModelNotReady, UnknownVersion, and VersionAnswers for the live one.
     """
     versions = ModelVersions(settings.home, model_id)
-    _expect_model(versions)
-    with alone_with(settings, model_id):
-        if versions.is_live(version):
-            raise VersionAnswers(f"version {version} answers; roll back to another one instead of rejecting it")
-        rejected = versions.named(version)
-        before = versions.review(rejected)
-        told = "; ".join(part for part in (reason, before.reason if before else "") if part)
-        publishing.reject(Catalog(settings.home), versions, rejected, told)
+    if versions.is_live(version):
+        raise VersionAnswers(f"version {version} answers; roll back to another one instead of rejecting it")
+    rejected = versions.named(version)
+    before = versions.review(rejected)
+    told = "; ".join(part for part in (reason, before.reason if before else "") if part)
+    publishing.reject(Catalog(settings.home), versions, rejected, told)
     return _describe(settings, model_id)
 
 

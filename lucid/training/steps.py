@@ -125,11 +125,12 @@ def select_data(training: Training, progress: Progress) -> tuple[Path, str]:
 
     Ends once there is room in memory for what follows.
     """
-    catalog = training.catalog
+    catalog, refreshes = training.catalog, training.refresh_of is not None
+    if refreshes and training.versions.is_pinned:
+        raise NothingToRefresh(f"version {training.refresh_of} is pinned and stays as it is until it is unpinned")
     batches = catalog.batches.select(training.request.data_tags)
     catalog.trainings.set_batches(training.model_id, training.version, [batch.batch_id for batch in batches])
     shutil.rmtree(training.folder, ignore_errors=True)
-    refreshes = training.refresh_of is not None
     try:
         selection = select(
             training.settings.home,

@@ -1,6 +1,6 @@
 """The files of a version, and how each is written and read.
 
-    models/<encoded model_id>/live               number of the version that answers, replaced atomically, and if it is pinned
+    models/<encoded model_id>/live               number of the version that answers, and whether it is pinned
     models/<encoded model_id>/<version>.review   why a version does not answer by itself, see `reviews`
     models/<encoded model_id>/<version>/
         config.json, origin.json, report.json    settings, what it was trained on, how good it is
