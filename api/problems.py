@@ -41,6 +41,7 @@ STATUS: dict[type[errors.LucidError], int] = {
     errors.OutdatedVersion: 409,
     errors.DamagedVersion: 409,
     errors.Damaged: 409,
+    errors.VersionAnswers: 409,
     errors.AlreadyTraining: 409,
     errors.NotTraining: 409,
     errors.Unauthorized: 401,

@@ -13,7 +13,8 @@ from lucid.service.prefect_api import OUR_DEPLOYMENTS
 HEARTBEAT_SECONDS = 30
 """How often a run shows that it lives; Prefect has no shorter time."""
 _SILENT = timedelta(seconds=100)
-_ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
+_ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Suspended")
+"""What a run does not show any sign of life after: it has ended, or waits for a person without a process."""
 
 DEAD_RUNS = AutomationCore(
     name="lucid: runs that show no sign of life",

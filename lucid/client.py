@@ -23,12 +23,14 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from lucid.errors import InvalidRequest, LucidError, ModelNotReady, TrainingFailed, Unavailable, UnusableFile, error_of
 from lucid.schema.auto_train import MIN_INTERVAL_SECONDS, QUIET_SECONDS, AutoTrain, AutoTrainRequest
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
+from lucid.schema.comparison import Comparison
 from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
+from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
-from lucid.schema.training import Model, ModelStatus, TrainingEstimate, TrainingRequest
+from lucid.schema.training import Model, ModelStatus, Rejection, TrainingEstimate, TrainingRequest, held_version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -276,6 +278,63 @@ class Client:
         return Model.model_validate_json(
             self._send("POST", f"/models/{quote(model_id, safe='')}/rollback", json=body).content
         )
+
+    def promote(self, model_id: str, version: int | None = None) -> Model:
+        """Let a version answer, by default the one that is held.
+
+        Raises UnknownModel, UnknownVersion, AlreadyTraining, DamagedVersion.
+        """
+        number = held_version(self.model(model_id)) if version is None else version
+        return self._model("POST", f"/models/{quote(model_id, safe='')}/versions/{number}/promote")
+
+    def reject(self, model_id: str, version: int | None = None, reason: str = "") -> Model:
+        """Decide that a version shall not answer, by default the one that is held.
+
+        Raises UnknownModel, UnknownVersion, AlreadyTraining, VersionAnswers.
+        """
+        number = held_version(self.model(model_id)) if version is None else version
+        path = f"/models/{quote(model_id, safe='')}/versions/{number}/reject"
+        return self._model("POST", path, json=check(Rejection, {"reason": reason}).model_dump())
+
+    def pin(self, model_id: str, version: int | None = None) -> Model:
+        """Let a version answer until it is unpinned, by default the one that answers; trainings go on, and wait."""
+        body = {} if version is None else {"version": version}
+        return self._model("PUT", f"/models/{quote(model_id, safe='')}/pin", json=body)
+
+    def unpin(self, model_id: str) -> Model:
+        """Let trainings go live again."""
+        return self._model("DELETE", f"/models/{quote(model_id, safe='')}/pin")
+
+    def _model(self, method: str, path: str, **arguments: Any) -> Model:
+        return Model.model_validate_json(self._send(method, path, **arguments).content)
+
+    def compare(self, model_id: str, a: int | None = None, b: int | None = None) -> Comparison:
+        """How version b differs from version a, by default the newest other one from the one that answers.
+
+        Raises UnknownModel, UnknownVersion, ModelNotReady, DamagedVersion.
+        """
+        params = {name: number for name, number in (("a", a), ("b", b)) if number is not None}
+        answer = self._send("GET", f"/models/{quote(model_id, safe='')}/compare", params=params)
+        return Comparison.model_validate_json(answer.content)
+
+    def gate(self, model_id: str) -> Gate:
+        """What a new training has to hold to go live by itself; raises UnknownModel."""
+        return self._gate("GET", model_id)
+
+    def set_gate(self, model_id: str, **limits: Any) -> Gate:
+        """Set it, with the fields of `GateRequest`; what is left out is as by default.
+
+        Raises InvalidRequest, UnknownModel.
+        """
+        return self._gate("PUT", model_id, json=check(GateRequest, limits).model_dump())
+
+    def reset_gate(self, model_id: str) -> Gate:
+        """Let the defaults hold again; raises UnknownModel."""
+        return self._gate("DELETE", model_id)
+
+    def _gate(self, method: str, model_id: str, **arguments: Any) -> Gate:
+        answer = self._send(method, f"/models/{quote(model_id, safe='')}/gate", **arguments)
+        return Gate.model_validate_json(answer.content)
 
     def deliveries(self, model_id: str) -> list[Delivery]:
         """The callbacks of a model and what became of them, the newest first; raises UnknownModel."""

@@ -15,19 +15,31 @@ from lucid.api.services import Services, ServicesDep
 from lucid.api.waiting import deadline_in, wait_until
 from lucid.errors import CallbackRefused
 from lucid.schema.auto_train import AutoTrain, AutoTrainRequest
+from lucid.schema.comparison import Comparison
 from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import ModelId
+from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
 from lucid.schema.schedules import Schedule, ScheduleRequest
-from lucid.schema.training import Model, ModelStatus, Rollback, TrainingCall, TrainingEstimate, TrainingRequest
+from lucid.schema.training import (
+    Model,
+    ModelStatus,
+    Pin,
+    Rejection,
+    Rollback,
+    TrainingCall,
+    TrainingEstimate,
+    TrainingRequest,
+)
 from lucid.store.tables.requests import RequestKey
 from lucid.store.tables.trainings import TrainingRow
-from lucid.training import run
+from lucid.training import comparison, run
 from lucid.webhooks.callbacks import check_callback
 
 router = APIRouter(route_class=Guarded)
 
 Named = Annotated[ModelId, Path(description="Name of the model.", examples=["videos"])]
+Numbered = Annotated[int, Path(ge=1, le=2**31 - 1, description="Number of the version.", examples=[2])]
 
 
 @router.post(
@@ -129,6 +141,64 @@ def roll_back(
     """
     named = wanted.version if wanted else None
     return models.roll_back(services.settings, model_id, version if named is None else named)
+
+
+@router.put("/models/{model_id}/pin", tags=["models"], responses=problems(404, 409))
+def pin(services: ServicesDep, model_id: Named, wanted: Annotated[Pin | None, Body()] = None) -> Model:
+    """Let a version answer until it is unpinned, by default the one that answers.
+
+    Trainings are finished meanwhile and wait; a refresh makes nothing. A rollback or a promotion takes the pin along.
+    """
+    return models.pin(services.settings, model_id, wanted.version if wanted else None)
+
+
+@router.delete("/models/{model_id}/pin", tags=["models"], responses=problems(404, 409))
+def unpin(services: ServicesDep, model_id: Named) -> Model:
+    """Let trainings go live again. The version that was pinned answers until one does, or until one is promoted."""
+    return models.unpin(services.settings, model_id)
+
+
+@router.post("/models/{model_id}/versions/{version}/promote", tags=["models"], responses=problems(404, 409))
+def promote(services: ServicesDep, model_id: Named, version: Numbered) -> Model:
+    """Let a version answer that is held, or any other that is finished. While a process works on the model: 409."""
+    return models.promote(services.settings, model_id, version)
+
+
+@router.post("/models/{model_id}/versions/{version}/reject", tags=["models"], responses=problems(404, 409))
+def reject(
+    services: ServicesDep, model_id: Named, version: Numbered, wanted: Annotated[Rejection | None, Body()] = None
+) -> Model:
+    """Decide that a version shall not answer, for a reason if you give one. The one that answers cannot be: 409."""
+    return models.reject(services.settings, model_id, version, wanted.reason if wanted else "")
+
+
+@router.get("/models/{model_id}/compare", tags=["models"], responses=problems(404, 409))
+def compare(
+    services: ServicesDep,
+    model_id: Named,
+    a: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Absent: the version that answers.")] = None,
+    b: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Absent: the newest other one.")] = None,
+) -> Comparison:
+    """Compare two versions: the quality of each pair, and how the first ten of a sample of its sources moved."""
+    return comparison.compare(services.settings, model_id, a, b)
+
+
+@router.get("/models/{model_id}/gate", tags=["models"], responses=problems(404))
+def show_gate(services: ServicesDep, model_id: Named) -> Gate:
+    """Show what a new training has to hold to go live by itself."""
+    return models.gate(services.settings, model_id)
+
+
+@router.put("/models/{model_id}/gate", tags=["models"], responses=problems(404))
+def set_gate(services: ServicesDep, model_id: Named, wanted: GateRequest) -> Gate:
+    """Set it for trainings that end from now on; what is left out is as by default."""
+    return models.set_gate(services.settings, model_id, wanted)
+
+
+@router.delete("/models/{model_id}/gate", tags=["models"], responses=problems(404))
+def reset_gate(services: ServicesDep, model_id: Named) -> Gate:
+    """Let the defaults hold again, and answer them."""
+    return models.set_gate(services.settings, model_id, None)
 
 
 @router.post(

@@ -70,6 +70,7 @@ class EntityIndex:
         tensors = self._tensors = MappedTensors(path)
         self._ids, self._names = _Column(tensors, "ids"), _Column(tensors, "names")
         self._hashes, self._by_hash = tensors["hashes"].data, tensors["by_hash"].data
+        self._all = tensors["hashes"], tensors["by_hash"]
 
     def is_whole(self) -> bool:
         """See `MappedTensors.is_whole`."""
@@ -89,6 +90,13 @@ class EntityIndex:
                 return row
             position += 1
         return None
+
+    def hashes(self, rows: range) -> NDArray[np.int64]:
+        """Hashes of the ids of some rows, sorted: the same in every version; without those of erased entities."""
+        hashes, by_hash = self._all
+        found: NDArray[np.int64] = hashes[(by_hash >= rows.start) & (by_hash < rows.stop)]
+        kept: NDArray[np.int64] = found[found != _hash(_NOTHING)]
+        return kept
 
     def ids(self, rows: Rows) -> list[bytes]:
         """Ids as JSON, empty where the entity was erased."""

@@ -31,8 +31,10 @@ from lucid.store.locks import forget, working
 from lucid.training.budget import Budget
 from lucid.training.chosen import read_chosen, write_chosen
 from lucid.training.estimate import Cost, estimate, note_less, read_cost, write_cost
+from lucid.training.gate import why_held
 from lucid.training.memory import used_bytes
 from lucid.training.parts import Opened, PartWork
+from lucid.training.publishing import publish as end_well
 from lucid.training.remaining import read_timings
 from lucid.training.report import TrainingReport, count_graph, read_report, write_report
 from lucid.training.room import here, most, room, share, too_large, waits, worker
@@ -57,6 +59,7 @@ from lucid.versions.files import (
 )
 from lucid.versions.precompute import Partition, find_best, find_here, pairs_to_precompute
 from lucid.versions.precompute import precompute as precompute_pairs
+from lucid.versions.reviews import Review
 from lucid.versions.uploads import uploads_since, with_uploads
 from lucid.versions.version import Version
 from lucid.webhooks.callbacks import check_callback
@@ -122,11 +125,12 @@ def select_data(training: Training, progress: Progress) -> tuple[Path, str]:
 
     Ends once there is room in memory for what follows.
     """
-    catalog = training.catalog
+    catalog, refreshes = training.catalog, training.refresh_of is not None
+    if refreshes and training.versions.is_pinned:
+        raise NothingToRefresh(f"version {training.refresh_of} is pinned and stays as it is until it is unpinned")
     batches = catalog.batches.select(training.request.data_tags)
     catalog.trainings.set_batches(training.model_id, training.version, [batch.batch_id for batch in batches])
     shutil.rmtree(training.folder, ignore_errors=True)
-    refreshes = training.refresh_of is not None
     try:
         selection = select(
             training.settings.home,
@@ -308,13 +312,16 @@ PARTS: dict[str, PartWork[Any, Any]] = {
 
 @_step("publish", (97, 100), "publishing")
 def publish(training: Training, _progress: Progress) -> tuple[ModelStatus, str]:
-    """Let the version answer and say so in the catalog; returns the final status."""
+    """Let the version answer, if the gate lets it pass, and say so in the catalog; returns the final status."""
     shutil.rmtree(training.work, ignore_errors=True)
-    message = "; ".join(told for told in (_far_less(training), _given_up(training)) if told)
+    reason = why_held(training)
+    told = (_far_less(training) if not reason else "", _given_up(training))
+    if reason:  # first, so that there is no moment in which the version is complete and nothing is against it
+        training.versions.set_review(training.made, Review("held", reason))
     training.made.complete(training.refresh_of, utc_now())
-    training.versions.go_live(training.made)
+    message = "; ".join(one for one in told if one)
+    end_well(training.catalog, training.versions, training.made, message, despite_pin=training.erases)
     training.versions.prune(training.settings.keep_versions)
-    training.catalog.trainings.end(training.model_id, training.version, "completed", message, utc_now())
     return training.status, _counted(versions_kept=len(training.versions.complete()))
 
 

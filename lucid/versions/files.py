@@ -1,6 +1,7 @@
 """The files of a version, and how each is written and read.
 
-    models/<encoded model_id>/live               number of the version that answers, replaced atomically
+    models/<encoded model_id>/live               number of the version that answers, and whether it is pinned
+    models/<encoded model_id>/<version>.review   why a version does not answer by itself, see `reviews`
     models/<encoded model_id>/<version>/
         config.json, origin.json, report.json    settings, what it was trained on, how good it is
         entities.parquet, values.parquet         its entities, and their metadata (row, key, value)
@@ -36,7 +37,7 @@ CONFIG, ORIGIN, REPORT = "config.json", "origin.json", "report.json"
 ENTITIES, VALUES = "entities.parquet", "values.parquet"
 EMBEDDINGS, HISTORY, ADJACENCY = "embeddings.safetensors", "interacted.safetensors", "edges.safetensors"
 INDEX, RECOMMENDATIONS = "texts.safetensors", "recommendations.duckdb"
-TIMINGS, COST, MANIFEST, LIVE = "timings.json", "cost.json", "manifest.json", "live"
+TIMINGS, COST, MANIFEST, LIVE, REVIEW = "timings.json", "cost.json", "manifest.json", "live", ".review"
 
 TRAINED = (CONFIG, ORIGIN, REPORT, ENTITIES, VALUES, KNOWN_RANGES, KNOWN_WORDS, EMBEDDINGS, HISTORY, ADJACENCY)
 """What a training leaves, and a derived version takes over from its parent, see `derive`."""
