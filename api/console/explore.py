@@ -262,9 +262,8 @@ def _origin(url: str) -> str | None:
     """Where a picture comes from, as a policy names it; None for none, and for what a policy cannot name."""
     try:
         parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
+        host, port = (parts.hostname or "").encode("idna").decode(), f":{parts.port}" if parts.port else ""
+    except ValueError:  # an address only by its look, or a name that no host can have
         return None
-    host = (parts.hostname or "").encode("idna", "ignore").decode() if parts.hostname else ""
-    plain = host and all(letter.isalnum() or letter in ".-" for letter in host) and host.isascii()
+    plain = host and all(letter.isalnum() or letter in ".-" for letter in host)
     return f"{parts.scheme}://{host}{port}" if parts.scheme in ("http", "https") and plain else None

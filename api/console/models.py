@@ -13,7 +13,7 @@ from lucid.api.console.drawing import Drawing, draw
 from lucid.api.console.guard import Screen
 from lucid.api.console.pages import page
 from lucid.api.console.quality import PairVerdict, verdicts
-from lucid.api.console.viewer import FieldsDep, expect_typed
+from lucid.api.console.viewer import FieldsDep
 from lucid.api.routes import models as api
 from lucid.api.services import Services, ServicesDep
 from lucid.errors import AutoTrainOff, ModelNotReady
@@ -21,7 +21,7 @@ from lucid.schema.auto_train import AutoTrain, AutoTrainRequest, seconds_of
 from lucid.schema.fields import ModelId, check
 from lucid.schema.lineage import Lineage
 from lucid.schema.schedules import Schedule, ScheduleRequest
-from lucid.schema.training import Model, Rollback
+from lucid.schema.training import Model
 from lucid.training.remaining import read_timings
 from lucid.training.report import TrainingReport, read_report
 from lucid.versions.lifecycle import ModelVersions
@@ -71,13 +71,6 @@ class GraphPage:
 
 
 @dataclass(frozen=True)
-class VersionsPage:
-    """The versions of a model that are kept, the newest first."""
-
-    model: Model
-
-
-@dataclass(frozen=True)
 class SchedulesPage:
     """When a model is trained and refreshed by itself; `auto_train` is None where it is not after uploads."""
 
@@ -119,12 +112,6 @@ def show_graph(services: ServicesDep, model_id: Named, version: Number = None) -
     return GraphPage(model, handle.number, draw(report.graph), report)
 
 
-@page(router, "/models/{model_id}/versions", "versions.html")
-def show_versions(services: ServicesDep, model_id: Named) -> VersionsPage:
-    """All versions that are kept."""
-    return VersionsPage(models.find_model(services.settings, model_id))
-
-
 @page(router, "/models/{model_id}/schedules", "schedules.html")
 def show_schedules(services: ServicesDep, model_id: Named) -> SchedulesPage:
     """What a model does by itself."""
@@ -141,29 +128,6 @@ def show_lineage(services: ServicesDep, model_id: Named, version: Number = None)
     told = lineage.lineage(services.settings, model_id, version)
     folder = ModelVersions(services.settings.home, model_id).version(told.version).folder
     return LineagePage(models.find_model(services.settings, model_id), told, read_timings(folder))
-
-
-@router.post(f"{CONSOLE}/models/{{model_id}}/rollback", include_in_schema=False)
-def roll_back(services: ServicesDep, model_id: Named, fields: FieldsDep) -> Response:
-    """Let another version answer."""
-    wanted = check(Rollback, {"version": fields.text("version") or None})
-    api.roll_back(services, model_id, None, wanted)
-    return _to(model_id, "versions")
-
-
-@router.post(f"{CONSOLE}/models/{{model_id}}/refresh", include_in_schema=False)
-async def refresh(services: ServicesDep, model_id: Named) -> Response:
-    """Precompute the recommendations again."""
-    await api.refresh(services, model_id)
-    return _to(model_id, "progress")
-
-
-@router.post(f"{CONSOLE}/models/{{model_id}}/delete", include_in_schema=False)
-def delete(services: ServicesDep, model_id: Named, fields: FieldsDep) -> Response:
-    """Delete a model, once its name was typed."""
-    expect_typed(fields, model_id)
-    api.delete_model(services, model_id)
-    return RedirectResponse(f"{CONSOLE}/home", 303)
 
 
 @router.post(f"{CONSOLE}/models/{{model_id}}/schedules", include_in_schema=False)
