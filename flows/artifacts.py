@@ -155,17 +155,17 @@ def quality_table(report: TrainingReport) -> list[dict[str, Any]]:
 
 
 def link_api(settings: Settings, model_id: str) -> None:
-    """Link the API from a run's page: the page that asks it, and what a program asks for this model."""
+    """Link the model from a run's page: where the console shows it, and what a program asks for this model."""
     asked = f"{settings.api}/v1/recommender"
     told = (
-        "On that page a key answers for the model's versions and reports. With the header `apikey`:\n\n"
+        "That page of the console shows the model, to who signs in with a key. For programs, with the header `apikey`:\n\n"
         f"- how far it is: `GET {asked}/status?model_id={model_id}`\n"
         f"- its versions and their reports: `GET {asked}/models/{model_id}`\n"
         f"- what it recommends: `GET {asked}/recommended_items?model_id={model_id}&source_id=…&target_type=…`"
     )
     with _only_shown():
-        page = f"{settings.api}/docs#/models/show_model"
-        create_link_artifact(page, f"API of model {escaped(model_id)}", key=key("api", model_id), description=told)
+        page = f"{settings.api}/console/models/{model_id}/report"
+        create_link_artifact(page, f"Model {escaped(model_id)} in the console", key=key("api", model_id), description=told)
 
 
 def tag_run(*tags: str) -> None:
