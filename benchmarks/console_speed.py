@@ -162,7 +162,7 @@ def write_model(home: Path, entities: int, rng: random.Random) -> list[str]:
     relations, weights = np.zeros(len(sources), np.int16), np.ones((1, len(sources)), np.float32)
     write_adjacency(folder, Adjacency.build(entities, edges, relations, weights))
     known = [batch.batch_id for batch in Catalog(home).batches.find()]
-    write_origin(folder, Origin(known, [f"{INTERACTION}watched"], {}, [], None))
+    write_origin(folder, Origin(known, [], {}, [f"{INTERACTION}watched"], None))
     with (folder / record_file(0)).open("wb") as file:
         for start in range(0, users, 10_000):
             count = min(10_000, users - start)
