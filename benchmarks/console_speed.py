@@ -36,7 +36,7 @@ from lucid.model.spectral_filter import SpectralFilter
 from lucid.model.top_n import TopN
 from lucid.schema.fields import utc_now
 from lucid.schema.training import PrecomputePair
-from lucid.settings import Settings
+from lucid.settings import THREADS_THAT_SLEEP, Settings
 from lucid.store.catalog import Catalog
 from lucid.typing import INTERACTION
 from lucid.versions.config import Origin, VersionConfig, write_config, write_origin
@@ -77,7 +77,7 @@ def main() -> None:
         console.print(f"writing a model of {arguments.entities:,} entities")
         names = write_model(home, arguments.entities, rng)
         secret = create_key(Catalog(home))[1]
-        environment = {"LUCID_HOME": str(home)}
+        environment = {**THREADS_THAT_SLEEP, "LUCID_HOME": str(home)}
         with serving("lucid.api.app:create_service", environment) as (url, _), httpx.Client(base_url=url) as client:
             client.timeout = httpx.Timeout(60)
             wait_for(client, "/v1/recommender/models", secret)

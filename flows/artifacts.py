@@ -158,14 +158,16 @@ def link_api(settings: Settings, model_id: str) -> None:
     """Link the model from a run's page: where the console shows it, and what a program asks for this model."""
     asked = f"{settings.api}/v1/recommender"
     told = (
-        "That page of the console shows the model, to who signs in with a key. For programs, with the header `apikey`:\n\n"
+        "That page of the console shows it to who signs in with a key. For programs, with the header `apikey`:\n\n"
         f"- how far it is: `GET {asked}/status?model_id={model_id}`\n"
         f"- its versions and their reports: `GET {asked}/models/{model_id}`\n"
         f"- what it recommends: `GET {asked}/recommended_items?model_id={model_id}&source_id=…&target_type=…`"
     )
     with _only_shown():
         page = f"{settings.api}/console/models/{model_id}/report"
-        create_link_artifact(page, f"Model {escaped(model_id)} in the console", key=key("api", model_id), description=told)
+        create_link_artifact(
+            page, f"Model {escaped(model_id)} in the console", key=key("api", model_id), description=told
+        )
 
 
 def tag_run(*tags: str) -> None:

@@ -9,9 +9,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from lucid.api.console.access import CONSOLE
 from tests.console.pages import PAGES, address
-from tests.support.checkerboard import write_checkerboard
+from tests.support.checkerboard import ITEMS, USERS, write_checkerboard
 from tests.support.chromium import PATIENCE_SECONDS, chromium, tab
-from tests.support.service import Service
+from tests.support.service import Service, wait_until
 
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 TRAINING_SECONDS = 300
@@ -52,6 +52,16 @@ def train(page: Page) -> None:
     expect(page.locator("#progress .mark.good").filter(has_text="completed").first).to_be_visible(
         timeout=TRAINING_SECONDS * 1000
     )
+
+
+def expect_model(service: Service, folder: Path) -> None:
+    """See that there is a model that answers, as the first test leaves it, where a test runs by itself."""
+    with service.client(service.key) as client:
+        if not client.get("/models").json():
+            files = [("files", (path.name, path.read_bytes())) for path in files_with_a_bad_row(folder)]
+            client.post("/data_batch", files=files).raise_for_status()
+            client.post("/train", json={"model_id": "board"}).raise_for_status()
+        wait_until(lambda: client.get("/models").json()[0]["live_version"], TRAINING_SECONDS, "the model")
 
 
 def test_from_two_files_to_recommendations(service: Service, browser: Browser, tmp_path: Path) -> None:
@@ -100,9 +110,58 @@ def test_from_two_files_to_recommendations(service: Service, browser: Browser, t
         assert [] == person.complaints
 
 
+def test_a_version_is_held_compared_promoted_and_rolled_back(
+    service: Service, browser: Browser, tmp_path: Path
+) -> None:
+    """With a gate that lets no list change, other data make a version that waits for a person, who decides twice."""
+    expect_model(service, tmp_path / "files")
+    shuffled = tmp_path / "shuffled.csv"
+    rows = [
+        f"likes,u{user:02},i{item:02},," for user in range(USERS) for item in range(ITEMS) if (user + item) % 3 == 0
+    ]
+    shuffled.write_text("\n".join(["type,source_id,target_id,timestamp,metadata", *rows]) + "\n")
+    with tab(browser, f"http://127.0.0.1:{service.api_port}") as person:
+        page = person.page
+        person.sign_in(service.key)
+        page.goto(f"{CONSOLE}/models/board/gate")
+        page.get_by_label("Lists that may change").fill("0")
+        page.get_by_role("button", name="Set the gate").click()
+        expect(page.get_by_text("Somebody has set them")).to_be_visible()
+
+        page.get_by_role("link", name="Data", exact=True).click()
+        page.locator("input[type=file]").set_input_files(shuffled)
+        page.get_by_role("button", name="Upload").click()
+        expect(page.locator("#uploaded")).to_contain_text("completed")
+        page.goto(f"{CONSOLE}/train?model_id=board")
+        train(page)
+        expect(page.locator("#progress")).to_contain_text("is held")
+        page.get_by_role("link", name="See why, and decide").click()
+        waiting = page.get_by_role("status")
+        expect(waiting).to_contain_text("waits for you")
+        expect(waiting).to_contain_text("lists")
+
+        waiting.get_by_role("link", name="Compare it with what answers").click()
+        expect(page.get_by_role("heading", name="How the answers moved")).to_be_visible()
+        expect(page.get_by_role("heading", name="Came into most lists").first).to_be_visible()
+        page.get_by_role("link", name="Versions", exact=True).click()
+        page.get_by_role("button", name="Promote version").click()
+        answers = page.locator("tbody tr", has_text="answers")
+        expect(answers).to_have_count(1)
+        promoted = answers.get_by_role("rowheader").inner_text()
+        page.get_by_role("button", name="Roll back to version").first.click()
+        expect(answers).to_have_count(1)
+        expect(answers.get_by_role("rowheader")).not_to_have_text(promoted)
+
+        assert [] == person.elsewhere()
+        assert [] == person.complaints
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")])
-def test_nobody_is_kept_out_of_a_page(service: Service, browser: Browser, width: int, scheme: str) -> None:
+def test_nobody_is_kept_out_of_a_page(
+    service: Service, browser: Browser, tmp_path: Path, width: int, scheme: str
+) -> None:
     """Each page in light and dark, on a desk and on a phone: axe finds nothing serious, and nothing is cut off."""
+    expect_model(service, tmp_path / "files")
     with service.client(service.key) as client:
         (batch, *_) = client.get("/data_batch").json()
     with tab(browser, f"http://127.0.0.1:{service.api_port}", width=width, scheme=scheme) as person:
@@ -121,8 +180,9 @@ def test_nobody_is_kept_out_of_a_page(service: Service, browser: Browser, width:
         assert [] == person.complaints
 
 
-def test_the_keyboard_is_enough(service: Service, browser: Browser) -> None:
+def test_the_keyboard_is_enough(service: Service, browser: Browser, tmp_path: Path) -> None:
     """The first Tab skips to the content, all that can be pressed is reached, and what has the focus shows it."""
+    expect_model(service, tmp_path / "files")
     with tab(browser, f"http://127.0.0.1:{service.api_port}") as person:
         page = person.page
         page.goto(f"{CONSOLE}/sign-in")
@@ -146,7 +206,7 @@ def test_the_keyboard_is_enough(service: Service, browser: Browser) -> None:
         assert "none" not in outlines - {page.evaluate("getComputedStyle(document.body).outlineStyle")}
 
 
-def test_another_page_can_do_nothing(service: Service, browser: Browser, tmp_path: Path) -> None:
+def test_another_page_can_do_nothing(service: Service, browser: Browser) -> None:
     """A form on a page of another port of this machine, sent by a browser that is signed in, is refused."""
     base = f"http://127.0.0.1:{service.api_port}"
     with tab(browser, base) as person:
