@@ -36,7 +36,7 @@ from lucid.serving.rendering import Answer
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.store.machine import telling, told
-from lucid.training import comparison, run, soundness, steps
+from lucid.training import run, soundness, steps, versions_compared
 from lucid.training.dry_run import dry_run
 from lucid.training.report import read_report
 from lucid.typing import Progress
@@ -264,10 +264,10 @@ class Workspace:
     def compare(self, model_id: str, a: int | None = None, b: int | None = None) -> Comparison:
         """How version b differs from version a, by default the newest other one from the one that answers.
 
-        Raises as `lucid.training.comparison.compare` does.
+        Raises as `lucid.training.versions_compared.compare` does.
         """
         with telling(self.settings.home):
-            return comparison.compare(self.settings, model_id, a, b)
+            return versions_compared.compare(self.settings, model_id, a, b)
 
     def gate(self, model_id: str) -> Gate:
         """What a new training has to hold to go live by itself; raises UnknownModel."""

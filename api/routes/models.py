@@ -33,7 +33,7 @@ from lucid.schema.training import (
 )
 from lucid.store.tables.requests import RequestKey
 from lucid.store.tables.trainings import TrainingRow
-from lucid.training import comparison, run
+from lucid.training import run, versions_compared
 from lucid.webhooks.callbacks import check_callback
 
 router = APIRouter(route_class=Guarded)
@@ -176,7 +176,7 @@ def compare(
     b: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Absent: the newest other one.")] = None,
 ) -> Comparison:
     """Compare two versions: the quality of each pair, and how the first ten of a sample of its sources moved."""
-    return comparison.compare(services.settings, model_id, a, b)
+    return versions_compared.compare(services.settings, model_id, a, b)
 
 
 @router.get("/models/{model_id}/gate", tags=["models"], responses=problems(404))
