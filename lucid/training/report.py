@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from lucid.data.metadata import KeyRule
 from lucid.data.selection import Step
-from lucid.evaluation.pair_quality import PairQuality
+from lucid.evaluation.figures import quality_of
+from lucid.evaluation.pair_quality import Bootstrap, PairQuality
+from lucid.evaluation.recorded import Recorded
 from lucid.model.pair_model import Pair
+from lucid.side_by_side import side_by_side
 from lucid.store.documents import read_json
 from lucid.training.chosen import ChosenSettings
 from lucid.versions.config import filter_from_format_1
@@ -58,6 +61,8 @@ class TrainingReport:
     graph: GraphCounts
     chosen: ChosenSettings
     pairs: Sequence[PairQuality]
+    bootstrap: Bootstrap | None
+    """What intervals of `pairs` were drawn with; None in reports of earlier releases, which have none."""
 
     def examples(self) -> Iterator[str]:
         """Values of customers that the report shows."""
@@ -84,9 +89,18 @@ class TrainingReport:
         ]
         return replace(self, steps=steps, keys=keys)
 
+    def judged_by(self, recorded: Recorded) -> "TrainingReport":
+        """A report with the figures of what is left of what they are computed from; the same if nothing was kept."""
+        return replace(self, pairs=judge(recorded, self.bootstrap)) if self.bootstrap else self
+
     def to_json(self) -> dict[str, Any]:
         """As it is stored and shown over HTTP."""
         return {"format": FORMAT, **asdict(self)}
+
+    def figures_to_json(self) -> dict[str, Any]:
+        """The part that can be computed again from what was held out."""
+        shown = self.to_json()
+        return {name: shown[name] for name in ("model_id", "version", "bootstrap", "pairs")}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "TrainingReport":
@@ -107,11 +121,17 @@ class TrainingReport:
             ),
             ChosenSettings.from_json(raw["chosen"]),
             [PairQuality.from_json(pair) for pair in raw["pairs"]],
+            Bootstrap(**raw["bootstrap"]) if raw.get("bootstrap") else None,
         )
 
 
+def judge(recorded: Recorded, drawn: Bootstrap) -> list[PairQuality]:
+    """The figures of all pairs."""
+    return list(side_by_side(lambda pair: quality_of(pair, recorded.described, drawn), recorded.pairs))
+
+
 def write_report(folder: Path, report: TrainingReport) -> None:
-    (folder / REPORT).write_text(json.dumps(report.to_json(), indent=1))
+    (folder / REPORT).write_text(json.dumps(report.to_json()))
 
 
 def read_report(folder: Path) -> TrainingReport:
