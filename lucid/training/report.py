@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lucid.data.drift import Drift
 from lucid.data.metadata import KeyRule
 from lucid.data.selection import Step
 from lucid.evaluation.figures import quality_of
@@ -58,6 +59,8 @@ class TrainingReport:
     version: int
     steps: Sequence[Step]
     keys: Sequence[KeyRule]
+    drift: Sequence[Drift]
+    """What is odd about the batches; empty in reports of earlier releases, which did not look."""
     graph: GraphCounts
     chosen: ChosenSettings
     pairs: Sequence[PairQuality]
@@ -70,6 +73,8 @@ class TrainingReport:
             yield from step.examples
         for key in self.keys:
             yield from key.shown_values()
+        for drift in self.drift:
+            yield from drift.examples
 
     def without_examples(self, names_one: Callable[[str], bool]) -> "TrainingReport":
         """A report that shows no value which names an erased entity."""
@@ -87,7 +92,8 @@ class TrainingReport:
             )
             for key in self.keys
         ]
-        return replace(self, steps=steps, keys=keys)
+        drift = [replace(found, examples=unnamed(found.examples)) for found in self.drift]
+        return replace(self, steps=steps, keys=keys, drift=drift)
 
     def judged_by(self, recorded: Recorded) -> "TrainingReport":
         """A report with the figures of what is left of what they are computed from; the same if nothing was kept."""
@@ -113,6 +119,7 @@ class TrainingReport:
             raw["version"],
             [Step(**step) for step in raw["steps"]],
             [KeyRule(**key) for key in raw["keys"]],
+            [Drift(**found) for found in raw.get("drift", ())],
             GraphCounts(
                 graph["entities"],
                 graph["entity_types"],

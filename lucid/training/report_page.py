@@ -16,6 +16,16 @@ _TEMPLATE = """\
 {% for step in steps -%}
 | {{ step.step }} | {{ step.kept | count }} | {{ step.removed | count }} |
 {% endfor %}
+
+{%- if drift %}
+## What is odd about the batches
+
+| batch | what was found |
+|---|---|
+{% for found in drift -%}
+| {{ found.batch_id }} | {{ found.message }} |
+{% endfor %}
+{%- endif %}
 {%- if keys %}
 ## Metadata keys
 

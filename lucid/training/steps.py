@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from lucid.data.drift import find_drift, read_drift, write_drift
 from lucid.data.links import KNOWN_RANGES, KNOWN_WORDS
 from lucid.data.selection import INTERACTIONS_FILE, LEFT_OUT_FILE, interactions_among, read_selection, select
 from lucid.errors import (
@@ -148,6 +149,10 @@ def select_data(training: Training, progress: Progress) -> tuple[Path, str]:
         if not refreshes or error.code != "no_interactions":
             raise
         raise NothingToRefresh(_nothing_left(training)) from None
+    drift = [] if refreshes else find_drift(training.settings.home, batches, training.work / "spill")
+    write_drift(training.work, drift)
+    for found in drift:
+        _log.warning("model %s: batch %s: %s", training.model_id, found.batch_id, found.message)
     if not refreshes:
         _wait_for_room(training, count_workload(training.work, training.request.precompute or ()), progress)
     return training.work, _counted(interactions=selection.steps[-1].kept, batches=len(batches))
@@ -226,6 +231,7 @@ def evaluate_model(training: Training, _progress: Progress) -> tuple[Path, str]:
         training.version,
         selection.steps,
         selection.keys,
+        read_drift(training.work),
         count_graph(graph),
         read_chosen(training.work),
         quality,

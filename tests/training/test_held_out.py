@@ -181,6 +181,21 @@ def test_a_refresh_keeps_the_report_and_what_it_comes_from(workspace: Workspace,
         workspace.report("board", 3)
 
 
+def test_what_is_odd_about_a_batch_stands_in_the_report(workspace: Workspace, tmp_path: Path) -> None:
+    """And whose doing it is, until that entity is erased."""
+    lines = [f"likes,u01,i{number % 20:02},2025-01-01T00:00:{number % 60:02}Z," for number in range(400)]
+    lines += [f"likes,u{number % 30:02},i{number % 20:02},2025-01-02," for number in range(60)]
+    (tmp_path / "odd.csv").write_text("type,source_id,target_id,timestamp,metadata\n" + "\n".join(lines) + "\n")
+    (odd,) = workspace.import_files(tmp_path / "odd.csv")
+    workspace.train("board")
+    found = {drift["code"]: drift for drift in workspace.report("board")["drift"]}
+
+    workspace.erase("u01")
+
+    assert (odd.batch_id, ["u01"]) == (found["dominant_source"]["batch_id"], found["dominant_source"]["examples"])
+    assert [] == next(drift for drift in workspace.report("board")["drift"])["examples"]
+
+
 # Versions beside each other
 
 
