@@ -792,6 +792,19 @@ def _show_versions(model: Model) -> None:
 
 def _show_comparison(found: Comparison) -> None:
     """Quality and answers of two versions, a line for each pair."""
+    quality = Table(
+        *("pair", f"NDCG@10 of {found.a}", f"of {found.b}", "difference", "95% interval", "told by"),
+        title=f"quality of {found.model_id}, version {found.a} → {found.b}",
+    )
+    for judged in found.quality:
+        figures = ("-" if figure is None else f"{figure:.3f}" for figure in (judged.a, judged.b))
+        difference = "-" if judged.difference is None else f"{judged.difference:+.3f}{'*' * judged.significant}"
+        interval = "-" if judged.low is None else f"{judged.low:+.3f} to {judged.high:+.3f}"
+        on = {"same": "the same", "own": "each its own"}.get(judged.on or "")
+        told = f"{judged.sources:,} sources, {on}" if on else judged.reason or ""
+        name = escape(f"{judged.source_type} → {judged.target_type}")
+        quality.add_row(name, *figures, difference, interval, escape(told))
+    out.print(quality)
     answers = Table(
         *("pair", "sources in both", f"only {found.a}", f"only {found.b}", "lists changed", "top 10 kept", "lost"),
         title=f"answers of {found.model_id}, version {found.a} → {found.b}",

@@ -16,6 +16,7 @@ from lucid.evaluation.figures import NAMES, compared, per_source
 from lucid.evaluation.pair_quality import LEAST_SOURCES, Bootstrap, Differences
 from lucid.evaluation.recorded import MODEL, RecordedPair
 from lucid.graph.entity_index import rows_elsewhere
+from lucid.model.pair_model import Pair
 from lucid.training.held_out import read_held_out
 from lucid.training.report import read_report
 from lucid.typing import Rows
@@ -39,6 +40,10 @@ class PairComparison:
     on: Literal["same", "own"] | None = None
     differences: Differences | None = None
     reason: str | None = None
+
+    @property
+    def pair(self) -> Pair:
+        return self.source_type, self.target_type
 
 
 def compare_reports(older: Version, newer: Version) -> list[PairComparison]:
