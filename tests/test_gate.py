@@ -202,10 +202,9 @@ def test_a_pinned_version_answers_until_it_is_unpinned(held: Workspace) -> None:
 def test_whoever_changes_what_answers_takes_the_pin_along(held: Workspace) -> None:
     """A rollback, a promotion, and a pin of another version."""
     held.pin("board")
-    for change in (lambda: held.promote("board"), lambda: held.roll_back("board", 1), lambda: held.pin("board", 2)):
-        model = change()
+    for model in (held.promote("board"), held.roll_back("board", 1), held.pin("board", 2)):
         assert [model.live_version] == [version.version for version in model.versions if version.pinned]
-    assert 2 == model.live_version
+    assert 2 == held.model("board").live_version
     assert not any(version.pinned for version in held.unpin("board").versions)
 
 
