@@ -22,6 +22,8 @@ SCOPES: dict[tuple[str, str], Scope] = {
     ("GET", "/models/{model_id}"): "train",
     ("DELETE", "/models/{model_id}"): "admin",
     ("GET", "/models/{model_id}/versions/{version}/lineage"): "train",
+    ("GET", "/models/{model_id}/versions/{version}/report"): "train",
+    ("GET", "/models/{model_id}/versions/{version}/report/held_out"): "data:read",
     ("POST", "/models/{model_id}/rollback"): "train",
     ("POST", "/models/{model_id}/cancel"): "train",
     ("POST", "/models/{model_id}/refresh"): "train",

@@ -273,6 +273,40 @@ def check_command(
         raise typer.Exit(1)
 
 
+@app.command("report")
+def show_report(
+    model_id: ModelId,
+    version: Annotated[int | None, typer.Option(help="The version; by default the one that answers.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Also write what the figures are computed from into this file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report, as JSON.")] = False,
+) -> None:
+    """Show how good a version of a model is, beside simple baselines."""
+    workspace = lucid.Workspace()
+    report = workspace.report(model_id, version)
+    if as_json:
+        out.print_json(data=report)
+    else:
+        out.print(f"model {report['model_id']} version {report['version']}", markup=False)
+        out.print(quality_table(report))
+    if export is not None:
+        workspace.held_out(model_id, export, report["version"])
+        log.print(f"{export} holds the held-out pairs; check with: lucid verify {export}", markup=False, soft_wrap=True)
+
+
+@app.command("verify")
+def verify_report(
+    held_out: Annotated[Path, typer.Argument(help="What `lucid report --export` wrote.")],
+    report: Annotated[Path | None, typer.Argument(help="A report as JSON; else the one in that file.")] = None,
+) -> None:
+    """Compute every figure of a report again, from its held-out pairs; exit code 1 where one differs."""
+    from lucid.verify import say
+
+    if code := say(held_out, report):
+        raise typer.Exit(code)
+
+
 @app.command()
 def up(
     api_port: Annotated[int | None, typer.Option(help="Port of the API; default LUCID_API_PORT or 8000.")] = None,
@@ -701,13 +735,17 @@ def progress_bar() -> "Iterator[Report]":
 
 
 def quality_table(report: dict[str, Any]) -> Table:
-    """NDCG@10 of every judged pair next to the simple baselines, and what answers."""
-    columns = "pair", "NDCG@10", "popularity", "item-kNN", "answered by"
-    table = Table(*columns, title="on held-out interactions")
-    for pair in report["pairs"]:
-        figures = [pair[who]["ndcg"] for who in ("model", "popularity", "item_knn")]
-        pair_name = escape(f"{pair['source_type']} → {pair['target_type']}")
-        table.add_row(pair_name, *(f"{figure:.3f}" for figure in figures), pair["answered_by"])
+    """NDCG@10 of every judged pair beside the simple baselines, with intervals, and what answers."""
+    from lucid.evaluation.pair_quality import PairQuality
+    from lucid.training.wording import against, figure
+
+    columns = "pair", "sources", "NDCG@10", "popularity", "the model is", "item-kNN", "the model is", "answered by"
+    table = Table(*columns, title="on held-out interactions, with 95% intervals")
+    for raw in report["pairs"]:
+        pair = PairQuality.from_json(raw)
+        baselines = [told(pair, who) for who in ("popularity", "item_knn") for told in (figure, against)]
+        name = escape(f"{pair.source_type} → {pair.target_type}")
+        table.add_row(name, f"{pair.model.sources:,}", figure(pair, "model"), *baselines, pair.answered_by)
     return table
 
 
@@ -754,6 +792,19 @@ def _show_versions(model: Model) -> None:
 
 def _show_comparison(found: Comparison) -> None:
     """Quality and answers of two versions, a line for each pair."""
+    quality = Table(
+        *("pair", f"NDCG@10 of {found.a}", f"of {found.b}", "difference", "95% interval", "told by"),
+        title=f"quality of {found.model_id}, version {found.a} → {found.b}",
+    )
+    for judged in found.quality:
+        figures = ("-" if figure is None else f"{figure:.3f}" for figure in (judged.a, judged.b))
+        difference = "-" if judged.difference is None else f"{judged.difference:+.3f}{'*' * judged.significant}"
+        interval = "-" if judged.low is None else f"{judged.low:+.3f} to {judged.high:+.3f}"
+        on = {"same": "the same", "own": "each its own"}.get(judged.on or "")
+        told = f"{judged.sources:,} sources, {on}" if on else judged.reason or ""
+        name = escape(f"{judged.source_type} → {judged.target_type}")
+        quality.add_row(name, *figures, difference, interval, escape(told))
+    out.print(quality)
     answers = Table(
         *("pair", "sources in both", f"only {found.a}", f"only {found.b}", "lists changed", "top 10 kept", "lost"),
         title=f"answers of {found.model_id}, version {found.a} → {found.b}",

@@ -31,6 +31,7 @@ from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
 from lucid.schema.training import Model, ModelStatus, Rejection, TrainingEstimate, TrainingRequest, held_version
+from lucid.store.files import open_new, replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -262,10 +263,7 @@ class Client:
 
         Raises UnknownModel, UnknownVersion, ModelNotReady, DamagedVersion.
         """
-        number = self.model(model_id).live_version if version is None else version
-        if number is None:
-            raise ModelNotReady(model_id)
-        path = f"/models/{quote(model_id, safe='')}/versions/{number}/lineage"
+        path = self._path_of(model_id, version, "lineage")
         return Lineage.model_validate_json(self._send("GET", path).content)
 
     def delete_model(self, model_id: str) -> Model:
@@ -391,12 +389,25 @@ class Client:
         answer = self._send(method, f"/models/{quote(model_id, safe='')}/auto_train", **arguments)
         return AutoTrain.model_validate_json(answer.content)
 
-    def report(self, model_id: str) -> dict[str, Any]:
-        """The training report of the live version; raises UnknownModel, ModelNotReady."""
-        live = next((version for version in self.model(model_id).versions if version.live), None)
-        if live is None or live.report is None:
-            raise ModelNotReady(model_id)
-        return live.report
+    def report(self, model_id: str, version: int | None = None) -> dict[str, Any]:
+        """The training report of a version, by default of the live one.
+
+        Raises UnknownModel, UnknownVersion, ModelNotReady, DamagedVersion.
+        """
+        found: dict[str, Any] = self._send("GET", self._path_of(model_id, version, "report")).json()
+        return found
+
+    def held_out(self, model_id: str, target: str | Path, version: int | None = None) -> None:
+        """Write what the figures of a report are computed from into a file, which `lucid verify` reads.
+
+        Raises as `report` does, and OutdatedVersion where an earlier release made the version and kept none.
+        """
+        with (
+            self._stream("GET", self._path_of(model_id, version, "report/held_out")) as pieces,
+            replacing(Path(target)) as new,
+            open_new(new) as file,
+        ):
+            file.writelines(pieces)
 
     def recommend(
         self,
@@ -460,6 +471,13 @@ class Client:
             yield pieces
 
     # HTTP
+
+    def _path_of(self, model_id: str, version: int | None, what: str) -> str:
+        """Where something of a version is, by default of the live one; raises ModelNotReady."""
+        number = self.model(model_id).live_version if version is None else version
+        if number is None:
+            raise ModelNotReady(model_id)
+        return f"/models/{quote(model_id, safe='')}/versions/{number}/{what}"
 
     def _upload(self, paths: Sequence[Path], fields: Mapping[str, Any], key: Mapping[str, str]) -> httpx.Response:
         """Send files from their beginning, each time it is called."""

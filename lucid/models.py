@@ -15,8 +15,8 @@ from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training import publishing
 from lucid.training.gate import gate_of
-from lucid.training.report import read_report
 from lucid.training.run import alone_with
+from lucid.training.shown_report import show_report
 from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.manifest import Manifest
 from lucid.versions.reviews import Review
@@ -38,7 +38,7 @@ def show_model(settings: Settings, model_id: str) -> Model:
     for version in model.versions:
         handle = ModelVersions(settings.home, model_id).version(version.version)
         with suppress(DamagedVersion), handle.reading():  # removed in this moment, or damaged
-            version.report = read_report(handle.folder).to_json()
+            version.report = show_report(handle.folder)
     return model
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lucid import auto_train, backup, lineage, models, schedules
+from lucid import auto_train, backup, lineage, models, reports, schedules
 from lucid.backup import Backup
 from lucid.data.batches import batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
@@ -35,12 +35,11 @@ from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import Answer
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
+from lucid.store.files import open_new, replacing
 from lucid.store.machine import telling, told
-from lucid.training import comparison, run, soundness, steps
+from lucid.training import run, soundness, steps, versions_compared
 from lucid.training.dry_run import dry_run
-from lucid.training.report import read_report
 from lucid.typing import Progress
-from lucid.versions.lifecycle import ModelVersions
 from lucid.webhooks.sender import Sender
 
 _POLL_SECONDS = 0.2
@@ -264,10 +263,10 @@ class Workspace:
     def compare(self, model_id: str, a: int | None = None, b: int | None = None) -> Comparison:
         """How version b differs from version a, by default the newest other one from the one that answers.
 
-        Raises as `lucid.training.comparison.compare` does.
+        Raises as `lucid.training.versions_compared.compare` does.
         """
         with telling(self.settings.home):
-            return comparison.compare(self.settings, model_id, a, b)
+            return versions_compared.compare(self.settings, model_id, a, b)
 
     def gate(self, model_id: str) -> Gate:
         """What a new training has to hold to go live by itself; raises UnknownModel."""
@@ -374,11 +373,17 @@ class Workspace:
         backup.restore(settings, Path(source), progress or _silent, replace=replace)
         return cls(settings=settings)
 
-    def report(self, model_id: str) -> dict[str, Any]:
-        """The training report of the version that answers; raises UnknownModel, ModelNotReady, DamagedVersion."""
-        home = self.settings.home
-        with telling(home), ModelVersions(home, model_id).answering().reading() as version:
-            return read_report(version.folder).to_json()
+    def report(self, model_id: str, version: int | None = None) -> dict[str, Any]:
+        """The training report of a version, by default of the one that answers; see `lucid.reports.report_of`."""
+        with telling(self.settings.home):
+            return reports.report_of(self.settings, model_id, version)
+
+    def held_out(self, model_id: str, target: str | Path, version: int | None = None) -> None:
+        """Write what the figures of a report are computed from into a file; see `lucid.reports.held_out_of`."""
+        with telling(self.settings.home):
+            pieces = reports.held_out_of(self.settings, model_id, version)
+        with telling(Path(target)), replacing(Path(target)) as new, open_new(new) as file:
+            file.writelines(pieces)
 
     def recommend(
         self,

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
 
-from lucid import auto_train, lineage, models, schedules
+from lucid import auto_train, lineage, models, reports, schedules
 from lucid.api import jobs
 from lucid.api.auth import Guarded
 from lucid.api.idempotency import Given
@@ -33,13 +34,13 @@ from lucid.schema.training import (
 )
 from lucid.store.tables.requests import RequestKey
 from lucid.store.tables.trainings import TrainingRow
-from lucid.training import comparison, run
+from lucid.training import run, versions_compared
 from lucid.webhooks.callbacks import check_callback
 
 router = APIRouter(route_class=Guarded)
 
 Named = Annotated[ModelId, Path(description="Name of the model.", examples=["videos"])]
-Numbered = Annotated[int, Path(ge=1, le=2**31 - 1, description="Number of the version.", examples=[2])]
+VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="Its number.", examples=[1])]
 
 
 @router.post(
@@ -159,14 +160,14 @@ def unpin(services: ServicesDep, model_id: Named) -> Model:
 
 
 @router.post("/models/{model_id}/versions/{version}/promote", tags=["models"], responses=problems(404, 409))
-def promote(services: ServicesDep, model_id: Named, version: Numbered) -> Model:
+def promote(services: ServicesDep, model_id: Named, version: VersionNumber) -> Model:
     """Let a version answer that is held, or any other that is finished. While a process works on the model: 409."""
     return models.promote(services.settings, model_id, version)
 
 
 @router.post("/models/{model_id}/versions/{version}/reject", tags=["models"], responses=problems(404, 409))
 def reject(
-    services: ServicesDep, model_id: Named, version: Numbered, wanted: Annotated[Rejection | None, Body()] = None
+    services: ServicesDep, model_id: Named, version: VersionNumber, wanted: Annotated[Rejection | None, Body()] = None
 ) -> Model:
     """Decide that a version shall not answer, for a reason if you give one. The one that answers cannot be: 409."""
     return models.reject(services.settings, model_id, version, wanted.reason if wanted else "")
@@ -180,7 +181,7 @@ def compare(
     b: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Absent: the newest other one.")] = None,
 ) -> Comparison:
     """Compare two versions: the quality of each pair, and how the first ten of a sample of its sources moved."""
-    return comparison.compare(services.settings, model_id, a, b)
+    return versions_compared.compare(services.settings, model_id, a, b)
 
 
 @router.get("/models/{model_id}/gate", tags=["models"], responses=problems(404))
@@ -270,13 +271,65 @@ def resend(
 def show_lineage(
     services: ServicesDep,
     model_id: Named,
-    version: Annotated[int, Path(ge=1, le=2**31 - 1, description="Its number.", examples=[1])],
+    version: VersionNumber,
 ) -> Lineage:
     """Show what a version was made of, by what, and what it gives: batches, choice of data, ancestors, answers, files.
 
     It has counts and names of files only, no values of rows. Of a version that is no longer kept, the records stay.
     """
     return lineage.lineage(services.settings, model_id, version)
+
+
+_REPORT = {
+    "model_id": "videos",
+    "version": 1,
+    "pairs": [
+        {
+            "source_type": "user",
+            "target_type": "video",
+            "figures": {"ranking": {"model": {"ndcg@10": {"mean": 0.192, "low": 0.164, "high": 0.22}}}},
+        }
+    ],
+}
+
+
+@router.get(
+    "/models/{model_id}/versions/{version}/report",
+    tags=["models"],
+    responses={
+        200: {"description": "The report; a part is shown.", "content": {"application/json": {"example": _REPORT}}},
+        **problems(404, 409),
+    },
+)
+def show_report(services: ServicesDep, model_id: Named, version: VersionNumber) -> dict[str, Any]:
+    """Show how good a version is: figures on held-out interactions beside baselines, with intervals; and what it used.
+
+    Each figure is explained under "Reading a report" in the documentation.
+    """
+    return reports.report_of(services.settings, model_id, version)
+
+
+@router.get(
+    "/models/{model_id}/versions/{version}/report/held_out",
+    tags=["models"],
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "JSON lines, gzipped, streamed.",
+            "content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}, "example": "…"}},
+        },
+        **problems(404, 409),
+    },
+)
+def export_held_out(services: ServicesDep, model_id: Named, version: VersionNumber) -> StreamingResponse:
+    """Give what the figures of a report are computed from: withheld interactions, and the lists that sources got.
+
+    `lucid verify` computes every figure from it again.
+    """
+    pieces = reports.held_out_of(services.settings, model_id, version)
+    name = f"held-out-{model_id.replace(':', '_')}-{version}.jsonl.gz"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(pieces, media_type="application/gzip", headers=headers)
 
 
 @router.get("/models/{model_id}/schedules", tags=["models"], responses=problems(404))

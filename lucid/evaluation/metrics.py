@@ -1,4 +1,4 @@
-"""Ranking metrics and calibration error, as LightGCN's evaluation has them (He et al. 2020): full ranking, binary
+"""Ranking metrics that settings are chosen by, as LightGCN's evaluation has them (He et al. 2020): full ranking, binary
 relevance, averaged over the sources that have held-out targets."""
 
 from typing import Any
@@ -8,13 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lucid.evaluation.holdout import HeldOut, are_among
+from lucid.evaluation.holdout import HeldOut
 from lucid.evaluation.pair_quality import RankingQuality
+from lucid.graph.histories import are_among
 
 CUTOFF = 10
 """Metrics look at this many recommendations."""
-MIN_IN_BIN = 100
-"""Predictions in a bin of the calibration error: in smaller ones chance alone looks like an error."""
 
 
 def ndcg(scores: NDArray[Any] | Tensor, held: HeldOut, targets: range) -> NDArray[np.float64]:
@@ -45,12 +44,3 @@ def _hits(scores: NDArray[Any] | Tensor, held: HeldOut, targets: range) -> tuple
     # A number for each (position, row) turns "is it among this source's withheld rows" into one sorted search.
     known = np.repeat(positions, relevant) * targets.stop + held.targets
     return are_among(positions[:, None] * targets.stop + best, known), relevant
-
-
-def calibration_error(predicted: NDArray[np.float64], hits: NDArray[np.bool_], bins: int = 10) -> float:
-    """Expected calibration error: mean distance of predicted (0-1) and true share of hits over bins of equal size."""
-    if not len(predicted):
-        return 0.0
-    order = np.argsort(predicted, kind="stable")
-    parts = np.array_split(order, max(1, min(bins, len(order) // MIN_IN_BIN)))
-    return float(sum(abs(predicted[part].mean() - hits[part].mean()) * len(part) for part in parts) / len(order))

@@ -63,6 +63,17 @@ def _fixed(texts: Sequence[bytes]) -> NDArray[np.uint8]:
     return np.array(short, dtype=f"S{width}").view(np.uint8).reshape(-1, width)
 
 
+def rows_elsewhere(here: Path, there: Path) -> Rows:
+    """For each row of an `entities.parquet` the row of the same entity in another, -1 where that lacks it."""
+    with connect() as connection:
+        found = connection.execute(
+            "SELECT coalesce(there.row, -1) AS row FROM read_parquet($here) here "
+            "LEFT JOIN read_parquet($there) there USING (id) ORDER BY here.row",
+            {"here": str(here), "there": str(there)},
+        ).fetchnumpy()
+    return np.asarray(found["row"], np.int64)
+
+
 class EntityIndex:
     """Ids and names of one version's entities; see `write_entity_index`."""
 

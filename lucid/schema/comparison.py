@@ -1,5 +1,7 @@
 """Two versions of a model side by side, as they are told."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -27,6 +29,25 @@ class PairAnswersCompared(BaseModel):
     left: list[MovedTarget] = Field(description="Targets that left most lists.")
 
 
+class PairQualityCompared(BaseModel):
+    """NDCG@10 of a pair in both versions, and what b is better by, positive, or worse."""
+
+    source_type: str
+    target_type: str
+    a: float | None = Field(description="As version a was judged; null where it was not.")
+    b: float | None
+    difference: float | None = Field(description="Null where there is too little to compare; `reason` says why.")
+    low: float | None = Field(description="Of the 95% interval of the difference.")
+    high: float | None
+    p: float | None = Field(description="How often chance alone makes as large a difference.")
+    significant: bool
+    sources: int = Field(description="Test sources that are compared.")
+    on: Literal["same", "own"] | None = Field(
+        description="`same`: the same withheld interactions of the same sources; `own`: what was withheld of each."
+    )
+    reason: str | None
+
+
 class PairName(BaseModel):
     """A pair of types."""
 
@@ -45,6 +66,22 @@ class Comparison(BaseModel):
                     "a": 1,
                     "b": 2,
                     "interactions": [1_000_209, 1_061_120],
+                    "quality": [
+                        {
+                            "source_type": "user",
+                            "target_type": "video",
+                            "a": 0.212,
+                            "b": 0.219,
+                            "difference": 0.0071,
+                            "low": -0.0034,
+                            "high": 0.0177,
+                            "p": 0.187,
+                            "significant": False,
+                            "sources": 1000,
+                            "on": "own",
+                            "reason": None,
+                        }
+                    ],
                     "answers": [
                         {
                             "source_type": "user",
@@ -71,6 +108,7 @@ class Comparison(BaseModel):
     a: int
     b: int
     interactions: tuple[int, int] = Field(description="What each version learned from, a before b.")
+    quality: list[PairQualityCompared] = Field(description="Pairs that either was judged on.")
     answers: list[PairAnswersCompared] = Field(description="Pairs that both have computed ahead.")
     pairs_only_in_a: list[PairName]
     pairs_only_in_b: list[PairName]

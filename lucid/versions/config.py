@@ -92,7 +92,7 @@ def read_config(folder: Path) -> VersionConfig:
 def _config(raw: Any, folder: Path) -> VersionConfig:
     if raw.get("format") == 1:
         raw = _from_format_1(raw, read_json(folder / REPORT, lambda report: report["graph"]["pairs"], REMEDY))
-    if raw.get("format") not in (2, FORMAT):  # in 2, calibrations had no quantiles
+    if raw.get("format") not in (2, 3, FORMAT):  # in 2, calibrations had no quantiles; 3 differs in the report
         raise OutdatedVersion(
             f"version {folder.name} of this model was written by another release of Lucid; train the model again"
         )

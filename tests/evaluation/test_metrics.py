@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch_geometric.metrics import LinkPredNDCG, LinkPredRecall
 
+from lucid.evaluation.figures import calibration_bins, calibration_error
 from lucid.evaluation.holdout import HeldOut
-from lucid.evaluation.metrics import CUTOFF, calibration_error, measure, ndcg
+from lucid.evaluation.metrics import CUTOFF, measure, ndcg
 from lucid.graph.histories import InteractionHistory
 from tests.support.graphs import EMPTY_HISTORY
 
@@ -60,9 +61,9 @@ def test_predictions_that_come_true_as_often_as_they_say_have_no_calibration_err
     rng = np.random.default_rng(0)
     predicted = rng.random(200_000)
 
-    assert calibration_error(predicted, rng.random(200_000) < predicted) < 0.01
-    assert 1.0 == calibration_error(np.ones(1000), np.zeros(1000, bool))
-    assert 0.0 == calibration_error(np.empty(0), np.empty(0, bool))
+    assert calibration_error(calibration_bins(predicted, rng.random(200_000) < predicted)) < 0.01
+    assert 1.0 == calibration_error(calibration_bins(np.ones(1000), np.zeros(1000, bool)))
+    assert 0.0 == calibration_error(calibration_bins(np.empty(0), np.empty(0, bool)))
 
 
 def test_the_fast_metric_equals_the_naive_one() -> None:
