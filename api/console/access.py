@@ -13,6 +13,7 @@ ACCESS: dict[tuple[str, str], Scope | None] = {
     ("POST", "/sign-out"): None,
     # Models
     ("GET", "/models/{model_id}/report"): "train",
+    ("GET", "/models/{model_id}/pair"): "train",
     ("GET", "/models/{model_id}/graph"): "train",
     ("GET", "/models/{model_id}/versions"): "train",
     ("GET", "/models/{model_id}/compare"): "train",
@@ -47,6 +48,7 @@ ACCESS: dict[tuple[str, str], Scope | None] = {
     ("GET", "/explore/mix"): "recommend",
     # Data
     ("GET", "/data"): "data:read",
+    ("GET", "/data/drift"): "data:read",
     ("GET", "/data/{batch_id}/rows"): "data:read",
     ("POST", "/data/upload"): "data:write",
     ("POST", "/data/{batch_id}/tags"): "data:write",

@@ -1,5 +1,6 @@
 """Data: what came in, what was set aside and why, and how it is taken out again."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated
@@ -13,10 +14,14 @@ from lucid.api.console.pages import page, show
 from lucid.api.console.viewer import FieldsDep, expect_typed
 from lucid.api.routes import data_batch as api
 from lucid.api.routes.upload import take_upload
-from lucid.api.services import ServicesDep
+from lucid.api.services import Services, ServicesDep
 from lucid.data.batches import rejected_rows
+from lucid.data.drift import Drift
+from lucid.errors import LucidError
 from lucid.schema.batches import Batch, BatchChange, RejectedRow
 from lucid.schema.fields import check
+from lucid.training.report import read_report
+from lucid.versions.lifecycle import ModelVersions
 
 router = APIRouter(route_class=Screen)
 
@@ -36,10 +41,26 @@ class DataPage:
 
 
 @dataclass(frozen=True)
+class OddBatch:
+    """Something odd about a batch that is there, and the name of its file."""
+
+    file_name: str
+    drift: Drift
+
+
+@dataclass(frozen=True)
+class DriftPage:
+    """What trainings have found odd about batches, the newest batch first."""
+
+    found: list[OddBatch]
+
+
+@dataclass(frozen=True)
 class RowsPage:
-    """A batch, and some of its rows that were set aside."""
+    """A batch, what is odd about it as a whole, and some of its rows that were set aside."""
 
     batch: Batch
+    drift: list[Drift]
     rows: list[RejectedRow]
     start: int
 
@@ -65,12 +86,19 @@ def show_data(services: ServicesDep, tag: Annotated[str, Query(max_length=200)] 
     return DataPage(shown[:MOST_BATCHES], len(shown), tags, tag)
 
 
+@page(router, "/data/drift", "drift.html")
+def show_drift(services: ServicesDep) -> DriftPage:
+    """What the live version of each model was told of the batches that it learned from."""
+    return DriftPage(_odd(services))
+
+
 @page(router, "/data/{batch_id}/rows", "rows.html")
 def show_rows(services: ServicesDep, batch_id: BatchId, start: Annotated[int, Query(ge=0, le=10**9)] = 0) -> RowsPage:
     """What of a batch was set aside, row by row."""
     (batch,) = services.catalog.batches.find([batch_id])
     rows = (row for block in rejected_rows(services.settings.home, services.catalog, batch_id) for row in block)
-    return RowsPage(batch, list(islice(rows, start, start + ROWS)), start)
+    odd = [one.drift for one in _odd(services) if one.drift.batch_id == batch_id]
+    return RowsPage(batch, odd, list(islice(rows, start, start + ROWS)), start)
 
 
 @router.post(f"{CONSOLE}/data/upload", include_in_schema=False)
@@ -101,6 +129,22 @@ def delete(services: ServicesDep, batch_id: BatchId, fields: FieldsDep) -> Respo
     expect_typed(fields, batch.file_name)
     api.remove_batches(services, [batch_id])
     return _to_data()
+
+
+def _odd(services: Services) -> list[OddBatch]:
+    """What reports of live versions say of batches that are there still, each thing once."""
+    home, found = services.settings.home, dict[tuple[str, str, str], Drift]()
+    for model_id in services.catalog.trainings.models():
+        with suppress(
+            LucidError, FileNotFoundError
+        ):  # it has no version yet, or a damaged one, which is told elsewhere
+            version = ModelVersions(home, model_id).answering()
+            with version.reading():
+                found |= {(one.batch_id, one.code, one.message): one for one in read_report(version.folder).drift}
+    batches = {batch.batch_id: batch.file_name for batch in services.catalog.batches.find()}
+    newest = {batch_id: -place for place, batch_id in enumerate(batches)}
+    there = [drift for drift in found.values() if drift.batch_id in batches]
+    return [OddBatch(batches[one.batch_id], one) for one in sorted(there, key=lambda one: newest[one.batch_id])]
 
 
 def _to_data() -> Response:

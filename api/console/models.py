@@ -16,7 +16,7 @@ from lucid.api.console.quality import PairVerdict, verdicts
 from lucid.api.console.viewer import FieldsDep
 from lucid.api.routes import models as api
 from lucid.api.services import Services, ServicesDep
-from lucid.errors import AutoTrainOff, ModelNotReady
+from lucid.errors import AutoTrainOff, ModelNotReady, UnknownType
 from lucid.schema.auto_train import AutoTrain, AutoTrainRequest, seconds_of
 from lucid.schema.fields import ModelId, check
 from lucid.schema.lineage import Lineage
@@ -24,6 +24,7 @@ from lucid.schema.schedules import Schedule, ScheduleRequest
 from lucid.schema.training import Model
 from lucid.training.remaining import read_timings
 from lucid.training.report import TrainingReport, read_report
+from lucid.training.shown_report import show_report as show_report_of
 from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.version import Version
 
@@ -31,6 +32,7 @@ router = APIRouter(route_class=Screen)
 
 Named = Annotated[ModelId, Path()]
 Number = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
+Text = Annotated[str, Query(max_length=10_000)]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class ReportPage:
-    """The report of a version, with what its figures mean; `timings` are seconds of each stage."""
+    """The report of a version, with what its figures mean; `timings` are seconds of each stage, `memory_bytes` the most
+    memory that its process held, where that is noted."""
 
     model: Model
     version: int
@@ -51,6 +54,16 @@ class ReportPage:
     heat_map: HeatMap
     report: TrainingReport
     timings: dict[str, float]
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True)
+class PairPage:
+    """All figures of one pair."""
+
+    model: Model
+    version: int
+    pair: PairVerdict
 
 
 @dataclass(frozen=True)
@@ -98,8 +111,24 @@ def show_report(services: ServicesDep, model_id: Named, version: Number = None) 
         return NotYetPage(model)
     with handle.reading():
         report = read_report(handle.folder)
-        pairs = verdicts(report)
-        return ReportPage(model, handle.number, pairs, _heat_map(pairs), report, read_timings(handle.folder))
+        pairs, shown = verdicts(report), show_report_of(handle.folder)
+        timings, memory = shown["seconds_by_stage"], shown["memory_bytes"]
+        return ReportPage(model, handle.number, pairs, _heat_map(pairs), report, timings, memory)
+
+
+@page(router, "/models/{model_id}/pair", "pair.html")
+def show_pair(
+    services: ServicesDep, model_id: Named, source_type: Text, target_type: Text, version: Number = None
+) -> PairPage:
+    """One pair closer: intervals, differences, who gets good recommendations, calibration, bias, variety."""
+    handle = _version(services, model_id, version)
+    with handle.reading():
+        pairs = verdicts(read_report(handle.folder))
+    wanted = source_type, target_type
+    found = next((one for one in pairs if (one.quality.source_type, one.quality.target_type) == wanted), None)
+    if found is None:
+        raise UnknownType(f"version {handle.number} was not judged on the pair {source_type!r} to {target_type!r}")
+    return PairPage(models.find_model(services.settings, model_id), handle.number, found)
 
 
 @page(router, "/models/{model_id}/graph", "graph.html")

@@ -3,21 +3,22 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lucid.evaluation.pair_quality import PairQuality
+from lucid.evaluation.pair_quality import LEAST_SOURCES, PairQuality
 from lucid.training.report import TrainingReport
 
-Verdict = Literal["better", "equal", "worse", "few"]
-ENOUGH = 20
-"""With fewer test sources the figures say nothing."""
+Verdict = Literal["better", "simple", "equal", "worse", "few"]
+"""Better than both simple lists; better than what is popular, and as good as item-kNN; no better than what is popular;
+worse than one of them; too few sources to say."""
+_FIGURE = "ndcg@10"
 _MARGIN = 0.05
-"""So far apart, relative to the baseline, figures are at least before they count as different."""
+"""So far apart, relative to the baseline, figures of earlier releases are at least, which know no significance."""
 
 
 @dataclass(frozen=True)
 class PairVerdict:
     """A pair's figures, and how they stand beside the better of the two baselines: popularity and item-kNN.
 
-    `level` (0-9) is how strongly the heat map colours it: 5 is as good as the baseline.
+    `lift` is the lead over it, relative to it. `level` (0-9) is how strongly the heat map colours it: 5 is as good.
     """
 
     quality: PairQuality
@@ -40,8 +41,27 @@ def verdicts(report: TrainingReport) -> list[PairVerdict]:
 
 def _judged(quality: PairQuality) -> PairVerdict:
     baseline = max(quality.popularity.ndcg, quality.item_knn.ndcg)
-    lift = (quality.model.ndcg - baseline) / max(baseline, 1e-9) if quality.model.ndcg or baseline else 0.0
-    verdict: Verdict = "better" if lift > _MARGIN else "worse" if lift < -_MARGIN else "equal"
-    if quality.model.sources < ENOUGH:
-        verdict = "few"
+    lift = (quality.model.ndcg - baseline) / baseline if baseline else float(quality.model.ndcg > 0)
+    verdict = _verdict(quality)
     return PairVerdict(quality, verdict, baseline, lift, round(min(max(5 + 5 * lift, 0), 9)))
+
+
+def _verdict(quality: PairQuality) -> Verdict:
+    if quality.model.sources < LEAST_SOURCES:
+        return "few"
+    popularity, item_knn = _lead(quality, "popularity"), _lead(quality, "item_knn")
+    if min(popularity, item_knn) < 0:
+        return "worse"
+    if popularity == 0:
+        return "equal"
+    return "better" if item_knn else "simple"
+
+
+def _lead(quality: PairQuality, baseline: Literal["popularity", "item_knn"]) -> int:
+    """1 where the model is surely ahead of a baseline, -1 where it is surely behind, 0 where nobody can tell."""
+    if quality.figures:
+        difference = quality.figures.differences[baseline][_FIGURE]
+        return (difference.mean > 0) - (difference.mean < 0) if difference.significant else 0
+    theirs = getattr(quality, baseline).ndcg
+    lift = (quality.model.ndcg - theirs) / theirs if theirs else float(quality.model.ndcg > 0)
+    return (lift > _MARGIN) - (lift < -_MARGIN)

@@ -39,7 +39,7 @@
     const columns = heads.map((_, column) => rows.map((row) => row[column]));
     const style = getComputedStyle(root);
     const text = style.getPropertyValue("--pico-color").trim();
-    const colours = [style.getPropertyValue("--ring").trim(), style.getPropertyValue("--note").trim(), text];
+    const colours = ["--ring", "--note", "--good", "--bad"].map((name) => style.getPropertyValue(name).trim());
     const place = document.createElement("div");
     place.className = "chart";
     place.setAttribute("aria-hidden", "true"); // the table says the same
@@ -48,6 +48,7 @@
     const grid = { stroke: style.getPropertyValue("--pico-muted-border-color").trim() };
     new uPlot({
       width: Math.min(place.clientWidth, 640), height: 260,
+      legend: { live: false },
       scales: { x: { time: false } },
       axes: [{ label: heads[0], stroke: text, grid }, { stroke: text, grid }],
       series: [{ label: heads[0] }, ...heads.slice(1).map((label, number) => ({
