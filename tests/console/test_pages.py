@@ -403,3 +403,18 @@ def test_twins_hold_plain_json(home: Settings) -> None:
         assert re.search(r'"created":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"', text)
 
     use(home, look)
+
+
+def test_a_pair_is_shown_with_all_its_figures(home: Settings) -> None:
+    """Those of the report, intervals and differences included; a pair that was not judged is told."""
+    report = Workspace(settings=home).report("board")
+
+    async def look(browser: Browser) -> None:
+        where = f"{CONSOLE}/models/board/pair"
+        page = (await browser.get(f"{where}.json?source_type=user&target_type=item")).json()
+        (expected,) = [pair for pair in report["pairs"] if pair["target_type"] == "item"]
+
+        assert json.loads(json.dumps(expected)) == page["pair"]["quality"]
+        assert 422 == (await browser.get(f"{where}?source_type=user&target_type=none")).status_code
+
+    use(home, look)
