@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
 from lucid import logs
-from lucid.api.auth import Guarded, check_routes
+from lucid.api.auth import check_routes
 from lucid.api.background import background_work
 from lucid.api.console import access
 from lucid.api.console.guard import Screen
@@ -70,7 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(routes.router, prefix=BASE, responses=problems(*EVERYWHERE))
     app.include_router(health.router)
     open_console(app)
-    check_routes(app, (Guarded, Screen), access.OPEN)
+    check_routes(app, (Screen,), access.OPEN)
     complete_document(app)
     services.metrics.know_routes(app)
     app.add_middleware(Measured, metrics=services.metrics)

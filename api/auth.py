@@ -94,10 +94,10 @@ class Guarded(APIRoute):
         return guarded
 
 
-def check_routes(app: FastAPI, guards: tuple[type[APIRoute], ...], also_open: Collection[str]) -> None:
-    """Raise LookupError for a route that neither has one of the guards nor is listed as open."""
+def check_routes(app: FastAPI, guards: tuple[type[APIRoute], ...] = (), also_open: Collection[str] = ()) -> None:
+    """Raise LookupError for a route that is neither guarded, here or by another guard, nor listed as open."""
     for route in iter_route_contexts(app.routes):
-        if not isinstance(route.original_route, guards) and route.path not in OPEN | set(also_open):
+        if not isinstance(route.original_route, (Guarded, *guards)) and route.path not in OPEN | set(also_open):
             raise LookupError(f"{route.path} is neither guarded nor in lucid.api.auth.OPEN")
 
 

@@ -153,7 +153,7 @@ def write_model(home: Path, entities: int, rng: random.Random) -> list[str]:
     sources = np.repeat(np.arange(users, dtype=np.int64), WATCHED)
     watched = targets.start + (VIDEOS * chance.random(len(sources)) ** 2).astype(np.int64)
     degrees = np.bincount(np.concatenate([sources, watched]), minlength=entities).astype(np.float32)
-    vectors = chance.standard_normal((entities, RANK), dtype=np.float32) / 8
+    vectors = np.asarray(chance.standard_normal((entities, RANK), dtype=np.float32) / 8, np.float32)
     values_of = np.linspace(1, 0.1, RANK, dtype=np.float32)
     write_embeddings(folder, [Embedding(values_of, vectors, degrees, 1.0)])
     history = InteractionHistory.from_edges(entities, sources, watched)

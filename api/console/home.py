@@ -1,5 +1,6 @@
 """The first page: how the models are, what came in, and what runs by itself."""
 
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from lucid.api.console.viewer import ViewerDep
 from lucid.api.services import Services, ServicesDep
 from lucid.errors import DamagedVersion
 from lucid.schema.batches import Batch
-from lucid.schema.fields import utc_now
+from lucid.schema.fields import ServedBy, utc_now
 from lucid.schema.schedules import Planned
 from lucid.schema.training import Model
 from lucid.training.report import read_report
@@ -112,7 +113,7 @@ def _line(services: Services, model: Model) -> ModelLine:
         handle = ModelVersions(services.settings.home, model.model_id).version(live.version)
         with suppress(DamagedVersion), handle.reading():
             pairs = verdicts(read_report(handle.folder))
-    counts = services.metrics.served.get(model.model_id, {})
+    counts = services.metrics.served.get(model.model_id, Counter[ServedBy]())
     total = sum(counts.values())
     served = [ServedShare(way, count, count / total) for way, count in sorted(counts.items())]
     return ModelLine(model, live.created if live else None, pairs, served)

@@ -1,6 +1,6 @@
 """Pages: one frozen value each, shown as HTML to people and as JSON to programs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from datetime import datetime
 from functools import cache, wraps
 from inspect import Parameter, Signature, iscoroutinefunction, signature
@@ -68,7 +68,7 @@ def _answering(endpoint: Endpoint, answer: Callable[[Request, Any], Response], n
 
 
 @cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

@@ -32,8 +32,8 @@ def test_all_names_that_hold_a_text_are_found(
 
 def test_likely_entities_come_first(tmp_path: Path) -> None:
     """A name that begins so, a word that does, any place in a name, an id that begins so; then by rows."""
-    names = ["A sea story", "Seaside", "Overseas", "", "The SEA", "Sea"]
-    index = index_of(tmp_path, ["a", "b", "c", "sea-1", "e", "f"], [*names])
+    names: list[str | None] = ["A sea story", "Seaside", "Overseas", "", "The SEA", "Sea"]
+    index = index_of(tmp_path, ["a", "b", "c", "sea-1", "e", "f"], names)
 
     assert [1, 5, 0, 4, 2, 3] == index.find("sea", range(6), most=10)
     assert [1, 5] == index.find("sea", range(6), most=2)
