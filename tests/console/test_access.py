@@ -9,12 +9,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import APIRouter
 from fastapi.routing import iter_route_contexts
 
 from lucid.api.app import create_app
 from lucid.api.console import sessions
 from lucid.api.console.access import ACCESS, CONSOLE, OPEN
-from lucid.api.console.guard import COOKIE
+from lucid.api.console.guard import COOKIE, Screen
 from lucid.keys import SCOPES, create_key
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
@@ -58,6 +59,12 @@ def test_the_table_names_scopes_and_every_route_stands_in_it(settings: Settings)
 
     assert expected == served
     assert {scope for scope in ACCESS.values() if scope} <= set(SCOPES)
+
+
+def test_a_page_outside_the_table_is_an_error_when_it_is_made() -> None:
+    """So that none is there by mistake."""
+    with pytest.raises(LookupError, match=r"GET /console/secret is not in lucid\.api\.console\.access\.ACCESS"):
+        APIRouter(route_class=Screen).add_api_route("/console/secret", lambda: None)
 
 
 @pytest.mark.parametrize("scope", SCOPES)

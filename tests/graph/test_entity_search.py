@@ -42,7 +42,7 @@ def test_likely_entities_come_first(tmp_path: Path) -> None:
 
 def test_among_very_many_names_those_that_begin_so_are_found(tmp_path: Path) -> None:
     """However many others hold the text before them."""
-    names: list[str | None] = ["an example"] * 1000 + ["Example of examples"]
+    names: list[str | None] = [*["an example"] * 1000, "Example of examples"]
     index = index_of(tmp_path, [str(row) for row in range(1001)], names)
 
     assert 1000 == index.find("exa", range(1001), most=5)[0]

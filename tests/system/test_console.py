@@ -206,6 +206,25 @@ def test_the_keyboard_is_enough(service: Service, browser: Browser, tmp_path: Pa
         assert "none" not in outlines - {page.evaluate("getComputedStyle(document.body).outlineStyle")}
 
 
+def test_what_runs_tonight_is_told(service: Service, tmp_path: Path) -> None:
+    """Of all models and of the home, what people have scheduled and what waits for uploads included."""
+    expect_model(service, tmp_path / "files")
+    with service.client(service.key) as client:
+        nightly = {"work": "train", "cron": "30 2 * * *", "timezone": "UTC"}
+        schedule = client.post("/models/board/schedules", json=nightly).raise_for_status().json()
+        client.put("/models/board/auto_train", json={"quiet_seconds": 86_400}).raise_for_status()
+        told = client.get(f"http://127.0.0.1:{service.api_port}{CONSOLE}/tonight.json").raise_for_status().json()
+        client.delete("/models/board/auto_train").raise_for_status()
+        client.delete(f"/models/board/schedules/{schedule['schedule_id']}").raise_for_status()
+
+    soon = {(one["work"], one["model_id"]): one["next_run"] for one in told["soon"]}
+    assert {("refresh", None), ("maintain", None), ("train", "board")} == soon.keys()
+    assert schedule["next_runs"][0] == soon["train", "board"]
+    assert sorted(soon.values()) == [one["next_run"] for one in told["soon"]]
+    assert ("train after uploads", "board") in {(one["work"], one["model_id"]) for one in told["later"]}
+    assert [] == told["paused"]
+
+
 def test_another_page_can_do_nothing(service: Service, browser: Browser) -> None:
     """A form on a page of another port of this machine, sent by a browser that is signed in, is refused."""
     base = f"http://127.0.0.1:{service.api_port}"
