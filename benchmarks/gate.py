@@ -22,6 +22,7 @@ from rich.table import Table
 from lucid.demo.catalogue import generate
 from lucid.schema.fields import utc_now
 from lucid.schema.gate import GateRequest
+from lucid.settings import Settings
 from lucid.training.gate import reasons
 from lucid.versions.version import Version
 from lucid.workspace import Workspace
@@ -61,9 +62,8 @@ class Trained:
 
     def __init__(self, folder: Path, entities: Path, interactions: str) -> None:
         self._folder, self._interactions = folder, interactions
-        self._workspace = Workspace(folder / "home")
+        self._workspace = Workspace(settings=Settings(home=folder / "home", keep_versions=1_000))
         self._workspace.import_files([entities], tags=["entities"])
-        self._workspace.settings.keep_versions = 1_000
         self._trained = False
 
     def train(self, name: str, query: str, days: int | None = None) -> Version:

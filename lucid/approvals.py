@@ -29,9 +29,10 @@ _PAUSE_SECONDS, _PATIENCE_SECONDS = 2.0, 86_400.0
 
 def mend(settings: Settings) -> None:
     """Let a run wait for each held version, and end those that wait for none; raises Unavailable."""
-    held = {(row.status.model_id, row.status.version): row for row in Catalog(settings.home).trainings.held()}
     with prefect_calls(settings) as prefect:
-        for run in _waiting(prefect):
+        waiting = _waiting(prefect)  # first: whoever is held by then and has no run among these gets one
+        held = {(row.status.model_id, row.status.version): row for row in Catalog(settings.home).trainings.held()}
+        for run in waiting:
             parameters = run["parameters"]
             known = held.pop((parameters.get("model_id"), parameters.get("version")), None)
             if known is None and run["state_type"] == "PAUSED":

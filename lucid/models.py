@@ -77,7 +77,7 @@ def roll_back(settings: Settings, model_id: str, version: int | None = None, *, 
             answering = versions.answering().number
             version = _before(versions, answering) if versions.is_live(answering) else answering
         chosen = versions.named(version)
-        chosen.expect_sound(thoroughly=True)
+        chosen.expect_untouched()  # the API compares all checksums of what answers, in the background
         publishing.promote(Catalog(settings.home), versions, chosen, pinned=pinned)
     return _describe(settings, model_id)
 

@@ -1,18 +1,25 @@
 """What becomes of a training that the gate holds back, of pinned versions, and of those that people choose."""
 
+import json
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from lucid.errors import InvalidRequest, UnknownModel, UnknownVersion, VersionAnswers
+from lucid import models
+from lucid.errors import CallbackRefused, InvalidRequest, UnknownModel, UnknownVersion, VersionAnswers
+from lucid.schema.fields import utc_now
 from lucid.schema.training import Version
 from lucid.settings import Settings
+from lucid.store.catalog import Catalog
 from lucid.store.home import Home
 from lucid.versions.lifecycle import ModelVersions
+from lucid.webhooks.callbacks import deliver, make_event
 from lucid.workspace import Workspace
 from tests.support.checkerboard import train_checkerboard
 
@@ -177,6 +184,23 @@ def test_erasing_removes_a_held_version_that_holds_the_entity(held: Workspace) -
     assert {3: "live"} == states(held)
     assert not held.status("board").held
     assert "it was removed before anybody had decided" == held.status("board").message
+
+
+def test_the_callback_says_that_a_version_is_held(held: Workspace) -> None:
+    """With an event of its own, which is sent again under the same name whatever has become of the version."""
+    catalog = Catalog(held.settings.home)
+    event = make_event(held.status("board"), "http://127.0.0.1/refused")
+    with suppress(CallbackRefused):
+        deliver(held.settings, catalog, event)
+    held.promote("board")
+
+    models.resend(held.settings, "board", event.event_id)
+
+    body = json.loads(event.body)
+    assert ("training.held", "completed", True) == (body["event"], body["status"], body["held"])
+    assert body["message"].startswith("held: it learned from")
+    (again,) = catalog.deliveries.claim(utc_now(), utc_now() + timedelta(minutes=1), 1)
+    assert "training.held" == again.name == json.loads(again.body)["event"]
 
 
 # Pins

@@ -32,7 +32,9 @@ class GateRequest(BaseModel):
     min_interactions: float = Field(
         0.5, ge=0, le=1, description="Interactions that are learned from, as a share of those before."
     )
-    min_entities: float = Field(0.5, ge=0, le=1, description="Entities of each type, as a share of those before.")
+    min_entities: float = Field(
+        0.5, ge=0, le=1, description="Entities of each type with recommendations, as a share of those before."
+    )
     allow_lost_pairs: StrictBool = Field(False, description="Whether pairs that were answered ahead may vanish.")
 
 

@@ -15,12 +15,10 @@ from lucid.evaluation.bootstrap import SIGNIFICANT, unpaired
 from lucid.evaluation.figures import NAMES, compared, per_source
 from lucid.evaluation.pair_quality import LEAST_SOURCES, Bootstrap, Differences
 from lucid.evaluation.recorded import MODEL, RecordedPair
-from lucid.graph.entity_index import rows_elsewhere
 from lucid.model.pair_model import Pair
 from lucid.training.held_out import read_held_out
 from lucid.training.report import read_report
 from lucid.typing import Rows
-from lucid.versions.files import ENTITIES
 from lucid.versions.version import Version
 
 _LEAST_SHARE = 0.5
@@ -47,7 +45,8 @@ class PairComparison:
 
 
 def compare_reports(older: Version, newer: Version) -> list[PairComparison]:
-    """Compare all pairs that either version was judged on; the newer one need not be published yet.
+    """Compare all pairs that either version was judged on; the newer one need not be published yet,
+    but has to have its precomputed store.
 
     Raises Damaged where a report cannot be read.
     """
@@ -55,7 +54,7 @@ def compare_reports(older: Version, newer: Version) -> list[PairComparison]:
     after = {pair.pair: pair for pair in read_held_out(newer.folder).pairs}
     drawn = read_report(newer.folder).bootstrap
     judged_before = [(pair.source_type, pair.target_type) for pair in read_report(older.folder).pairs]
-    rows = rows_elsewhere(newer.folder / ENTITIES, older.folder / ENTITIES)
+    rows = _rows_in(older, newer, list(after.values()))
     found = []
     for pair in dict.fromkeys([*after, *judged_before]):
         if pair not in after or drawn is None:
@@ -96,6 +95,19 @@ def _compare(before: RecordedPair, after: RecordedPair, rows: Rows, drawn: Boots
     if smaller < LEAST_SOURCES:
         return PairComparison(*after.pair, smaller, reason=f"{smaller} test sources are too few to tell a difference")
     return PairComparison(*after.pair, smaller, "own", dict(zip(NAMES, unpaired(newer, older, drawn), strict=True)))
+
+
+def _rows_in(older: Version, newer: Version, judged: Sequence[RecordedPair]) -> Rows:
+    """For rows that the newer version was judged on, those of the same entities in the older one; else -1."""
+    asked = np.unique(np.concatenate([np.empty(0, np.int64), *(part for pair in judged for part in _rows_of(pair))]))
+    there = [older.index.row_of_json(entity_id) for entity_id in newer.index.ids(asked)]
+    rows = np.full(newer.config.entity_types.size, -1, np.int64)
+    rows[asked] = [-1 if row is None else row for row in there]
+    return rows
+
+
+def _rows_of(pair: RecordedPair) -> tuple[Rows, Rows]:
+    return pair.withheld.sources.astype(np.int64), pair.withheld.targets.astype(np.int64)
 
 
 def _same_sources(before: RecordedPair, after: RecordedPair, rows: Rows) -> tuple[Rows, Rows]:

@@ -128,7 +128,7 @@ def _fewer(
             f"({_percent(learned / learned_before)}; at least {_percent(limits.min_interactions)} are wanted)"
         )
     fewer = []
-    for entity_type in live.config.entity_types.types:
+    for entity_type in sorted({one for pair in live.precomputed for one in pair}):
         known = len(live.config.entity_types.rows(entity_type))
         types = made.config.entity_types
         now = len(types.rows(entity_type)) if entity_type in types.types else 0

@@ -70,17 +70,19 @@ def promote(catalog: Catalog, versions: ModelVersions, version: Version, *, pinn
         catalog.trainings.decide(versions.model_id, version.number, told, tell=True)
 
 
-def settle(catalog: Catalog, versions: ModelVersions, version: Version) -> bool:
-    """Let the catalog follow what became of a version that it calls held; tells whether it waits no more.
+def settle(catalog: Catalog, versions: ModelVersions, version: Version) -> None:
+    """Let the catalog follow what became of a version that it calls held.
 
     Somebody has decided and died before that was written down, or the version was removed, as by an erasure.
     """
     review = versions.review(version)
-    if version.is_begun and review and review.held:
-        return False
     if not version.is_begun:
         said = "it was removed before anybody had decided"
+    elif review is None:
+        versions.forget_review(version)  # the file may still be there, beside a version that answers
+        said = "promoted"
+    elif review.held:
+        return
     else:
-        said = f"rejected: {review.reason}" if review else "promoted"
-    catalog.trainings.decide(versions.model_id, version.number, said, tell=version.is_begun and not review)
-    return True
+        said = f"rejected: {review.reason}"
+    catalog.trainings.decide(versions.model_id, version.number, said, tell=version.is_begun and review is None)

@@ -44,7 +44,8 @@ class VersionConfig:
     def sources(self, entity_type: str) -> Rows:
         """Rows of a type that can get recommendations; raises UnknownType."""
         rows = self.entity_types.rows(entity_type)
-        return np.setdiff1d(np.arange(rows.start, rows.stop, dtype=np.int64), self.erased)
+        every = np.arange(rows.start, rows.stop, dtype=np.int64)
+        return np.setdiff1d(every, self.erased, assume_unique=True)
 
     def pair(self, source_type: str, target_type: str) -> PairModel:
         """What scores a pair of types."""

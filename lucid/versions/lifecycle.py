@@ -203,7 +203,7 @@ class ModelVersions:
         """
         with self._changing_pointer():
             self._point_at(version, pinned=pinned or self.is_pinned)
-        self._review_file(version).unlink(missing_ok=True)
+        self.forget_review(version)
 
     def pin(self, *, pinned: bool) -> Version:
         """Let the live version answer until it is unpinned, or no longer than others; returns it.
@@ -219,6 +219,10 @@ class ModelVersions:
     def set_review(self, version: Version, review: Review) -> None:
         """Hold a version back, or reject it; one that is being made is so from the moment in which it is complete."""
         write_review(self._review_file(version), review)
+
+    def forget_review(self, version: Version) -> None:
+        """Let nothing be against a version any more."""
+        self._review_file(version).unlink(missing_ok=True)
 
     @contextmanager
     def _changing_pointer(self) -> Iterator[None]:
@@ -260,7 +264,7 @@ class ModelVersions:
     def remove_version(self, version: Version) -> None:
         """Remove a version; renamed first, so that nobody sees a part of it."""
         _remove(version.folder)
-        self._review_file(version).unlink(missing_ok=True)
+        self.forget_review(version)
 
     def remove(self) -> None:
         """Remove the model with all its versions, in the same way."""

@@ -1,5 +1,6 @@
 """Tables of the pages are those of the code: codes, settings, scopes, routes, figures, parameters, limits."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -23,6 +24,7 @@ from lucid.keys import Scope
 from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, MAX_FILES, Batch, Erased
 from lucid.schema.fields import MAX_PARTS, MAX_TAG, MAX_TAGS, KeyUse, ServedBy, Stage, utc_now
 from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Op
+from lucid.schema.gate import GateRequest
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import ModelStatus, TrainingEstimate, TrainingRequest
 from lucid.settings import Settings
@@ -43,6 +45,19 @@ def test_errors() -> None:
     ours |= dict.fromkeys(MachineError.codes, 503) | dict.fromkeys(("no_interactions", "type_changes"), 422)
     frameworks = {code: status for status, code in HTTP_CODES.items()}
     assert ours | STATUS_OF_CODE | frameworks | {INTERNAL_ERROR: 500, FOREIGN_ADDRESS: 421} == documented
+
+
+def test_limits_of_the_gate() -> None:
+    """Every limit stands there with its default."""
+    rows = table("models.md", "limit", "default", "a training is held where")
+    documented = {
+        limit: default.strip()
+        for limits, defaults, _ in rows
+        for limit, default in zip(words(limits), defaults.split(","), strict=True)
+    }
+
+    ours = {name: json.dumps(field.default) for name, field in GateRequest.model_fields.items()}
+    assert {name: default.removesuffix(".0") for name, default in ours.items()} == documented
 
 
 def reject_codes(of: str) -> set[str]:
@@ -200,7 +215,7 @@ def test_events() -> None:
     """Every event of ours, and what it is about."""
     rows = table("operations.md", "event", "about", "payload, besides")
 
-    assert {events.IMPORTED, events.TRAINED, events.FAILED, events.PUBLISHED, events.REFRESHED} == {
+    assert {events.IMPORTED, events.TRAINED, events.FAILED, events.HELD, events.PUBLISHED, events.REFRESHED} == {
         words(event)[0] for event, _, _ in rows
     }
 
