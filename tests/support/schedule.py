@@ -13,7 +13,6 @@ SECONDS = {
     "tests/system/test_service_kills.py": 165,
     "tests/system/test_auto_train.py": 210,
     "tests/system/test_console.py": 160,
-    "tests/docs/test_commands.py": 155,
     "tests/docs/test_commands.py": 170,
     "tests/system/test_approvals.py": 150,
     "tests/system/test_contract.py": 115,
