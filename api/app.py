@@ -39,7 +39,7 @@ def create_service() -> ASGIApp:
     settings = load_settings()
     logs.take_over(settings.log_format)  # uvicorn has set up its own by now
     app = create_app(settings)
-    return OwnRequests(FastLookups(app, services_of(app)), own_addresses(settings, settings.api_port))
+    return OwnRequests(FastLookups(app, services_of(app)), own_addresses(settings, settings.api_port, settings.api))
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

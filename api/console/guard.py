@@ -39,18 +39,16 @@ class Screen(APIRoute):
         taken = query_names(self.dependant)
 
         async def guarded(request: Request) -> Response:
-            limited = bounded(request)
-            limited.scope[VIEWER] = None
             try:
                 expect_own(request)
-                viewer = await _admit(limited, scope)
-                limited.scope[VIEWER] = viewer
+                limited = bounded(request)
+                await _admit(limited, scope)
                 expect_known(limited, taken)
                 response = await handle(limited)
             except SignedOut:
                 response = _to_the_door(request)
             except (errors.LucidError, RequestValidationError, HTTPException, *RAW) as error:
-                response = _refuse(limited, error)
+                response = _refuse(request, error)
             return protected(response)
 
         return guarded
@@ -66,15 +64,24 @@ def expect_own(request: Request) -> None:
     opened = request.method == "GET" and request.headers.get("sec-fetch-mode") == "navigate"
     foreign = site is not None and site not in _OWN and not opened
     if origin is not None:
-        foreign |= urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower()
+        reached = services_of(request.app).settings.api  # which a proxy may hide behind another name
+        foreign |= _host(origin) not in (request.headers.get("host", "").lower(), _host(reached))
     if request.method != "GET" and site is None and origin is None:
         raise errors.Forbidden("browsers say which page sends a form, this does not; programs use the API")
     if foreign:
         raise errors.Forbidden("another page has sent this; open the console and do it there")
 
 
-async def _admit(request: BoundedRequest, scope: Scope | None) -> Viewer:
-    """Who looks; raises SignedOut, Forbidden, TooManyRequests.
+def _host(address: str) -> str | None:
+    """The host and port of an address; None for what is none."""
+    try:
+        return urlsplit(address).netloc.lower() or None
+    except ValueError:
+        return None
+
+
+async def _admit(request: BoundedRequest, scope: Scope | None) -> None:
+    """Let a request pass, and note who looks; raises SignedOut, Forbidden, TooManyRequests.
 
     Twins are also read by programs, with a key in the header as in all other calls.
     """
@@ -83,14 +90,15 @@ async def _admit(request: BoundedRequest, scope: Scope | None) -> Viewer:
     if request.method == "GET" and request.url.path.endswith(access.TWIN) and secret is not None:
         key = await services.keys.known(secret)
         services.keys.use(key, scope)
-        return Viewer.of(key, "")
+        request.scope[VIEWER] = Viewer.of(key, "")
+        return
     session = Sessions(services.settings.home, services.keys).find(request.cookies.get(COOKIE))
     if session is None:
         raise SignedOut
+    request.scope[VIEWER] = Viewer.of(session.key, session.csrf)
     services.keys.use(session.key, scope)
     if request.method != "GET":
         await _expect_csrf(request, session.csrf)
-    return Viewer.of(session.key, session.csrf)
 
 
 async def _expect_csrf(request: BoundedRequest, csrf: str) -> None:

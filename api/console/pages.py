@@ -1,6 +1,6 @@
 """Pages: one frozen value each, shown as HTML to people and as JSON to programs."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cache, wraps
 from inspect import Parameter, Signature, iscoroutinefunction, signature
@@ -36,7 +36,8 @@ def page(router: APIRouter, path: str, template: str) -> Callable[[Endpoint], En
             return show(request, template, value)
 
         def as_json(_request: Request, value: Any) -> Response:
-            return Response(_adapter(type(value)).dump_json(value), media_type="application/json")
+            kind: Any = type(value)
+            return Response(_adapter(kind).dump_json(value), media_type="application/json")
 
         for name, answer in (("", as_html), (access.TWIN, as_json)):
             whole = access.CONSOLE + path + name
@@ -68,7 +69,7 @@ def _answering(endpoint: Endpoint, answer: Callable[[Request, Any], Response], n
 
 
 @cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

@@ -139,6 +139,7 @@ def test_actions_without_the_token_of_the_session_do_nothing(home: Path) -> None
         {"Origin": "https://elsewhere.example"},
         {"Origin": "http://test:4200"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site", "Origin": ORIGIN},
         {},
@@ -157,6 +158,22 @@ def test_pages_of_other_origins_can_do_nothing(home: Path, headers: dict[str, st
         assert headers == {} or 403 == twin.status_code
 
     use(Settings(home=home), look)
+
+
+def test_forms_come_from_the_address_that_people_see(settings: Settings) -> None:
+    """Behind a proxy that asks by another name, too; and from no other."""
+    behind = settings.model_copy(update={"api_url": "http://lucid.example"})
+
+    async def look(browser: Browser) -> None:
+        for origin, status in (("http://other.example", 403), ("http://lucid.example", 303)):
+            answer = await browser.client.post(
+                f"{CONSOLE}/sign-out",
+                data={"csrf": browser.csrf},
+                headers={"Origin": origin, "Sec-Fetch-Site": "same-origin"},
+            )
+            assert status == answer.status_code
+
+    use(behind, look)
 
 
 def test_a_person_may_come_from_anywhere(home: Path) -> None:

@@ -87,6 +87,17 @@ class Tab:
         self.page.get_by_role("button", name="Sign in").click()
         self.page.get_by_role("heading", name="Home", exact=True).wait_for()
 
+    def drop(self, where: str, name: str, content: str) -> None:
+        """Let a file fall on an element, as from a folder beside the browser."""
+        made = """([name, content]) => {
+            const held = new DataTransfer();
+            held.items.add(new File([content], name, {type: "text/csv"}));
+            return held;
+        }"""
+        held = self.page.evaluate_handle(made, [name, content])
+        for event in ("dragenter", "dragover", "drop"):
+            self.page.dispatch_event(where, event, {"dataTransfer": held})
+
     def elsewhere(self) -> list[str]:
         """What it has asked of others than the service."""
         return [url for url in self.asked if not url.startswith((self._base, "data:"))]

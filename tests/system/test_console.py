@@ -115,11 +115,10 @@ def test_a_version_is_held_compared_promoted_and_rolled_back(
 ) -> None:
     """With a gate that lets no list change, other data make a version that waits for a person, who decides twice."""
     expect_model(service, tmp_path / "files")
-    shuffled = tmp_path / "shuffled.csv"
     rows = [
         f"likes,u{user:02},i{item:02},," for user in range(USERS) for item in range(ITEMS) if (user + item) % 3 == 0
     ]
-    shuffled.write_text("\n".join(["type,source_id,target_id,timestamp,metadata", *rows]) + "\n")
+    other = "\n".join(["type,source_id,target_id,timestamp,metadata", *rows]) + "\n"
     with tab(browser, f"http://127.0.0.1:{service.api_port}") as person:
         page = person.page
         person.sign_in(service.key)
@@ -129,7 +128,7 @@ def test_a_version_is_held_compared_promoted_and_rolled_back(
         expect(page.get_by_text("Somebody has set them")).to_be_visible()
 
         page.get_by_role("link", name="Data", exact=True).click()
-        page.locator("input[type=file]").set_input_files(shuffled)
+        person.drop("form.drop", "other.csv", other)
         page.get_by_role("button", name="Upload").click()
         expect(page.locator("#uploaded")).to_contain_text("completed")
         page.goto(f"{CONSOLE}/train?model_id=board")
@@ -154,6 +153,20 @@ def test_a_version_is_held_compared_promoted_and_rolled_back(
 
         assert [] == person.elsewhere()
         assert [] == person.complaints
+
+
+def test_a_file_that_cannot_be_used_is_explained(service: Service, browser: Browser) -> None:
+    """On the page, where it was dropped; and nothing of it is there."""
+    with tab(browser, f"http://127.0.0.1:{service.api_port}") as person:
+        person.sign_in(service.key)
+        person.page.get_by_role("link", name="Data", exact=True).click()
+        person.drop("form.drop", "useless.csv", "a,b\n1,2\n")
+        person.page.get_by_role("button", name="Upload").click()
+
+        expect(person.page.locator("#uploaded").get_by_role("alert")).to_contain_text("useless.csv")
+        person.page.reload()
+        expect(person.page.get_by_role("heading", name="Batches")).to_be_visible()
+        expect(person.page.get_by_text("useless.csv")).to_have_count(0)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")])
