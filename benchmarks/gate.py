@@ -1,6 +1,6 @@
 """How often the gate holds a training back that is as good as the one before, and whether it holds what is worse.
 
-    python -m benchmarks.gate [--data folder] [--trainings 15]
+    python -m benchmarks.gate [--data folder] [--only ml-latest-small] [--trainings 15]
 
 Each training learns from nine tenths of the same interactions, drawn anew, and each is compared with each other one:
 all that is held is a false alarm. Then two that are worse: on targets that were permuted among all interactions, and on
@@ -36,25 +36,15 @@ _LEFT_IN_MONTH = 200
 
 
 def catalogue(folder: Path) -> tuple[Path, str]:
-    """The generated catalogue: its entities, and its interactions in SQL."""
+    """The generated catalogue: its entities, and SQL that reads its interactions."""
     files = generate(folder, users=USERS)
     return files.entities, f"SELECT {_COLUMNS} FROM read_csv('{files.interactions}', all_varchar=true)"
 
 
-def movielens(folder: Path, data: Path) -> tuple[Path, str]:
-    """Ratings of four stars and more of ml-latest-small, with genres."""
-    ratings, movies = (data / "ml-latest-small" / name for name in ("ratings.csv", "movies.csv"))
-    entities = folder / "entities.csv"
-    duckdb.execute(
-        "COPY (SELECT 'user_' || \"userId\" AS id, 'user' AS type, '' AS name, NULL AS metadata, NULL AS media_url "
-        f"FROM read_csv('{ratings}') GROUP BY 1 UNION ALL SELECT 'movie_' || \"movieId\", 'movie', title, "
-        "json_object('genre', string_split(genres, '|')), NULL "
-        f"FROM read_csv('{movies}')) TO '{entities}' (HEADER)"
-    )
-    return entities, (
-        "SELECT 'liked' AS type, 'user_' || \"userId\" AS source_id, 'movie_' || \"movieId\" AS target_id, "
-        f"\"timestamp\"::VARCHAR AS timestamp, NULL AS metadata FROM read_csv('{ratings}') WHERE rating >= 4"
-    )
+def movielens(data: Path) -> tuple[Path, str]:
+    """The same of ml-latest-small."""
+    entities, interactions = (data / "ml-latest-small" / f"{name}.csv.gz" for name in ("entities", "interactions"))
+    return entities, f"SELECT {_COLUMNS} FROM read_csv('{interactions}', all_varchar=true)"
 
 
 class Trained:
@@ -121,21 +111,22 @@ def measure(trained: Trained, trainings: int) -> Iterator[tuple[str, str]]:
         ("shuffled targets", trained.train("shuffled", SHUFFLED)),
         ("empty month", trained.train("empty month", empty_month(), MONTH_DAYS)),
     ):
-        found = [why(live, made) for live in alike]
-        yield f"{name}, held", f"{sum(map(bool, found))} of {trainings}"
-        yield "  because", "; ".join(found[0])
+        each = [why(live, made) for live in alike]
+        yield f"{name}, held", f"{sum(map(bool, each))} of {trainings}"
+        yield "  because", "; ".join(each[0])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of the data sets")
+    parser.add_argument("--only", action="append", choices=["catalogue", "ml-latest-small"])
     parser.add_argument("--trainings", type=int, default=15)
     arguments = parser.parse_args()
     out = Console(width=180)
-    for name in ("catalogue", *(["ml-latest-small"] if arguments.data else [])):
+    for name in arguments.only or ("catalogue", *(["ml-latest-small"] if arguments.data else [])):
         with TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            data = catalogue(folder) if name == "catalogue" else movielens(folder, arguments.data)
+            data = catalogue(folder) if name == "catalogue" else movielens(arguments.data)
             table = Table("what", name)
             for row in measure(Trained(folder, *data), arguments.trainings):
                 out.print(*row, markup=False)

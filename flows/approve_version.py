@@ -6,7 +6,7 @@ from prefect import flow, runtime
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from prefect.states import Completed
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from lucid import approvals
 from lucid.flows.logs import say_steps
@@ -48,9 +48,15 @@ def approve_version(model_id: ModelId, version: int) -> str:
     if not (reason := approvals.why_held(settings, model_id, version)):
         return cast(str, Completed(message=approvals.ALREADY_DECIDED))  # Prefect takes a state for a result
     print(f"version {version} is held: {reason}")
-    asked = suspend_flow_run(
-        wait_for_input=Decision.with_initial_data(description=approvals.question(model_id, version, reason)),
-        timeout=None,
-    )
+    asked = _ask(approvals.question(model_id, version, reason))
     said = approvals.decide(settings, model_id, version, asked.decision, asked.reason)
     return cast(str, Completed(message=said, data=said))
+
+
+def _ask(question: str) -> Decision:
+    """Suspend the run until somebody decides; one that was set going again without a decision asks once more."""
+    while True:
+        try:
+            return suspend_flow_run(wait_for_input=Decision.with_initial_data(description=question), timeout=None)
+        except ValidationError:  # what it was resumed with is empty; each time has a key of its own
+            print("nobody has decided yet")

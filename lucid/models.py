@@ -214,7 +214,7 @@ def _describe_version(manifest: Manifest, review: Review | None, live: int | Non
         created=manifest.created,
         live=number == live,
         state="live" if number == live else review.state if review else "kept",
-        reason=review.reason if review else None,
+        reason=(review.reason or None) if review else None,
         pinned=number == pinned,
         refresh_of=manifest.refresh_of,
         bytes=sum(manifest.files.values()),

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 
@@ -39,6 +39,22 @@ _USUAL, _GONE = 0.5, 0.05
 _TYPE_SHARE = 0.1
 
 
+DriftCode = Literal[
+    "new_type",
+    "similar_types",
+    "vanished_type",
+    "changed_shares",
+    "changed_rate",
+    "vanished_timestamps",
+    "same_timestamps",
+    "zero_timestamps",
+    "vanished_key",
+    "dominant_source",
+    "rejected_rows",
+    "repeated_batch",
+]
+
+
 @dataclass(frozen=True)
 class Drift:
     """Something odd about a batch: a code, a sentence for people, and the figures in it.
@@ -46,7 +62,7 @@ class Drift:
     `examples` are values of customers, which erasure takes out; sentences name types and keys only.
     """
 
-    code: str
+    code: DriftCode
     batch_id: str
     message: str
     figures: Mapping[str, float | int | str] = field(default_factory=dict)

@@ -32,7 +32,7 @@ from lucid.model.pair_model import PairModel
 from lucid.model.scorer import Scorer
 from lucid.model.spectral_filter import SpectralFilter
 from lucid.side_by_side import side_by_side
-from lucid.typing import LINK, Floats, Rows
+from lucid.typing import LINK, Rows
 
 AnsweringBefore = Callable[[HeldOut], Before | None]
 """Tells what the version that answered before recommends to sources, as far as that can be judged."""
@@ -104,9 +104,10 @@ def _record(scorer: Scorer, held: HeldOut) -> RecordedPair:
 
 
 def _record_cold(embedding: Embedding, spectral: SpectralFilter, held: HeldOut) -> Cold:
-    scores, _, targets = cold_scores(embedding, spectral, held)
-    _, places = top(scores, targets, LISTED)
-    rows = np.where(places >= 0, distinct(held.targets)[places], -1).astype(np.int32)
+    """Lists of the withheld targets only."""
+    targets = distinct(held.targets)
+    _, places = top(embedding.raw_scores(spectral, held.sources, targets), range(len(targets)), LISTED)
+    rows = np.where(places >= 0, targets[places], -1).astype(np.int32)
     return Cold(Withheld(held.sources, held.starts, held.targets), rows)
 
 
@@ -146,12 +147,6 @@ def judged_raw(scorer: Scorer, held: HeldOut) -> tuple[NDArray[np.float64], NDAr
     every, hit, found = np.concatenate(scores), np.concatenate(hits), np.concatenate(withheld)
     real = np.isfinite(every)
     return every[real], hit[real], found[np.isfinite(found)]
-
-
-def cold_scores(embedding: Embedding, spectral: SpectralFilter, held: HeldOut) -> tuple[Floats, HeldOut, range]:
-    """Scores of the withheld targets only, with what to judge them by."""
-    targets, among = among_withheld(held)
-    return embedding.raw_scores(spectral, held.sources, targets), among, range(len(targets))
 
 
 def among_withheld(held: HeldOut) -> tuple[Rows, HeldOut]:

@@ -147,7 +147,7 @@ def _moved(pairs: Sequence[PairAnswers], limits: Limits) -> Iterator[str]:
         yield f"lists that changed: {_shares(changed)} (at most {_percent(limits.max_lists_changed)} may)"
     if apart := [(pair, pair.overlap) for pair in pairs if pair.overlap < limits.min_overlap]:
         least = f"at least {_percent(limits.min_overlap)} is wanted"
-        yield f"of the first ten recommendations stays on average: {_shares(apart)} ({least})"
+        yield f"how much of the first ten recommendations stays on average: {_shares(apart)} ({least})"
 
 
 def _shares(pairs: Sequence[tuple[PairAnswers, float]]) -> str:

@@ -58,7 +58,8 @@ def _supersede(catalog: Catalog, versions: ModelVersions, made: Version) -> None
 def reject(catalog: Catalog, versions: ModelVersions, version: Version, reason: str) -> None:
     """Let a version wait no more; it stays as long as others do."""
     versions.set_review(version, Review("rejected", reason))
-    catalog.trainings.decide(versions.model_id, version.number, f"rejected: {reason}", tell=False)
+    told = f"rejected: {reason}" if reason else "rejected"
+    catalog.trainings.decide(versions.model_id, version.number, told, tell=False)
 
 
 def promote(catalog: Catalog, versions: ModelVersions, version: Version, *, pinned: bool = False) -> None:

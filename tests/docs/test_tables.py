@@ -16,6 +16,7 @@ from lucid.api.multipart import MAX_FIELD_BYTES
 from lucid.api.problems import FOREIGN_ADDRESS, HTTP_CODES, INTERNAL_ERROR, STATUS, STATUS_OF_CODE
 from lucid.api.requests import MAX_BODY_BYTES, MAX_NAMES, MAX_PARAMETERS
 from lucid.data.csv_load import _CHECKS
+from lucid.data.drift import DriftCode
 from lucid.disk import DiskMeter
 from lucid.erasure.erase import MAX_IDS_LENGTH
 from lucid.errors import MachineError, UnusableFile
@@ -86,6 +87,13 @@ def test_codes_of_rows(tmp_path: Path) -> None:
 
     assert 1 == batch.entity_count
     assert {error.code for error in batch.errors} == reject_codes("row")
+
+
+def test_codes_of_drift() -> None:
+    """What may be odd about a batch stands there, all of it."""
+    assert set(get_args(DriftCode)) == {
+        words(code)[0] for code, *_ in table("reports.md", "code", "meaning", "look at")
+    }
 
 
 def test_columns_of_files() -> None:

@@ -7,9 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from torch_geometric.metrics import LinkPredDiversity
 
 from lucid.evaluation.bootstrap import _doubles, differences, intervals, unpaired
 from lucid.evaluation.figures import per_source, popularity_bias, quality_of, variety
@@ -187,6 +189,21 @@ def test_targets_that_metadata_tells_apart_are_diverse() -> None:
     assert 1.0 == variety(pair, lists_of([0, 3]), described).diversity
     assert variety(pair, lists_of([3, 4]), described).diversity is None
     assert variety(pair, lists_of([0]), described).diversity is None
+
+
+@given(st.lists(st.integers(0, 3), min_size=12, max_size=12), st.integers(0, 2**31))
+@examples(deadline=None)
+def test_with_one_category_each_diversity_is_that_of_pyg(categories: list[int], seed: int) -> None:
+    """Whose definition knows no more than one."""
+    rng = np.random.default_rng(seed)
+    lists = np.stack([rng.permutation(12)[:10] for _ in range(4)]).astype(np.int32)
+    described = Described(np.arange(12), np.arange(13), 100 + np.array(categories))
+    metric = LinkPredDiversity(10, torch.tensor(categories))
+    metric.update(torch.from_numpy(lists.astype(np.int64)), torch.zeros((2, 0), dtype=torch.int64))
+
+    ours = variety(pair_of([[0]] * 4, lists, [1] * 12), lists, described).diversity
+
+    assert pytest.approx(float(metric.compute()), abs=1e-6) == ours
 
 
 @examples(deadline=None)

@@ -134,6 +134,28 @@ def test_what_is_decided_elsewhere_ends_the_run(service: Service, client: Client
     assert "rejected" == state(client, version)
 
 
+def test_a_run_that_was_ended_asks_again(service: Service, client: Client) -> None:
+    """Something took it for dead, as nobody decides while it waits; the version is not forgotten."""
+    version = held(client)
+    run_id = suspended(service, version)
+    service.prefect(f"/flow_runs/{run_id}/set_state", {"state": {"type": "CRASHED"}, "force": True})
+
+    wait_until(lambda: approval(service, version)["run_count"] == 2, PATIENCE, "the run to begin again")
+    resume(service, suspended(service, version), {"decision": "promote"})
+
+    wait_until(lambda: live(client) == version, PATIENCE, "the version to answer")
+    client.train("board")
+
+
+def test_nothing_takes_a_run_that_waits_for_dead(service: Service) -> None:
+    """Its flow is none of those whose runs show signs of life until they end."""
+    (automation,) = [one for one in service.prefect("/automations/filter", {}) if "no sign of life" in one["name"]]
+
+    watched = automation["trigger"]["match_related"]["prefect.resource.name"]
+    assert "train_model" in watched
+    assert "approve_version" not in watched
+
+
 def test_the_run_survives_the_service(service: Service, client: Client) -> None:
     """It waits on after a restart, takes no place meanwhile, and what it is told is done."""
     version = held(client)

@@ -35,7 +35,8 @@ def write(folder: Path, name: str, day: int, each: int, seed: int, known: Seen) 
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Seen, Path]:
     """A model that was trained twice, the second time with later interactions; and what it knew at the first time."""
     folder = tmp_path_factory.mktemp("twice")
-    workspace, known = Workspace(folder / "home"), set()
+    workspace = Workspace(folder / "home")
+    known: Seen = set()
     entities = ["id,type,name,metadata,media_url"]
     entities += [f"u{user},user,,," for user in range(USERS)] + [f"i{item},item,,," for item in range(ITEMS)]
     (folder / "entities.csv").write_text("\n".join(entities) + "\n")
