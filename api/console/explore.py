@@ -19,6 +19,7 @@ from lucid.serving.exploring import (
     PopularEntity,
     entities_of,
     find_entities,
+    name_entity,
     popular_entities,
     show_entity,
 )
@@ -204,12 +205,11 @@ def show_mix(
         return MixPage(False, model_id, [], [], _target_types(predictor), target_type, [])
     if not wanted:
         raise InvalidRequest("plus: missing; name at least one entity that the answer shall suit")
-    cards = {name: show_entity(predictor, name).entity for name in (*wanted, *unwanted)}
-    target = target_type or _usual_target(predictor, cards[wanted[0]].type)
+    plus_named, minus_named = ([name_entity(predictor, name) for name in part] for part in (wanted, unwanted))
+    target = target_type or _usual_target(predictor, plus_named[0].type)
     sources = [{"id": name, "weight": 1} for name in wanted] + [{"id": name, "weight": -1} for name in unwanted]
     suggestions = _suggestions(services, predictor, model_id, sources=sources, target_type=[target], explain=True)
-    named = [cards[name] for name in wanted], [cards[name] for name in unwanted]
-    return MixPage(pictures, model_id, *named, _target_types(predictor), target, suggestions)
+    return MixPage(pictures, model_id, plus_named, minus_named, _target_types(predictor), target, suggestions)
 
 
 def _given(ids: Sequence[str] | None) -> list[str]:

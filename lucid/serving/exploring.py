@@ -89,9 +89,7 @@ def find_entities(predictor: Predictor, text: str, entity_type: str | None = Non
 
 def show_entity(predictor: Predictor, entity_id: str) -> EntityCard:
     """All that is known of an entity; raises UnknownSource."""
-    version, uploads = predictor.version, predictor.uploads
-    query = RecommendationQuery(model_id=version.model_id, source_id=[entity_id], use="similar")
-    (source,) = next(find_sources(query, version, uploads).blocks)
+    version, uploads, source = predictor.version, predictor.uploads, _source(predictor, entity_id)
     edges, names = edges_of(source, version, uploads), uploads.relations
     interactions = edges.are_interactions(names) if len(edges.rows) else np.zeros(0, bool)
     first = _by_weight(edges, interactions)[:MOST_EDGES]
@@ -107,6 +105,11 @@ def show_entity(predictor: Predictor, entity_id: str) -> EntityCard:
         len(edges.rows),
         shown,
     )
+
+
+def name_entity(predictor: Predictor, entity_id: str) -> NamedEntity:
+    """An entity by its id; raises UnknownSource."""
+    return _named(_source(predictor, entity_id), entity_id, predictor.version)
 
 
 def popular_entities(predictor: Predictor, entity_type: str, most: int = 10) -> list[PopularEntity]:
@@ -136,6 +139,12 @@ def entities_of(version: Version, ids: list[str]) -> dict[str, NamedEntity]:
     """Entities by their ids, as far as the version holds them."""
     rows = [row for entity_id in ids if (row := version.index.row(entity_id)) is not None]
     return {entity.id: entity for entity in name_entities(version, np.array(rows, np.int64))}
+
+
+def _source(predictor: Predictor, entity_id: str) -> Source:
+    query = RecommendationQuery(model_id=predictor.version.model_id, source_id=[entity_id], use="similar")
+    (source,) = next(find_sources(query, predictor.version, predictor.uploads).blocks)
+    return source
 
 
 def _named(source: Source, entity_id: str, version: Version) -> NamedEntity:
