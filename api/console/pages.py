@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cache, wraps
-from inspect import Parameter, Signature, iscoroutinefunction, signature
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ Endpoint = Callable[..., Any]
 def page(router: APIRouter, path: str, template: str) -> Callable[[Endpoint], Endpoint]:
     """Show what a function returns under a path, and its twin under the same path with `.json`.
 
-    The function takes what it needs as any route does.
+    The function takes what it needs as any route does that is not async.
     """
 
     def register(endpoint: Endpoint) -> Endpoint:
@@ -48,24 +48,17 @@ def page(router: APIRouter, path: str, template: str) -> Callable[[Endpoint], En
 
 
 def _answering(endpoint: Endpoint, answer: Callable[[Request, Any], Response], name: str) -> Endpoint:
-    if iscoroutinefunction(endpoint):
+    """A route's function that takes the request besides what the endpoint takes, as FastAPI reads it off it."""
 
-        async def waiting(request: Request, **given: Any) -> Response:
-            return answer(request, await endpoint(**given))
+    @wraps(endpoint)
+    def answering(request: Request, **given: Any) -> Response:
+        return answer(request, endpoint(**given))
 
-        answering: Endpoint = waiting
-    else:
-
-        def at_once(request: Request, **given: Any) -> Response:
-            return answer(request, endpoint(**given))
-
-        answering = at_once
-    wrapped = wraps(endpoint)(answering)
-    wrapped.__name__ = name  # by which calls are counted
+    answering.__name__ = name  # FastAPI names routes by it
     request = Parameter("request", Parameter.POSITIONAL_OR_KEYWORD, annotation=Request)
     parameters = [request, *signature(endpoint).parameters.values()]
-    wrapped.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    return wrapped
+    answering.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return answering
 
 
 @cache
@@ -85,7 +78,6 @@ def show(request: Request, template: str, value: Any, status: int = 200) -> Resp
             partial="hx-request" in request.headers,
             path=request.url.path,
             query=request.url.query,
-            now=utc_now(),
         )
     )
     return protected(HTMLResponse(text, status), getattr(value, "picture_origins", ()))

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lucid import events
 from lucid.api.auth import OPEN, SCOPES
+from lucid.api.console.access import CONSOLE
 from lucid.api.metrics import Metrics
 from lucid.api.multipart import MAX_FIELD_BYTES
 from lucid.api.problems import FOREIGN_ADDRESS, HTTP_CODES, INTERNAL_ERROR, STATUS, STATUS_OF_CODE
@@ -134,7 +135,8 @@ def test_scopes() -> None:
 
 def test_pages_that_need_no_key() -> None:
     """All of them but what the description pages load."""
-    assert OPEN - {"/docs/oauth2-redirect", "/static-offline-docs"} == set(column("operations.md", "page", "answer"))
+    parts = {"/docs/oauth2-redirect", "/static-offline-docs"}
+    assert {*OPEN, CONSOLE} - parts == set(column("operations.md", "page", "answer"))
 
 
 def test_figures(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """The console in a real browser, on a real service: from two files to recommendations that one can account for."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -219,16 +221,26 @@ def test_the_keyboard_is_enough(service: Service, browser: Browser, tmp_path: Pa
         assert "none" not in outlines - {page.evaluate("getComputedStyle(document.body).outlineStyle")}
 
 
+def patiently(call: Callable[[], httpx.Response]) -> Any:
+    """What a call answers that needs Prefect, asked again while that has too much to do."""
+
+    def answer() -> httpx.Response | None:
+        found = call()
+        return None if found.status_code == 503 else found
+
+    return wait_until(answer, PATIENCE_SECONDS, "Prefect").raise_for_status().json()
+
+
 def test_what_runs_tonight_is_told(service: Service, tmp_path: Path) -> None:
     """Of all models and of the home, what people have scheduled and what waits for uploads included."""
     expect_model(service, tmp_path / "files")
+    tonight = f"http://127.0.0.1:{service.api_port}{CONSOLE}/tonight.json"
+    nightly, quiet = {"work": "train", "cron": "30 2 * * *", "timezone": "UTC"}, {"quiet_seconds": 86_400}
     with service.client(service.key) as client:
-        nightly = {"work": "train", "cron": "30 2 * * *", "timezone": "UTC"}
-        schedule = client.post("/models/board/schedules", json=nightly).raise_for_status().json()
-        client.put("/models/board/auto_train", json={"quiet_seconds": 86_400}).raise_for_status()
-        told = client.get(f"http://127.0.0.1:{service.api_port}{CONSOLE}/tonight.json").raise_for_status().json()
-        client.delete("/models/board/auto_train").raise_for_status()
-        client.delete(f"/models/board/schedules/{schedule['schedule_id']}").raise_for_status()
+        schedule = patiently(lambda: client.post("/models/board/schedules", json=nightly))
+        patiently(lambda: client.put("/models/board/auto_train", json=quiet))
+        told = patiently(lambda: client.get(tonight))
+        patiently(lambda: client.delete(f"/models/board/schedules/{schedule['schedule_id']}"))
 
     soon = {(one["work"], one["model_id"]): one["next_run"] for one in told["soon"]}
     assert {("refresh", None), ("maintain", None), ("train", "board")} == soon.keys()
