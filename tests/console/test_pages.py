@@ -5,19 +5,26 @@ import json
 import re
 import shutil
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from lucid.api.console.access import CONSOLE
 from lucid.api.console.explore import _origin
+from lucid.data.drift import Drift
 from lucid.keys import SCOPES, create_key
 from lucid.models import find_model
+from lucid.schema.fields import utc_now
 from lucid.schema.training import TrainingRequest
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training import run
+from lucid.training.report import read_report, write_report
+from lucid.versions.lifecycle import ModelVersions
+from lucid.webhooks.callbacks import make_event
 from lucid.workspace import Workspace
 from tests.support.browsing import Browser, Elements, browsing
 from tests.support.checkerboard import train_checkerboard
@@ -416,5 +423,63 @@ def test_a_pair_is_shown_with_all_its_figures(home: Settings) -> None:
 
         assert json.loads(json.dumps(expected)) == page["pair"]["quality"]
         assert 422 == (await browser.get(f"{where}?source_type=user&target_type=none")).status_code
+
+    use(home, look)
+
+
+def test_callbacks_are_shown_and_sent_again(home: Settings) -> None:
+    """The newest first, with what became of them; the address of a receiver is text."""
+    catalog, now = Catalog(home.home), utc_now()
+    status = catalog.trainings.get("board").status
+    for number, failure in enumerate((None, "<b>no</b>")):
+        event = make_event(status, f"https://receiver.example/?<i>{number}", f"event-{number}", now)
+        catalog.deliveries.record(event, failure, now, lambda _attempts: None)
+
+    async def look(browser: Browser) -> None:
+        page = await page_of(browser, "/deliveries")
+        assert {"b", "i"}.isdisjoint(tag for tag, _ in page.found)
+        assert all(text in page.text for text in ("arrived", "given up", "<b>no</b>", "https://receiver.example/?<i>1"))
+        assert 303 == (await browser.post(f"{CONSOLE}/deliveries/board/event-1/resend")).status_code
+        assert 404 == (await browser.post(f"{CONSOLE}/deliveries/board/event-9/resend")).status_code
+        again = {line["delivery"]["event_id"]: line["delivery"] for line in await deliveries(browser)}
+        assert again["event-1"]["next_attempt"]
+        assert again["event-0"]["delivered"]
+
+    async def deliveries(browser: Browser) -> list[Any]:
+        found: list[Any] = (await browser.get(f"{CONSOLE}/deliveries.json")).json()["deliveries"]
+        return found
+
+    use(home, look)
+
+
+def test_runs_are_shown_with_the_time_of_their_steps(home: Settings) -> None:
+    """The latest first; what each was asked, and the seconds of its stages."""
+
+    async def look(browser: Browser) -> None:
+        runs = (await browser.get(f"{CONSOLE}/runs.json")).json()["runs"]
+        assert [2, 1] == [run["status"]["version"] for run in runs]
+        assert all(run["timings"].keys() >= {"select", "fit", "precompute"} for run in runs)
+        lineage = (await browser.get(f"{CONSOLE}/models/board/lineage.json?version=1")).json()
+        assert runs[1]["timings"] == lineage["timings"]
+        assert {"more.csv", "likes.csv"} <= {batch["file_name"] for batch in lineage["lineage"]["batches"]}
+
+    use(home, look)
+
+
+def test_what_a_training_found_odd_stands_with_the_data(home: Settings) -> None:
+    """With the batch that it is about, and as a list."""
+
+    async def look(browser: Browser) -> None:
+        (batch, *_) = browser.services.catalog.batches.find()
+        live = ModelVersions(home.home, "board").live()
+        report = read_report(live.folder)
+        odd = Drift("new_type", batch.batch_id, "3 rows have the type '<b>'", {}, ["<i>u90</i>"])
+        write_report(live.folder, replace(report, drift=[odd]))
+        live.complete(None, utc_now())
+
+        for where in ("/data/drift", f"/data/{batch.batch_id}/rows", "/models/board/report"):
+            page = await page_of(browser, where)
+            assert {"b", "i"}.isdisjoint(tag for tag, _ in page.found)
+            assert all(text in page.text for text in ("3 rows have the type '<b>'", "<i>u90</i>")), where
 
     use(home, look)
