@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse
 from lucid.api.console.access import CONSOLE
 from lucid.api.console.guard import Screen
 from lucid.api.console.pages import page, show
+from lucid.api.console.quality import report_of
 from lucid.api.console.viewer import FieldsDep, expect_typed
 from lucid.api.routes import data_batch as api
 from lucid.api.routes.upload import take_upload
@@ -20,7 +21,6 @@ from lucid.data.drift import Drift
 from lucid.errors import LucidError
 from lucid.schema.batches import Batch, BatchChange, RejectedRow
 from lucid.schema.fields import check
-from lucid.training.report import read_report
 from lucid.versions.lifecycle import ModelVersions
 
 router = APIRouter(route_class=Screen)
@@ -140,7 +140,7 @@ def _odd(services: Services) -> list[OddBatch]:
         ):  # it has no version yet, or a damaged one, which is told elsewhere
             version = ModelVersions(home, model_id).answering()
             with version.reading():
-                found |= {(one.batch_id, one.code, one.message): one for one in read_report(version.folder).drift}
+                found |= {(one.batch_id, one.code, one.message): one for one in report_of(version.folder).drift}
     batches = {batch.batch_id: batch.file_name for batch in services.catalog.batches.find()}
     newest = {batch_id: -place for place, batch_id in enumerate(batches)}
     there = [drift for drift in found.values() if drift.batch_id in batches]

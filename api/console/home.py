@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from lucid import auto_train, models, schedules
 from lucid.api.console.guard import Screen
 from lucid.api.console.pages import page
-from lucid.api.console.quality import PairVerdict, verdicts
+from lucid.api.console.quality import PairVerdict, report_of, verdicts
 from lucid.api.console.viewer import ViewerDep
 from lucid.api.services import Services, ServicesDep
 from lucid.errors import DamagedVersion
@@ -18,7 +18,6 @@ from lucid.schema.batches import Batch
 from lucid.schema.fields import ServedBy, utc_now
 from lucid.schema.schedules import Planned
 from lucid.schema.training import Model
-from lucid.training.report import read_report
 from lucid.versions.lifecycle import ModelVersions
 
 router = APIRouter(route_class=Screen)
@@ -112,7 +111,7 @@ def _line(services: Services, model: Model) -> ModelLine:
     if live:
         handle = ModelVersions(services.settings.home, model.model_id).version(live.version)
         with suppress(DamagedVersion), handle.reading():
-            pairs = verdicts(read_report(handle.folder))
+            pairs = verdicts(report_of(handle.folder))
     counts = services.metrics.served.get(model.model_id, Counter[ServedBy]())
     total = sum(counts.values())
     served = [ServedShare(way, count, count / total) for way, count in sorted(counts.items())]

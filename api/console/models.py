@@ -12,7 +12,7 @@ from lucid.api.console.access import CONSOLE
 from lucid.api.console.drawing import Drawing, draw
 from lucid.api.console.guard import Screen
 from lucid.api.console.pages import page
-from lucid.api.console.quality import PairVerdict, verdicts
+from lucid.api.console.quality import PairVerdict, report_of, verdicts
 from lucid.api.console.viewer import FieldsDep
 from lucid.api.routes import models as api
 from lucid.api.services import Services, ServicesDep
@@ -22,9 +22,9 @@ from lucid.schema.fields import ModelId, check
 from lucid.schema.lineage import Lineage
 from lucid.schema.schedules import Schedule, ScheduleRequest
 from lucid.schema.training import Model
+from lucid.training.estimate import read_cost
 from lucid.training.remaining import read_timings
-from lucid.training.report import TrainingReport, read_report
-from lucid.training.shown_report import show_report as show_report_of
+from lucid.training.report import TrainingReport
 from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.version import Version
 
@@ -110,10 +110,10 @@ def show_report(services: ServicesDep, model_id: Named, version: Number = None) 
     except ModelNotReady:
         return NotYetPage(model)
     with handle.reading():
-        report = read_report(handle.folder)
-        pairs, shown = verdicts(report), show_report_of(handle.folder)
-        timings, memory = shown["seconds_by_stage"], shown["memory_bytes"]
-        return ReportPage(model, handle.number, pairs, _heat_map(pairs), report, timings, memory)
+        report = report_of(handle.folder)
+        pairs, cost = verdicts(report), read_cost(handle.folder)
+        memory = (cost and cost.peak_bytes) or None
+        return ReportPage(model, handle.number, pairs, _heat_map(pairs), report, read_timings(handle.folder), memory)
 
 
 @page(router, "/models/{model_id}/pair", "pair.html")
@@ -123,7 +123,7 @@ def show_pair(
     """One pair closer: intervals, differences, who gets good recommendations, calibration, bias, variety."""
     handle = _version(services, model_id, version)
     with handle.reading():
-        pairs = verdicts(read_report(handle.folder))
+        pairs = verdicts(report_of(handle.folder))
     wanted = source_type, target_type
     found = next((one for one in pairs if (one.quality.source_type, one.quality.target_type) == wanted), None)
     if found is None:
@@ -136,7 +136,7 @@ def show_graph(services: ServicesDep, model_id: Named, version: Number = None) -
     """The types of a version's graph and how many edges lead from which to which."""
     handle = _version(services, model_id, version)
     with handle.reading():
-        report = read_report(handle.folder)
+        report = report_of(handle.folder)
     model = models.find_model(services.settings, model_id)
     return GraphPage(model, handle.number, draw(report.graph), report)
 

@@ -1,10 +1,13 @@
 """What the figures of a pair mean for whoever has to decide whether to show its recommendations."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 from lucid.evaluation.pair_quality import LEAST_SOURCES, PairQuality
-from lucid.training.report import TrainingReport
+from lucid.training.report import TrainingReport, read_report
+from lucid.versions.files import REPORT
 
 Verdict = Literal["better", "simple", "equal", "worse", "few"]
 """Better than both simple lists; better than what is popular, and as good as item-kNN; no better than what is popular;
@@ -26,6 +29,16 @@ class PairVerdict:
     baseline: float
     lift: float
     level: int
+
+
+def report_of(folder: Path) -> TrainingReport:
+    """The report of a version, which never changes once it is published; raises Damaged, FileNotFoundError."""
+    return _read(folder, (folder / REPORT).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _read(folder: Path, _stamp: int) -> TrainingReport:
+    return read_report(folder)
 
 
 def verdicts(report: TrainingReport) -> list[PairVerdict]:

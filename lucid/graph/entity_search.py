@@ -13,7 +13,9 @@ import orjson
 from numpy.typing import NDArray
 
 _LOOKED_AT = 200
-"""Of so many names that hold a text, those in which a word begins with it come first."""
+"""Of so many places at which names hold a text, those where a word begins with it come first."""
+_AT_ONCE = 50_000
+"""Texts that are looked into before it is known whether more are wanted: what is frequent is found among the first."""
 _BEFORE_WORDS = {bytes([letter]) for letter in b' "-(/'} | {b"'"}
 
 
@@ -27,12 +29,12 @@ class Texts(Protocol):
 def search(text: str, names: Texts, ids: Texts, rows: range, most: int) -> list[int]:
     """Rows among `rows` by a part of their names or the beginning of their ids; see `EntityIndex.find`."""
     wanted = _spellings(text.strip())
-    if not wanted or not len(rows):
+    if not wanted:
         return []
-    found = dict.fromkeys(_named(wanted, *_lower(names, rows), most))
+    found = dict.fromkeys(_named(wanted, names, rows, most))
     if len(found) < most:
-        found |= dict.fromkeys(_beginning(wanted, *_lower(ids, rows), most))
-    return [rows.start + position for position in list(found)[:most]]
+        found |= dict.fromkeys(islice(_beginning(wanted, ids, rows), most))
+    return list(found)[:most]
 
 
 def _spellings(text: str) -> list[bytes]:
@@ -43,35 +45,46 @@ def _spellings(text: str) -> list[bytes]:
     return list(dict.fromkeys(orjson.dumps(way)[1:-1].lower() for way in ways))
 
 
-def _lower(texts: Texts, rows: range) -> tuple[bytes, NDArray[np.int64]]:
-    joined, starts = texts.joined(rows)
-    return joined.lower(), starts
-
-
-def _named(wanted: list[bytes], joined: bytes, starts: NDArray[np.int64], most: int) -> list[int]:
-    """Positions of texts that hold it: that begin with it, in which a word does, and others, each in their order."""
+def _named(wanted: list[bytes], names: Texts, rows: range, most: int) -> list[int]:
+    """Rows whose names hold it: those that begin with it, those in which a word does, others, each in their order."""
     ranks: dict[int, int] = {}
-    limit, is_cut = max(most, _LOOKED_AT), False
-    for spelling in wanted:
-        places = list(islice(_places(spelling, joined), limit))
-        is_cut |= len(places) == limit
-        for place in places:
+    limit = max(most, _LOOKED_AT)
+    places = list(islice(_holding(wanted, names, rows), limit))
+    for row, before in places:
+        rank = 0 if before is None else 1 if before in _BEFORE_WORDS else 2
+        ranks[row] = min(rank, ranks.get(row, 2))
+    if len(places) == limit:  # there may be more, of which some begin with it
+        ranks |= dict.fromkeys(islice(_beginning(wanted, names, rows), most), 0)
+    return sorted(ranks, key=lambda row: (ranks[row], row))
+
+
+def _beginning(wanted: list[bytes], texts: Texts, rows: range) -> Iterator[int]:
+    """Rows whose texts begin so, in their order."""
+    quoted = [b'"' + spelling for spelling in wanted]
+    for joined, starts, first in _parts(texts, rows):
+        found = {
+            position
+            for spelling in quoted
+            for place in _places(spelling, joined)
+            if place == starts[position := _position(place, starts)]  # and not behind a quotation mark within a text
+        }
+        yield from (first + position for position in sorted(found))
+
+
+def _holding(wanted: list[bytes], texts: Texts, rows: range) -> Iterator[tuple[int, bytes | None]]:
+    """Each place in a text that holds it, by rows: the row, and the letter before it; None where the text begins."""
+    for joined, starts, first in _parts(texts, rows):
+        for place in sorted(place for spelling in wanted for place in _places(spelling, joined)):
             position = _position(place, starts)
-            begins, is_word = place == starts[position] + 1, joined[place - 1 : place] in _BEFORE_WORDS
-            ranks[position] = min(0 if begins else 1 if is_word else 2, ranks.get(position, 2))
-    if is_cut:  # further ones may begin with it
-        ranks |= dict.fromkeys(_beginning(wanted, joined, starts, most), 0)
-    return sorted(ranks, key=lambda position: (ranks[position], position))
+            begins = place == starts[position] + 1
+            yield first + position, None if begins else joined[place - 1 : place]
 
 
-def _beginning(wanted: list[bytes], joined: bytes, starts: NDArray[np.int64], most: int) -> list[int]:
-    """Positions of texts that begin so, in their order."""
-    found = set[int]()
-    for spelling in wanted:
-        places = ((place, _position(place, starts)) for place in _places(b'"' + spelling, joined))
-        # A quotation mark may also stand within a text.
-        found |= set(islice((position for place, position in places if place == starts[position]), most))
-    return sorted(found)[:most]
+def _parts(texts: Texts, rows: range) -> Iterator[tuple[bytes, NDArray[np.int64], int]]:
+    """The texts in small letters, some at a time, where each begins, and the row of the first."""
+    for start in range(rows.start, rows.stop, _AT_ONCE):
+        joined, starts = texts.joined(range(start, min(start + _AT_ONCE, rows.stop)))
+        yield joined.lower(), starts, start
 
 
 def _places(part: bytes, whole: bytes) -> Iterator[int]:

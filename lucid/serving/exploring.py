@@ -5,7 +5,9 @@ Needs neither Prefect nor torch, and reads nothing that grows with the number of
 """
 
 from dataclasses import dataclass
+from functools import cache
 
+import duckdb
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -168,8 +170,18 @@ def _kind_of(relation: str) -> tuple[str, str]:
 def _metadata(version: Version, row: int | None) -> list[tuple[str, str]]:
     if row is None:
         return []
-    with connect(threads=1) as connection:
-        return connection.execute(
+    return (
+        _duckdb()
+        .cursor()
+        .execute(
             "SELECT key, value FROM read_parquet($path) WHERE row = $row ORDER BY ALL LIMIT $most",
             {"path": str(version.folder / VALUES), "row": row, "most": MOST_VALUES},
-        ).fetchall()
+        )
+        .fetchall()
+    )
+
+
+@cache
+def _duckdb() -> duckdb.DuckDBPyConnection:
+    """One for all who look: to begin one takes longer than to read the metadata of an entity."""
+    return connect(threads=1)
