@@ -3,7 +3,8 @@
 The model `big` is written by the product's own writers, with vectors and edges of chance: how soon a page answers does
 not depend on how good they are. The model `demo` is trained on the demo's catalogue, for pages that show what trainings
 find. Pages are asked over HTTP in random order by one client after the other, as people do; Prefect does not run, so
-the two pages that ask it are left out. What people type to find an entity are beginnings and parts of names, of two
+the two pages that ask it are left out. Beside the time stands what of it the
+service computed, as a busy machine lets pages wait for their turn. What people type to find an entity are beginnings and parts of names, of two
 letters to nine.
 """
 
@@ -13,10 +14,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import quantiles
+from statistics import mean, quantiles
 
 import httpx
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -78,12 +80,13 @@ def main() -> None:
         names = write_model(home, arguments.entities, rng)
         secret = create_key(Catalog(home))[1]
         environment = {**THREADS_THAT_SLEEP, "LUCID_HOME": str(home)}
-        with serving("lucid.api.app:create_service", environment) as (url, _), httpx.Client(base_url=url) as client:
+        with serving("lucid.api.app:create_service", environment) as (url, api), httpx.Client(base_url=url) as client:
             client.timeout = httpx.Timeout(60)
             wait_for(client, "/v1/recommender/models", secret)
             own = {"Origin": url, "Sec-Fetch-Site": "same-origin"}
             client.post("/console/sign-in", data={"key": secret}, headers=own)
-            show(console, measure(client, list(pages(names, arguments.rounds, arguments.entities, rng)), rng))
+            asked = list(pages(names, arguments.rounds, arguments.entities, rng))
+            show(console, measure(client, api, asked, rng))
 
 
 def pages(names: list[str], rounds: int, entities: int, rng: random.Random) -> Iterator[tuple[str, str]]:
@@ -107,25 +110,32 @@ def pages(names: list[str], rounds: int, entities: int, rng: random.Random) -> I
         yield "explore/mix", f"/console/explore/mix?model_id=big&{others}&minus={user}&target_type=video"
 
 
-def measure(client: httpx.Client, asked: list[tuple[str, str]], rng: random.Random) -> dict[str, list[float]]:
-    """Milliseconds of each page, by its name; the first time of each is not counted, for it opens the model."""
-    found: dict[str, list[float]] = {}
+def measure(
+    client: httpx.Client, api: psutil.Process, asked: list[tuple[str, str]], rng: random.Random
+) -> dict[str, list[tuple[float, float]]]:
+    """Milliseconds that each page took, and that the service computed, by its name.
+
+    The first time of each is not counted, for it opens the model.
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
     for address in dict(asked).values():
         client.get(address)
     rng.shuffle(asked)
     for page, address in asked:
-        began = time.perf_counter()
+        began, computed = time.perf_counter(), sum(api.cpu_times()[:2])
         client.get(address).raise_for_status()
-        found.setdefault(page, []).append(1000 * (time.perf_counter() - began))
+        took = time.perf_counter() - began, sum(api.cpu_times()[:2]) - computed
+        found.setdefault(page, []).append((1000 * took[0], 1000 * took[1]))
     return found
 
 
-def show(console: Console, found: dict[str, list[float]]) -> None:
+def show(console: Console, found: dict[str, list[tuple[float, float]]]) -> None:
     """The figures as a table."""
-    table = Table("page", "p50 ms", "p95 ms", "slowest ms", f"under {GOAL_MS} ms", title="Pages of the console")
-    for page, times in found.items():
+    table = Table("page", "p50 ms", "p95 ms", f"under {GOAL_MS} ms", "computed, mean ms", title="Pages of the console")
+    for page, took in sorted(found.items()):
+        times, computed = ([one[part] for one in took] for part in (0, 1))
         p50, p95 = (quantiles(times, n=100)[percent - 1] for percent in (50, 95))
-        table.add_row(page, f"{p50:.0f}", f"{p95:.0f}", f"{max(times):.0f}", "yes" if p95 < GOAL_MS else "NO")
+        table.add_row(page, f"{p50:.0f}", f"{p95:.0f}", "yes" if p95 < GOAL_MS else "NO", f"{mean(computed):.0f}")
     console.print(table)
 
 
