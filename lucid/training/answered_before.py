@@ -53,7 +53,8 @@ def _judge(live: Version, rows: Rows, held: HeldOut, targets: range) -> Before:
         return Before(
             live.number,
             len(positions),
-            f"it has seen what is withheld of all but {len(positions)} of {len(held.sources)} test sources",
+            f"of all but {len(positions)} of {len(held.sources)} test sources it has seen what is withheld, "
+            f"or does not know them; {LEAST_SOURCES} are needed",
         )
     chosen = np.array(positions, np.int64)
     return Before(live.number, len(chosen), None, chosen, _lists(live, rows, held.part(chosen), targets))

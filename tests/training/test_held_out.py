@@ -206,7 +206,7 @@ def test_what_a_version_has_learned_from_is_never_its_examination(workspace: Wor
     for pair in workspace.report("board")["pairs"]:
         before = pair["figures"]["answered_before"]
         assert (1, None, None) == (before["version"], before["before"], before["difference"])
-        assert "has seen what is withheld" in before["reason"]
+        assert "it has seen what is withheld" in before["reason"]
 
 
 def test_a_training_on_the_same_data_is_no_worse(workspace: Workspace) -> None:
