@@ -3,9 +3,8 @@
 The model `big` is written by the product's own writers, with vectors and edges of chance: how soon a page answers does
 not depend on how good they are. The model `demo` is trained on the demo's catalogue, for pages that show what trainings
 find. Pages are asked over HTTP in random order by one client after the other, as people do; Prefect does not run, so
-the two pages that ask it are left out. Beside the time stands what of it the
-service computed, as a busy machine lets pages wait for their turn. What people type to find an entity are beginnings and parts of names, of two
-letters to nine.
+the two pages that ask it are left out. What people type to find an entity are beginnings and parts of names, of two
+letters to nine. Beside the time of each page stands what of it the service computed, for on a busy machine pages wait.
 """
 
 import argparse
