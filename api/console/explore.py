@@ -1,6 +1,6 @@
 """Explore: find an entity by what one types, see what is known of it, what it is recommended and why."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -70,21 +70,14 @@ class FoundPage:
 
 @dataclass(frozen=True)
 class _Pictured:
+    """A page whose entities may have pictures, which come from `origins` and are shown where a person has asked."""
+
     pictures: bool
-
-    @property
-    def shown(self) -> list[NamedEntity]:
-        """The entities of the page, of which pictures may be shown."""
-        raise NotImplementedError
-
-    @property
-    def origins(self) -> list[str]:
-        """Where their pictures come from."""
-        return sorted({origin for entity in self.shown if (origin := _origin(entity.picture))})
+    origins: list[str]
 
     @property
     def picture_origins(self) -> list[str]:
-        """Where the page may fetch pictures from: nowhere, unless the person has asked for them."""
+        """Where the page may fetch pictures from."""
         return self.origins if self.pictures else []
 
 
@@ -98,11 +91,6 @@ class EntityPage(_Pictured):
     target_types: list[str]
     target_type: str
     suggestions: list[Suggestion]
-
-    @property
-    def shown(self) -> list[NamedEntity]:
-        linked = [edge.entity for edge in self.card.edges]
-        return [self.card.entity, *(one.entity for one in self.suggestions), *linked]
 
 
 @dataclass(frozen=True)
@@ -126,10 +114,6 @@ class MixPage(_Pictured):
     target_types: list[str]
     target_type: str
     suggestions: list[Suggestion]
-
-    @property
-    def shown(self) -> list[NamedEntity]:
-        return [*self.plus, *self.minus, *(one.entity for one in self.suggestions)]
 
 
 @page(router, "/explore", "explore.html")
@@ -174,7 +158,8 @@ def show_one(
     card, types = show_entity(predictor, id), _target_types(predictor)
     target = target_type or _usual_target(predictor, card.entity.type)
     suggestions = _suggestions(services, predictor, model_id, source_id=[id], target_type=[target], explain=True)
-    return EntityPage(pictures, model_id, predictor.version.number, card, types, target, suggestions)
+    shown = [card.entity, *(one.entity for one in suggestions), *(edge.entity for edge in card.edges)]
+    return EntityPage(pictures, _origins(shown), model_id, predictor.version.number, card, types, target, suggestions)
 
 
 @page(router, "/explore/beside", "beside.html")
@@ -202,14 +187,16 @@ def show_mix(
     """What suits several entities together, and none of those that are taken away."""
     predictor, wanted, unwanted = services.registry.predictor(model_id), _given(plus), _given(minus)
     if not wanted and not unwanted:
-        return MixPage(False, model_id, [], [], _target_types(predictor), target_type, [])
+        return MixPage(False, [], model_id, [], [], _target_types(predictor), target_type, [])
     if not wanted:
         raise InvalidRequest("plus: missing; name at least one entity that the answer shall suit")
     plus_named, minus_named = ([name_entity(predictor, name) for name in part] for part in (wanted, unwanted))
     target = target_type or _usual_target(predictor, plus_named[0].type)
     sources = [{"id": name, "weight": 1} for name in wanted] + [{"id": name, "weight": -1} for name in unwanted]
     suggestions = _suggestions(services, predictor, model_id, sources=sources, target_type=[target], explain=True)
-    return MixPage(pictures, model_id, plus_named, minus_named, _target_types(predictor), target, suggestions)
+    origins = _origins([*plus_named, *minus_named, *(one.entity for one in suggestions)])
+    types = _target_types(predictor)
+    return MixPage(pictures, origins, model_id, plus_named, minus_named, types, target, suggestions)
 
 
 def _given(ids: Sequence[str] | None) -> list[str]:
@@ -256,6 +243,11 @@ def _rows(answer: Answer) -> list[dict[str, Any]]:
         table = block.table()
         found += [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
     return found
+
+
+def _origins(entities: Iterable[NamedEntity]) -> list[str]:
+    """Where the pictures of entities come from."""
+    return sorted({origin for entity in entities if (origin := _origin(entity.picture))})
 
 
 def _origin(url: str) -> str | None:
