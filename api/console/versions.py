@@ -1,6 +1,8 @@
 """The versions of a model: which answers, which waits for a person and why, how two differ, and what is let go live."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
@@ -18,6 +20,8 @@ from lucid.schema.comparison import Comparison
 from lucid.schema.fields import ModelId, check
 from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.training import Model, Pin, Rejection, Rollback
+from lucid.settings import Settings
+from lucid.training import versions_compared
 
 router = APIRouter(route_class=Screen)
 
@@ -60,7 +64,8 @@ def show_comparison(services: ServicesDep, model_id: Named, a: Number = None, b:
     model = models.find_model(services.settings, model_id)
     if len(model.versions) < 2:
         return ComparePage(model, None)
-    return ComparePage(model, api.compare(services, model_id, a, b))
+    kept = tuple((one.version, one.created, one.live) for one in model.versions)
+    return ComparePage(model, _compared(services.settings, model_id, a, b, kept))
 
 
 @page(router, "/models/{model_id}/gate", "gate.html")
@@ -137,6 +142,12 @@ def delete(services: ServicesDep, model_id: Named, fields: FieldsDep) -> Respons
     expect_typed(fields, model_id)
     api.delete_model(services, model_id)
     return RedirectResponse(f"{CONSOLE}/home", 303)
+
+
+@lru_cache(maxsize=32)
+def _compared(settings: Settings, model_id: str, a: int | None, b: int | None, _kept: Hashable) -> Comparison:
+    """A comparison, made once for the versions that are kept: of large ones it takes longer than a page should."""
+    return versions_compared.compare(settings, model_id, a, b)
 
 
 def _number(fields: Fields) -> int:
