@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Quiet twice: no warnings of pip's own either, such as of being root; errors are told all the same.
 export PIP_QUIET := 2
 
-.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-starts bench-cancel bench-estimate chaos soak diagram audit lock clean
+.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-starts bench-cancel bench-estimate bench-console chaos soak diagram vendor audit lock clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
@@ -38,10 +38,12 @@ help:
 	@echo "make bench-starts  how soon a run begins, and what becomes of 20 clients who ask for many at once"
 	@echo "make bench-cancel  how soon a training ends that somebody cancels"
 	@echo "make bench-estimate [DATA=folder]   how well the time and memory of trainings are foreseen"
+	@echo "make bench-console how soon each page of the console answers, with a million entities"
 	@echo "make bench-fresh DATA=folder   how well folded-in answers agree with a retrained model, on its ml-latest-small"
 	@echo "make chaos [ROUNDS=30]   kill parts of a running service at random moments, and see that nothing is lost"
 	@echo "make soak [RUNS=500]   let a service with short memory work for about 15 minutes, and see that nothing of it grows"
 	@echo "make audit   known vulnerabilities in what is installed (exit code 1; 2 where not all could be checked) and licences"
+	@echo "make vendor  the files of others that the console loads, fetched anew as vendor.json says; needs npm"
 	@echo "make lock [TORCH_CPU=page or folder of its wheels]   write deploy/*.lock anew from constraints.txt, with hashes"
 	@echo "make bench-import   how fast files are imported, next to DuckDB alone"
 
@@ -111,8 +113,16 @@ bench-starts: $(INSTALLED)
 bench-cancel: $(INSTALLED)
 	$(BIN)/python -m benchmarks.cancel $(ARGS)
 
+bench-console: $(INSTALLED)
+	$(BIN)/python -m benchmarks.console_speed $(ARGS)
+
 diagram: $(INSTALLED)
 	$(BIN)/python -m deploy.diagram
+
+vendor:
+	@command -v npm >/dev/null || { echo "npm: not found; it fetches these files (Debian, Ubuntu: apt install npm)" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "$(strip $(NO_PYTHON))" >&2; exit 1; }
+	@$(PYTHON) deploy/vendor.py
 
 ROUNDS ?= 30
 chaos: $(INSTALLED)

@@ -13,6 +13,9 @@ from starlette.types import ASGIApp
 from lucid import logs
 from lucid.api.auth import check_routes
 from lucid.api.background import background_work
+from lucid.api.console import access
+from lucid.api.console.guard import Screen
+from lucid.api.console.screens import open_console
 from lucid.api.fast_lookups import FastLookups
 from lucid.api.metrics import Measured
 from lucid.api.nosniff import NoSniffing
@@ -36,7 +39,7 @@ def create_service() -> ASGIApp:
     settings = load_settings()
     logs.take_over(settings.log_format)  # uvicorn has set up its own by now
     app = create_app(settings)
-    return OwnRequests(FastLookups(app, services_of(app)), own_addresses(settings, settings.api_port))
+    return OwnRequests(FastLookups(app, services_of(app)), own_addresses(settings, settings.api_port, settings.api))
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -66,7 +69,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for routes in (recommended_items, upload, data_batch, entities, models):
         app.include_router(routes.router, prefix=BASE, responses=problems(*EVERYWHERE))
     app.include_router(health.router)
-    check_routes(app)
+    open_console(app)
+    check_routes(app, (Screen,), access.OPEN)
     complete_document(app)
     services.metrics.know_routes(app)
     app.add_middleware(Measured, metrics=services.metrics)

@@ -1,6 +1,6 @@
 """Who may call what: the one table of scopes, and the routes that ask for a key before they read a request."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -22,11 +22,21 @@ SCOPES: dict[tuple[str, str], Scope] = {
     ("GET", "/models/{model_id}"): "train",
     ("DELETE", "/models/{model_id}"): "admin",
     ("GET", "/models/{model_id}/versions/{version}/lineage"): "train",
+    ("GET", "/models/{model_id}/versions/{version}/report"): "train",
+    ("GET", "/models/{model_id}/versions/{version}/report/held_out"): "data:read",
     ("POST", "/models/{model_id}/rollback"): "train",
     ("POST", "/models/{model_id}/cancel"): "train",
     ("POST", "/models/{model_id}/refresh"): "train",
     ("GET", "/models/{model_id}/refresh"): "train",
     ("GET", "/models/{model_id}/deliveries"): "train",
+    ("POST", "/models/{model_id}/versions/{version}/promote"): "train",
+    ("POST", "/models/{model_id}/versions/{version}/reject"): "train",
+    ("PUT", "/models/{model_id}/pin"): "train",
+    ("DELETE", "/models/{model_id}/pin"): "train",
+    ("GET", "/models/{model_id}/compare"): "train",
+    ("GET", "/models/{model_id}/gate"): "train",
+    ("PUT", "/models/{model_id}/gate"): "train",
+    ("DELETE", "/models/{model_id}/gate"): "train",
     ("GET", "/models/{model_id}/schedules"): "train",
     ("POST", "/models/{model_id}/schedules"): "train",
     ("DELETE", "/models/{model_id}/schedules/{schedule_id}"): "train",
@@ -84,10 +94,10 @@ class Guarded(APIRoute):
         return guarded
 
 
-def check_routes(app: FastAPI) -> None:
-    """Raise LookupError for a route that is neither guarded nor listed as open."""
+def check_routes(app: FastAPI, guards: tuple[type[APIRoute], ...] = (), also_open: Collection[str] = ()) -> None:
+    """Raise LookupError for a route that is neither guarded, here or by another guard, nor listed as open."""
     for route in iter_route_contexts(app.routes):
-        if not isinstance(route.original_route, Guarded) and route.path not in OPEN:
+        if not isinstance(route.original_route, (Guarded, *guards)) and route.path not in OPEN | set(also_open):
             raise LookupError(f"{route.path} is neither guarded nor in lucid.api.auth.OPEN")
 
 

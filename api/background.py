@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Literal
 
-from lucid import auto_train, dead_runs, events, schedules
+from lucid import approvals, auto_train, dead_runs, events, schedules
 from lucid.api.services import Services
 from lucid.data import batches
 from lucid.erasure import requests
@@ -61,6 +61,7 @@ async def _sweep(services: Services) -> None:
         "dead runs": lambda: _where_prefect_answers(dead_runs.repeat, settings),
         "schedules": lambda: _where_prefect_answers(schedules.mend, settings),
         "auto-train": lambda: _where_prefect_answers(auto_train.mend, settings),
+        "approvals": lambda: _where_prefect_answers(approvals.mend, settings),
         "events": lambda: _where_prefect_answers(events.tell, settings),
     }
     while True:

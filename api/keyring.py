@@ -39,15 +39,27 @@ class KeyRing:
         Raises Unauthorized for a missing or wrong key, TooManyRequests for one over the limit, Forbidden for one
         without the scope.
         """
+        key = await self.known(secret)
+        self.use(key, scope)
+        return key.key_id
+
+    async def known(self, secret: str | None) -> ApiKey:
+        """The key that a secret is of; raises Unauthorized for a missing or wrong one."""
         if not secret:
             raise Unauthorized("no API key: send it in the header 'apikey'")
-        key = await self._find(secret)
+        return await self._find(secret)
+
+    def with_id(self, key_id: str) -> ApiKey | None:
+        """A key by its id; None where there is none, or it was revoked."""
+        return next((key for key in self._keys if key.key_id == key_id), None)
+
+    def use(self, key: ApiKey, scope: Scope | None) -> None:
+        """Note that a call came with a key; raises TooManyRequests and Forbidden, see `admit`."""
         self._used[key.key_id] = utc_now()
         if self._limit:
             self._limit.count(key.key_id)
-        if scope not in key.scopes:
+        if scope is not None and scope not in key.scopes:
             raise Forbidden(f"this key lacks the scope {scope!r}; it has {', '.join(key.scopes)}")
-        return key.key_id
 
     async def keep_up(self) -> None:
         """Notice changed keys and record the last uses, every few seconds until cancelled."""

@@ -1,12 +1,14 @@
 """What Prometheus reads: calls by route, method and status with their duration, rows recommended, work, the process."""
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client import Counter as PrometheusCounter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lucid.api.work import WorkFigures
@@ -33,19 +35,21 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._limited = Counter(
+        self._limited = PrometheusCounter(
             "lucid_rate_limited", "Calls refused because their key made too many.", registry=self._registry
         )
-        self._recommendations = Counter(
+        self._recommendations = PrometheusCounter(
             "lucid_recommendations", "Recommendations given, in rows.", registry=self._registry
         )
-        self._sources = Counter(
+        self._sources = PrometheusCounter(
             "lucid_sources_answered",
             "Sources that got recommendations, by what these came from.",
             ("served_by",),
             registry=self._registry,
         )
         self._served = {served_by: self._sources.labels(served_by) for served_by in get_args(ServedBy)}
+        self.served: defaultdict[str, Counter[ServedBy]] = defaultdict(Counter)
+        """The same by model, for people; only models that have answered are in it."""
         self.work = WorkFigures(self._registry)
         self._paths: dict[object, str] = {}
         self._series: dict[tuple[object, str, int], Histogram] = {}
@@ -70,14 +74,15 @@ class Metrics:
 
     def counted(self, answer: Answer) -> Answer:
         """The answer, with its rows counted while they are read."""
-        blocks = self._counted(answer.blocks)
+        blocks = self._counted(answer.blocks, self.served[answer.model_id])
         return Answer(answer.model_id, answer.version, answer.unknown_source_ids, blocks, answer.columns)
 
-    def _counted(self, blocks: Iterable[Block]) -> Iterator[Block]:
+    def _counted(self, blocks: Iterable[Block], of_model: Counter[ServedBy]) -> Iterator[Block]:
         for block in blocks:
             self._recommendations.inc(block.rows)
             for served_by, sources in block.served_by.items():
                 self._served[served_by].inc(sources)
+                of_model[served_by] += sources
             yield block
 
     def text(self) -> bytes:

@@ -41,6 +41,7 @@ STATUS: dict[type[errors.LucidError], int] = {
     errors.OutdatedVersion: 409,
     errors.DamagedVersion: 409,
     errors.Damaged: 409,
+    errors.VersionAnswers: 409,
     errors.AlreadyTraining: 409,
     errors.NotTraining: 409,
     errors.Unauthorized: 401,
@@ -94,6 +95,17 @@ def add_error_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, _raw_error)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
+
+
+def answer_to(request: Request, error: Exception) -> JSONResponse:
+    """An error as a problem, for whoever shows it in another way; raises what was not expected again."""
+    if isinstance(error, errors.LucidError):
+        return _lucid_error(request, error)
+    if isinstance(error, RequestValidationError):
+        return _invalid_request(request, error)
+    if isinstance(error, HTTPException):
+        return _http_error(request, error)
+    return _raw_error(request, error)
 
 
 def _lucid_error(request: Request, error: Exception) -> JSONResponse:

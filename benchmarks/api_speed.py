@@ -32,6 +32,8 @@ from fastapi import FastAPI, Response
 from rich.console import Console
 from rich.table import Table
 
+from lucid.data.selection import Step
+from lucid.evaluation.pair_quality import Bootstrap
 from lucid.graph.adjacency import Adjacency
 from lucid.graph.entity_index import write_entity_index
 from lucid.graph.entity_types import read_entity_types
@@ -46,6 +48,8 @@ from lucid.schema.fields import utc_now
 from lucid.schema.training import PrecomputePair
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.training.chosen import ChosenSettings
+from lucid.training.report import GraphCounts, TrainingReport, write_report
 from lucid.versions.config import Origin, VersionConfig, write_config, write_origin
 from lucid.versions.files import ENTITIES, INDEX, write_adjacency, write_embeddings, write_history
 from lucid.versions.lifecycle import ModelVersions
@@ -146,9 +150,9 @@ def main() -> None:
             stream_all(console, client, api, key, arguments.sources)
 
 
-def write_model(home: Path, sources: int) -> None:
+def write_model(home: Path, sources: int, number: int = VERSION) -> None:
     """A version as a training leaves it, but for what look-ups do not read: vectors of one number, and no edges."""
-    version = Version(home, MODEL, VERSION)
+    version = Version(home, MODEL, number)
     folder = version.folder
     folder.mkdir(parents=True)
     with duckdb.connect() as connection:
@@ -171,7 +175,11 @@ def write_model(home: Path, sources: int) -> None:
     edges = np.empty((2, 0), np.int64), np.empty(0, np.int16), np.empty((1, 0), np.float32)
     write_adjacency(folder, Adjacency.build(size, *edges))
     write_origin(folder, Origin([], [], {}, [], None))
-    rng = np.random.default_rng(0)
+    counts = GraphCounts(size, list(entity_types.types), [], [pair.pair])
+    chosen = ChosenSettings(list(weightings), spectral, [], [])
+    kept = [Step("all", size, 0, [])]
+    write_report(folder, TrainingReport(MODEL, number, kept, [], [], counts, chosen, [], Bootstrap(0)))
+    rng = np.random.default_rng(number)
     with (folder / record_file(0)).open("wb") as file:
         for start in range(0, sources, 10_000):
             count = min(10_000, sources - start)
@@ -183,7 +191,7 @@ def write_model(home: Path, sources: int) -> None:
     asked = PrecomputePair(source_type="user", target_type="video", max_recommendations=COUNT)
     write_pairs(folder, [(asked, COUNT)])
     Catalog(home).trainings.start(MODEL, {}, utc_now(), "finished")
-    Catalog(home).trainings.end(MODEL, VERSION, "completed", "", utc_now())
+    Catalog(home).trainings.end(MODEL, number, "completed", "", utc_now())
     version.complete(None, utc_now())
     ModelVersions(home, MODEL).go_live(version)
 

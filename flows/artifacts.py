@@ -38,6 +38,7 @@ from lucid.training.quality_chart import quality_chart
 from lucid.training.report import TrainingReport, read_report
 from lucid.training.report_page import as_markdown
 from lucid.training.run import Training, customer_message
+from lucid.training.wording import against, against_before, figure
 from lucid.typing import INTERACTION, Progress
 
 _log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ def show_quality(training: Training) -> None:
     with _only_shown():
         create_markdown_artifact(as_markdown(report), key=key("report", report.model_id), description=title)
         if report.pairs:
-            told = f"{title}: the first 10 recommendations, on held-out interactions that nothing was chosen on"
+            told = f"{title}: the first 10 recommendations, on held-out interactions, with 95% intervals"
             create_table_artifact(quality_table(report), key=key("quality", report.model_id), description=told)
             calibrations = {pair: model.calibration for pair, model in training.made.config.pairs.items()}
             chart = b64encode(quality_chart(report.pairs, calibrations).encode()).decode()
@@ -142,10 +143,13 @@ def quality_table(report: TrainingReport) -> list[dict[str, Any]]:
                 "pair": f"{escaped(pair.source_type)} → {escaped(pair.target_type)}",
                 "interactions": sum(counts),
                 "test sources": pair.model.sources,
-                "NDCG@10": round(pair.model.ndcg, 4),
-                "of popularity": round(pair.popularity.ndcg, 4),
-                "of item-kNN": round(pair.item_knn.ndcg, 4),
-                "Recall@10": round(pair.model.recall, 4),
+                "NDCG@10": figure(pair, "model"),
+                "of popularity": figure(pair, "popularity"),
+                "than popularity": against(pair, "popularity"),
+                "of item-kNN": figure(pair, "item_knn"),
+                "than item-kNN": against(pair, "item_knn"),
+                "than before": against_before(pair),
+                "Recall@10": figure(pair, "model", "recall@10"),
                 "cold NDCG@10": round(pair.cold.ndcg, 4) if pair.cold else "",
                 "calibration error": round(pair.calibration_error, 4),
                 "answered by": pair.answered_by,
@@ -155,17 +159,19 @@ def quality_table(report: TrainingReport) -> list[dict[str, Any]]:
 
 
 def link_api(settings: Settings, model_id: str) -> None:
-    """Link the API from a run's page: the page that asks it, and what a program asks for this model."""
+    """Link the model from a run's page: where the console shows it, and what a program asks for this model."""
     asked = f"{settings.api}/v1/recommender"
     told = (
-        "On that page a key answers for the model's versions and reports. With the header `apikey`:\n\n"
+        "That page of the console shows it to who signs in with a key. For programs, with the header `apikey`:\n\n"
         f"- how far it is: `GET {asked}/status?model_id={model_id}`\n"
         f"- its versions and their reports: `GET {asked}/models/{model_id}`\n"
         f"- what it recommends: `GET {asked}/recommended_items?model_id={model_id}&source_id=…&target_type=…`"
     )
     with _only_shown():
-        page = f"{settings.api}/docs#/models/show_model"
-        create_link_artifact(page, f"API of model {escaped(model_id)}", key=key("api", model_id), description=told)
+        page = f"{settings.api}/console/models/{model_id}/report"
+        create_link_artifact(
+            page, f"Model {escaped(model_id)} in the console", key=key("api", model_id), description=told
+        )
 
 
 def tag_run(*tags: str) -> None:

@@ -8,12 +8,14 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
-from lucid.service.prefect_api import OUR_DEPLOYMENTS
+from lucid.service.prefect_api import APPROVE_VERSION, OUR_DEPLOYMENTS
 
 HEARTBEAT_SECONDS = 30
 """How often a run shows that it lives; Prefect has no shorter time."""
 _SILENT = timedelta(seconds=100)
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
+_WATCHED = [name.partition("/")[0] for name in OUR_DEPLOYMENTS if name != APPROVE_VERSION]
+"""Flows whose runs show signs of life until they end. One that waits for a person is suspended, and shows none."""
 
 DEAD_RUNS = AutomationCore(
     name="lucid: runs that show no sign of life",
@@ -26,7 +28,7 @@ DEAD_RUNS = AutomationCore(
         match_related=ResourceSpecification(
             {
                 "prefect.resource.role": "flow",
-                "prefect.resource.name": [name.partition("/")[0] for name in OUR_DEPLOYMENTS],
+                "prefect.resource.name": _WATCHED,
             }
         ),
         for_each={"prefect.resource.id"},

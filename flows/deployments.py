@@ -21,6 +21,7 @@ from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 
 from lucid.errors import Unavailable
+from lucid.flows.approve_version import approve_version
 from lucid.flows.auto_train import auto_train
 from lucid.flows.defaults import Daily, Defaults, first_schedules, follow_schedule, followed, kept, read_made, remember
 from lucid.flows.erase_entity import erase_entity
@@ -86,6 +87,13 @@ DEPLOYMENTS = (
         "Train a model after uploads, if that is due; started by an automation of the model.",
         tags=("lucid", "model"),
         limit=2,  # each only looks and is done at once
+    ),
+    Deployment(
+        approve_version,
+        "approve-version",
+        "Wait for somebody to promote or reject a version that is held; started by the service.",
+        tags=("lucid", "model"),
+        limit=2,  # each only asks and is suspended at once
     ),
     Deployment(
         refresh_recommendations,

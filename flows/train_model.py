@@ -89,5 +89,8 @@ def train_model(
             tell_training(ended)
             tell_customer(ended)
     status: ModelStatus = made["publish"]
-    print(f"model {status.model_id} version {status.version} is live with {made['precompute']:,} recommendations")
+    state = "is live" if training.versions.is_live(status.version) else "waits"
+    print(f"model {status.model_id} version {status.version} {state} with {made['precompute']:,} recommendations")
+    if status.message:
+        print(status.message)
     return status.model_dump(mode="json")

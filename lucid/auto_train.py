@@ -12,8 +12,9 @@ from typing import Any
 
 from lucid.errors import AlreadyTraining, AutoTrainOff, UnknownModel
 from lucid.events import IMPORTED, KIND, tag_resource
-from lucid.schema.auto_train import AutoTrain, AutoTrainRequest
+from lucid.schema.auto_train import AutoTrain, AutoTrainRequest, duration_of
 from lucid.schema.fields import format_time, utc_now
+from lucid.schema.schedules import Planned
 from lucid.schema.training import TrainingRequest
 from lucid.service.prefect_api import AUTO_TRAIN, PrefectApi
 from lucid.service.run import prefect_calls
@@ -52,6 +53,28 @@ def of_model(settings: Settings, model_id: str) -> AutoTrain:
     row = Catalog(settings.home).trainings.get(model_id)
     with prefect_calls(settings) as prefect:
         return _told(settings, row, _expect(prefect, model_id))
+
+
+def planned(settings: Settings) -> list[Planned]:
+    """The models that are trained after uploads, and when each is due; raises Unavailable."""
+    catalog, found = Catalog(settings.home), list[Planned]()
+    with prefect_calls(settings) as prefect:
+        automations = _all(prefect)
+    for automation in automations:
+        with suppress(UnknownModel):  # of one that is gone
+            auto = _told(settings, catalog.trainings.get(_model_of(automation)), automation)
+            quiet = f"after {duration_of(auto.quiet_seconds)} without uploads"
+            due = auto.due if auto.active else None
+            found.append(
+                Planned(
+                    work="train after uploads",
+                    model_id=_model_of(automation),
+                    when=quiet,
+                    active=auto.active,
+                    next_run=due,
+                )
+            )
+    return found
 
 
 def switch_off(settings: Settings, model_id: str) -> AutoTrain:

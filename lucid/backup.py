@@ -226,12 +226,13 @@ class _Copying:
         return files
 
     def _of_model(self, model: ModelVersions) -> dict[str, _Seen]:
-        """The files of all versions that were published, and which one answers."""
+        """The files of all versions that were published, what was found against them, and which one answers."""
         live = model.pointer.read_bytes() if model.pointer.is_file() else None
         files: dict[str, _Seen] = {}
         for version in model.begun():
             if version.is_begun:
                 files |= self._listed(_plain(version.folder))
+        files |= self._listed(model.reviews())
         if live is not None:
             files |= self._listed([model.pointer])
             if model.pointer.read_bytes() != live:

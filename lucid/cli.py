@@ -21,6 +21,7 @@ from lucid import logs
 from lucid.errors import InvalidRequest, LucidError
 from lucid.schema.auto_train import duration_of, seconds_of
 from lucid.schema.batches import Batch
+from lucid.schema.comparison import Comparison
 from lucid.schema.disk import in_megabytes
 from lucid.schema.fields import Exclude, OnError, OutputFormat, PartName, Use, check, format_time
 from lucid.schema.lineage import Lineage
@@ -54,6 +55,7 @@ out = Console(width=None if sys.stdout.isatty() else 160)
 log = Console(stderr=True)
 
 Named = Annotated[str, typer.Argument(metavar="MODEL_ID")]
+NumberOrHeld = Annotated[int | None, typer.Argument(metavar="VERSION", help="By default the one that is held.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID…")]
 Tags = Annotated[str, typer.Option(help="Batches that carry all of these tags, by commas.")]
 ModelId = Annotated[str, typer.Option("--model-id", help="Name of the model.")]
@@ -170,10 +172,12 @@ def train(
         status = workspace.train(model_id, **asked, progress=report)
     assert status.end_timestamp is not None
     seconds = (status.end_timestamp - status.start_timestamp).total_seconds()
-    out.print(f"Model {status.model_id} version {status.version} is live after {seconds:.1f} s.", markup=False)
+    shown = {version.version: version for version in workspace.model(status.model_id).versions}[status.version]
+    state = {"live": "is live", "held": "is held"}.get(shown.state, "waits")
+    out.print(f"Model {status.model_id} version {status.version} {state} after {seconds:.1f} s.", markup=False)
     if status.message:
         out.print(status.message, markup=False, soft_wrap=True)
-    out.print(quality_table(workspace.report(model_id)))
+    out.print(quality_table(shown.report or {"pairs": []}))
 
 
 @app.command()
@@ -267,6 +271,40 @@ def check_command(
         damaged |= finding.state == "damaged"
     if damaged:
         raise typer.Exit(1)
+
+
+@app.command("report")
+def show_report(
+    model_id: ModelId,
+    version: Annotated[int | None, typer.Option(help="The version; by default the one that answers.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Also write what the figures are computed from into this file.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report, as JSON.")] = False,
+) -> None:
+    """Show how good a version of a model is, beside simple baselines."""
+    workspace = lucid.Workspace()
+    report = workspace.report(model_id, version)
+    if as_json:
+        out.print_json(data=report)
+    else:
+        out.print(f"model {report['model_id']} version {report['version']}", markup=False)
+        out.print(quality_table(report))
+    if export is not None:
+        workspace.held_out(model_id, export, report["version"])
+        log.print(f"{export} holds the held-out pairs; check with: lucid verify {export}", markup=False, soft_wrap=True)
+
+
+@app.command("verify")
+def verify_report(
+    held_out: Annotated[Path, typer.Argument(help="What `lucid report --export` wrote.")],
+    report: Annotated[Path | None, typer.Argument(help="A report as JSON; else the one in that file.")] = None,
+) -> None:
+    """Compute every figure of a report again, from its held-out pairs; exit code 1 where one differs."""
+    from lucid.verify import say
+
+    if code := say(held_out, report):
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -466,7 +504,7 @@ def list_models() -> None:
 
 @models_app.command("show")
 def show_model(model_id: Named) -> None:
-    """Show a model with the training reports of its versions, as JSON."""
+    """Show a model with the states and training reports of its versions, as JSON."""
     out.print_json(lucid.Workspace().model(model_id).model_dump_json())
 
 
@@ -492,6 +530,76 @@ def roll_back(
 ) -> None:
     """Let a finished version answer again."""
     _show_models([lucid.Workspace().roll_back(model_id, version)])
+
+
+@app.command()
+def promote(model_id: Named, version: NumberOrHeld = None) -> None:
+    """Let a version answer that is held, or any other that is finished."""
+    _show_versions(lucid.Workspace().promote(model_id, version))
+
+
+@app.command()
+def reject(
+    model_id: Named,
+    version: NumberOrHeld = None,
+    reason: Annotated[str, typer.Option(help="Why, for whoever looks at the version later.")] = "",
+) -> None:
+    """Decide that a version that is held shall not answer."""
+    _show_versions(lucid.Workspace().reject(model_id, version, reason))
+
+
+@app.command()
+def pin(
+    model_id: Named,
+    version: Annotated[int | None, typer.Argument(help="The version; by default the one that answers.")] = None,
+) -> None:
+    """Let a version answer until it is unpinned, whatever is trained meanwhile."""
+    _show_versions(lucid.Workspace().pin(model_id, version))
+
+
+@app.command()
+def unpin(model_id: Named) -> None:
+    """Let the next training answer again."""
+    _show_versions(lucid.Workspace().unpin(model_id))
+
+
+@app.command()
+def compare(
+    model_id: Named,
+    a: Annotated[int | None, typer.Argument(help="A version; by default the one that answers.")] = None,
+    b: Annotated[int | None, typer.Argument(help="Another one; by default the newest.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
+) -> None:
+    """Compare two versions of a model: how good each is, and how their answers differ."""
+    found = lucid.Workspace().compare(model_id, a, b)
+    if as_json:
+        out.print_json(found.model_dump_json())
+    else:
+        _show_comparison(found)
+
+
+@app.command("gate")
+def gate_command(
+    model_id: Named,
+    off: Annotated[bool, typer.Option("--off", help="Let every training go live.")] = False,
+    limits: Annotated[
+        str | None, typer.Option("--set", metavar="JSON", help='Limits that are not the default: {"min_overlap": 0.2}.')
+    ] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Let the defaults hold again.")] = False,
+) -> None:
+    """Show what a new training of a model has to hold to go live by itself, or change it."""
+    workspace = lucid.Workspace()
+    if reset:
+        gate = workspace.reset_gate(model_id)
+    elif off or limits:
+        gate = workspace.set_gate(model_id, **({"enabled": False} if off else {}), **(_json("set", limits) or {}))
+    else:
+        gate = workspace.gate(model_id)
+    table = Table("limit", Column("value", justify="right"), "meaning")
+    for name, field in type(gate).model_fields.items():
+        if field.description:
+            table.add_row(name, str(getattr(gate, name)), field.description)
+    out.print(table)
 
 
 @models_app.command("cancel")
@@ -627,13 +735,17 @@ def progress_bar() -> "Iterator[Report]":
 
 
 def quality_table(report: dict[str, Any]) -> Table:
-    """NDCG@10 of every judged pair next to the simple baselines, and what answers."""
-    columns = "pair", "NDCG@10", "popularity", "item-kNN", "answered by"
-    table = Table(*columns, title="on held-out interactions")
-    for pair in report["pairs"]:
-        figures = [pair[who]["ndcg"] for who in ("model", "popularity", "item_knn")]
-        pair_name = escape(f"{pair['source_type']} → {pair['target_type']}")
-        table.add_row(pair_name, *(f"{figure:.3f}" for figure in figures), pair["answered_by"])
+    """NDCG@10 of every judged pair beside the simple baselines, with intervals, and what answers."""
+    from lucid.evaluation.pair_quality import PairQuality
+    from lucid.training.wording import against, figure
+
+    columns = "pair", "sources", "NDCG@10", "popularity", "the model is", "item-kNN", "the model is", "answered by"
+    table = Table(*columns, title="on held-out interactions, with 95% intervals")
+    for raw in report["pairs"]:
+        pair = PairQuality.from_json(raw)
+        baselines = [told(pair, who) for who in ("popularity", "item_knn") for told in (figure, against)]
+        name = escape(f"{pair.source_type} → {pair.target_type}")
+        table.add_row(name, f"{pair.model.sources:,}", figure(pair, "model"), *baselines, pair.answered_by)
     return table
 
 
@@ -669,10 +781,58 @@ def _json(option: str, text: str | None) -> Any:
         raise typer.BadParameter(f"--{option} is not JSON ({error}); put it in single quotes: '[{{…}}]'") from None
 
 
+def _show_versions(model: Model) -> None:
+    """The versions of a model, and why some of them do not answer."""
+    table = Table("version", "state", "made", "reason", title=model.model_id)
+    for one in model.versions:
+        state = f"{one.state}, pinned" if one.pinned else one.state
+        table.add_row(str(one.version), state, format_time(one.created), escape(one.reason or ""))
+    out.print(table)
+
+
+def _show_comparison(found: Comparison) -> None:
+    """Quality and answers of two versions, a line for each pair."""
+    quality = Table(
+        *("pair", f"NDCG@10 of {found.a}", f"of {found.b}", "difference", "95% interval", "told by"),
+        title=f"quality of {found.model_id}, version {found.a} → {found.b}",
+    )
+    for judged in found.quality:
+        figures = ("-" if figure is None else f"{figure:.3f}" for figure in (judged.a, judged.b))
+        difference = "-" if judged.difference is None else f"{judged.difference:+.3f}{'*' * judged.significant}"
+        interval = "-" if judged.low is None else f"{judged.low:+.3f} to {judged.high:+.3f}"
+        on = {"same": "the same", "own": "each its own"}.get(judged.on or "")
+        told = f"{judged.sources:,} sources, {on}" if on else judged.reason or ""
+        name = escape(f"{judged.source_type} → {judged.target_type}")
+        quality.add_row(name, *figures, difference, interval, escape(told))
+    out.print(quality)
+    answers = Table(
+        *("pair", "sources in both", f"only {found.a}", f"only {found.b}", "lists changed", "top 10 kept", "lost"),
+        title=f"answers of {found.model_id}, version {found.a} → {found.b}",
+    )
+    for pair in found.answers:
+        counts = (f"{n:,}" for n in (pair.sources_in_both, pair.sources_only_in_a, pair.sources_only_in_b))
+        shares = (f"{share:.1%}" for share in (pair.changed, pair.overlap, pair.lost))
+        answers.add_row(escape(f"{pair.source_type} → {pair.target_type}"), *counts, *shares)
+    out.print(answers)
+    for pair in found.answers:
+        for what, targets in (("entered", pair.entered), ("left", pair.left)):
+            named = ", ".join(f"{target.name or target.id} ({target.lists:,})" for target in targets[:5])
+            if named:
+                told = f"{pair.source_type} → {pair.target_type}: {what} lists of {pair.looked_at:,} sources: {named}"
+                out.print(told, markup=False, highlight=False, soft_wrap=True)
+    for version, pairs in ((found.a, found.pairs_only_in_a), (found.b, found.pairs_only_in_b)):
+        if pairs:
+            named = ", ".join(f"{pair.source_type} → {pair.target_type}" for pair in pairs)
+            out.print(f"only version {version} answers ahead: {named}", markup=False, soft_wrap=True)
+
+
 def _show_models(models: Sequence[Model]) -> None:
     table = Table("model", "live", "versions", "latest training", "began")
     for model in models:
-        kept = ", ".join(str(version.version) for version in model.versions)
+        marked = ("held", "rejected")
+        kept = ", ".join(
+            f"{one.version} {one.state}" if one.state in marked else f"{one.version}" for one in model.versions
+        )
         began = f"{model.training.start_timestamp:%Y-%m-%d %H:%M}"
         table.add_row(model.model_id, str(model.live_version or "none"), kept, model.training.status, began)
     out.print(table)

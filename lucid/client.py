@@ -23,12 +23,15 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from lucid.errors import InvalidRequest, LucidError, ModelNotReady, TrainingFailed, Unavailable, UnusableFile, error_of
 from lucid.schema.auto_train import MIN_INTERVAL_SECONDS, QUIET_SECONDS, AutoTrain, AutoTrainRequest
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
+from lucid.schema.comparison import Comparison
 from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
+from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
-from lucid.schema.training import Model, ModelStatus, TrainingEstimate, TrainingRequest
+from lucid.schema.training import Model, ModelStatus, Rejection, TrainingEstimate, TrainingRequest, held_version
+from lucid.store.files import open_new, replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -260,10 +263,7 @@ class Client:
 
         Raises UnknownModel, UnknownVersion, ModelNotReady, DamagedVersion.
         """
-        number = self.model(model_id).live_version if version is None else version
-        if number is None:
-            raise ModelNotReady(model_id)
-        path = f"/models/{quote(model_id, safe='')}/versions/{number}/lineage"
+        path = self._path_of(model_id, version, "lineage")
         return Lineage.model_validate_json(self._send("GET", path).content)
 
     def delete_model(self, model_id: str) -> Model:
@@ -276,6 +276,63 @@ class Client:
         return Model.model_validate_json(
             self._send("POST", f"/models/{quote(model_id, safe='')}/rollback", json=body).content
         )
+
+    def promote(self, model_id: str, version: int | None = None) -> Model:
+        """Let a version answer, by default the one that is held.
+
+        Raises UnknownModel, UnknownVersion, AlreadyTraining, DamagedVersion.
+        """
+        number = held_version(self.model(model_id)) if version is None else version
+        return self._model("POST", f"/models/{quote(model_id, safe='')}/versions/{number}/promote")
+
+    def reject(self, model_id: str, version: int | None = None, reason: str = "") -> Model:
+        """Decide that a version shall not answer, by default the one that is held.
+
+        Raises UnknownModel, UnknownVersion, AlreadyTraining, VersionAnswers.
+        """
+        number = held_version(self.model(model_id)) if version is None else version
+        path = f"/models/{quote(model_id, safe='')}/versions/{number}/reject"
+        return self._model("POST", path, json=check(Rejection, {"reason": reason}).model_dump())
+
+    def pin(self, model_id: str, version: int | None = None) -> Model:
+        """Let a version answer until it is unpinned, by default the one that answers; trainings go on, and wait."""
+        body = {} if version is None else {"version": version}
+        return self._model("PUT", f"/models/{quote(model_id, safe='')}/pin", json=body)
+
+    def unpin(self, model_id: str) -> Model:
+        """Let trainings go live again."""
+        return self._model("DELETE", f"/models/{quote(model_id, safe='')}/pin")
+
+    def _model(self, method: str, path: str, **arguments: Any) -> Model:
+        return Model.model_validate_json(self._send(method, path, **arguments).content)
+
+    def compare(self, model_id: str, a: int | None = None, b: int | None = None) -> Comparison:
+        """How version b differs from version a, by default the newest other one from the one that answers.
+
+        Raises UnknownModel, UnknownVersion, ModelNotReady, DamagedVersion.
+        """
+        params = {name: number for name, number in (("a", a), ("b", b)) if number is not None}
+        answer = self._send("GET", f"/models/{quote(model_id, safe='')}/compare", params=params)
+        return Comparison.model_validate_json(answer.content)
+
+    def gate(self, model_id: str) -> Gate:
+        """What a new training has to hold to go live by itself; raises UnknownModel."""
+        return self._gate("GET", model_id)
+
+    def set_gate(self, model_id: str, **limits: Any) -> Gate:
+        """Set it, with the fields of `GateRequest`; what is left out is as by default.
+
+        Raises InvalidRequest, UnknownModel.
+        """
+        return self._gate("PUT", model_id, json=check(GateRequest, limits).model_dump())
+
+    def reset_gate(self, model_id: str) -> Gate:
+        """Let the defaults hold again; raises UnknownModel."""
+        return self._gate("DELETE", model_id)
+
+    def _gate(self, method: str, model_id: str, **arguments: Any) -> Gate:
+        answer = self._send(method, f"/models/{quote(model_id, safe='')}/gate", **arguments)
+        return Gate.model_validate_json(answer.content)
 
     def deliveries(self, model_id: str) -> list[Delivery]:
         """The callbacks of a model and what became of them, the newest first; raises UnknownModel."""
@@ -332,12 +389,25 @@ class Client:
         answer = self._send(method, f"/models/{quote(model_id, safe='')}/auto_train", **arguments)
         return AutoTrain.model_validate_json(answer.content)
 
-    def report(self, model_id: str) -> dict[str, Any]:
-        """The training report of the live version; raises UnknownModel, ModelNotReady."""
-        live = next((version for version in self.model(model_id).versions if version.live), None)
-        if live is None or live.report is None:
-            raise ModelNotReady(model_id)
-        return live.report
+    def report(self, model_id: str, version: int | None = None) -> dict[str, Any]:
+        """The training report of a version, by default of the live one.
+
+        Raises UnknownModel, UnknownVersion, ModelNotReady, DamagedVersion.
+        """
+        found: dict[str, Any] = self._send("GET", self._path_of(model_id, version, "report")).json()
+        return found
+
+    def held_out(self, model_id: str, target: str | Path, version: int | None = None) -> None:
+        """Write what the figures of a report are computed from into a file, which `lucid verify` reads.
+
+        Raises as `report` does, and OutdatedVersion where an earlier release made the version and kept none.
+        """
+        with (
+            self._stream("GET", self._path_of(model_id, version, "report/held_out")) as pieces,
+            replacing(Path(target)) as new,
+            open_new(new) as file,
+        ):
+            file.writelines(pieces)
 
     def recommend(
         self,
@@ -401,6 +471,13 @@ class Client:
             yield pieces
 
     # HTTP
+
+    def _path_of(self, model_id: str, version: int | None, what: str) -> str:
+        """Where something of a version is, by default of the live one; raises ModelNotReady."""
+        number = self.model(model_id).live_version if version is None else version
+        if number is None:
+            raise ModelNotReady(model_id)
+        return f"/models/{quote(model_id, safe='')}/versions/{number}/{what}"
 
     def _upload(self, paths: Sequence[Path], fields: Mapping[str, Any], key: Mapping[str, str]) -> httpx.Response:
         """Send files from their beginning, each time it is called."""

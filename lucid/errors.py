@@ -69,6 +69,12 @@ class UnknownVersion(LucidError):
     code = "unknown_version"
 
 
+class VersionAnswers(LucidError):
+    """The version that answers cannot be rejected."""
+
+    code = "version_answers"
+
+
 class UnknownBatch(LucidError):
     code = "unknown_batch"
 

@@ -27,6 +27,7 @@ from lucid.versions.lifecycle import ModelVersions
 IMPORTED = "lucid.batch.imported"
 TRAINED, FAILED = "lucid.training.completed", "lucid.training.failed"
 PUBLISHED, REFRESHED = "lucid.version.published", "lucid.recommendations.refreshed"
+HELD = "lucid.version.held"
 
 KIND = "lucid.resource"
 """The label that says whether an event is about a batch or a model."""
@@ -70,11 +71,19 @@ def of_training(settings: Settings, row: TrainingRow) -> Iterator[Event]:
     kind, completed = row.kind, row.status.status == "completed"
     if kind == "training":
         yield _of_model(row, TRAINED if completed else FAILED, _ending(row))
-    if kind and completed:
+    if row.status.held:
+        yield _of_model(row, HELD, _ending(row))
+    elif kind and completed and _may_answer(settings, row):
         made = {"refresh_of": row.refresh_of, **made_of(settings, row)}
         if kind == "refresh":
             yield _of_model(row, REFRESHED, made)
         yield _of_model(row, PUBLISHED, {"made_by": kind, **made})
+
+
+def _may_answer(settings: Settings, row: TrainingRow) -> bool:
+    """Whether nothing is against a version: one that was rejected is not published."""
+    versions = ModelVersions(settings.home, row.status.model_id)
+    return versions.review(versions.version(row.status.version)) is None
 
 
 def tell(settings: Settings) -> None:

@@ -16,8 +16,8 @@ from cronsim import CronSim
 from lucid.errors import UnknownModel, UnknownSchedule
 from lucid.schema.fields import utc_now
 from lucid.schema.names import unknown
-from lucid.schema.schedules import Schedule, ScheduleRequest, Work
-from lucid.service.prefect_api import REFRESH, TRAIN_MODEL, PrefectApi
+from lucid.schema.schedules import Planned, Schedule, ScheduleRequest, Work
+from lucid.service.prefect_api import MAINTAIN, REFRESH, TRAIN_MODEL, PrefectApi
 from lucid.service.run import prefect_calls
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
@@ -50,6 +50,25 @@ def of_model(settings: Settings, model_id: str) -> list[Schedule]:
     with prefect_calls(settings) as prefect:
         found = [_told(one, work) for work, _, one in _of_model(prefect, model_id)]
     return sorted(found, key=lambda schedule: schedule.next_runs)
+
+
+def planned(settings: Settings) -> list[Planned]:
+    """What begins by itself, of all models and of the home, by its next time; raises Unavailable.
+
+    What is trained after uploads is told by `lucid.auto_train.planned`.
+    """
+    names = {name: work for work, name in _DEPLOYMENTS.items()} | {MAINTAIN: "maintain"}
+    asked = {"deployments": {"name": {"any_": [name.partition("/")[2] for name in names]}}}
+    by_deployment = {name.partition("/")[2]: work for name, work in names.items()}
+    with prefect_calls(settings) as prefect:
+        found = prefect.call("POST", "/deployments/filter", json=asked)
+    told = [
+        _planned(by_deployment[deployment["name"]], one)
+        for deployment in found
+        for one in deployment["schedules"]
+        if one["schedule"].get("cron")
+    ]
+    return sorted(told, key=lambda one: (one.next_run is None, one.next_run))
 
 
 def remove(settings: Settings, model_id: str, schedule_id: str) -> Schedule:
@@ -124,6 +143,17 @@ def _model_of(one: dict[str, Any]) -> str | None:
     """The model of a schedule that we have made."""
     slug = one["slug"] or ""
     return slug.removeprefix(_SLUG).split()[0] if slug.startswith(_SLUG) else None
+
+
+def _planned(work: str, one: dict[str, Any]) -> Planned:
+    cron, timezone = one["schedule"]["cron"], one["schedule"]["timezone"] or "UTC"
+    return Planned(
+        work=work,
+        model_id=one["parameters"].get("model_id") or _model_of(one),
+        when=f"{cron} {timezone}",
+        active=one["active"],
+        next_run=next(next_runs(cron, timezone, utc_now()), None) if one["active"] else None,
+    )
 
 
 def _told(one: dict[str, Any], work: Work) -> Schedule:

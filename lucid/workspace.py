@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lucid import auto_train, backup, lineage, models, schedules
+from lucid import auto_train, backup, lineage, models, reports, schedules
 from lucid.backup import Backup
 from lucid.data.batches import batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
@@ -21,24 +21,25 @@ from lucid.health import HealthWarnings
 from lucid.maintenance import Removed, maintain, upkeep_now
 from lucid.schema.auto_train import MIN_INTERVAL_SECONDS, QUIET_SECONDS, AutoTrain, AutoTrainRequest
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
+from lucid.schema.comparison import Comparison
 from lucid.schema.deliveries import Delivery
 from lucid.schema.disk import DiskUse
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
+from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
-from lucid.schema.training import Model, ModelStatus, TrainingEstimate, TrainingRequest
+from lucid.schema.training import Model, ModelStatus, Rejection, TrainingEstimate, TrainingRequest, held_version
 from lucid.service.run import prefect_calls
 from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import Answer
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
+from lucid.store.files import open_new, replacing
 from lucid.store.machine import telling, told
-from lucid.training import run, soundness, steps
+from lucid.training import run, soundness, steps, versions_compared
 from lucid.training.dry_run import dry_run
-from lucid.training.report import read_report
 from lucid.typing import Progress
-from lucid.versions.lifecycle import ModelVersions
 from lucid.webhooks.sender import Sender
 
 _POLL_SECONDS = 0.2
@@ -236,6 +237,52 @@ class Workspace:
         with telling(self.settings.home):
             return models.roll_back(self.settings, model_id, version)
 
+    def promote(self, model_id: str, version: int | None = None) -> Model:
+        """Let a version answer, by default the one that is held; see `lucid.models.promote`."""
+        with telling(self.settings.home):
+            number = held_version(models.show_model(self.settings, model_id)) if version is None else version
+            return models.promote(self.settings, model_id, number)
+
+    def reject(self, model_id: str, version: int | None = None, reason: str = "") -> Model:
+        """Decide that a version shall not answer, by default the one that is held; see `lucid.models.reject`."""
+        wanted = check(Rejection, {"reason": reason})
+        with telling(self.settings.home):
+            number = held_version(models.show_model(self.settings, model_id)) if version is None else version
+            return models.reject(self.settings, model_id, number, wanted.reason)
+
+    def pin(self, model_id: str, version: int | None = None) -> Model:
+        """Let a version answer until it is unpinned, by default the one that answers; see `lucid.models.pin`."""
+        with telling(self.settings.home):
+            return models.pin(self.settings, model_id, version)
+
+    def unpin(self, model_id: str) -> Model:
+        """Let trainings go live again; see `lucid.models.unpin`."""
+        with telling(self.settings.home):
+            return models.unpin(self.settings, model_id)
+
+    def compare(self, model_id: str, a: int | None = None, b: int | None = None) -> Comparison:
+        """How version b differs from version a, by default the newest other one from the one that answers.
+
+        Raises as `lucid.training.versions_compared.compare` does.
+        """
+        with telling(self.settings.home):
+            return versions_compared.compare(self.settings, model_id, a, b)
+
+    def gate(self, model_id: str) -> Gate:
+        """What a new training has to hold to go live by itself; raises UnknownModel."""
+        return models.gate(self.settings, model_id)
+
+    def set_gate(self, model_id: str, **limits: Any) -> Gate:
+        """Set it, with the fields of `GateRequest`; what is left out is as by default.
+
+        Raises InvalidRequest, UnknownModel.
+        """
+        return models.set_gate(self.settings, model_id, check(GateRequest, limits))
+
+    def reset_gate(self, model_id: str) -> Gate:
+        """Let the defaults hold again; raises UnknownModel."""
+        return models.set_gate(self.settings, model_id, None)
+
     def deliveries(self, model_id: str) -> list[Delivery]:
         """The callbacks of a model and what became of them, the newest first; raises UnknownModel."""
         with telling(self.settings.home):
@@ -326,11 +373,17 @@ class Workspace:
         backup.restore(settings, Path(source), progress or _silent, replace=replace)
         return cls(settings=settings)
 
-    def report(self, model_id: str) -> dict[str, Any]:
-        """The training report of the version that answers; raises UnknownModel, ModelNotReady, DamagedVersion."""
-        home = self.settings.home
-        with telling(home), ModelVersions(home, model_id).answering().reading() as version:
-            return read_report(version.folder).to_json()
+    def report(self, model_id: str, version: int | None = None) -> dict[str, Any]:
+        """The training report of a version, by default of the one that answers; see `lucid.reports.report_of`."""
+        with telling(self.settings.home):
+            return reports.report_of(self.settings, model_id, version)
+
+    def held_out(self, model_id: str, target: str | Path, version: int | None = None) -> None:
+        """Write what the figures of a report are computed from into a file; see `lucid.reports.held_out_of`."""
+        with telling(self.settings.home):
+            pieces = reports.held_out_of(self.settings, model_id, version)
+        with telling(Path(target)), replacing(Path(target)) as new, open_new(new) as file:
+            file.writelines(pieces)
 
     def recommend(
         self,

@@ -96,6 +96,25 @@ def test_models_are_listed_and_rolled_back(home: Path) -> None:
     assert (0, listed.stdout) == (rolled_back.returncode, rolled_back.stdout)
 
 
+def test_a_report_is_shown_exported_and_verified(home: Path, tmp_path: Path) -> None:
+    """The table has intervals and what they mean; a figure that somebody changes is named, and the exit code tells."""
+    file, changed = tmp_path / "held_out.jsonl.gz", tmp_path / "report.json"
+    shown = lucid(home, "report", "--model-id", "board", "--export", str(file))
+    report = json.loads(lucid(home, "report", "--model-id", "board", "--json").stdout)
+    verified = lucid(home, "verify", str(file))
+    report["pairs"][0]["figures"]["ranking"]["model"]["ndcg@10"]["low"] += 0.01
+    changed.write_text(json.dumps(report))
+    tampered = lucid(home, "verify", str(file), str(changed))
+
+    assert (0, 0, 1) == (shown.returncode, verified.returncode, tampered.returncode)
+    assert "user → item" in shown.stdout
+    assert "better by" in shown.stdout
+    assert report["seconds_by_stage"].keys() > {"select", "fit", "evaluate"}
+    assert report["memory_bytes"] > 1e8
+    assert verified.stdout.endswith("figures are the same\n")
+    assert "user -> item, figures, ranking, model, ndcg@10, low: the report says" in tampered.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

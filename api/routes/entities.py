@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from lucid.api import jobs
 from lucid.api.auth import Guarded
 from lucid.api.lists import listed
-from lucid.api.services import ServicesDep
+from lucid.api.services import Services, ServicesDep
 from lucid.api.waiting import deadline_in, wait_until
 from lucid.erasure import requests
 from lucid.schema.batches import Erased
@@ -48,8 +48,12 @@ async def erase_entities(
 
     May be repeated: what is gone already counts zero.
     """
+    return await begin_erasure(services, id, wait_seconds) or JSONResponse(ErasureWaits().model_dump(), 202)
+
+
+async def begin_erasure(services: Services, ids: list[str], wait_seconds: float) -> Erased | None:
+    """Have entities erased, and wait for that so long; what was erased, None where it waits for other work."""
     settings = services.settings
-    name = await run_in_threadpool(requests.enter, settings, id)
+    name = await run_in_threadpool(requests.enter, settings, ids)
     await services.queue.begin(jobs.erasure(settings, name))
-    counts = await wait_until(bool, partial(requests.take_result, settings, name), deadline_in(wait_seconds))
-    return counts or JSONResponse(ErasureWaits().model_dump(), 202)
+    return await wait_until(bool, partial(requests.take_result, settings, name), deadline_in(wait_seconds))

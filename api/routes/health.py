@@ -15,8 +15,8 @@ router = APIRouter(tags=["health"])
 
 @router.get("/", include_in_schema=False)
 async def front_door() -> RedirectResponse:
-    """Whoever opens the bare address in a browser wants to know what is here."""
-    return RedirectResponse("/docs")
+    """Whoever opens the bare address in a browser wants to see what is here; the door there leads to `/docs`, too."""
+    return RedirectResponse("/console")
 
 
 @router.get("/health", include_in_schema=False)

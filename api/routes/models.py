@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
 
-from lucid import auto_train, lineage, models, schedules
+from lucid import auto_train, lineage, models, reports, schedules
 from lucid.api import jobs
 from lucid.api.auth import Guarded
 from lucid.api.idempotency import Given
@@ -15,19 +16,31 @@ from lucid.api.services import Services, ServicesDep
 from lucid.api.waiting import deadline_in, wait_until
 from lucid.errors import CallbackRefused
 from lucid.schema.auto_train import AutoTrain, AutoTrainRequest
+from lucid.schema.comparison import Comparison
 from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import ModelId
+from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
 from lucid.schema.schedules import Schedule, ScheduleRequest
-from lucid.schema.training import Model, ModelStatus, Rollback, TrainingCall, TrainingEstimate, TrainingRequest
+from lucid.schema.training import (
+    Model,
+    ModelStatus,
+    Pin,
+    Rejection,
+    Rollback,
+    TrainingCall,
+    TrainingEstimate,
+    TrainingRequest,
+)
 from lucid.store.tables.requests import RequestKey
 from lucid.store.tables.trainings import TrainingRow
-from lucid.training import run
+from lucid.training import run, versions_compared
 from lucid.webhooks.callbacks import check_callback
 
 router = APIRouter(route_class=Guarded)
 
 Named = Annotated[ModelId, Path(description="Name of the model.", examples=["videos"])]
+VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="Its number.", examples=[1])]
 
 
 @router.post(
@@ -52,7 +65,11 @@ async def train(
     wanted = asked.request() if asked else TrainingRequest()
     if asked and asked.dry_run:
         return Response((await services.dry_runs.ask(wanted)).model_dump_json(), media_type="application/json")
-    key = given.of("POST /train", _asked(wanted)) if given else None
+    return await begin_training(services, wanted, given.of("POST /train", _asked(wanted)) if given else None)
+
+
+async def begin_training(services: Services, wanted: TrainingRequest, key: RequestKey | None = None) -> ModelStatus:
+    """Enter a training and let it have its turn; of a repeat with a key, what has become of the first."""
     await run_in_threadpool(_check_callback, services, wanted, key)
     await run_in_threadpool(_check_room, services, wanted, key)
     entered = await run_in_threadpool(run.enter, services.settings, wanted, "queued", key)
@@ -127,6 +144,64 @@ def roll_back(
     return models.roll_back(services.settings, model_id, version if named is None else named)
 
 
+@router.put("/models/{model_id}/pin", tags=["models"], responses=problems(404, 409))
+def pin(services: ServicesDep, model_id: Named, wanted: Annotated[Pin | None, Body()] = None) -> Model:
+    """Let a version answer until it is unpinned, by default the one that answers.
+
+    Trainings are finished meanwhile and wait; a refresh makes nothing. A rollback or a promotion takes the pin along.
+    """
+    return models.pin(services.settings, model_id, wanted.version if wanted else None)
+
+
+@router.delete("/models/{model_id}/pin", tags=["models"], responses=problems(404, 409))
+def unpin(services: ServicesDep, model_id: Named) -> Model:
+    """Let trainings go live again. The version that was pinned answers until one does, or until one is promoted."""
+    return models.unpin(services.settings, model_id)
+
+
+@router.post("/models/{model_id}/versions/{version}/promote", tags=["models"], responses=problems(404, 409))
+def promote(services: ServicesDep, model_id: Named, version: VersionNumber) -> Model:
+    """Let a version answer that is held, or any other that is finished. While a process works on the model: 409."""
+    return models.promote(services.settings, model_id, version)
+
+
+@router.post("/models/{model_id}/versions/{version}/reject", tags=["models"], responses=problems(404, 409))
+def reject(
+    services: ServicesDep, model_id: Named, version: VersionNumber, wanted: Annotated[Rejection | None, Body()] = None
+) -> Model:
+    """Decide that a version shall not answer, for a reason if you give one. The one that answers cannot be: 409."""
+    return models.reject(services.settings, model_id, version, wanted.reason if wanted else "")
+
+
+@router.get("/models/{model_id}/compare", tags=["models"], responses=problems(404, 409))
+def compare(
+    services: ServicesDep,
+    model_id: Named,
+    a: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Absent: the version that answers.")] = None,
+    b: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Absent: the newest other one.")] = None,
+) -> Comparison:
+    """Compare two versions: the quality of each pair, and how the first ten of a sample of its sources moved."""
+    return versions_compared.compare(services.settings, model_id, a, b)
+
+
+@router.get("/models/{model_id}/gate", tags=["models"], responses=problems(404))
+def show_gate(services: ServicesDep, model_id: Named) -> Gate:
+    """Show what a new training has to hold to go live by itself."""
+    return models.gate(services.settings, model_id)
+
+
+@router.put("/models/{model_id}/gate", tags=["models"], responses=problems(404))
+def set_gate(services: ServicesDep, model_id: Named, wanted: GateRequest) -> Gate:
+    """Set it for trainings that end from now on; what is left out is as by default."""
+    return models.set_gate(services.settings, model_id, wanted)
+
+
+@router.delete("/models/{model_id}/gate", tags=["models"], responses=problems(404))
+def reset_gate(services: ServicesDep, model_id: Named) -> Gate:
+    """Let the defaults hold again, and answer them."""
+    return models.set_gate(services.settings, model_id, None)
+
+
 @router.post(
     "/models/{model_id}/cancel",
     tags=["models"],
@@ -142,15 +217,20 @@ async def cancel(
 
     One that is being published completes. Where neither runs: 409.
     """
+    status = await end_training(services, model_id, wait_seconds)
+    response.status_code = 202 if status.status == "running" else 200
+    return status
+
+
+async def end_training(services: Services, model_id: str, wait_seconds: float) -> ModelStatus:
+    """Let the running training or refresh of a model end, and wait for that so long; its status then."""
     deadline = deadline_in(wait_seconds)
     row = await run_in_threadpool(run.cancel, services.settings, model_id)
     # A refresh looks up often, and its flow run may work on other models too.
     if row.flow_run_id and row.refresh_of is None:
         await services.runs.cancel(row.flow_run_id)
     look = partial(services.catalog.trainings.get, model_id, row.status.version)
-    status = (await wait_until(_has_ended, look, deadline)).status
-    response.status_code = 202 if status.status == "running" else 200
-    return status
+    return (await wait_until(_has_ended, look, deadline)).status
 
 
 @router.post("/models/{model_id}/refresh", status_code=202, tags=["models"], responses=problems(404, 409))
@@ -191,13 +271,65 @@ def resend(
 def show_lineage(
     services: ServicesDep,
     model_id: Named,
-    version: Annotated[int, Path(ge=1, le=2**31 - 1, description="Its number.", examples=[1])],
+    version: VersionNumber,
 ) -> Lineage:
     """Show what a version was made of, by what, and what it gives: batches, choice of data, ancestors, answers, files.
 
     It has counts and names of files only, no values of rows. Of a version that is no longer kept, the records stay.
     """
     return lineage.lineage(services.settings, model_id, version)
+
+
+_REPORT = {
+    "model_id": "videos",
+    "version": 1,
+    "pairs": [
+        {
+            "source_type": "user",
+            "target_type": "video",
+            "figures": {"ranking": {"model": {"ndcg@10": {"mean": 0.192, "low": 0.164, "high": 0.22}}}},
+        }
+    ],
+}
+
+
+@router.get(
+    "/models/{model_id}/versions/{version}/report",
+    tags=["models"],
+    responses={
+        200: {"description": "The report; a part is shown.", "content": {"application/json": {"example": _REPORT}}},
+        **problems(404, 409),
+    },
+)
+def show_report(services: ServicesDep, model_id: Named, version: VersionNumber) -> dict[str, Any]:
+    """Show how good a version is: figures on held-out interactions beside baselines, with intervals; and what it used.
+
+    Each figure is explained under "Reading a report" in the documentation.
+    """
+    return reports.report_of(services.settings, model_id, version)
+
+
+@router.get(
+    "/models/{model_id}/versions/{version}/report/held_out",
+    tags=["models"],
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "JSON lines, gzipped, streamed.",
+            "content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}, "example": "…"}},
+        },
+        **problems(404, 409),
+    },
+)
+def export_held_out(services: ServicesDep, model_id: Named, version: VersionNumber) -> StreamingResponse:
+    """Give what the figures of a report are computed from: withheld interactions, and the lists that sources got.
+
+    `lucid verify` computes every figure from it again.
+    """
+    pieces = reports.held_out_of(services.settings, model_id, version)
+    name = f"held-out-{model_id.replace(':', '_')}-{version}.jsonl.gz"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(pieces, media_type="application/gzip", headers=headers)
 
 
 @router.get("/models/{model_id}/schedules", tags=["models"], responses=problems(404))

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lucid.api import imports
 from lucid.api.auth import Guarded
-from lucid.api.idempotency import Given
+from lucid.api.idempotency import Given, IdempotencyKey
 from lucid.api.lists import Listed, split
 from lucid.api.multipart import Upload, receive
 from lucid.api.openapi import problems
-from lucid.api.services import ServicesDep
+from lucid.api.services import Services, ServicesDep
 from lucid.api.waiting import deadline_in
 from lucid.data.batches import new_batches
 from lucid.errors import InvalidRequest
@@ -75,6 +75,13 @@ async def upload(services: ServicesDep, request: Request, response: Response, gi
 
     A repeat with the same `Idempotency-Key` answers the batches of the first call as they are now.
     """
+    found = await take_upload(services, request, given)
+    response.status_code = 202 if any(batch.status == "running" for batch in found) else 200
+    return found
+
+
+async def take_upload(services: Services, request: Request, given: IdempotencyKey | None = None) -> list[Batch]:
+    """Receive the files of a request and import them, or begin to; see `upload`."""
     settings = services.settings
     # Read here and not as parameters, which FastAPI would read before it asks for the key.
     receiving = Home(settings.home).upload(uuid4().hex)
@@ -90,7 +97,6 @@ async def upload(services: ServicesDep, request: Request, response: Response, gi
         await run_in_threadpool(shutil.rmtree, receiving, ignore_errors=True)
     found = await imports.wait(services, ids, key, deadline_in(options.wait_seconds))
     await run_in_threadpool(services.registry.refresh)
-    response.status_code = 202 if any(batch.status == "running" for batch in found) else 200
     return found
 
 

@@ -53,7 +53,7 @@ class Step:
 class Selection:
     """Where the selected rows lie and how they came about.
 
-    `folder` holds `entities.parquet` (row, id, type, name), sorted by type and id with rows counted from 0, and
+    `folder` holds `entities.parquet` (row, id, type, name, media_url), sorted by type and id, rows counted from 0, and
     `values.parquet` (row, key, value), their metadata;
     `interactions.parquet` (type, source_row, target_row, timestamp, repeats), and `left_out.parquet` (source_row,
     target_row), interactions of known entities that are too old, impossible or not wanted; `links.parquet` and
@@ -174,14 +174,16 @@ def files_of(home: Path, batches: Sequence[SelectedBatch], file_type: FileType) 
 
 def read_entities(connection: duckdb.DuckDBPyConnection, home: Path, batches: Sequence[SelectedBatch]) -> Step:
     """Create `entities`: of every id the last row of the latest batch."""
-    connection.execute("CREATE TABLE entities (id VARCHAR, type VARCHAR, name VARCHAR DEFAULT '', metadata VARCHAR)")
+    connection.execute(
+        "CREATE TABLE entities (id VARCHAR, type VARCHAR, name VARCHAR DEFAULT '', metadata VARCHAR, media_url VARCHAR)"
+    )
     files = files_of(home, batches, "entities")
     if not files:
         return Step("entities: latest version of each id", 0, 0, [])
     rows = count(connection, "read_parquet($files)", {"files": files})
     connection.execute(
         """
-        INSERT INTO entities SELECT id, type, name, metadata
+        INSERT INTO entities SELECT id, type, name, metadata, media_url
         FROM read_parquet($files, filename = true, file_row_number = true)
         QUALIFY row_number() OVER (
             PARTITION BY id ORDER BY list_position($files, filename) DESC, file_row_number DESC) = 1""",
@@ -414,8 +416,8 @@ def _refuse_nothing(steps: list[Step], batches: Sequence[SelectedBatch]) -> None
 def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     # Rows are numbered by type and id, so a type is one block of rows and the order of rows is that of ids.
     connection.execute(
-        "CREATE TABLE numbered AS SELECT (row_number() OVER (ORDER BY type, id) - 1)::BIGINT AS row, id, type, name "
-        "FROM entities"
+        "CREATE TABLE numbered AS SELECT (row_number() OVER (ORDER BY type, id) - 1)::BIGINT AS row, id, type, name, "
+        "nullif(media_url, '') AS media_url FROM entities"
     )
     copy(connection, "SELECT * FROM numbered ORDER BY row", folder / "entities.parquet")
     copy(

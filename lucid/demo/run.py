@@ -358,6 +358,7 @@ def _say_timings(out: Console, clock: _Clock) -> None:
 
 
 def _say_addresses(out: Console, settings: Settings, secret: str | None) -> None:
+    out.print(f"Console     http://{settings.host}:{settings.api_port}/console")
     out.print(f"API docs    http://{settings.host}:{settings.api_port}/docs")
     out.print(f"Prefect UI  {settings.prefect_ui}")
     if secret:

@@ -19,6 +19,7 @@ from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.duck import connect, copy, count
 from lucid.training import steps
+from lucid.training.held_out import read_held_out, write_held_out
 from lucid.training.report import read_report, write_report
 from lucid.training.run import Training, alone_with, deriving
 from lucid.training.soundness import repair_model
@@ -30,6 +31,7 @@ from lucid.versions.files import (
     CONFIG,
     EMBEDDINGS,
     ENTITIES,
+    HELD_OUT,
     HISTORY,
     ORIGIN,
     RECOMMENDATIONS,
@@ -149,7 +151,8 @@ def _derive_without(
 ) -> None:
     """Derive a version from which the erased rows are gone; they stay empty, so that all others keep their numbers."""
     embeddings = [embedding.without(rows) for embedding in parent.embeddings]
-    report = read_report(parent.folder).without_examples(names_one)
+    recorded = read_held_out(parent.folder).without(rows)
+    report = read_report(parent.folder).without_examples(names_one).judged_by(recorded)
     with parent.learnt() as learnt:
         derive(
             parent,
@@ -162,6 +165,7 @@ def _derive_without(
                 ),
                 ADJACENCY: lambda folder: write_adjacency(folder, parent.adjacency.without(rows)),
                 REPORT: lambda folder: write_report(folder, report),
+                HELD_OUT: lambda folder: write_held_out(folder, recorded),
                 ENTITIES: lambda folder: _write_entities_without(parent, folder, rows),
                 VALUES: lambda folder: _write_values_without(parent, folder, rows, ids),
                 KNOWN_RANGES: lambda folder: _write_without(learnt / KNOWN_RANGES, folder, "key || ':' || label", ids),
@@ -182,8 +186,8 @@ def _write_entities_without(parent: Version, folder: Path, rows: Rows) -> None:
     with connect() as connection:
         copy(
             connection,
-            "SELECT * REPLACE (CASE WHEN NOT list_contains($rows, row) THEN id END AS id, "
-            "CASE WHEN NOT list_contains($rows, row) THEN name END AS name) FROM read_parquet($path) ORDER BY row",
+            "SELECT row, type, * EXCLUDE (row, type) FROM read_parquet($path) WHERE NOT list_contains($rows, row) "
+            "UNION ALL BY NAME SELECT row, type FROM read_parquet($path) WHERE list_contains($rows, row) ORDER BY row",
             folder / ENTITIES,
             {"rows": rows.tolist(), "path": str(parent.folder / ENTITIES)},
         )

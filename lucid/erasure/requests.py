@@ -47,6 +47,11 @@ def first_waiting(settings: Settings) -> str | None:
     return min(waiting)[1] if waiting else None
 
 
+def waiting(settings: Settings) -> int:
+    """How many requests are not done yet."""
+    return len(_named(settings.home, ERASURE_REQUEST))
+
+
 def set_flow_run(settings: Settings, request: str, flow_run_id: str) -> None:
     """Note which flow run does the work."""
     path = Home(settings.home).erasure_request(request)

@@ -55,12 +55,6 @@ def shuffled(rows: Rows, size: int, rng: np.random.Generator) -> Rows:
     return np.argsort(rng.random(size)[rows])
 
 
-def are_among(keys: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of some keys are among others, which are sorted."""
-    places = np.searchsorted(known, keys)
-    return np.asarray(np.append(known, -1)[places] == keys)
-
-
 @dataclass(frozen=True)
 class HeldOut:
     """Withheld targets of one pair: for each of the `sources` (rows), the rows `targets[starts[i]:starts[i + 1]]`."""

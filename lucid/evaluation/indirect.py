@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from lucid.evaluation.holdout import HeldOut, HoldoutConfig, are_among, shuffled
-from lucid.graph.histories import InteractionHistory, distinct
+from lucid.evaluation.holdout import HeldOut, HoldoutConfig, shuffled
+from lucid.graph.histories import InteractionHistory, are_among, distinct
 from lucid.graph.typed_graph import EdgeType, TypedGraph
 from lucid.typing import TEXT, Rows
 

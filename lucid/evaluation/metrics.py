@@ -1,5 +1,5 @@
-"""Ranking metrics and calibration error, as LightGCN's evaluation has them (He et al. 2020): full ranking, binary
-relevance, averaged over the sources that have held-out targets."""
+"""The ranking metric that settings are chosen by, as LightGCN's evaluation has it (He et al. 2020): full ranking,
+binary relevance. What reports say is computed in `lucid.evaluation.figures`."""
 
 from typing import Any
 
@@ -8,49 +8,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lucid.evaluation.holdout import HeldOut, are_among
-from lucid.evaluation.pair_quality import RankingQuality
+from lucid.evaluation.holdout import HeldOut
+from lucid.graph.histories import are_among
 
 CUTOFF = 10
-"""Metrics look at this many recommendations."""
-MIN_IN_BIN = 100
-"""Predictions in a bin of the calibration error: in smaller ones chance alone looks like an error."""
+"""The metric looks at this many recommendations."""
 
 
 def ndcg(scores: NDArray[Any] | Tensor, held: HeldOut, targets: range) -> NDArray[np.float64]:
-    """NDCG@10 of every source; see `measure`."""
-    hits, relevant = _hits(scores, held, targets)
-    discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
-    ideal = np.cumsum(discount)[np.minimum(relevant, hits.shape[1]) - 1]
-    return np.asarray(hits @ discount / ideal)
-
-
-def measure(scores: NDArray[Any] | Tensor, held: HeldOut, targets: range) -> RankingQuality:
-    """Judge scores (sources, targets), masked already, by the withheld targets, averaged over the sources."""
-    hits, relevant = _hits(scores, held, targets)
-    return RankingQuality(
-        float(np.mean(ndcg(scores, held, targets))),
-        float(np.mean(hits.sum(axis=1) / relevant)),
-        float(np.mean(hits.any(axis=1))),
-        len(relevant),
-    )
-
-
-def _hits(scores: NDArray[Any] | Tensor, held: HeldOut, targets: range) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Whether each of the first targets (sources, cutoff) was withheld, and how many were withheld of each source."""
+    """NDCG@10 of every source, from scores (sources, targets), masked already, and the withheld targets."""
     table = torch.as_tensor(scores)
     best = torch.topk(table, min(CUTOFF, table.shape[1]), dim=1).indices.numpy() + targets.start
     relevant = np.diff(held.starts)
     positions = np.arange(len(relevant))
     # A number for each (position, row) turns "is it among this source's withheld rows" into one sorted search.
     known = np.repeat(positions, relevant) * targets.stop + held.targets
-    return are_among(positions[:, None] * targets.stop + best, known), relevant
-
-
-def calibration_error(predicted: NDArray[np.float64], hits: NDArray[np.bool_], bins: int = 10) -> float:
-    """Expected calibration error: mean distance of predicted (0-1) and true share of hits over bins of equal size."""
-    if not len(predicted):
-        return 0.0
-    order = np.argsort(predicted, kind="stable")
-    parts = np.array_split(order, max(1, min(bins, len(order) // MIN_IN_BIN)))
-    return float(sum(abs(predicted[part].mean() - hits[part].mean()) * len(part) for part in parts) / len(order))
+    hits = are_among(positions[:, None] * targets.stop + best, known)
+    discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
+    ideal = np.cumsum(discount)[np.minimum(relevant, hits.shape[1]) - 1]
+    return np.asarray(hits @ discount / ideal)

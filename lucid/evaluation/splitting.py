@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lucid.evaluation.holdout import Halves, HeldOut, Holdout, HoldoutConfig, are_among, shuffled
-from lucid.graph.histories import InteractionHistory, distinct
+from lucid.evaluation.holdout import Halves, HeldOut, Holdout, HoldoutConfig, shuffled
+from lucid.graph.histories import InteractionHistory, are_among, distinct
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.pair_model import Pair
 

@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from lucid.graph.entity_search import search
 from lucid.store.arrays import MappedTensors, write_tensors
 from lucid.store.duck import connect
 from lucid.typing import Rows
@@ -29,11 +30,15 @@ def write_entity_index(path: Path, entities: Path) -> None:
     """Write the index of `entities.parquet`, whose rows are counted from 0."""
     ids: list[bytes] = []
     names: list[bytes] = []
+    pictures: list[bytes] = []
     with connect() as connection:
-        found = connection.execute("SELECT id, name FROM read_parquet(?) ORDER BY row", [str(entities)])
+        source = connection.read_parquet(str(entities))
+        picture = "media_url" if "media_url" in source.columns else "NULL"  # which earlier releases left out
+        found = source.order("row").project(f"id, name, {picture}")
         while rows := found.fetchmany(100_000):
-            ids += [_NOTHING if entity_id is None else orjson.dumps(entity_id) for entity_id, _ in rows]
-            names += [orjson.dumps(name or "") for _, name in rows]
+            ids += [_NOTHING if entity_id is None else orjson.dumps(entity_id) for entity_id, _, _ in rows]
+            names += [orjson.dumps(name or "") for _, name, _ in rows]
+            pictures += [(url or "").encode() for _, _, url in rows]
     hashes = np.fromiter(map(_hash, ids), np.int64, len(ids))
     by_hash = np.argsort(hashes, kind="stable")
     tensors: dict[str, NDArray[Any]] = {"hashes": hashes[by_hash], "by_hash": by_hash.astype(np.int32)}
@@ -41,6 +46,9 @@ def write_entity_index(path: Path, entities: Path) -> None:
         tensors[name] = np.frombuffer(b"".join(texts), np.uint8)
         tensors[f"{name}.starts"] = np.fromiter(accumulate(map(len, texts), initial=0), np.int64)
         tensors[f"{name}.short"] = _fixed(texts)
+    if any(pictures):
+        tensors["pictures"] = np.frombuffer(b"".join(pictures), np.uint8)
+        tensors["pictures.starts"] = np.fromiter(accumulate(map(len, pictures), initial=0), np.int64)
     write_tensors(path, tensors)
 
 
@@ -55,6 +63,17 @@ def _fixed(texts: Sequence[bytes]) -> NDArray[np.uint8]:
     return np.array(short, dtype=f"S{width}").view(np.uint8).reshape(-1, width)
 
 
+def rows_elsewhere(here: Path, there: Path) -> Rows:
+    """For each row of an `entities.parquet` the row of the same entity in another, -1 where that lacks it."""
+    with connect() as connection:
+        found = connection.execute(
+            "SELECT coalesce(there.row, -1) AS row FROM read_parquet($here) here "
+            "LEFT JOIN read_parquet($there) there USING (id) ORDER BY here.row",
+            {"here": str(here), "there": str(there)},
+        ).fetchnumpy()
+    return np.asarray(found["row"], np.int64)
+
+
 class EntityIndex:
     """Ids and names of one version's entities; see `write_entity_index`."""
 
@@ -62,6 +81,7 @@ class EntityIndex:
         tensors = self._tensors = MappedTensors(path)
         self._ids, self._names = _Column(tensors, "ids"), _Column(tensors, "names")
         self._hashes, self._by_hash = tensors["hashes"].data, tensors["by_hash"].data
+        self._all = tensors["hashes"], tensors["by_hash"]
 
     def is_whole(self) -> bool:
         """See `MappedTensors.is_whole`."""
@@ -82,6 +102,13 @@ class EntityIndex:
             position += 1
         return None
 
+    def hashes(self, rows: range) -> NDArray[np.int64]:
+        """Hashes of the ids of some rows, sorted: the same in every version; without those of erased entities."""
+        hashes, by_hash = self._all
+        found: NDArray[np.int64] = hashes[(by_hash >= rows.start) & (by_hash < rows.stop)]
+        kept: NDArray[np.int64] = found[found != _hash(_NOTHING)]
+        return kept
+
     def ids(self, rows: Rows) -> list[bytes]:
         """Ids as JSON, empty where the entity was erased."""
         return self._ids.at(rows)
@@ -89,6 +116,22 @@ class EntityIndex:
     def names(self, rows: Rows) -> list[bytes]:
         """Names as JSON."""
         return self._names.at(rows)
+
+    def pictures(self, rows: Rows) -> list[str]:
+        """The `media_url` of entities, empty for none; versions of earlier releases have none at all."""
+        if "pictures" not in self._tensors:
+            return [""] * len(rows)
+        texts, starts = self._tensors["pictures"].data, self._tensors["pictures.starts"].data
+        return [bytes(texts[starts[row] : starts[row + 1]]).decode() for row in rows.tolist()]
+
+    def find(self, text: str, rows: range, most: int) -> list[int]:
+        """Rows of entities by a part of their names or the beginning of their ids, whatever their case.
+
+        Those whose name begins with the text come first, then those in which a word does, then all others, then those
+        found by their id; within each of these in the order of rows. Letters beyond ASCII are found as they are typed,
+        in small letters, in capitals and with a capital first.
+        """
+        return search(text, self._names, self._ids, rows, most)
 
 
 class _Column:
@@ -98,10 +141,16 @@ class _Column:
         short = tensors[f"{name}.short"]
         self._short = short.view(f"S{short.shape[1]}").ravel()
         self._texts: mmap.mmap = tensors.mapping
-        self._base, self._starts = tensors.offset(name), tensors[f"{name}.starts"].data
+        self._base, self.starts = tensors.offset(name), tensors[f"{name}.starts"]
+        self._starts = self.starts.data
 
     def __getitem__(self, row: int) -> bytes:
         return self._texts[self._base + self._starts[row] : self._base + self._starts[row + 1]]
+
+    def joined(self, rows: range) -> tuple[bytes, NDArray[np.int64]]:
+        """The texts of neighbouring rows as one, and where in it each begins, with the end of the last."""
+        starts = self.starts[rows.start : rows.stop + 1]
+        return self._texts[self._base + int(starts[0]) : self._base + int(starts[-1])], starts - starts[0]
 
     def at(self, rows: Rows) -> list[bytes]:
         found: list[bytes] = self._short.take(rows).tolist()

@@ -49,6 +49,12 @@ def distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.compress(is_first, ordered)
 
 
+def are_among(keys: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of some keys are among others, which are sorted."""
+    places = np.searchsorted(known, keys)
+    return np.asarray(np.append(known, -1)[places] == keys)
+
+
 def within(rows: Rows, targets: range) -> Rows:
     """Positions within `targets` of those sorted rows that are in it."""
     low, high = np.searchsorted(rows, (targets.start, targets.stop))

@@ -28,7 +28,7 @@ class Delivery(BaseModel):
     )
 
     event_id: str = Field(description="The same in every attempt to deliver it.")
-    event: str = Field(description="`training.completed` or `training.error`.")
+    event: str = Field(description="`training.completed`, `training.held` or `training.error`.")
     version: int
     url: str
     attempts: int = Field(description="So far, or since it was last sent again.")

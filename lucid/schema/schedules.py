@@ -69,3 +69,13 @@ class Schedule(ScheduleRequest):
     schedule_id: str
     active: bool = Field(description="Whether it starts anything; it can be paused in Prefect.")
     next_runs: list[Time] = Field(description="The next three times.")
+
+
+class Planned(BaseModel):
+    """Work that begins by itself, of whatever model."""
+
+    work: str = Field(description="train, refresh, maintain, or `train after uploads`.")
+    model_id: str | None = Field(description="Null for work on all models, or on none.")
+    when: str = Field(description="As it was said: a cron expression with its time zone, or what it waits for.")
+    active: bool
+    next_run: Time | None = Field(description="Null where it is paused, or waits for uploads.")

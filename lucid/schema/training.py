@@ -1,10 +1,11 @@
 """Trainings and models: what a training is asked, its status, the versions of a model."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from pydantic.config import JsonDict
 
+from lucid.errors import UnknownVersion
 from lucid.schema.fields import MAX_PARTS, MAX_RECOMMENDATIONS, KeyUse, ModelId, RunStatus, Stage, TextList, Time
 from lucid.schema.filters import DataFilters
 
@@ -93,6 +94,7 @@ _STATUS_EXAMPLE: JsonDict = {
     "end_timestamp": None,
     "data_batch_ids": ["0f8fad5bd9cb469fa16570867728950e"],
     "flow_run_url": "http://127.0.0.1:4200/runs/flow-run/4f2a3c1e-5f0b-4f60-9d0a-6a2b8f7c1d3e",
+    "held": False,
 }
 
 
@@ -114,6 +116,7 @@ class ModelStatus(BaseModel):
     end_timestamp: Time | None = None
     data_batch_ids: list[str] = []
     flow_run_url: str | None = None
+    held: bool = Field(False, description="Whether its version does not answer, and waits to be promoted or rejected.")
 
 
 class SelectionStep(BaseModel):
@@ -187,12 +190,21 @@ class TrainingEstimate(BaseModel):
     based_on: str = Field(description="Where the speed comes from: earlier trainings, or a probe of the machine.")
 
 
+VersionState = Literal["live", "held", "rejected", "kept"]
+
+
 class Version(BaseModel):
     """One finished training of a model, or a refresh of one; immutable."""
 
     version: int
     created: Time
     live: bool = Field(description="Whether this version answers.")
+    state: VersionState = Field(
+        description="`live` answers; `held` waits to be promoted or rejected; `rejected` was, by somebody or because a "
+        "newer training was finished first; `kept` is there to be rolled back to, or waits behind a pinned one."
+    )
+    reason: str | None = Field(None, description="Why it is held or rejected.")
+    pinned: bool = Field(False, description="Whether it answers until it is unpinned, whatever is trained.")
     refresh_of: int | None = Field(None, description="The version whose vectors it took over; null for a training.")
     bytes: int = Field(description="What its files take of the disk.")
     report: dict[str, Any] | None = Field(None, description="The training report; null where models are listed.")
@@ -210,7 +222,14 @@ class Model(BaseModel):
                     "training": _STATUS_EXAMPLE,
                     "refresh": None,
                     "versions": [
-                        {"version": 1, "created": "2026-05-03T09:00:00.000Z", "live": True, "bytes": 2_000_000}
+                        {
+                            "version": 1,
+                            "created": "2026-05-03T09:00:00.000Z",
+                            "live": True,
+                            "state": "live",
+                            "pinned": False,
+                            "bytes": 2_000_000,
+                        }
                     ],
                 }
             ]
@@ -224,9 +243,33 @@ class Model(BaseModel):
     versions: list[Version]
 
 
+def held_version(model: Model) -> int:
+    """The version of a model that waits to be promoted or rejected; raises UnknownVersion where none does."""
+    held = [version.version for version in model.versions if version.state == "held"]
+    if not held:
+        raise UnknownVersion(f"no version of model {model.model_id!r} is held; name the version")
+    return held[-1]
+
+
 class Rollback(BaseModel):
     """Which version shall answer again."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 1}]})
 
     version: int | None = Field(None, ge=1, le=2**31 - 1, description="Absent: the one before.")
+
+
+class Pin(BaseModel):
+    """Which version shall answer until it is unpinned."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 1}]})
+
+    version: int | None = Field(None, ge=1, le=2**31 - 1, description="Absent: the one that answers.")
+
+
+class Rejection(BaseModel):
+    """Why a version is rejected."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reason": "last month is missing"}]})
+
+    reason: str = Field("", max_length=500, description="For whoever looks at the version later.")

@@ -16,12 +16,13 @@ OUR_DEPLOYMENTS = (
     "import_data/import-data",
     "train_model/train-model",
     "auto_train/auto-train",
+    "approve_version/approve-version",
     "refresh_recommendations/refresh-recommendations",
     "erase_entity/erase-entity",
     "maintain_home/maintain-home",
 )
 """Full names of our deployments: of the flow, and of the deployment."""
-IMPORT_DATA, TRAIN_MODEL, AUTO_TRAIN, REFRESH, ERASE_ENTITY, MAINTAIN_HOME = OUR_DEPLOYMENTS
+IMPORT_DATA, TRAIN_MODEL, AUTO_TRAIN, APPROVE_VERSION, REFRESH, ERASE_ENTITY, MAINTAIN_HOME = OUR_DEPLOYMENTS
 
 OUR_TAG = "lucid"
 """The tag of everything of ours, runs too."""

@@ -180,6 +180,7 @@ def parts_of(settings: Settings) -> list[Part]:
 def _say_ready(settings: Settings, secret: str | None, say: Callable[[str], None]) -> None:
     say("")
     say(f"  API           {_api(settings)}/v1/recommender")
+    say(f"  Console       {_api(settings)}/console")
     say(f"  API docs      {_api(settings)}/docs")
     say(f"  Prefect UI    {settings.prefect_ui}")
     if settings.prefect_api_url is None:

@@ -117,8 +117,11 @@ class LiveVersions:
         return _Live(str(versions.pointer), stamp, predictor, pointed_at if pointed_at != predictor.version else None)
 
     def _open_instead(self, versions: ModelVersions, error: DamagedVersion) -> Predictor:
-        """The newest sound version, in place of one that should answer and is damaged; raises DamagedVersion."""
-        for version in reversed(versions.complete()):
+        """The newest sound version that was approved, in place of one that should answer and is damaged.
+
+        Raises DamagedVersion where there is none.
+        """
+        for version in reversed(versions.approved()):
             with suppress(DamagedVersion):
                 predictor = self._open(version)
                 advice = f"version {version.number} answers; train again or run: lucid check --repair"

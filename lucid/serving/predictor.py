@@ -21,7 +21,7 @@ from lucid.serving.rendering import Answer, Block
 from lucid.serving.sources import find_sources, held
 from lucid.store.catalog import Catalog
 from lucid.versions.precomputed import MILLION, UNUSED
-from lucid.versions.uploads import no_uploads, uploads_since
+from lucid.versions.uploads import Uploads, no_uploads, uploads_since
 from lucid.versions.version import Version
 
 
@@ -37,6 +37,11 @@ class Predictor:
         self._ranker, self._blocks = Ranker(self.version), Blocks(self.version)
         self._uploads, self._uploads_stamp = no_uploads(version), -1
         self._refreshing = threading.Lock()
+
+    @property
+    def uploads(self) -> Uploads:
+        """What was uploaded since the version was trained, as far as it was read."""
+        return self._uploads
 
     def refresh(self, now: datetime) -> None:
         """Read what was uploaded, changed or deleted since the last time; answers come from what is known meanwhile.

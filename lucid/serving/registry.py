@@ -12,6 +12,7 @@ from lucid.errors import DamagedVersion, LucidError
 from lucid.health import HealthWarnings
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.live_versions import LiveVersions
+from lucid.serving.predictor import Predictor
 from lucid.serving.rendering import Answer
 from lucid.versions.known_damage import KnownDamage
 from lucid.versions.version import Version
@@ -43,6 +44,12 @@ class ModelRegistry:
         except FileNotFoundError:  # it was removed a moment ago, as another took its place
             self._live.forget(query.model_id)
             return self._answer(query)
+
+    def predictor(self, model_id: str, version: int | None = None) -> Predictor:
+        """What answers for a model, or its version with a number, to look at; raises as `recommend` does."""
+        if self._patient:
+            self.refresh()
+        return self._live.predictor(model_id, version)
 
     def lookup_precomputed(self, query: RecommendationQuery, source_id: str) -> Answer | None:
         """The answer for one source, whatever sources the query names, if its version is open and it is precomputed.

@@ -1,4 +1,4 @@
-"""The catalog: batches, trainings, API keys, keys of requests and callback deliveries in one small DuckDB file.
+"""The catalog: batches, trainings, gates, API keys, keys of requests and callbacks in one small DuckDB file.
 
 Bulk data never comes here. Each table has a file in `lucid.store.tables`.
 """
@@ -11,6 +11,7 @@ from lucid.store.tables.batches import Batches
 from lucid.store.tables.blanking import blank
 from lucid.store.tables.database import Database
 from lucid.store.tables.deliveries import Deliveries
+from lucid.store.tables.gates import Gates
 from lucid.store.tables.keys import Keys
 from lucid.store.tables.requests import Requests
 from lucid.store.tables.trainings import Trainings
@@ -31,6 +32,7 @@ class Catalog:
         self.keys = Keys(self._database)
         self.requests = Requests(self._database)
         self.deliveries = Deliveries(self._database)
+        self.gates = Gates(self._database)
 
     def copy_to(self, target: Path) -> None:
         """Copy all tables as they are now to a new file."""

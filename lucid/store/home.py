@@ -97,6 +97,11 @@ class Home:
         return self.path / "prefect"
 
     @property
+    def console_sessions(self) -> Path:
+        """Who is signed in to the console, see `lucid.api.console.sessions`."""
+        return self.path / "console"
+
+    @property
     def service(self) -> Path:
         """Which service runs on the home, for other commands."""
         return self.path / "service.json"

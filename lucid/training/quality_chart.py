@@ -46,13 +46,13 @@ def quality_chart(pairs: Sequence[PairQuality], calibrations: Mapping[Pair, Cali
 
 
 def _bars(pairs: Sequence[PairQuality], more: int) -> Iterator[str]:
-    """NDCG@10 of what answers and of the baselines, on the same test sources; the figures stand beside the bars."""
+    """NDCG@10 of what answers and of the baselines, on the same test sources, with their intervals and figures."""
     rest = f"; {more} more in the report" if more else ""
     yield _text(16, 24, f"NDCG@10 on held-out interactions{rest}", _HEAD)
     for place, (name, colour) in enumerate(_WHO.values()):
         at = _WIDTH - 260 + 85 * place
         yield f'<rect x="{at}" y="15" width="10" height="10" fill="{colour}"/>' + _text(at + 14, 24, name)
-    longest = max(getattr(pair, who).ndcg for pair in pairs for who in _WHO) or 1.0
+    longest = max(_end(pair, who) for pair in pairs for who in _WHO) or 1.0
     for row, pair in enumerate(pairs):
         top = 42 + _BARS * row
         yield _text(_LEFT - 10, top + 22, _name(pair), "text-anchor='end'")
@@ -60,7 +60,18 @@ def _bars(pairs: Sequence[PairQuality], more: int) -> Iterator[str]:
             ndcg = getattr(pair, who).ndcg
             width, y = round(_SPAN * ndcg / longest), top + 12 * place
             yield f'<rect x="{_LEFT}" y="{y}" width="{width}" height="10" fill="{colour}"/>'
-            yield _text(_LEFT + width + 5, y + 9, f"{ndcg:.3f}", "font-size='10'")
+            end = width
+            if pair.figures and (low := (found := pair.figures.ranking[who]["ndcg@10"]).low) is not None:
+                assert found.high is not None
+                start, end = round(_SPAN * low / longest), round(_SPAN * found.high / longest)
+                yield f'<path d="M{_LEFT + start} {y + 5}h{end - start}" stroke="#475569"/>'
+            yield _text(_LEFT + max(width, end) + 5, y + 9, f"{ndcg:.3f}", "font-size='10'")
+
+
+def _end(pair: PairQuality, who: str) -> float:
+    """Where a bar with its interval ends."""
+    high = pair.figures.ranking[who]["ndcg@10"].high if pair.figures else None
+    return float(getattr(pair, who).ndcg if high is None else high)
 
 
 def _curves(pairs: Sequence[PairQuality], calibrations: Mapping[Pair, Calibration], top: int) -> Iterator[str]:

@@ -6,10 +6,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lucid.data.drift import Drift
 from lucid.data.metadata import KeyRule
 from lucid.data.selection import Step
-from lucid.evaluation.pair_quality import PairQuality
+from lucid.evaluation.figures import quality_of
+from lucid.evaluation.pair_quality import Bootstrap, PairQuality
+from lucid.evaluation.recorded import Recorded
 from lucid.model.pair_model import Pair
+from lucid.side_by_side import side_by_side
 from lucid.store.documents import read_json
 from lucid.training.chosen import ChosenSettings
 from lucid.versions.config import filter_from_format_1
@@ -55,9 +59,13 @@ class TrainingReport:
     version: int
     steps: Sequence[Step]
     keys: Sequence[KeyRule]
+    drift: Sequence[Drift]
+    """What is odd about the batches; empty in reports of earlier releases, which did not look."""
     graph: GraphCounts
     chosen: ChosenSettings
     pairs: Sequence[PairQuality]
+    bootstrap: Bootstrap | None
+    """What intervals of `pairs` were drawn with; None in reports of earlier releases, which have none."""
 
     def examples(self) -> Iterator[str]:
         """Values of customers that the report shows."""
@@ -65,6 +73,8 @@ class TrainingReport:
             yield from step.examples
         for key in self.keys:
             yield from key.shown_values()
+        for drift in self.drift:
+            yield from drift.examples
 
     def without_examples(self, names_one: Callable[[str], bool]) -> "TrainingReport":
         """A report that shows no value which names an erased entity."""
@@ -82,11 +92,21 @@ class TrainingReport:
             )
             for key in self.keys
         ]
-        return replace(self, steps=steps, keys=keys)
+        drift = [replace(found, examples=unnamed(found.examples)) for found in self.drift]
+        return replace(self, steps=steps, keys=keys, drift=drift)
+
+    def judged_by(self, recorded: Recorded) -> "TrainingReport":
+        """A report with the figures of what is left of what they are computed from; the same if nothing was kept."""
+        return replace(self, pairs=judge(recorded, self.bootstrap)) if self.bootstrap else self
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored and shown over HTTP."""
         return {"format": FORMAT, **asdict(self)}
+
+    def figures_to_json(self) -> dict[str, Any]:
+        """The part that can be computed again from what was held out."""
+        shown = self.to_json()
+        return {name: shown[name] for name in ("model_id", "version", "bootstrap", "pairs")}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "TrainingReport":
@@ -99,6 +119,7 @@ class TrainingReport:
             raw["version"],
             [Step(**step) for step in raw["steps"]],
             [KeyRule(**key) for key in raw["keys"]],
+            [Drift(**found) for found in raw.get("drift", ())],
             GraphCounts(
                 graph["entities"],
                 graph["entity_types"],
@@ -107,11 +128,17 @@ class TrainingReport:
             ),
             ChosenSettings.from_json(raw["chosen"]),
             [PairQuality.from_json(pair) for pair in raw["pairs"]],
+            Bootstrap(**raw["bootstrap"]) if raw.get("bootstrap") else None,
         )
 
 
+def judge(recorded: Recorded, drawn: Bootstrap) -> list[PairQuality]:
+    """The figures of all pairs."""
+    return list(side_by_side(lambda pair: quality_of(pair, recorded.described, drawn), recorded.pairs))
+
+
 def write_report(folder: Path, report: TrainingReport) -> None:
-    (folder / REPORT).write_text(json.dumps(report.to_json(), indent=1))
+    (folder / REPORT).write_text(json.dumps(report.to_json()))
 
 
 def read_report(folder: Path) -> TrainingReport:

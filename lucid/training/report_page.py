@@ -4,6 +4,7 @@ from jinja2 import Environment, StrictUndefined
 
 from lucid.training.markdown import escaped
 from lucid.training.report import TrainingReport
+from lucid.training.wording import against, against_before, figure
 
 _TEMPLATE = """\
 # Model {{ model_id }}, version {{ version }}
@@ -15,6 +16,16 @@ _TEMPLATE = """\
 {% for step in steps -%}
 | {{ step.step }} | {{ step.kept | count }} | {{ step.removed | count }} |
 {% endfor %}
+
+{%- if drift %}
+## What is odd about the batches
+
+| batch | what was found |
+|---|---|
+{% for found in drift -%}
+| {{ found.batch_id }} | {{ found.message }} |
+{% endfor %}
+{%- endif %}
 {%- if keys %}
 ## Metadata keys
 
@@ -36,17 +47,29 @@ Values that do not fit the form of their key lead nowhere; `report.json` has exa
 {% endfor %}
 ## Quality on held-out interactions
 
-Test sources, that nothing was chosen on; the first 10 recommendations; what answers next to popularity and item-kNN.
-Cold: among targets without interactions only, where metadata or other relations tell of them.
+Test sources, that nothing was chosen on; what answers beside popularity and item-kNN, with 95% intervals.
 
-| pair | answered by | NDCG@10 | popularity | item-kNN | Recall@10 | popularity | item-kNN | cold NDCG@10 | calibration error | sources |
-|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
-{% for pair in pairs -%}
-| {{ pair.source_type }} → {{ pair.target_type }} | {{ pair.answered_by }}
-{%- for figure in ("ndcg", "recall") -%}
-{%- for who in ("model", "popularity", "item_knn") %} | {{ pair[who][figure] | figure }}{% endfor -%}
-{%- endfor %} | {{ pair.cold.ndcg | figure if pair.cold else "" }} | {{ pair.calibration_error | figure }} | {{ pair.model.sources }} |
+| pair | answered by | sources | NDCG@10 | popularity | the model is | item-kNN | the model is | before | Recall@10 | hit rate@10 | cold NDCG@10 | calibration error |
+|---|---|---:|---:|---:|---|---:|---|---|---:|---:|---:|---:|
+{% for pair in judged -%}
+| {{ pair.source_type }} → {{ pair.target_type }} | {{ pair.answered_by }} | {{ pair.model.sources | count }} | {{ pair | shown("model") }}
+{%- for who in ("popularity", "item_knn") %} | {{ pair | shown(who) }} | {{ pair | against(who) }}{% endfor %} | {{ pair | against_before -}}
+{%- for name in ("recall@10", "hit_rate@10") %} | {{ pair | shown("model", name) }}{% endfor %} | {{ pair.cold.ndcg | figure if pair.cold else "" }} | {{ pair.calibration_error | figure }} |
 {% endfor %}
+The model is compared source by source; `better` and `worse` are said only where an interval and a test agree. Before: the version that answered before, on sources of which it has seen nothing that is withheld. Cold: among targets without interactions, where metadata or other relations tell of them.
+{% if judged and judged[0].figures %}
+## What lists are like
+
+The first ten recommendations: the share of all targets that anybody gets, how much the lists of two sources differ (0: everybody gets the same), how little known the targets are (in bits), how different they are by their metadata, and which share goes to the most popular tenth.
+
+| pair | who | coverage | personalisation | novelty | diversity | most popular tenth |
+|---|---|---:|---:|---:|---:|---:|
+{% for pair in judged -%}
+{% for who, variety in pair.figures.variety.items() -%}
+| {{ pair.source_type }} → {{ pair.target_type }} | {{ who }} | {{ variety.coverage | share }} | {{ variety.personalisation | optional }} | {{ variety.novelty | optional(1) }} | {{ variety.diversity | optional }} | {{ pair.figures.popularity_bias[0].recommendations[who] | share }} |
+{% endfor -%}
+{% endfor %}
+{% endif %}
 {% if chosen.given_up -%}
 ## Given up
 
@@ -110,9 +133,14 @@ def _share(share: float | None) -> str:
     return _Ours("" if share is None else f"{share:.1%}")
 
 
+def _optional(number: float | None, digits: int = 3) -> str:
+    return _Ours("" if number is None else f"{number:.{digits}f}")
+
+
 def as_markdown(report: TrainingReport) -> str:
     """The report as Markdown, without examples of values: it is kept where erasure does not reach."""
     # Markdown, not HTML: what would escape HTML is the wrong kind here.
     environment = Environment(undefined=StrictUndefined, autoescape=False, finalize=_shown)  # noqa: S701
-    environment.filters |= {"count": _count, "figure": _figure, "share": _share}
-    return environment.from_string(_TEMPLATE).render(report.to_json())
+    environment.filters |= {"count": _count, "figure": _figure, "share": _share, "optional": _optional}
+    environment.filters |= {"shown": figure, "against": against, "against_before": against_before}
+    return environment.from_string(_TEMPLATE).render(report.to_json() | {"judged": report.pairs})

@@ -40,6 +40,7 @@ from lucid.store.tables.requests import RequestKey
 from lucid.store.tables.trainings import TrainingRow
 from lucid.training.estimate import note_peak, read_cost
 from lucid.training.memory import Peak
+from lucid.training.publishing import publish, settle
 from lucid.training.remaining import Clock, last_timings, read_timings, tell_left
 from lucid.typing import IsLost, Progress
 from lucid.versions.files import TIMINGS
@@ -122,6 +123,11 @@ class Training:
     def status(self) -> ModelStatus:
         """How far it has come by now; raises UnknownModel where its model was deleted."""
         return self.catalog.trainings.get(self.model_id, self.version).status
+
+    @property
+    def erases(self) -> bool:
+        """Whether it makes a version without erased entities, which selects no data."""
+        return self.refresh_of is not None and not self.status.data_batch_ids
 
     @property
     def has_ended(self) -> bool:
@@ -280,19 +286,18 @@ def fail(training: Training, error: BaseException) -> ModelStatus:
 def _end(home: Path, model_id: str, version: int, error: BaseException, callback_url: str | None = None) -> ModelStatus:
     """See `fail`; the event for a callback URL is entered in the catalog together with the end."""
     catalog = Catalog(home)
-    outcome: tuple[RunStatus, str] = "completed", ""
     versions = ModelVersions(home, model_id)
     made = versions.version(version)
+    owes = (lambda status: make_event(status, callback_url)) if callback_url else None
     with telling(made.folder):
         if made.is_complete:
-            versions.go_live(made)
+            publish(catalog, versions, made, owes=owes)
         else:
             versions.remove_version(made)  # first, for that may make room
             cancelled = catalog.trainings.get(model_id, version).status.stage == "cancelling"
             status: RunStatus = "completed" if isinstance(error, NothingToRefresh) else "error"
-            outcome = status, _CANCELLED if cancelled else customer_message(error)
-        owes = (lambda status: make_event(status, callback_url)) if callback_url else None
-        catalog.trainings.end(model_id, version, *outcome, utc_now(), owes)
+            message = _CANCELLED if cancelled else customer_message(error)
+            catalog.trainings.end(model_id, version, status, message, utc_now(), owes)
     return catalog.trainings.get(model_id, version).status
 
 
@@ -354,6 +359,12 @@ def sweep(settings: Settings, *, is_lost: IsLost, warnings: HealthWarnings | Non
                 each.apart(model_id, f"the dead training of model {model_id!r} is not ended"),
             ):
                 _end_if_dead(settings, row, is_lost)
+    with warnings.round("held versions") as each:
+        for row in Catalog(home).trainings.held():
+            model_id, version = row.status.model_id, row.status.version
+            with each.apart(model_id, f"what became of version {version} of model {model_id!r} is not written down"):
+                versions = ModelVersions(home, model_id)
+                settle(Catalog(home), versions, versions.version(version))
     with warnings.round("leftovers") as each:
         for folder in Home(home).models.glob("*"):
             failing = f"what is left in models/{folder.name} could not be removed"

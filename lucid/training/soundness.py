@@ -65,9 +65,9 @@ def repair_model(home: Path, catalog: Catalog, model_id: str) -> list[Finding]:
     sound = [version for version, found in states.items() if found.state != "damaged"]
     findings = [states[version] for version in sound]
     if not _is_live_sound(versions, sound):
-        if sound:
-            versions.switch(sound[-1])
-            findings.append(Finding(f"{model_id} live", "repaired", f"version {sound[-1].number} answers"))
+        if approved := _approved(versions, sound):
+            versions.switch(approved[-1])
+            findings.append(Finding(f"{model_id} live", "repaired", f"version {approved[-1].number} answers"))
         elif states or versions.pointer.exists():
             advice = f"no sound version is left; run: lucid train --model-id {model_id}"
             findings.append(Finding(f"{model_id} live", "damaged", advice))
@@ -92,7 +92,8 @@ def _check_model(home: Path, catalog: Catalog, model_id: str) -> Iterator[Findin
     states = _states(versions, catalog)
     yield from states.values()
     sound = [version for version, found in states.items() if found.state != "damaged"]
-    instead = f"; version {sound[-1].number} answers" if sound else "; no sound version is left"
+    approved = _approved(versions, sound)
+    instead = f"; version {approved[-1].number} answers" if approved else "; no sound version is left"
     about = f"{model_id} live"
     try:
         live = versions.live()
@@ -119,6 +120,11 @@ def _is_live_sound(versions: ModelVersions, sound: list[Version]) -> bool:
         return False
     newest = max((version.number for version in sound), default=0)
     return live in sound or (live.number > newest and _compared(live).state != "damaged")
+
+
+def _approved(versions: ModelVersions, sound: list[Version]) -> list[Version]:
+    """Those of some versions that may answer in place of another one."""
+    return [version for version in sound if versions.review(version) is None]
 
 
 def _states(versions: ModelVersions, catalog: Catalog) -> dict[Version, Finding]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from lucid.data.drift import find_drift, read_drift, write_drift
 from lucid.data.links import KNOWN_RANGES, KNOWN_WORDS
 from lucid.data.selection import INTERACTIONS_FILE, LEFT_OUT_FILE, interactions_among, read_selection, select
 from lucid.errors import (
@@ -23,6 +24,7 @@ from lucid.errors import (
     TrainingFailed,
     UnknownModel,
 )
+from lucid.evaluation.pair_quality import Bootstrap
 from lucid.graph.histories import InteractionHistory
 from lucid.schema.fields import Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
@@ -31,10 +33,13 @@ from lucid.store.locks import forget, working
 from lucid.training.budget import Budget
 from lucid.training.chosen import read_chosen, write_chosen
 from lucid.training.estimate import Cost, estimate, note_less, read_cost, write_cost
+from lucid.training.gate import why_held
+from lucid.training.held_out import read_held_out, write_held_out
 from lucid.training.memory import used_bytes
 from lucid.training.parts import Opened, PartWork
+from lucid.training.publishing import publish as end_well
 from lucid.training.remaining import read_timings
-from lucid.training.report import TrainingReport, count_graph, read_report, write_report
+from lucid.training.report import TrainingReport, count_graph, judge, read_report, write_report
 from lucid.training.room import here, most, room, share, too_large, waits, worker
 from lucid.training.run import Training, call_back, refreshing, reporting, working_on
 from lucid.training.workload import Workload, count_workload
@@ -46,6 +51,7 @@ from lucid.versions.files import (
     CONFIG,
     EMBEDDINGS,
     ENTITIES,
+    HELD_OUT,
     HISTORY,
     ORIGIN,
     REPORT,
@@ -57,6 +63,7 @@ from lucid.versions.files import (
 )
 from lucid.versions.precompute import Partition, find_best, find_here, pairs_to_precompute
 from lucid.versions.precompute import precompute as precompute_pairs
+from lucid.versions.reviews import Review
 from lucid.versions.uploads import uploads_since, with_uploads
 from lucid.versions.version import Version
 from lucid.webhooks.callbacks import check_callback
@@ -122,11 +129,12 @@ def select_data(training: Training, progress: Progress) -> tuple[Path, str]:
 
     Ends once there is room in memory for what follows.
     """
-    catalog = training.catalog
+    catalog, refreshes = training.catalog, training.refresh_of is not None
+    if refreshes and training.versions.is_pinned:
+        raise NothingToRefresh(f"version {training.refresh_of} is pinned and stays as it is until it is unpinned")
     batches = catalog.batches.select(training.request.data_tags)
     catalog.trainings.set_batches(training.model_id, training.version, [batch.batch_id for batch in batches])
     shutil.rmtree(training.folder, ignore_errors=True)
-    refreshes = training.refresh_of is not None
     try:
         selection = select(
             training.settings.home,
@@ -145,6 +153,10 @@ def select_data(training: Training, progress: Progress) -> tuple[Path, str]:
         if not refreshes or error.code != "no_interactions":
             raise
         raise NothingToRefresh(_nothing_left(training)) from None
+    drift = [] if refreshes else find_drift(training.settings.home, batches, training.work / "spill")
+    write_drift(training.work, drift)
+    for found in drift:
+        _log.warning("model %s: batch %s: %s", training.model_id, found.batch_id, found.message)
     if not refreshes:
         _wait_for_room(training, count_workload(training.work, training.request.precompute or ()), progress)
     return training.work, _counted(interactions=selection.steps[-1].kept, batches=len(batches))
@@ -207,20 +219,29 @@ def evaluate_model(training: Training, _progress: Progress) -> tuple[Path, str]:
     from lucid.evaluation.quality import judge_pairs
     from lucid.evaluation.splitting import hold_out
     from lucid.graph.typed_graph import read_graph
+    from lucid.training.answered_before import answering_before
 
     graph, config = read_graph(training.work), read_config(training.work)
     embeddings = read_embeddings(training.work, config.weightings, config.erased)
-    quality = judge_pairs(hold_out(graph, training.settings.seed), embeddings, list(config.pairs.values()))
+    seed = training.settings.seed
+    recorded = judge_pairs(
+        hold_out(graph, seed), embeddings, list(config.pairs.values()), answering_before(training, graph)
+    )
+    drawn = Bootstrap(seed)
+    quality = judge(recorded, drawn)
     selection = read_selection(training.work)
     report = TrainingReport(
         training.model_id,
         training.version,
         selection.steps,
         selection.keys,
+        read_drift(training.work),
         count_graph(graph),
         read_chosen(training.work),
         quality,
+        drawn,
     )
+    write_held_out(training.folder, recorded)
     write_report(training.folder, report)
     sources = sum(pair.model.sources for pair in quality)
     return training.folder / REPORT, _counted(pairs=len(quality), test_sources=sources)
@@ -251,6 +272,7 @@ def fold_in(training: Training, _progress: Progress) -> tuple[Path, str]:
                 EMBEDDINGS: lambda folder: write_embeddings(folder, with_uploads(parent, uploads)),
                 HISTORY: lambda folder: write_history(folder, history, left_out),
                 ORIGIN: lambda folder: write_origin(folder, replace(origin, folded_ids=folded_ids)),
+                HELD_OUT: lambda folder: write_held_out(folder, read_held_out(parent.folder)),  # it may have none
                 KNOWN_RANGES: lambda folder: shutil.copy(learnt / KNOWN_RANGES, folder),
                 KNOWN_WORDS: lambda folder: shutil.copy(learnt / KNOWN_WORDS, folder),
             },
@@ -308,13 +330,16 @@ PARTS: dict[str, PartWork[Any, Any]] = {
 
 @_step("publish", (97, 100), "publishing")
 def publish(training: Training, _progress: Progress) -> tuple[ModelStatus, str]:
-    """Let the version answer and say so in the catalog; returns the final status."""
+    """Let the version answer, if the gate lets it pass, and say so in the catalog; returns the final status."""
     shutil.rmtree(training.work, ignore_errors=True)
-    message = "; ".join(told for told in (_far_less(training), _given_up(training)) if told)
+    reason = why_held(training)
+    told = (_far_less(training) if not reason else "", _given_up(training))
+    if reason:  # first, so that there is no moment in which the version is complete and nothing is against it
+        training.versions.set_review(training.made, Review("held", reason))
     training.made.complete(training.refresh_of, utc_now())
-    training.versions.go_live(training.made)
+    message = "; ".join(one for one in told if one)
+    end_well(training.catalog, training.versions, training.made, message, despite_pin=training.erases)
     training.versions.prune(training.settings.keep_versions)
-    training.catalog.trainings.end(training.model_id, training.version, "completed", message, utc_now())
     return training.status, _counted(versions_kept=len(training.versions.complete()))
 
 

@@ -44,7 +44,8 @@ class VersionConfig:
     def sources(self, entity_type: str) -> Rows:
         """Rows of a type that can get recommendations; raises UnknownType."""
         rows = self.entity_types.rows(entity_type)
-        return np.setdiff1d(np.arange(rows.start, rows.stop, dtype=np.int64), self.erased)
+        every = np.arange(rows.start, rows.stop, dtype=np.int64)
+        return np.setdiff1d(every, self.erased, assume_unique=True)
 
     def pair(self, source_type: str, target_type: str) -> PairModel:
         """What scores a pair of types."""
@@ -92,7 +93,7 @@ def read_config(folder: Path) -> VersionConfig:
 def _config(raw: Any, folder: Path) -> VersionConfig:
     if raw.get("format") == 1:
         raw = _from_format_1(raw, read_json(folder / REPORT, lambda report: report["graph"]["pairs"], REMEDY))
-    if raw.get("format") not in (2, FORMAT):  # in 2, calibrations had no quantiles
+    if raw.get("format") not in (2, 3, FORMAT):  # in 2, calibrations had no quantiles; 3 differs in the report
         raise OutdatedVersion(
             f"version {folder.name} of this model was written by another release of Lucid; train the model again"
         )

@@ -1,8 +1,10 @@
 """The files of a version, and how each is written and read.
 
-    models/<encoded model_id>/live               number of the version that answers, replaced atomically
+    models/<encoded model_id>/live               number of the version that answers, and whether it is pinned
+    models/<encoded model_id>/<version>.review   why a version does not answer by itself, see `reviews`
     models/<encoded model_id>/<version>/
         config.json, origin.json, report.json    settings, what it was trained on, how good it is
+        held_out.safetensors                     what the figures of the report are computed from
         entities.parquet, values.parquet         its entities, and their metadata (row, key, value)
         known_ranges.parquet, known_words.parquet    what was learnt of all values, see `lucid.data.links`
         embeddings, interacted, edges            .safetensors: what scores, masks and explains
@@ -29,16 +31,28 @@ from lucid.graph.relation_weights import RelationWeights
 from lucid.model.embedding import Embedding
 from lucid.store.arrays import MappedTensors, write_tensors
 
-FORMAT = 3
+FORMAT = 4
 """Counts up whenever the layout of a version's files changes; readers of the formats before stay, see `config`."""
 
 CONFIG, ORIGIN, REPORT = "config.json", "origin.json", "report.json"
 ENTITIES, VALUES = "entities.parquet", "values.parquet"
 EMBEDDINGS, HISTORY, ADJACENCY = "embeddings.safetensors", "interacted.safetensors", "edges.safetensors"
-INDEX, RECOMMENDATIONS = "texts.safetensors", "recommendations.duckdb"
-TIMINGS, COST, MANIFEST, LIVE = "timings.json", "cost.json", "manifest.json", "live"
+HELD_OUT, INDEX, RECOMMENDATIONS = "held_out.safetensors", "texts.safetensors", "recommendations.duckdb"
+TIMINGS, COST, MANIFEST, LIVE, REVIEW = "timings.json", "cost.json", "manifest.json", "live", ".review"
 
-TRAINED = (CONFIG, ORIGIN, REPORT, ENTITIES, VALUES, KNOWN_RANGES, KNOWN_WORDS, EMBEDDINGS, HISTORY, ADJACENCY)
+TRAINED = (
+    CONFIG,
+    ORIGIN,
+    REPORT,
+    HELD_OUT,
+    ENTITIES,
+    VALUES,
+    KNOWN_RANGES,
+    KNOWN_WORDS,
+    EMBEDDINGS,
+    HISTORY,
+    ADJACENCY,
+)
 """What a training leaves, and a derived version takes over from its parent, see `derive`."""
 
 REMEDY = "roll back to another version or train the model again"

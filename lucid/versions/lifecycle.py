@@ -1,12 +1,16 @@
 """The versions of one model: which one answers, how they come to answer, and how they go.
 
-A version is complete or invisible, and a file `live` names the one that answers.
+A version is complete or invisible, and a file `live` names the one that answers. A version that has a review was held
+back or rejected: it never answers by itself, in place of a damaged one neither.
 """
 
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import Timeout
 
 from lucid.errors import (
     Damaged,
@@ -21,11 +25,17 @@ from lucid.store.catalog import Catalog
 from lucid.store.documents import read_text, set_aside
 from lucid.store.files import write_text
 from lucid.store.home import Home
-from lucid.versions.files import LIVE
+from lucid.store.locks import forget, working
+from lucid.versions.files import LIVE, REVIEW
+from lucid.versions.reviews import Review, read_review, write_review
 from lucid.versions.version import Version
 
 REMOVED = ".removed-"
 """Begins the name of what is being removed."""
+_PINNED = "pinned"
+"""Follows the number in `live` where the version answers until it is unpinned."""
+_POINTER, _POINTER_SECONDS = "live-", 30.0
+"""The lock of changing `live`, which takes milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,24 @@ class ModelVersions:
             )
         return version
 
+    def approved(self) -> list[Version]:
+        """Complete versions that are neither held nor rejected, oldest first."""
+        return [version for version in self.complete() if self.review(version) is None]
+
+    def review(self, version: Version) -> Review | None:
+        """Why a version does not answer by itself; None where nothing is against it, as of the live one."""
+        with suppress(FileNotFoundError, DamagedVersion):
+            if self.pointed_at() == version:
+                return None
+        return read_review(self._review_file(version))
+
+    def reviews(self) -> list[Path]:
+        """The files of all reviews."""
+        return sorted(self.folder.glob(f"*{REVIEW}"))
+
+    def _review_file(self, version: Version) -> Path:
+        return self.folder / f"{version.number}{REVIEW}"
+
     # Which one answers
 
     def live(self) -> Version:
@@ -95,9 +123,20 @@ class ModelVersions:
         Raises FileNotFoundError then, DamagedVersion where it cannot be read or names no version.
         """
         try:
-            return self.version(read_text(self.pointer, _version_number, ""))
+            return self.version(self._pointed()[0])
         except Damaged:
             raise DamagedVersion("the file `live`", "it names no version") from None
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the version that `live` names answers until it is unpinned."""
+        with suppress(FileNotFoundError, Damaged):
+            return self._pointed()[1]
+        return False
+
+    def _pointed(self) -> tuple[int, bool]:
+        """What `live` says: a version's number, and whether it is pinned; raises FileNotFoundError, Damaged."""
+        return read_text(self.pointer, _read_pointer, "")
 
     def is_live(self, number: int) -> bool:
         """Whether a version is the one that `live` names; raises ModelNotReady, UnknownModel."""
@@ -107,7 +146,9 @@ class ModelVersions:
             return False
 
     def answering(self) -> Version:
-        """The live version or, where names and sizes of its files tell that it is damaged, the newest that is whole.
+        """The live version or, where names and sizes of its files tell that it is damaged, the newest whole one.
+
+        One that is held or rejected stands in for none.
 
         Raises ModelNotReady, UnknownModel, and DamagedVersion where none is whole.
         """
@@ -116,7 +157,7 @@ class ModelVersions:
             if found := live.damage():
                 raise DamagedVersion(f"version {live.number}", found)
         except DamagedVersion:
-            whole = self.complete()
+            whole = self.approved()
             if not whole:
                 raise
             return whole[-1]
@@ -138,29 +179,82 @@ class ModelVersions:
 
     # How they come and go
 
-    def go_live(self, version: Version) -> None:
-        """Let a complete version answer, unless a newer one does."""
-        with suppress(ModelNotReady, DamagedVersion):
-            live = self.live()
-            if live.number >= version.number and live.is_complete:
-                return
-        self.switch(version)
+    def go_live(self, version: Version, *, despite_pin: bool = False) -> bool:
+        """Let a complete version answer, unless it is under review, a newer one answers or another one is pinned.
 
-    def switch(self, version: Version) -> None:
-        """Let a complete version answer, older or newer."""
-        if self.pointer.is_dir():  # no file can take the place of a folder
-            set_aside(self.pointer)
-        write_text(self.pointer, str(version.number))
+        Tells whether it answers now.
+        """
+        with self._changing_pointer():
+            if self.review(version):
+                return False
+            with suppress(FileNotFoundError, DamagedVersion):
+                live = self.pointed_at()
+                if live == version:
+                    return True
+                if (self.is_pinned and not despite_pin) or (live.number >= version.number and live.is_complete):
+                    return False
+            self._point_at(version, pinned=self.is_pinned)
+        return True
 
-    def superfluous(self, keep: int) -> list[Version]:
-        """All complete versions but the live one and the newest `keep` trainings; refreshes do not count.
+    def switch(self, version: Version, *, pinned: bool = False) -> None:
+        """Let a complete version answer, older or newer, because somebody wants that.
+
+        It is pinned where the one before was, or is to be. What was against it does not count any more.
+        """
+        with self._changing_pointer():
+            self._point_at(version, pinned=pinned or self.is_pinned)
+        self.forget_review(version)
+
+    def pin(self, *, pinned: bool) -> Version:
+        """Let the live version answer until it is unpinned, or no longer than others; returns it.
 
         Raises ModelNotReady, UnknownModel, DamagedVersion.
         """
+        with self._changing_pointer():
+            live = self.live()
+            if self.is_pinned != pinned:
+                self._point_at(live, pinned=pinned)
+        return live
+
+    def set_review(self, version: Version, review: Review) -> None:
+        """Hold a version back, or reject it; one that is being made is so from the moment in which it is complete."""
+        write_review(self._review_file(version), review)
+
+    def forget_review(self, version: Version) -> None:
+        """Let nothing be against a version any more."""
+        self._review_file(version).unlink(missing_ok=True)
+
+    @contextmanager
+    def _changing_pointer(self) -> Iterator[None]:
+        """Be the only one that changes `live`; no lock stays behind."""
+        name = f"{_POINTER}{self.model_id}"
+        try:
+            with working(self.home, name, _POINTER_SECONDS):
+                yield
+        except Timeout:
+            raise Unavailable(f"another process changes what answers for {self.model_id!r}; try again") from None
+        finally:
+            forget(self.home, name)
+
+    def _point_at(self, version: Version, *, pinned: bool) -> None:
+        if self.pointer.is_dir():  # no file can take the place of a folder
+            set_aside(self.pointer)
+        write_text(self.pointer, f"{version.number} {_PINNED}" if pinned else str(version.number))
+
+    def superfluous(self, keep: int) -> list[Version]:
+        """All complete versions but the live one, those held, and the newest `keep` trainings; refreshes do not count.
+
+        Rejected ones are counted apart, so that they take the place of none that could answer. Raises ModelNotReady,
+        UnknownModel, DamagedVersion.
+        """
         live, known = self.live(), self.complete()
+        reviews = {version.number: review for version in known if (review := self.review(version))}
         refreshes = [version for version in known if version.manifest.refresh_of is not None]
         trainings = [version for version in known if version.manifest.refresh_of is None]
-        return [version for version in refreshes + trainings[:-keep] if version != live]
+        approved = [version for version in trainings if version.number not in reviews]
+        rejected = [version for version in trainings if version.number in reviews and not reviews[version.number].held]
+        old = refreshes + approved[:-keep] + rejected[:-keep]
+        return sorted((version for version in old if version != live), key=lambda version: version.number)
 
     def prune(self, keep: int) -> None:
         """Remove what is `superfluous`."""
@@ -170,6 +264,7 @@ class ModelVersions:
     def remove_version(self, version: Version) -> None:
         """Remove a version; renamed first, so that nobody sees a part of it."""
         _remove(version.folder)
+        self.forget_review(version)
 
     def remove(self) -> None:
         """Remove the model with all its versions, in the same way."""
@@ -186,10 +281,11 @@ class ModelVersions:
             self.folder.rmdir()
 
 
-def _version_number(text: str) -> int:
-    if not (text.strip().isascii() and text.strip().isdecimal()):
+def _read_pointer(text: str) -> tuple[int, bool]:
+    number, *marks = text.split()
+    if not (number.isascii() and number.isdecimal() and marks in ([], [_PINNED])):
         raise ValueError("a number expected")
-    return int(text)
+    return int(number), bool(marks)
 
 
 def _remove(folder: Path) -> None:

@@ -162,6 +162,19 @@ def expect_sound(folder: Path, *, thoroughly: bool) -> None:
         raise DamagedVersion(f"version {folder.name}", found)
 
 
+def expect_untouched(folder: Path) -> None:
+    """Raises DamagedVersion where a version's files are not as they were published, as far as a moment tells.
+
+    The checksums of files are compared that somebody has written to since, and those of JSON files. What has changed
+    without a trace, as on a failing disk, only a read of everything tells: `expect_sound`.
+    """
+    expect_sound(folder, thoroughly=False)
+    published = (folder / MANIFEST).stat().st_mtime_ns
+    for name, expected in read_manifest(folder).sha256.items():
+        if (folder / name).stat().st_mtime_ns > published and checksum(folder / name) != expected:
+            raise DamagedVersion(f"version {folder.name}", f"{name}: other bytes than were published")
+
+
 @contextmanager
 def telling_damage(folder: Path) -> Iterator[None]:
     """Read files of a version inside; raises DamagedVersion where one cannot be read or means nothing."""

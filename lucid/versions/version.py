@@ -161,6 +161,10 @@ class Version:
         """See `manifest.expect_sound`."""
         manifest.expect_sound(self.folder, thoroughly=thoroughly)
 
+    def expect_untouched(self) -> None:
+        """See `manifest.expect_untouched`."""
+        manifest.expect_untouched(self.folder)
+
     @contextmanager
     def reading(self) -> Iterator["Version"]:
         """Read what is in it; raises DamagedVersion where a file is not as it was published or cannot be read."""

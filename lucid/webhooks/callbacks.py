@@ -41,13 +41,15 @@ _TAKEN_SECONDS = 60
 """An event that somebody sends is nobody else's for so long, beyond what a patient attempt takes."""
 
 
-def make_event(status: ModelStatus, url: str, event_id: str | None = None, created: datetime | None = None) -> Event:
-    """The event that tells how a training ended: `training.completed` or `training.error`.
+def make_event(
+    status: ModelStatus, url: str, event_id: str | None = None, created: datetime | None = None, name: str | None = None
+) -> Event:
+    """The event that tells how a training ended: `training.completed`, `training.held` or `training.error`.
 
-    A new one, made now; or the one of this id and time once more.
+    A new one, made now; or the one of this id, time and name once more.
     """
     event_id, created = event_id or uuid.uuid4().hex, created or utc_now()
-    name = f"training.{status.status}"
+    name = name or f"training.{'held' if status.held else status.status}"
     body = {
         **status.model_dump(mode="json"),
         "event_id": event_id,

@@ -59,6 +59,16 @@ def api(home: Path, batch: str) -> Iterator[Api]:
         yield api
 
 
+CHOSEN = {
+    "pin": ("PUT", "DELETE"),
+    "gate": ("GET", "PUT", "DELETE"),
+    "compare": ("GET",),
+    "versions/1/promote": ("POST",),
+    "versions/1/reject": ("POST",),
+}
+"""What lets people choose the version of a model that answers."""
+
+
 def files(api: Api) -> set[Path]:
     return set(api.home.parents[2].rglob("*"))
 
@@ -96,6 +106,15 @@ def asked(api: Api, method: str, path: str) -> httpx.Response:
         ("POST", "/models/board/deliveries/{}/resend"),
         ("GET", "/models/{}/versions/1/lineage"),
         ("GET", "/models/board/versions/{}/lineage"),
+        *((method, f"/models/{{}}/{what}") for what, methods in CHOSEN.items() for method in methods),
+        ("GET", "/models/board/compare?a={}"),
+        ("GET", "/models/board/compare?b={}"),
+        ("POST", "/models/board/versions/{}/promote"),
+        ("POST", "/models/board/versions/{}/reject"),
+        ("GET", "/models/{}/versions/1/report"),
+        ("GET", "/models/board/versions/{}/report"),
+        ("GET", "/models/{}/versions/1/report/held_out"),
+        ("GET", "/models/board/versions/{}/report/held_out"),
         ("GET", "/models/{}/auto_train"),
         ("PUT", "/models/{}/auto_train"),
         ("DELETE", "/models/{}/auto_train"),
@@ -136,6 +155,10 @@ def test_text_in_a_url_is_refused(api: Api, method: str, path: str, text: str) -
         ("POST", "/train", {"precompute": [{"source_type": "{}"}]}),
         ("POST", "/train", {"data_filters": {"entities": [{"field": "{}", "op": "eq", "value": "{}"}]}}),
         ("POST", "/models/board/rollback", {"version": "{}"}),
+        ("PUT", "/models/board/pin", {"version": "{}"}),
+        ("PUT", "/models/board/gate", {"min_overlap": "{}"}),
+        ("PUT", "/models/board/gate", {"{}": 1}),
+        ("POST", "/models/board/versions/1/reject", {"reason": {"{}": "{}"}}),
         ("PUT", "/models/board/auto_train", {"quiet_seconds": "{}"}),
         ("PUT", "/models/board/auto_train", {"{}": 1}),
         ("PATCH", "/data_batch?batch_id=none", {"tags": ["{}"]}),

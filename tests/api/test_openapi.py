@@ -49,7 +49,13 @@ def test_every_call_of_the_contract_is_described(document: Document) -> None:
         f"GET {base}/models/{{model_id}}/deliveries",
         f"POST {base}/models/{{model_id}}/deliveries/{{event_id}}/resend",
         *(f"{method} {base}/models/{{model_id}}/auto_train" for method in ("GET", "PUT", "DELETE")),
+        *(f"{method} {base}/models/{{model_id}}/gate" for method in ("GET", "PUT", "DELETE")),
+        *(f"{method} {base}/models/{{model_id}}/pin" for method in ("PUT", "DELETE")),
+        f"GET {base}/models/{{model_id}}/compare",
+        *(f"POST {base}/models/{{model_id}}/versions/{{version}}/{verb}" for verb in ("promote", "reject")),
         f"GET {base}/models/{{model_id}}/versions/{{version}}/lineage",
+        f"GET {base}/models/{{model_id}}/versions/{{version}}/report",
+        f"GET {base}/models/{{model_id}}/versions/{{version}}/report/held_out",
         f"DELETE {base}/entities",
     } <= {name for name, _ in operations(document)}
     names = [operation["operationId"] for _, operation in operations(document)]

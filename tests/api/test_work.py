@@ -76,7 +76,7 @@ def test_the_bare_address_leads_to_the_pages(api: Api) -> None:
     """Without a key, as the pages themselves."""
     answer = api.own_client.get("/", headers={"apikey": ""})
 
-    assert (307, "/docs") == (answer.status_code, answer.headers["location"])
+    assert (307, "/console") == (answer.status_code, answer.headers["location"])
 
 
 @pytest.mark.parametrize(

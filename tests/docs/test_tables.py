@@ -1,5 +1,6 @@
 """Tables of the pages are those of the code: codes, settings, scopes, routes, figures, parameters, limits."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -10,11 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lucid import events
 from lucid.api.auth import OPEN, SCOPES
+from lucid.api.console.access import CONSOLE
 from lucid.api.metrics import Metrics
 from lucid.api.multipart import MAX_FIELD_BYTES
 from lucid.api.problems import FOREIGN_ADDRESS, HTTP_CODES, INTERNAL_ERROR, STATUS, STATUS_OF_CODE
 from lucid.api.requests import MAX_BODY_BYTES, MAX_NAMES, MAX_PARAMETERS
 from lucid.data.csv_load import _CHECKS
+from lucid.data.drift import DriftCode
 from lucid.disk import DiskMeter
 from lucid.erasure.erase import MAX_IDS_LENGTH
 from lucid.errors import MachineError, UnusableFile
@@ -23,6 +26,7 @@ from lucid.keys import Scope
 from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, MAX_FILES, Batch, Erased
 from lucid.schema.fields import MAX_PARTS, MAX_TAG, MAX_TAGS, KeyUse, ServedBy, Stage, utc_now
 from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, Op
+from lucid.schema.gate import GateRequest
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.training import ModelStatus, TrainingEstimate, TrainingRequest
 from lucid.settings import Settings
@@ -43,6 +47,19 @@ def test_errors() -> None:
     ours |= dict.fromkeys(MachineError.codes, 503) | dict.fromkeys(("no_interactions", "type_changes"), 422)
     frameworks = {code: status for status, code in HTTP_CODES.items()}
     assert ours | STATUS_OF_CODE | frameworks | {INTERNAL_ERROR: 500, FOREIGN_ADDRESS: 421} == documented
+
+
+def test_limits_of_the_gate() -> None:
+    """Every limit stands there with its default."""
+    rows = table("models.md", "limit", "default", "a training is held where")
+    documented = {
+        limit: default.strip()
+        for limits, defaults, _ in rows
+        for limit, default in zip(words(limits), defaults.split(","), strict=True)
+    }
+
+    ours = {name: json.dumps(field.default) for name, field in GateRequest.model_fields.items()}
+    assert {name: default.removesuffix(".0") for name, default in ours.items()} == documented
 
 
 def reject_codes(of: str) -> set[str]:
@@ -71,6 +88,13 @@ def test_codes_of_rows(tmp_path: Path) -> None:
 
     assert 1 == batch.entity_count
     assert {error.code for error in batch.errors} == reject_codes("row")
+
+
+def test_codes_of_drift() -> None:
+    """What may be odd about a batch stands there, all of it."""
+    assert set(get_args(DriftCode)) == {
+        words(code)[0] for code, *_ in table("reports.md", "code", "meaning", "look at")
+    }
 
 
 def test_columns_of_files() -> None:
@@ -111,7 +135,8 @@ def test_scopes() -> None:
 
 def test_pages_that_need_no_key() -> None:
     """All of them but what the description pages load."""
-    assert OPEN - {"/docs/oauth2-redirect", "/static-offline-docs"} == set(column("operations.md", "page", "answer"))
+    parts = {"/docs/oauth2-redirect", "/static-offline-docs"}
+    assert {*OPEN, CONSOLE} - parts == set(column("operations.md", "page", "answer"))
 
 
 def test_figures(tmp_path: Path) -> None:
@@ -200,7 +225,7 @@ def test_events() -> None:
     """Every event of ours, and what it is about."""
     rows = table("operations.md", "event", "about", "payload, besides")
 
-    assert {events.IMPORTED, events.TRAINED, events.FAILED, events.PUBLISHED, events.REFRESHED} == {
+    assert {events.IMPORTED, events.TRAINED, events.FAILED, events.HELD, events.PUBLISHED, events.REFRESHED} == {
         words(event)[0] for event, _, _ in rows
     }
 

@@ -90,7 +90,7 @@ def test_a_training_shows_its_end_its_quality_and_where_to_ask(home: Path, setti
     rows = json.loads(str(found["quality-board"].data))
     assert json.loads(json.dumps(quality_table(report))) == rows
     assert f"{report.pairs[0].model.ndcg:.3f}" in picture(found["chart-board"])
-    assert f"({settings.api}/docs#/models/show_model)" in str(found["api-board"].data)
+    assert f"({settings.api}/console/models/board/report)" in str(found["api-board"].data)
     assert f"{settings.api}/v1/recommender/status?model_id=board" in str(found["api-board"].description)
     assert {"lucid", "model:board"} <= tags(state)
 

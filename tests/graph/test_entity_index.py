@@ -14,14 +14,17 @@ from lucid.graph.entity_index import EntityIndex, write_entity_index
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=90)
 
 
-def index_of(folder: Path, ids: list[str | None], names: list[str | None]) -> EntityIndex:
-    """An index of entities whose rows are counted in this order; None for an erased one."""
+def index_of(
+    folder: Path, ids: list[str | None], names: list[str | None], pictures: list[str | None] | None = None
+) -> EntityIndex:
+    """An index of entities whose rows are counted in this order; None for an erased one, or one without a picture."""
     path, target = folder / "entities.parquet", folder / "index.safetensors"
     with duckdb.connect() as connection:
+        picture = ", unnest($pictures::VARCHAR[]) AS media_url" if pictures else ""
         connection.execute(
             f"COPY (SELECT unnest(range({len(ids)})) AS row, unnest($ids::VARCHAR[]) AS id, "
-            f"unnest($names::VARCHAR[]) AS name) TO '{path}' (FORMAT parquet)",
-            {"ids": ids, "names": names},
+            f"unnest($names::VARCHAR[]) AS name{picture}) TO '{path}' (FORMAT parquet)",
+            {"ids": ids, "names": names, **({"pictures": pictures} if pictures else {})},
         )
     write_entity_index(target, path)
     return EntityIndex(target)
@@ -59,3 +62,11 @@ def test_an_erased_entity_has_no_id_any_more(tmp_path: Path) -> None:
     assert [b'"a"', b"", b'"' + b"c" * 200 + b'"'] == index.ids(np.arange(3))
     assert [0, 2] == [index.row("a"), index.row("c" * 200)]
     assert index.row("") is None
+
+
+def test_the_picture_of_an_entity_is_its_media_url(tmp_path: Path) -> None:
+    """Entities without one have none, and neither have those of files that earlier releases wrote."""
+    index = index_of(tmp_path, ["a", "b"], ["A", "B"], pictures=["https://pictures.example/ä.png", None])
+
+    assert ["https://pictures.example/ä.png", ""] == index.pictures(np.arange(2))
+    assert ["", ""] == index_of(tmp_path, ["a", "b"], ["A", "B"]).pictures(np.arange(2))

@@ -4,6 +4,7 @@ What other files of tests ask of the running service is not repeated here.
 """
 
 import csv
+import gzip
 import inspect
 import io
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from lucid.errors import (
     UnknownVersion,
     UnusableFile,
 )
+from lucid.verify import verify
 from tests.support.checkerboard import NOTHING_LEFT, write_checkerboard
 from tests.support.service import SECRET, Service, flow_run_of, free_port, wait_for_training
 
@@ -95,7 +97,15 @@ def play(lucid: Workspace | Client, files: list[Path]) -> Scenario:
         "listed": [versions(model) for model in lucid.models() if model.model_id == "board"],
         "reports": [one.report["version"] for one in lucid.model("board").versions if one.report],
         "report": lucid.report("board")["pairs"],
+        "reports of versions": [lucid.report("board", number)["version"] for number in (1, 2)],
+        "held out": held_out(lucid, files[0].parent / "held_out.gz"),
     }
+
+
+def held_out(lucid: Workspace | Client, target: Path) -> tuple[str, int, list[str]]:
+    """The export, and what is found when it is verified."""
+    lucid.held_out("board", target, 1)
+    return gzip.decompress(target.read_bytes()).decode(), *verify(target)
 
 
 def told(batch: Any) -> dict[str, Any]:

@@ -160,6 +160,7 @@ def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
         ("erase_entity/erase-entity", {"request": "string"}),
         ("maintain_home/maintain-home", {"dry_run": "boolean", "keep_history_days": "number"}),
         ("auto_train/auto-train", {"model_id": "string", "min_interval_seconds": "integer"}),
+        ("approve_version/approve-version", {"model_id": "string", "version": "integer"}),
     ],
 )
 def test_forms_show_typed_and_described_parameters(operator: Operator, name: str, types: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lucid.evaluation.holdout import HeldOut
 from lucid.evaluation.metrics import ndcg
-from lucid.evaluation.quality import cold_scores
+from lucid.evaluation.quality import among_withheld
 from lucid.evaluation.splitting import hold_out
 from lucid.graph.relation_weights import RelationWeights
 from lucid.model.decomposition import Solver, decompose
@@ -49,8 +49,9 @@ def test_filters_judged_together_get_what_each_gets_alone(signed: bool) -> None:
         together = Judged(held, targets).on(BySign(embedding)).ndcg(FILTERS)
         assert np.allclose(alone, together, atol=1e-6)
 
-        among_withheld = [ndcg(*cold_scores(embedding, one, held)) for one in FILTERS]
-        assert np.allclose(among_withheld, Judged.among_withheld(held).on(BySign(embedding)).ndcg(FILTERS), atol=1e-6)
+        rows, among = among_withheld(held)
+        alone = [ndcg(embedding.raw_scores(one, held.sources, rows), among, range(len(rows))) for one in FILTERS]
+        assert np.allclose(alone, Judged.among_withheld(held).on(BySign(embedding)).ndcg(FILTERS), atol=1e-6)
 
 
 def test_what_is_clearly_worse_is_judged_by_a_part_of_the_sources_only() -> None:

@@ -99,6 +99,7 @@ def report_on(name: str) -> TrainingReport:
         "model_id": name,
         "version": 1,
         "steps": [{"step": name, "kept": 1234, "removed": 0, "examples": [name]}],
+        "drift": [{"code": "new_type", "batch_id": "b1", "message": name, "figures": {}, "examples": []}],
         "keys": [
             {
                 "key": name,

@@ -40,8 +40,9 @@ def test_a_failing_training_leaves_the_old_version_answering(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_a_version_of_far_less_data_says_so(tmp_path: Path) -> None:
-    """It answers all the same; the next one, of as much as it, has nothing to say."""
+    """Without a gate it answers all the same; the next one, of as much as it, has nothing to say."""
     workspace = train_checkerboard(Workspace(tmp_path / "home"), tmp_path)
+    workspace.set_gate("board", enabled=False)
     assert "" == workspace.status("board").message
     few = {"interactions": [{"field": "source_id", "op": "in", "value": ["u00", "u01", "u02"]}]}
 

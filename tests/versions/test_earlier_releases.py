@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lucid.cli import quality_table
+from lucid.errors import OutdatedVersion
 from lucid.workspace import Workspace
 from tests.support.releases import RELEASES, answers_of, expect_same, unpack
 
@@ -33,6 +35,21 @@ def test_versions_of_an_earlier_release_answer_as_they_did(earlier: Workspace, r
 def test_a_home_of_an_earlier_release_is_sound(earlier: Workspace) -> None:
     """All that it has published is as it was published, to this release too."""
     assert {"ok"} == {finding.state for finding in earlier.check()}
+
+
+def test_a_report_of_an_earlier_release_is_shown_without_what_it_does_not_tell(
+    earlier: Workspace, tmp_path: Path
+) -> None:
+    """Its figures stand there without intervals; of held-out pairs it kept none, and says so."""
+    report = earlier.report("videos")
+
+    assert report["pairs"]
+    assert {None} == {pair["figures"] for pair in report["pairs"]}
+    shown = [f"{pair['model']['ndcg']:.3f}" for pair in report["pairs"]]
+    assert shown == list(quality_table(report).columns[2].cells)
+    with pytest.raises(OutdatedVersion, match="kept no held-out pairs; train the model again"):
+        earlier.held_out("videos", tmp_path / "held_out.gz")
+    assert not (tmp_path / "held_out.gz").exists()
 
 
 def test_a_model_of_an_earlier_release_is_trained_again_from_its_settings(earlier: Workspace) -> None:

@@ -104,6 +104,16 @@ class Deliveries:
             )
         return [Delivery(**delivery) for delivery in found]
 
+    def recent(self, most: int) -> list[tuple[str, Delivery]]:
+        """The newest events of all models, each with the name of its model."""
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    f"SELECT model_id, {_COLUMNS} FROM deliveries ORDER BY created DESC, event_id LIMIT ?", [most]
+                )
+            )
+        return [(delivery.pop("model_id"), Delivery(**delivery)) for delivery in found]
+
     def forget(self, before: datetime, *, dry_run: bool) -> int:
         """Forget events that are not owed and were last tried before a time (aware); returns how many."""
         return self._database.remove("deliveries", "due IS NULL AND updated < ?", [before], dry_run=dry_run)

@@ -92,6 +92,14 @@ MIGRATIONS = (
         UPDATE trainings SET told = true WHERE status <> 'running';
         """,
     ),
+    Migration(
+        8,
+        "a training may be held back, by a gate that can be set for each model",
+        """
+        ALTER TABLE trainings ADD COLUMN IF NOT EXISTS held BOOLEAN DEFAULT false;
+        CREATE TABLE IF NOT EXISTS gates (model_id VARCHAR, settings JSON);
+        """,
+    ),
 )
 _UNNUMBERED = (("api_keys", "last_used"), ("deliveries", "due"), ("request_keys", "code"))
 """What the last release without numbers had got last: with these, a catalog has had migration 1."""

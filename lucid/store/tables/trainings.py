@@ -17,7 +17,7 @@ Kind = Literal["training", "refresh", "erasure"]
 """What makes versions; the last two make them of another version."""
 _COLUMNS = (
     "model_id, version, status, stage, progress, message, started, ended, batch_ids, flow_run_url, "
-    "flow_run_id, request, refresh_of"
+    "flow_run_id, request, refresh_of, held"
 )
 _RUNNING, _KNOWN = "status = 'running'", "status <> 'deleted'"
 _WAITING = f"{_RUNNING} AND stage = 'queued' AND flow_run_id IS NULL"
@@ -135,6 +135,8 @@ class Trainings:
         message: str,
         ended: datetime,
         owes: Callable[[ModelStatus], Event] | None = None,
+        *,
+        held: bool = False,
     ) -> None:
         """Record how a running training ended; one that ended before keeps its record.
 
@@ -144,7 +146,7 @@ class Trainings:
         with self._database.transaction() as connection:
             found = row(
                 connection.execute(
-                    "UPDATE trainings SET status = $status, message = $message, ended = $ended, "
+                    "UPDATE trainings SET status = $status, message = $message, ended = $ended, held = $held, "
                     "progress = CASE $status WHEN 'completed' THEN 100 ELSE progress END, "
                     "stage = CASE WHEN $status = 'completed' OR stage = 'cancelling' THEN 'finished' ELSE stage END "
                     f"WHERE model_id = $model_id AND version = $version AND {_RUNNING} RETURNING {_COLUMNS}",
@@ -152,6 +154,7 @@ class Trainings:
                         "status": status,
                         "message": cut(message),
                         "ended": ended,
+                        "held": held,
                         "model_id": model_id,
                         "version": version,
                     },
@@ -159,6 +162,17 @@ class Trainings:
             )
             if found and owes:
                 owe(connection, owes(_training(found).status), ended)
+
+    def decide(self, model_id: str, version: int, message: str, *, tell: bool) -> None:
+        """Record what somebody has decided of a training; Prefect is told of it once more if it is to `tell`."""
+        decided = "held = false, message = ?, told = told AND ?"
+        self._update(model_id, version, decided, [cut(message), not tell], only=f"{_TRAININGS} AND NOT {_RUNNING}")
+
+    def held(self) -> list[TrainingRow]:
+        """Trainings that wait for somebody to promote or reject them."""
+        with self._database.reading() as connection:
+            found = rows(connection.execute(f"SELECT {_COLUMNS} FROM trainings WHERE {_KNOWN} AND held"))
+        return [_training(training) for training in found]
 
     def get(self, model_id: str, version: int | None = None) -> TrainingRow:
         """One version of a model, or its latest training (refreshes do not count); raises UnknownModel."""
@@ -191,6 +205,18 @@ class Trainings:
     def running(self) -> list[TrainingRow]:
         with self._database.reading() as connection:
             found = rows(connection.execute(f"SELECT {_COLUMNS} FROM trainings WHERE {_RUNNING}"))
+        return [_training(training) for training in found]
+
+    def recent(self, most: int) -> list[TrainingRow]:
+        """The trainings and refreshes of all models that began last, the latest first."""
+        with self._database.reading() as connection:
+            found = rows(
+                connection.execute(
+                    f"SELECT {_COLUMNS} FROM trainings WHERE {_KNOWN} AND ({_TRAININGS} OR {_REFRESHES}) "
+                    "ORDER BY started DESC, model_id LIMIT ?",
+                    [most],
+                )
+            )
         return [_training(training) for training in found]
 
     def first_waiting(self, *, refresh: bool = False) -> ModelStatus | None:
@@ -255,6 +281,7 @@ class Trainings:
         """Forget all of a model but its highest version number, so that no number ever means two versions."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM deliveries WHERE model_id = ? AND due IS NULL", [model_id])
+            connection.execute("DELETE FROM gates WHERE model_id = ?", [model_id])
             connection.execute(f"DELETE FROM trainings WHERE model_id = ? AND NOT {_RUNNING}", [model_id])
             connection.execute("UPDATE trainings SET status = 'deleted' WHERE model_id = ?", [model_id])
 
@@ -358,5 +385,6 @@ def _training(found: Row) -> TrainingRow:
         end_timestamp=found["ended"],
         data_batch_ids=found["batch_ids"],
         flow_run_url=found["flow_run_url"],
+        held=bool(found["held"]),
     )
     return TrainingRow(status, found["flow_run_id"], json.loads(found["request"]), found["refresh_of"])
