@@ -30,7 +30,7 @@ def flows_use_this_home(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def task_states(state: State[Any], expected: Collection[str] = ()) -> dict[str, str | None]:
-    """Names and states of the tasks of a flow run that has ended, once Prefect knows those expected and how all ended."""
+    """Names and states of the tasks of a flow run that has ended, once Prefect knows those and how all ended."""
     run_id = state.state_details.flow_run_id
     assert run_id
     this_run = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
