@@ -17,7 +17,7 @@ from lucid.errors import UnknownModel, UnknownSchedule
 from lucid.schema.fields import utc_now
 from lucid.schema.names import unknown
 from lucid.schema.schedules import Planned, Schedule, ScheduleRequest, Work
-from lucid.service.prefect_api import MAINTAIN, REFRESH, TRAIN_MODEL, PrefectApi
+from lucid.service.prefect_api import MAINTAIN_HOME, REFRESH, TRAIN_MODEL, PrefectApi
 from lucid.service.run import prefect_calls
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
@@ -57,7 +57,7 @@ def planned(settings: Settings) -> list[Planned]:
 
     What is trained after uploads is told by `lucid.auto_train.planned`.
     """
-    names = {name: work for work, name in _DEPLOYMENTS.items()} | {MAINTAIN: "maintain"}
+    names = {name: work for work, name in _DEPLOYMENTS.items()} | {MAINTAIN_HOME: "maintain"}
     asked = {"deployments": {"name": {"any_": [name.partition("/")[2] for name in names]}}}
     by_deployment = {name.partition("/")[2]: work for name, work in names.items()}
     with prefect_calls(settings) as prefect:
