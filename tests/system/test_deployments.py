@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +278,7 @@ def test_a_refresh_whose_worker_is_killed_is_done_again(operator: Operator, monk
         operator.start("prefect", "worker", "start", "--pool", "lucid")
 
         for one in (run_id, unbegun):
-            wait_until(lambda one=one: is_now(one, "COMPLETED"), 180, "the second try")
+            wait_until(partial(is_now, one, "COMPLETED"), 180, "the second try")
 
 
 def people_s(deployment: dict[str, Any]) -> dict[str, Any]:
