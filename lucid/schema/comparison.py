@@ -45,7 +45,7 @@ class PairQualityCompared(BaseModel):
     on: Literal["same", "own"] | None = Field(
         description="`same`: the same withheld interactions of the same sources; `own`: what was withheld of each."
     )
-    reason: str | None
+    reason: str | None = None
 
 
 class PairName(BaseModel):
