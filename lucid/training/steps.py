@@ -156,7 +156,7 @@ def select_data(training: Training, progress: Progress) -> tuple[Path, str]:
     drift = [] if refreshes else find_drift(training.settings.home, batches, training.work / "spill")
     write_drift(training.work, drift)
     for found in drift:
-        _log.warning("model %s: batch %s: %s", training.model_id, found.batch_id, found.message)
+        _log.info("model %s: batch %s: %s", training.model_id, found.batch_id, found.message)
     if not refreshes:
         _wait_for_room(training, count_workload(training.work, training.request.precompute or ()), progress)
     return training.work, _counted(interactions=selection.steps[-1].kept, batches=len(batches))
