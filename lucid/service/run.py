@@ -256,6 +256,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_HOME": str(Home(settings.home).prefect),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_CLI_PROMPT": "false",
+        # What a server under load could not do is asked again, as what it puts off is.
+        "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
         # What our loggers say during a run stands on its page, and elsewhere in the log of the process alone.
         "PREFECT_LOGGING_EXTRA_LOGGERS": "lucid",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
