@@ -41,7 +41,7 @@ def approve_version(model_id: ModelId, version: int) -> str:
     version is decided elsewhere, the service ends it.
 
     Args:
-        model_id: The model.
+        model_id: The model that the version belongs to.
         version: The version that is held.
     """
     settings = load_settings()
