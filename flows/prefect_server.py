@@ -61,9 +61,9 @@ def _policy(own: OwnAddresses) -> str:
 def main() -> None:
     """Serve the Prefect API and its UI until stopped."""
     settings = load_settings()
-    logs.take_over(settings.log_format)  # Prefect has set up its own by now
     own = own_addresses(settings, settings.prefect_port, settings.prefect_ui)
     app = OwnRequests(create_app(final=True), own)
+    logs.take_over(settings.log_format)  # Prefect has set up its own with the application
     uvicorn.run(app, host=settings.host, port=settings.prefect_port, log_config=None, log_level="warning")
 
 

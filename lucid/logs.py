@@ -194,5 +194,14 @@ class _Printed(io.TextIOBase):
         return getattr(self._begun, "line", "")
 
     def _say(self, line: str) -> None:
-        if line.strip():
+        """What a handler that others set up later writes here, while this is said, makes no other line."""
+        if not line.strip():
+            return
+        if getattr(self._begun, "is_saying", False):
+            os.write(self.fileno(), f"{without_secrets(line.rstrip())}\n".encode(errors="replace"))
+            return
+        self._begun.is_saying = True
+        try:
             self._logger.log(self._level, "%s", line.rstrip())
+        finally:
+            self._begun.is_saying = False

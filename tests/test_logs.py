@@ -157,3 +157,18 @@ def test_no_secret_stands_in_a_line(said: str, told: str) -> None:
     assert told == without_secrets(said)
     assert told == json.loads(JsonLines().format(record("%s", said)))["message"]
     assert HumanLines().format(record("%s", said)).endswith(told)
+
+
+def test_a_handler_that_a_library_sets_up_later_makes_no_endless_loop() -> None:
+    """It writes to what is read as printed; each line stands there, and the process goes on."""
+    speaks = (
+        "import logging, sys; from lucid import logs; logs.take_over('human'); "
+        "logging.root.addHandler(logging.StreamHandler(sys.stderr)); logging.warning('said'); print('and goes on')"
+    )
+
+    done = subprocess.run([sys.executable, "-c", speaks], capture_output=True, text=True, check=False)
+
+    assert (0, "") == (done.returncode, done.stdout)
+    assert "WARNING root: said" in done.stderr
+    assert "INFO stdout: and goes on" in done.stderr
+    assert len(done.stderr.splitlines()) < 10

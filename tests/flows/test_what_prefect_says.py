@@ -173,6 +173,8 @@ def test_forms_carry_the_limits_and_offer_nothing_of_the_api() -> None:
     """Age, names, tags and choices are checked before a run begins; what the API alone passes has no field."""
     forms = {one.name: parameter_schema(one.flow).model_dump()["properties"] for one in DEPLOYMENTS}
 
+    asks_for_a_version = forms.pop("approve-version")
+    assert {"model_id", "version"} == set(asks_for_a_version)
     assert not {"version", "batch_ids"} & {name for form in forms.values() for name in form}
     names = {"pattern": "^[A-Za-z0-9._:-]{1,128}$"}
     train = {name: limits(schema) for name, schema in forms["train-model"].items() if first_choice(schema).get("type")}
