@@ -26,6 +26,7 @@ from lucid.schema.fields import OnError
 from lucid.service.prefect_api import batch_tag
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
+from lucid.store.home import Home
 
 _log = logging.getLogger("lucid")
 FILES_AT_ONCE = 2
@@ -66,6 +67,8 @@ def import_data(
     batches = catalog.batches.find(batch_ids) if batch_ids else batches_of([Path(file) for file in files], tags or [])
     ids = [batch.batch_id for batch in batches]
     naming = naming_of(source_type or None, target_type or None, namespace=namespace)
+    if batch_ids:
+        files = [_uploaded(settings, batch_id, file) for batch_id, file in zip(ids, files, strict=True)]
     say_who_asked(f"files: {len(files):,}", "POST data_batch", over_http=batch_ids is not None)
     tag_run(*map(batch_tag, ids))
     with importing(settings, catalog, batches), cancellable():
@@ -79,6 +82,12 @@ def import_data(
         publish.with_options(assets=[batch_asset(batch_id) for batch_id in ids])(ids, wait_for=loading)
     tell_batches(settings, ids)
     return [batch.model_dump(mode="json") for batch in catalog.batches.find(ids)]
+
+
+def _uploaded(settings: Settings, batch_id: str, file: str) -> str:
+    """Where the upload of a batch lies: in this home, though the run was made in one that was backed up elsewhere."""
+    here = Home(settings.home).upload(batch_id) / Path(file).name
+    return str(here) if here.exists() else file
 
 
 def _are_worth_dask(settings: Settings, files: Sequence[str]) -> bool:
