@@ -6,11 +6,10 @@ from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import RedirectResponse
 
 from lucid.api.console.access import CONSOLE
 from lucid.api.console.guard import Screen
-from lucid.api.console.pages import page, show
+from lucid.api.console.pages import go_to, page, show
 from lucid.api.console.quality import report_of
 from lucid.api.console.viewer import FieldsDep, expect_typed
 from lucid.api.routes import data_batch as api
@@ -148,4 +147,4 @@ def _odd(services: Services) -> list[OddBatch]:
 
 
 def _to_data() -> Response:
-    return RedirectResponse(f"{CONSOLE}/data", 303)
+    return go_to("/data")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Query
 
 from lucid.api.console.guard import Screen
-from lucid.api.console.pages import page
+from lucid.api.console.pages import Text, page
 from lucid.api.services import Services, ServicesDep
 from lucid.errors import InvalidRequest, ModelNotReady
 from lucid.schema.fields import ModelId, check
@@ -29,7 +29,6 @@ from lucid.serving.rendering import Answer
 router = APIRouter(route_class=Screen)
 
 Of = Annotated[ModelId, Query()]
-Text = Annotated[str, Query(max_length=10_000)]
 Several = Annotated[list[str] | None, Query(max_length=20)]
 FOUND, SHOWN = 20, 10
 

@@ -2,23 +2,22 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Query, Response
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter, Response
 
 from lucid import auto_train, lineage, models, schedules
 from lucid.api.console.access import CONSOLE
 from lucid.api.console.drawing import Drawing, draw
 from lucid.api.console.guard import Screen
-from lucid.api.console.pages import page
+from lucid.api.console.pages import Named, Number, Text, go_to, page
 from lucid.api.console.quality import PairVerdict, report_of, verdicts
 from lucid.api.console.viewer import FieldsDep
 from lucid.api.routes import models as api
 from lucid.api.services import Services, ServicesDep
 from lucid.errors import AutoTrainOff, ModelNotReady, UnknownType
 from lucid.schema.auto_train import AutoTrain, AutoTrainRequest, seconds_of
-from lucid.schema.fields import ModelId, check
+from lucid.schema.fields import check
 from lucid.schema.lineage import Lineage
 from lucid.schema.schedules import Schedule, ScheduleRequest
 from lucid.schema.training import Model
@@ -29,10 +28,6 @@ from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.version import Version
 
 router = APIRouter(route_class=Screen)
-
-Named = Annotated[ModelId, Path()]
-Number = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
-Text = Annotated[str, Query(max_length=10_000)]
 
 
 @dataclass(frozen=True)
@@ -164,14 +159,14 @@ def add_schedule(services: ServicesDep, model_id: Named, fields: FieldsDep) -> R
     """Train or refresh a model at the times of a cron expression."""
     asked = {name: fields.text(name) for name in ("work", "cron", "timezone")}
     api.add_schedule(services, model_id, check(ScheduleRequest, asked))
-    return _to(model_id, "schedules")
+    return go_to(f"/models/{model_id}/schedules")
 
 
 @router.post(f"{CONSOLE}/models/{{model_id}}/schedules/remove", include_in_schema=False)
 def remove_schedule(services: ServicesDep, model_id: Named, fields: FieldsDep) -> Response:
     """Delete a schedule."""
     api.remove_schedule(services, model_id, fields.text("schedule_id"))
-    return _to(model_id, "schedules")
+    return go_to(f"/models/{model_id}/schedules")
 
 
 @router.post(f"{CONSOLE}/models/{{model_id}}/auto-train", include_in_schema=False)
@@ -179,14 +174,14 @@ def switch_auto_train_on(services: ServicesDep, model_id: Named, fields: FieldsD
     """Train a model by itself after uploads."""
     wanted = {name: seconds_of(fields.text(name)) for name in ("quiet_seconds", "min_interval_seconds")}
     api.switch_auto_train_on(services, model_id, check(AutoTrainRequest, wanted))
-    return _to(model_id, "schedules")
+    return go_to(f"/models/{model_id}/schedules")
 
 
 @router.post(f"{CONSOLE}/models/{{model_id}}/auto-train/off", include_in_schema=False)
 def switch_auto_train_off(services: ServicesDep, model_id: Named) -> Response:
     """Train a model after uploads no more."""
     api.switch_auto_train_off(services, model_id)
-    return _to(model_id, "schedules")
+    return go_to(f"/models/{model_id}/schedules")
 
 
 def _version(services: Services, model_id: str, number: int | None) -> Version:
@@ -201,7 +196,3 @@ def _heat_map(pairs: list[PairVerdict]) -> HeatMap:
     return HeatMap(
         columns, [(source, [by_types.get((source, target)) for target in columns]) for source in sorted(sources)]
     )
-
-
-def _to(model_id: str, what: str) -> Response:
-    return RedirectResponse(f"{CONSOLE}/models/{model_id}/{what}", 303)

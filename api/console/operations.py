@@ -6,12 +6,11 @@ from datetime import datetime
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import RedirectResponse
 
 from lucid import models
 from lucid.api.console.access import CONSOLE
 from lucid.api.console.guard import Screen
-from lucid.api.console.pages import page, show
+from lucid.api.console.pages import go_to, page, show
 from lucid.api.console.viewer import FieldsDep, Viewer, ViewerDep, expect_typed
 from lucid.api.routes.entities import begin_erasure
 from lucid.api.services import Services, ServicesDep
@@ -111,7 +110,7 @@ async def revoke_key(services: ServicesDep, key_id: str, fields: FieldsDep) -> R
     expect_typed(fields, key_id)
     await run_in_threadpool(services.catalog.keys.revoke, key_id)
     await services.keys.refresh()
-    return RedirectResponse(f"{CONSOLE}/keys", 303)
+    return go_to("/keys")
 
 
 @page(router, "/deliveries", "deliveries.html")
@@ -125,7 +124,7 @@ def show_deliveries(services: ServicesDep) -> DeliveriesPage:
 def resend(services: ServicesDep, model_id: str, event_id: str) -> Response:
     """Send a callback once more."""
     models.resend(services.settings, model_id, event_id)
-    return RedirectResponse(f"{CONSOLE}/deliveries", 303)
+    return go_to("/deliveries")
 
 
 @page(router, "/erasures", "erasures.html")

@@ -1,14 +1,14 @@
 """Pages: one frozen value each, shown as HTML to people and as JSON to programs."""
 
+import pathlib
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cache, wraps
 from inspect import Parameter, Signature, signature
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import TypeAdapter
 
@@ -16,13 +16,19 @@ from lucid.api.console import access
 from lucid.api.console.viewer import VIEWER, Viewer
 from lucid.api.problems import Problem
 from lucid.schema.disk import in_megabytes
-from lucid.schema.fields import utc_now
+from lucid.schema.fields import ModelId, utc_now
 
-_FOLDER = Path(__file__).parent
+_FOLDER = pathlib.Path(__file__).parent
 STATIC = _FOLDER / "static"
 _UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 Endpoint = Callable[..., Any]
+Named = Annotated[ModelId, Path()]
+"""The model that an address names."""
+Number = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
+"""The version that it names, None for the one that answers."""
+Text = Annotated[str, Query(max_length=10_000)]
+"""A type or an id of customers in it."""
 
 
 def page(router: APIRouter, path: str, template: str) -> Callable[[Endpoint], Endpoint]:
@@ -81,6 +87,11 @@ def show(request: Request, template: str, value: Any, status: int = 200) -> Resp
         )
     )
     return protected(HTMLResponse(text, status), getattr(value, "picture_origins", ()))
+
+
+def go_to(path: str) -> Response:
+    """What follows an action: a page of the console, by its path below `CONSOLE`, which is loaded anew."""
+    return RedirectResponse(access.CONSOLE + path, 303)
 
 
 def error_page(request: Request, problem: JSONResponse) -> Response:

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter, Query, Request, Response
 
 from lucid import models
 from lucid.api.console.access import CONSOLE
 from lucid.api.console.guard import Screen
-from lucid.api.console.pages import page, show
+from lucid.api.console.pages import Named, go_to, page, show
 from lucid.api.console.viewer import Fields, FieldsDep
 from lucid.api.routes.models import begin_training, end_training
 from lucid.api.services import Services, ServicesDep
@@ -23,7 +22,6 @@ from lucid.versions.lifecycle import ModelVersions
 
 router = APIRouter(route_class=Screen)
 
-Named = Annotated[ModelId, Path()]
 _MOST_RUNS = 50
 _CANCEL_SECONDS = 5
 _IN_JSON = ("data_filters", "metadata_rules", "precompute")
@@ -101,7 +99,7 @@ async def dry_run(request: Request, services: ServicesDep, fields: FieldsDep) ->
 async def train(services: ServicesDep, fields: FieldsDep) -> Response:
     """Begin a training, and show how far it comes."""
     begun = await begin_training(services, _wanted(fields))
-    return RedirectResponse(f"{CONSOLE}/models/{begun.model_id}/progress", 303)
+    return go_to(f"/models/{begun.model_id}/progress")
 
 
 @page(router, "/models/{model_id}/progress", "progress.html")
@@ -115,7 +113,7 @@ def show_progress(services: ServicesDep, model_id: Named) -> ProgressPage:
 async def cancel(services: ServicesDep, model_id: Named) -> Response:
     """End the training or refresh that runs."""
     await end_training(services, model_id, _CANCEL_SECONDS)
-    return RedirectResponse(f"{CONSOLE}/models/{model_id}/progress", 303)
+    return go_to(f"/models/{model_id}/progress")
 
 
 @page(router, "/runs", "runs.html")

@@ -3,30 +3,25 @@
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter, Response
 
 from lucid import models
 from lucid.api.console.access import CONSOLE
 from lucid.api.console.guard import Screen
-from lucid.api.console.pages import page
+from lucid.api.console.pages import Named, Number, go_to, page
 from lucid.api.console.viewer import Fields, FieldsDep, expect_typed
 from lucid.api.routes import models as api
 from lucid.api.services import ServicesDep
 from lucid.errors import InvalidRequest
 from lucid.schema.comparison import Comparison
-from lucid.schema.fields import ModelId, check
+from lucid.schema.fields import check
 from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.training import Model, Pin, Rejection, Rollback
 from lucid.settings import Settings
 from lucid.training import versions_compared
 
 router = APIRouter(route_class=Screen)
-
-Named = Annotated[ModelId, Path()]
-Number = Annotated[int | None, Query(ge=1, le=2**31 - 1)]
 
 
 @dataclass(frozen=True)
@@ -78,35 +73,35 @@ def show_gate(services: ServicesDep, model_id: Named) -> GatePage:
 def promote(services: ServicesDep, model_id: Named, fields: FieldsDep) -> Response:
     """Let a version answer that was held."""
     api.promote(services, model_id, _number(fields))
-    return _to_versions(model_id)
+    return go_to(f"/models/{model_id}/versions")
 
 
 @router.post(f"{CONSOLE}/models/{{model_id}}/reject", include_in_schema=False)
 def reject(services: ServicesDep, model_id: Named, fields: FieldsDep) -> Response:
     """Decide that a version shall not answer."""
     api.reject(services, model_id, _number(fields), check(Rejection, {"reason": fields.text("reason")}))
-    return _to_versions(model_id)
+    return go_to(f"/models/{model_id}/versions")
 
 
 @router.post(f"{CONSOLE}/models/{{model_id}}/rollback", include_in_schema=False)
 def roll_back(services: ServicesDep, model_id: Named, fields: FieldsDep) -> Response:
     """Let another version answer."""
     api.roll_back(services, model_id, None, Rollback(version=_number(fields)))
-    return _to_versions(model_id)
+    return go_to(f"/models/{model_id}/versions")
 
 
 @router.post(f"{CONSOLE}/models/{{model_id}}/pin", include_in_schema=False)
 def pin(services: ServicesDep, model_id: Named, fields: FieldsDep) -> Response:
     """Let a version answer whatever is trained."""
     api.pin(services, model_id, Pin(version=_number(fields)))
-    return _to_versions(model_id)
+    return go_to(f"/models/{model_id}/versions")
 
 
 @router.post(f"{CONSOLE}/models/{{model_id}}/unpin", include_in_schema=False)
 def unpin(services: ServicesDep, model_id: Named) -> Response:
     """Let trainings go live again."""
     api.unpin(services, model_id)
-    return _to_versions(model_id)
+    return go_to(f"/models/{model_id}/versions")
 
 
 @router.post(f"{CONSOLE}/models/{{model_id}}/gate", include_in_schema=False)
@@ -119,21 +114,21 @@ def set_gate(services: ServicesDep, model_id: Named, fields: FieldsDep) -> Respo
     }
     bounds = {name: fields.text(name) for name in GateRequest.model_fields.keys() - switches}
     api.set_gate(services, model_id, check(GateRequest, {**bounds, **switches}))
-    return RedirectResponse(f"{CONSOLE}/models/{model_id}/gate", 303)
+    return go_to(f"/models/{model_id}/gate")
 
 
 @router.post(f"{CONSOLE}/models/{{model_id}}/gate/reset", include_in_schema=False)
 def reset_gate(services: ServicesDep, model_id: Named) -> Response:
     """Let the defaults hold again."""
     api.reset_gate(services, model_id)
-    return RedirectResponse(f"{CONSOLE}/models/{model_id}/gate", 303)
+    return go_to(f"/models/{model_id}/gate")
 
 
 @router.post(f"{CONSOLE}/models/{{model_id}}/refresh", include_in_schema=False)
 async def refresh(services: ServicesDep, model_id: Named) -> Response:
     """Precompute the recommendations again."""
     await api.refresh(services, model_id)
-    return RedirectResponse(f"{CONSOLE}/models/{model_id}/progress", 303)
+    return go_to(f"/models/{model_id}/progress")
 
 
 @router.post(f"{CONSOLE}/models/{{model_id}}/delete", include_in_schema=False)
@@ -141,7 +136,7 @@ def delete(services: ServicesDep, model_id: Named, fields: FieldsDep) -> Respons
     """Delete a model, once its name was typed."""
     expect_typed(fields, model_id)
     api.delete_model(services, model_id)
-    return RedirectResponse(f"{CONSOLE}/home", 303)
+    return go_to("/home")
 
 
 @lru_cache(maxsize=32)
@@ -156,7 +151,3 @@ def _number(fields: Fields) -> int:
     if number is None:
         raise InvalidRequest("version: missing; name the version")
     return number
-
-
-def _to_versions(model_id: str) -> Response:
-    return RedirectResponse(f"{CONSOLE}/models/{model_id}/versions", 303)

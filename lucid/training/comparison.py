@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from lucid.evaluation.bootstrap import SIGNIFICANT, unpaired
+from lucid.evaluation.bootstrap import unpaired
 from lucid.evaluation.figures import NAMES, compared, per_source
 from lucid.evaluation.pair_quality import LEAST_SOURCES, Bootstrap, Differences
 from lucid.evaluation.recorded import MODEL, RecordedPair
@@ -63,26 +63,6 @@ def compare_reports(older: Version, newer: Version) -> list[PairComparison]:
             found.append(PairComparison(*pair, 0, reason=f"version {older.number} has no held-out pairs of it"))
         else:
             found.append(_compare(before[pair], after[pair], rows, drawn))
-    return found
-
-
-def worse(comparisons: Sequence[PairComparison], name: str = "ndcg@10") -> list[PairComparison]:
-    """The pairs in which the newer version is significantly worse in a figure.
-
-    Of twenty pairs one would seem to be by chance in two trainings of five, so p is corrected for their number
-    (Holm 1979).
-    """
-    tested = [(one, one.differences[name]) for one in comparisons if one.differences]
-    ordered = sorted(
-        ((found.p, number) for number, (_, found) in enumerate(tested) if found.p is not None),
-    )
-    found = []
-    for rank, (p, number) in enumerate(ordered):
-        if p * (len(ordered) - rank) >= SIGNIFICANT:
-            break
-        comparison, difference = tested[number]
-        if difference.significant and difference.mean < 0:
-            found.append(comparison)
     return found
 
 

@@ -19,6 +19,7 @@ from filelock import FileLock
 from prefect.client.base import PrefectHttpxSyncClient
 
 from lucid.api.connections import Connection
+from lucid.client import Client
 from lucid.keys import create_key
 from lucid.service.supervisor import MARK, marked
 from lucid.store.catalog import Catalog
@@ -155,6 +156,12 @@ class Service:
             base_url=f"http://127.0.0.1:{self.api_port}/v1/recommender", headers=headers, timeout=60, trust_env=False
         )
 
+    @contextmanager
+    def python_client(self) -> Iterator[Client]:
+        """The Python client, with the key that the test has noted."""
+        with Client(f"http://127.0.0.1:{self.api_port}", apikey=self.key) as client:
+            yield client
+
     def prefect(self, path: str, body: dict[str, Any]) -> Any:
         """Ask the Prefect server's API, signed in."""
         with self.prefect_client() as client:
@@ -193,6 +200,18 @@ class Service:
                 if module in part.cmdline():
                     return part
         return None
+
+
+@contextmanager
+def serving(home: Path, prefect_database: Path) -> Iterator[Service]:
+    """A service on a home in which something was done before, with a note of its key."""
+    running = Service(home, prefect_database)
+    try:
+        running.start()
+        running.key = running.first_key()
+        yield running
+    finally:
+        running.stop()
 
 
 class Hasty(Connection):

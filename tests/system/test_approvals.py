@@ -11,7 +11,7 @@ import pytest
 from lucid.client import Client
 from lucid.workspace import Workspace
 from tests.support.checkerboard import train_checkerboard
-from tests.support.service import Service, wait_until
+from tests.support.service import Service, serving, wait_until
 
 FEW = {"interactions": [{"field": "source_id", "op": "lt", "value": "u10"}]}
 """A third of the users, so that all others lose their answers."""
@@ -22,17 +22,14 @@ PATIENCE = 120
 def service(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[Service]:
     """A service with a model."""
     folder = tmp_path_factory.mktemp("approvals")
-    service = Service(folder / "home", prefect_database)
-    train_checkerboard(Workspace(service.home), folder)
-    service.start()
-    service.key = service.first_key()
-    yield service
-    service.stop()
+    train_checkerboard(Workspace(folder / "home"), folder)
+    with serving(folder / "home", prefect_database) as service:
+        yield service
 
 
 @pytest.fixture
 def client(service: Service) -> Iterator[Client]:
-    with Client(f"http://127.0.0.1:{service.api_port}", apikey=service.key) as client:
+    with service.python_client() as client:
         yield client
 
 

@@ -16,7 +16,7 @@ from lucid.store.catalog import Catalog
 from lucid.training.run import alone_with
 from lucid.workspace import Workspace
 from tests.support.checkerboard import write_checkerboard
-from tests.support.service import Service, wait_until
+from tests.support.service import Service, serving, wait_until
 
 QUIET = 10
 MADE = timedelta(seconds=QUIET)
@@ -27,20 +27,17 @@ PATIENCE = 150
 def service(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[Service]:
     """A service with batches of two tags, and a model of one of them that was asked for more than its tags."""
     folder = tmp_path_factory.mktemp("auto")
-    service = Service(folder / "home", prefect_database)
-    workspace = Workspace(service.home)
+    workspace = Workspace(folder / "home")
     for tag in ("mine", "others"):
         workspace.import_files(write_checkerboard(folder), tags=[tag])
     workspace.train("board", data_tags=["mine"], maximum_interaction_age_days=100_000)
-    service.start()
-    service.key = service.first_key()
-    yield service
-    service.stop()
+    with serving(folder / "home", prefect_database) as service:
+        yield service
 
 
 @pytest.fixture
 def client(service: Service) -> Iterator[Client]:
-    with Client(f"http://127.0.0.1:{service.api_port}", apikey=service.key) as client:
+    with service.python_client() as client:
         yield client
 
 

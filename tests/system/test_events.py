@@ -12,7 +12,7 @@ from lucid.schema.fields import check
 from lucid.schema.training import TrainingRequest
 from lucid.workspace import Workspace
 from tests.support.checkerboard import NOTHING_LEFT, train_checkerboard, write_checkerboard
-from tests.support.service import Service, wait_for_training, wait_until
+from tests.support.service import Service, serving, wait_for_training, wait_until
 
 Told = dict[str, Any]
 
@@ -21,12 +21,9 @@ Told = dict[str, Any]
 def service(tmp_path_factory: pytest.TempPathFactory, prefect_database: Path) -> Iterator[Service]:
     """A service on a home in which the command has imported and trained before any Prefect server ran."""
     folder = tmp_path_factory.mktemp("events")
-    service = Service(folder / "home", prefect_database)
-    train_checkerboard(Workspace(service.home), folder, "early")
-    service.start()
-    service.key = service.first_key()
-    yield service
-    service.stop()
+    train_checkerboard(Workspace(folder / "home"), folder, "early")
+    with serving(folder / "home", prefect_database) as service:
+        yield service
 
 
 @pytest.fixture

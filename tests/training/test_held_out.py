@@ -23,8 +23,10 @@ from torch_geometric.metrics import (
 
 import lucid.verify
 from lucid.errors import UnknownVersion
+from lucid.schema.gate import GateRequest
 from lucid.training import steps
-from lucid.training.comparison import compare_reports, worse
+from lucid.training.comparison import compare_reports
+from lucid.training.gate import reasons
 from lucid.versions.version import Version
 from lucid.workspace import Workspace
 from tests.support.checkerboard import train_checkerboard
@@ -222,7 +224,7 @@ def test_a_training_on_the_same_data_is_no_worse(workspace: Workspace) -> None:
     assert 0.0 == users.differences["ndcg@10"].mean
     assert items.reason
     assert items.reason.endswith("test sources are too few to tell a difference")
-    assert [] == worse(compared)
+    assert [] == against(*versions)
 
 
 def test_a_training_on_shuffled_targets_is_found_to_be_worse(workspace: Workspace, tmp_path: Path) -> None:
@@ -235,6 +237,11 @@ def test_a_training_on_shuffled_targets_is_found_to_be_worse(workspace: Workspac
     workspace.import_files(tmp_path / "shuffled.csv")
     workspace.train("board")
 
-    found = worse(compare_reports(*(Version(workspace.settings.home, "board", number) for number in (1, 2))))
+    (found,) = against(*(Version(workspace.settings.home, "board", number) for number in (1, 2)))
 
-    assert ("user", "item") in [(one.source_type, one.target_type) for one in found]
+    assert "user → item NDCG@10" in found
+
+
+def against(older: Version, newer: Version) -> list[str]:
+    """What the gate has against the quality of a version."""
+    return [reason for reason in reasons(older, newer, GateRequest()) if reason.startswith("worse than before: ")]
