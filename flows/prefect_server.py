@@ -4,7 +4,10 @@ Prefect asks for the auth string and for CSRF tokens, as the environment tells i
 lets pages of any origin open a websocket; so the addresses of a request are looked at before it comes to Prefect.
 """
 
+import gc
 import json
+import threading
+import time
 
 import uvicorn
 from prefect.server.api.server import create_app
@@ -13,6 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lucid import logs
 from lucid.service.origins import OwnAddresses, own_addresses
 from lucid.settings import load_settings
+
+_COLLECT_SECONDS = 1.0
+_ALL_TIMES = 20
+"""So often as young objects are looked at for garbage, all are looked at once."""
 
 
 class OwnRequests:
@@ -58,12 +65,32 @@ def _policy(own: OwnAddresses) -> str:
     )
 
 
+def collect_apart() -> None:
+    """Let a thread of its own collect this process's garbage from now on, so that the event loop never does.
+
+    The garbage of a Prefect server on SQLite may hold a cursor. To free it waits for the cursor's connection, which may
+    wait for a lock that only the event loop can have released: the server would stand still until SQLite gives up.
+    """
+    gc.disable()
+    gc.freeze()  # what is there now stays
+    threading.Thread(target=_collect, name="garbage", daemon=True).start()
+
+
+def _collect() -> None:
+    while True:
+        for _ in range(_ALL_TIMES):
+            time.sleep(_COLLECT_SECONDS)
+            gc.collect(1)
+        gc.collect()
+
+
 def main() -> None:
     """Serve the Prefect API and its UI until stopped."""
     settings = load_settings()
     own = own_addresses(settings, settings.prefect_port, settings.prefect_ui)
     app = OwnRequests(create_app(final=True), own)
     logs.take_over(settings.log_format)  # Prefect has set up its own with the application
+    collect_apart()
     uvicorn.run(app, host=settings.host, port=settings.prefect_port, log_config=None, log_level="warning")
 
 

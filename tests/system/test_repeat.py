@@ -322,8 +322,11 @@ def test_trainings_at_the_same_moment_are_one(service: Service, client: httpx.Cl
     assert {202} == {status for status, _ in answers}
     (model_id,) = {status["model_id"] for _, status in answers}
     assert {1} == {status["version"] for _, status in answers}
-    assert 1 == len({status["flow_run_url"] for _, status in answers} - {None})  # None where others waited for it
-    assert "no interactions" in wait_for_training(client, model_id)["message"]
+    ended = wait_for_training(client, model_id)
+    assert "no interactions" in ended["message"]
+    assert {status["flow_run_url"] for _, status in answers} <= {None, ended["flow_run_url"]}
+    asked = {"flow_runs": {"tags": {"any_": [model_tag(model_id)]}}}
+    assert 1 == len(service.prefect("/flow_runs/filter", asked))
 
 
 def test_a_key_is_for_one_training(client: httpx.Client, tag: str) -> None:
