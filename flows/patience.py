@@ -6,6 +6,7 @@ A service starts its Prefect server again within seconds, or a minute under a ru
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import httpx
 from prefect._internal import observers
@@ -37,14 +38,15 @@ class _Always:
 
 
 async def again_and_again(workload: Callable[[], Awaitable[object]], interval: float, **_forgiving: object) -> None:
-    """Do a piece of work every so many seconds, for ever; that the server does not answer ends nothing."""
+    """Do a piece of work every so many seconds until cancelled; that the server does not answer ends nothing."""
     answered = True
-    while True:
-        try:
-            await workload()
-            answered = True
-        except httpx.HTTPError as error:
-            if answered:  # told once, not each time
-                _log.warning("the Prefect server does not answer (%s); it is asked again and again", error)
-            answered = False
-        await asyncio.sleep(interval)
+    with suppress(asyncio.CancelledError):  # Prefect asks its task for an error, and trips over one that was cancelled
+        while True:
+            try:
+                await workload()
+                answered = True
+            except httpx.HTTPError as error:
+                if answered:  # told once, not each time
+                    _log.warning("the Prefect server does not answer (%s); it is asked again and again", error)
+                answered = False
+            await asyncio.sleep(interval)

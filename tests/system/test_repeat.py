@@ -19,6 +19,7 @@ from lucid.api.idempotency import HEADER, read
 from lucid.api.paths import BASE
 from lucid.errors import InvalidRequest
 from lucid.keys import create_key
+from lucid.service.prefect_api import model_tag
 from lucid.store.catalog import Catalog
 from tests.support.relay import Relay
 from tests.support.service import Api, Service, free_port, wait_for_training, wait_until
