@@ -8,9 +8,15 @@ import gc
 import json
 import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import uvicorn
+from prefect.logging import configuration
 from prefect.server.api.server import create_app
+from prefect.server.database import provide_database_interface
+from prefect.server.events import triggers
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lucid import logs
@@ -84,13 +90,31 @@ def _collect() -> None:
         gc.collect()
 
 
+def evaluate_in_turn() -> None:
+    """Let Prefect's evaluation of triggers wait for its turn to write, instead of failing where another has written.
+
+    On SQLite it reads first: where somebody else writes before it does, it fails at once, and after four tries the
+    event is put aside. Then a run that has ended looks as if it had not, and is taken for dead.
+    """
+    triggers.automations_session = _session_that_writes  # type: ignore[assignment, attr-defined]
+
+
+@asynccontextmanager
+async def _session_that_writes(begin_transaction: bool = False) -> AsyncIterator[AsyncSession]:
+    database = provide_database_interface()
+    async with database.session_context(begin_transaction, with_for_update=begin_transaction) as session:
+        yield session
+
+
 def main() -> None:
     """Serve the Prefect API and its UI until stopped."""
     settings = load_settings()
     own = own_addresses(settings, settings.prefect_port, settings.prefect_ui)
     app = OwnRequests(create_app(final=True), own)
     logs.take_over(settings.log_format)  # Prefect has set up its own with the application
+    configuration.setup_logging = lambda *_asked: {}  # and would again with each automation that acts
     collect_apart()
+    evaluate_in_turn()
     uvicorn.run(app, host=settings.host, port=settings.prefect_port, log_config=None, log_level="warning")
 
 
