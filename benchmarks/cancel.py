@@ -1,10 +1,11 @@
-"""How soon a training ends that somebody cancels: over the API, by the command, in Prefect, with Ctrl-C.
+"""How soon a training ends that somebody cancels: over the API, by the command, in Prefect, with Ctrl-C; or a refresh.
 
     python -m benchmarks.cancel [--rows 1000000] [--times 3]
 
 Trains a model on generated interactions again and again, and cancels each training at some moment, most of them in the
-middle of a fit. Prints the seconds until its status says so, and exits with 1 where one did not end as cancelled within
-the goal, the version before does not answer on, or something of the training is left in the home.
+middle of a fit; then refreshes of a model of all of it. Prints the seconds until its status says so, and exits with 1
+where one did not end as cancelled within the goal, the version before does not answer on, or something of it is left in
+the home.
 """
 
 import argparse
@@ -28,8 +29,8 @@ from tests.support.checkerboard import train_checkerboard
 from tests.support.service import Service, flow_run_of, wait_until
 
 GOAL_SECONDS = 10.0
-LONGEST_SECONDS = 25.0
-"""So long after its begin at most a training is cancelled."""
+LONGEST_SECONDS, REFRESH_SECONDS = 25.0, 4.0
+"""So long after its begin at most a training or a refresh is cancelled."""
 PATIENCE_SECONDS = 300.0
 
 
@@ -45,6 +46,11 @@ class Cancelling:
         client.post("/train", json={"model_id": "board", "data_tags": ["large"]}).raise_for_status()
         return self._measure(client, cancel)
 
+    def refresh(self, client: httpx.Client) -> tuple[str, float]:
+        """The same with a refresh of a model of all that data."""
+        client.post("/models/large/refresh").raise_for_status()
+        return self._measure(client, lambda asking: over_the_api(asking, "large"), "large")
+
     def interrupt(self, client: httpx.Client) -> tuple[str, float]:
         """The same with a command that trains in its own process, and Ctrl-C."""
         command = [sys.executable, "-m", "lucid", "train", "--model-id", "board", "--data-tags", "large"]
@@ -53,39 +59,44 @@ class Cancelling:
         ) as training:
             return self._measure(client, lambda _client: training.send_signal(signal.SIGINT))
 
-    def _measure(self, client: httpx.Client, cancel: Callable[[httpx.Client], None]) -> tuple[str, float]:
-        wait_until(lambda: _status(client)["stage"] not in ("queued", "finished"), PATIENCE_SECONDS, "it to begin")
-        time.sleep(self.random.uniform(0, LONGEST_SECONDS))
-        stage, version = _status(client)["stage"], _status(client)["version"]
+    def _measure(
+        self, client: httpx.Client, cancel: Callable[[httpx.Client], None], model: str = "board"
+    ) -> tuple[str, float]:
+        longest = LONGEST_SECONDS if model == "board" else REFRESH_SECONDS
+        live = client.get(f"/models/{model}").raise_for_status().json()["live_version"]
+        wait_until(lambda: _status(client, model)["stage"] not in ("queued", "finished"), PATIENCE_SECONDS, "its begin")
+        time.sleep(self.random.uniform(0, longest))
+        stage, version = _status(client, model)["stage"], _status(client, model)["version"]
         began = time.monotonic()
         cancel(client)
-        wait_until(lambda: _status(client)["status"] != "running", PATIENCE_SECONDS, "it to end")
+        wait_until(lambda: _status(client, model)["status"] != "running", PATIENCE_SECONDS, "it to end")
         seconds = time.monotonic() - began
-        self._look(client, version, seconds)
+        self._look(client, model, live, version, seconds)
         return stage, seconds
 
-    def _look(self, client: httpx.Client, version: int, seconds: float) -> None:
-        status, model = _status(client), client.get("/models/board").raise_for_status().json()
+    def _look(self, client: httpx.Client, model: str, live: int, version: int, seconds: float) -> None:
+        status, now = _status(client, model), client.get(f"/models/{model}").raise_for_status().json()
         if (status["status"], status["message"]) != ("error", "cancelled"):
             self.faults.append(f"version {version} is {status['status']}: {status['message']}")
         if seconds > GOAL_SECONDS:
             self.faults.append(f"version {version} took {seconds:.1f} s to end")
         asked = {"model_id": "board", "source_id": "u05", "target_type": "item"}
-        if model["live_version"] != 1 or not client.get("/recommended_items", params=asked).is_success:
-            self.faults.append(f"version {model['live_version']} answers")
+        if now["live_version"] != live or not client.get("/recommended_items", params=asked).is_success:
+            self.faults.append(f"version {now['live_version']} answers")
         wait_until(lambda: not self.service.runs(), PATIENCE_SECONDS, "its process to end")
-        left = [str(path) for path in self.service.home.glob(f"models/*/{version}*")]
+        left = [str(path) for path in self.service.home.glob(f"models/{model}/{version}*")]
         if left:
             self.faults.append(f"left behind: {left}")
 
 
-def _status(client: httpx.Client) -> dict[str, Any]:
-    found: dict[str, Any] = client.get("/status", params={"model_id": "board"}).raise_for_status().json()
+def _status(client: httpx.Client, model: str) -> dict[str, Any]:
+    path = "/status" if model == "board" else f"/models/{model}/refresh"
+    found: dict[str, Any] = client.get(path, params={"model_id": model}).raise_for_status().json()
     return found
 
 
-def over_the_api(client: httpx.Client) -> None:
-    client.post("/models/board/cancel", params={"wait_seconds": 0}).raise_for_status()
+def over_the_api(client: httpx.Client, model: str = "board") -> None:
+    client.post(f"/models/{model}/cancel", params={"wait_seconds": 0}).raise_for_status()
 
 
 def main() -> int:
@@ -99,6 +110,7 @@ def main() -> int:
         service = Service(Path(folder) / "home")
         train_checkerboard(Workspace(service.home), Path(folder))
         Workspace(service.home).import_files(generate(Path(folder), arguments.rows), tags=["large"])
+        Workspace(service.home).train("large", data_tags=["large"])
         service.start()
         service.key = service.first_key()
         cancelling = Cancelling(service, arguments.seed)
@@ -119,6 +131,7 @@ def main() -> int:
                     "by the command": lambda: cancelling.measure(client, by_the_command),
                     "in Prefect": lambda: cancelling.measure(client, in_prefect),
                     "with Ctrl-C": lambda: cancelling.interrupt(client),
+                    "a refresh": lambda: cancelling.refresh(client),
                 }
                 for way, measure in ways.items():
                     found = [measure() for _ in range(arguments.times)]

@@ -2,13 +2,15 @@
 
 The model `big` is written by the product's own writers, with vectors and edges of chance: how soon a page answers does
 not depend on how good they are. The model `demo` is trained on the demo's catalogue, for pages that show what trainings
-find. Pages are asked over HTTP in random order by one client after the other, as people do; Prefect does not run, so
-the two pages that ask it are left out. What people type to find an entity are beginnings and parts of names, of two
-letters to nine. Beside the time of each page stands what of it the service computed, for on a busy machine pages wait.
+find; it has been trained twice. Pages are asked of a whole service, over HTTP, in random order, one after the other, as
+people do. What people type to find an entity are beginnings and parts of names, of two letters to nine. Beside the time
+of each page stands what of it the API's process computed, for on a busy machine pages wait.
 """
 
 import argparse
+import os
 import random
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,21 +25,19 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.api_speed import serving, wait_for
 from lucid.demo.catalogue import generate
 from lucid.graph.adjacency import Adjacency
 from lucid.graph.entity_index import write_entity_index
 from lucid.graph.entity_types import read_entity_types
 from lucid.graph.histories import InteractionHistory
 from lucid.graph.relation_weights import RelationWeights
-from lucid.keys import create_key
 from lucid.model.embedding import Embedding
 from lucid.model.pair_model import PairModel
 from lucid.model.spectral_filter import SpectralFilter
 from lucid.model.top_n import TopN
 from lucid.schema.fields import utc_now
 from lucid.schema.training import PrecomputePair
-from lucid.settings import THREADS_THAT_SLEEP, Settings
+from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.typing import INTERACTION
 from lucid.versions.config import Origin, VersionConfig, write_config, write_origin
@@ -55,6 +55,7 @@ from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.precomputed import record_file, records, write_pairs
 from lucid.versions.version import Version
 from lucid.workspace import Workspace
+from tests.support.service import Service
 
 ENTITIES_IN_ALL, VIDEOS, RANK, WATCHED, COUNT = 1_000_000, 100_000, 64, 8, 10
 GOAL_MS = 200
@@ -75,28 +76,46 @@ def main() -> None:
         catalogue = generate(data)
         workspace.import_files([catalogue.entities, catalogue.interactions])
         workspace.train("demo")
+        workspace.train("demo")
         console.print(f"writing a model of {arguments.entities:,} entities")
         names = write_model(home, arguments.entities, rng)
-        secret = create_key(Catalog(home))[1]
-        environment = {**THREADS_THAT_SLEEP, "LUCID_HOME": str(home)}
-        with serving("lucid.api.app:create_service", environment) as (url, api), httpx.Client(base_url=url) as client:
-            client.timeout = httpx.Timeout(60)
-            wait_for(client, "/v1/recommender/models", secret)
-            own = {"Origin": url, "Sec-Fetch-Site": "same-origin"}
-            client.post("/console/sign-in", data={"key": secret}, headers=own)
-            asked = list(pages(names, arguments.rounds, arguments.entities, rng))
-            show(console, measure(client, api, asked, rng))
+        batch = Catalog(home).batches.find()[0].batch_id
+        service = Service(home)
+        service.start()
+        try:
+            url, api = f"http://127.0.0.1:{service.api_port}", service.part("uvicorn")
+            with httpx.Client(base_url=url, timeout=60) as client:
+                own = {"Origin": url, "Sec-Fetch-Site": "same-origin"}
+                client.post("/console/sign-in", data={"key": service.first_key()}, headers=own).raise_for_status()
+                asked = list(pages(names, batch, arguments.rounds, arguments.entities, rng))
+                show(console, measure(client, api, asked, rng))
+        finally:
+            service.stop()
 
 
-def pages(names: list[str], rounds: int, entities: int, rng: random.Random) -> Iterator[tuple[str, str]]:
+def pages(names: list[str], batch: str, rounds: int, entities: int, rng: random.Random) -> Iterator[tuple[str, str]]:
     """What is asked: the page, and its whole address."""
-    still = ("home", "data", "train", "runs", "deliveries", "keys", "erasures", "disk", "explore")
-    of_model = ("report", "graph", "versions", "lineage", "progress", "gate")
+    still = (
+        "home",
+        "data",
+        "train",
+        "runs",
+        "deliveries",
+        "keys",
+        "erasures",
+        "disk",
+        "explore",
+        "tonight",
+        "data/drift",
+    )
+    of_model = ("report", "graph", "versions", "lineage", "progress", "gate", "schedules")
     for _ in range(rounds):
         for page in still:
-            yield page, f"/console/{page}"
+            yield page.replace(batch, "a batch"), f"/console/{page}"
         for page in of_model:
             yield f"model/{page}", f"/console/models/demo/{page}"
+        yield "model/pair", "/console/models/demo/pair?source_type=user&target_type=video"
+        yield "model/compare", "/console/models/big/compare"
         user = f"user_{rng.randrange(entities - VIDEOS)}"
         others = "&".join(f"plus=user_{rng.randrange(entities - VIDEOS)}" for _ in range(2))
         name = rng.choice(names)
@@ -184,10 +203,13 @@ def write_model(home: Path, entities: int, rng: random.Random) -> list[str]:
     trained = ModelVersions(home, "demo").live().folder
     for name in (REPORT, RECOMMENDATIONS):
         (folder / name).write_bytes((trained / name).read_bytes())
-    Catalog(home).trainings.start("big", {}, utc_now(), "finished")
-    Catalog(home).trainings.end("big", 1, "completed", "", utc_now())
-    version.complete(None, utc_now())
-    ModelVersions(home, "big").go_live(version)
+    shutil.copytree(folder, Version(home, "big", 2).folder, copy_function=os.link)  # to compare it with
+    for number in (1, 2):
+        Catalog(home).trainings.start("big", {}, utc_now(), "finished")
+        Catalog(home).trainings.end("big", number, "completed", "", utc_now())
+        made = Version(home, "big", number)
+        made.complete(None, utc_now())
+        ModelVersions(home, "big").go_live(made)
     return names[:10_000]
 
 

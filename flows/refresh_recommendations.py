@@ -15,14 +15,14 @@ from lucid.flows.events import tell_training
 from lucid.flows.forms import VersionOfApi
 from lucid.flows.logs import say_steps
 from lucid.flows.names import run_name
-from lucid.flows.sentences import in_a_sentence
-from lucid.flows.spreading import task_runner
+from lucid.flows.sentences import cancellable, in_a_sentence
+from lucid.flows.spreading import IN_THREADS, task_runner
 from lucid.flows.tasks import do_steps, link_flow_run
 from lucid.schema.fields import ModelId
 from lucid.settings import load_settings
 from lucid.side_by_side import be_one_of_several
 from lucid.store.catalog import Catalog
-from lucid.training.run import refreshing
+from lucid.training.run import Training, refreshing
 from lucid.training.steps import REFRESH, tell_refresh
 
 _REFRESHED, _UNCHANGED, _SKIPPED = "Completed", "Unchanged", "Skipped"
@@ -78,10 +78,7 @@ def refresh_model(model_id: str, apart: bool, version: int | None = None) -> Any
     if not apart:
         be_one_of_several()
     try:
-        refreshing_it = refreshing(load_settings(), model_id, version)
-        with refreshing_it as training, progress_bar("refresh", model_id) as progress_id:
-            link_flow_run(training)
-            do_steps(training, REFRESH, progress_id, apart=apart)
+        training = IN_THREADS.doing(_refresh)(model_id, version, apart)
         tell_training(training)
         show_version(training)
     except NothingToRefresh as reason:
@@ -89,6 +86,15 @@ def refresh_model(model_id: str, apart: bool, version: int | None = None) -> Any
     except (AlreadyTraining, ModelNotReady, UnknownModel) as reason:
         return Completed(name=_SKIPPED, message=reason.message)
     return Completed(name=_REFRESHED, message=tell_refresh(training), data=training.version)
+
+
+def _refresh(model_id: str, version: int | None, apart: bool) -> Training:
+    """Make and publish a refreshed version, unless the run is cancelled meanwhile."""
+    refreshing_it = refreshing(load_settings(), model_id, version)
+    with refreshing_it as training, progress_bar("refresh", model_id) as progress_id, cancellable():
+        link_flow_run(training)
+        do_steps(training, REFRESH, progress_id, apart=apart)
+    return training
 
 
 def _reason(state: State[Any]) -> str:

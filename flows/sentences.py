@@ -1,6 +1,7 @@
 """What Prefect says where a run ends: an expected error in one sentence and without a traceback, and who ended it."""
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -14,6 +15,7 @@ from prefect.exceptions import PrefectException, TerminationSignal
 from prefect.states import Failed
 
 from lucid.errors import LucidError
+from lucid.side_by_side import Interrupted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,9 +56,9 @@ def cancellable() -> Iterator[None]:
     """Tell a run that somebody has cancelled from one whose process is ended for another reason; raises Cancelled."""
     try:
         yield
-    except TerminationSignal as ended:
+    except (TerminationSignal, Interrupted):  # the second in a thread of the run
         if _is_cancelled():
-            raise Cancelled(ended.signal) from None
+            raise Cancelled(signal.SIGTERM) from None
         raise
 
 

@@ -16,11 +16,13 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from lucid.errors import LucidError, MachineError
 from lucid.settings import Settings
-from lucid.side_by_side import MOST, cores
+from lucid.side_by_side import MOST, Together, cores
 from lucid.training.run import Spread
 
 Runner = TaskRunner[Any]
 _RUNNER: ContextVar[Callable[[], Runner]] = ContextVar("runner")
+IN_THREADS = Together()
+"""The threads of this process that do tasks: a process does one run."""
 _DEATHS = 3
 """How many Dask workers may end over one task."""
 
@@ -37,7 +39,15 @@ def task_runner(settings: Settings, most: int | None = None, *, dask: bool = Tru
         if dask and settings.task_runner == "dask":
             yield cache(lambda: opened.enter_context(_on_dask(settings, most)))
         else:
-            yield cache(lambda: opened.enter_context(ThreadPoolTaskRunner(max_workers=most)))
+            yield cache(lambda: opened.enter_context(_in_threads(most)))
+
+
+@contextmanager
+def _in_threads(most: int) -> Iterator[Runner]:
+    """Threads of this process; they end with the run where that is cancelled, and not when their tasks are done."""
+    threads: Runner = ThreadPoolTaskRunner(max_workers=most)
+    with threads as runner, IN_THREADS:
+        yield runner
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from lucid.errors import MachineError, UnknownModel
 from lucid.flows.artifacts import progress_on, show_quality, tag_run
 from lucid.flows.sentences import in_a_sentence
-from lucid.flows.spreading import results, runner, spread, spreading
+from lucid.flows.spreading import IN_THREADS, results, runner, spread, spreading
 from lucid.logs import from_now_on_about
 from lucid.schema.fields import utc_now
 from lucid.service.prefect_api import model_tag
@@ -80,7 +80,7 @@ def do_part(kind: str, model_id: str, version: int, part: Described, number: int
     be_one_of_several()
     training = run.resume(load_settings(), model_id, version)
     with telling(training.folder):
-        return steps.PARTS[kind].work(training, part)
+        return IN_THREADS.doing(steps.PARTS[kind].work)(training, part)
 
 
 PART_TASKS: dict[str, Task[[str, str, int, Described, int], Any]] = {

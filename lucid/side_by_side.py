@@ -4,12 +4,14 @@ Where products are small, two threads that share one take three quarters of its 
 of it. What is computed does not depend on the number of cores, as no sum is divided among them.
 """
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -19,19 +21,58 @@ _THREAD = threading.local()
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+P = ParamSpec("P")
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """The results for some items, in their order, as they come; without more cores, or within itself, one by one.
 
-    Raises what `work` raises; what has not begun then does not begin, nor does it where nobody asks for more.
+    Raises what `work` raises; what has not begun then does not begin, nor does it where nobody asks for more. Where
+    this thread is interrupted, as by Ctrl-C, the others are too.
     """
     waiting, most = list(items), min(cores(), MOST)
     if min(most, len(waiting)) < 2 or getattr(_THREAD, "is_one_of_several", False):
         yield from map(work, waiting)
         return
-    with one_core_each(), ThreadPoolExecutor(most, initializer=be_one_of_several) as pool:
-        yield from pool.map(work, waiting)
+    with one_core_each(), ThreadPoolExecutor(most, initializer=be_one_of_several) as pool, Together() as together:
+        yield from pool.map(together.doing(work), waiting)
+
+
+class Interrupted(BaseException):
+    """What a thread did is wanted no more."""
+
+
+class Together:
+    """Threads whose work ends, at each one's next line of Python, where the thread that waits for it is interrupted.
+
+    Entered and left by the thread that waits, before and after anything that waits for the others to end.
+    """
+
+    def __init__(self) -> None:
+        self._working: set[int] = set()
+
+    def __enter__(self) -> "Together":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        if kind is None or issubclass(kind, Exception):
+            return
+        for thread in self._working - {threading.get_ident()}:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Interrupted))
+
+    def doing(self, work: Callable[P, Result]) -> Callable[P, Result]:
+        """The same work, which a thread may be interrupted at."""
+
+        @wraps(work)
+        def done(*arguments: P.args, **named: P.kwargs) -> Result:
+            thread = threading.get_ident()
+            self._working.add(thread)
+            try:
+                return work(*arguments, **named)
+            finally:
+                self._working.discard(thread)
+
+        return done
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """Computations side by side: results in order, one core each, and nothing is begun that nobody waits for."""
 
+import signal
 import threading
 import time
 
 import pytest
 import torch
 
-from lucid.side_by_side import side_by_side
+from lucid.side_by_side import Interrupted, side_by_side
 
 
 @pytest.fixture(params=[1, 2])
@@ -54,3 +55,27 @@ def test_an_error_is_raised_where_its_result_is_asked_for(cores: int) -> None:
     with pytest.raises(ValueError, match="the second"):
         next(found)
     assert len(begun) < 100
+
+
+def test_who_interrupts_the_one_that_waits_interrupts_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ctrl-C does, and a signal that cancels a run: what computes beside it does not go on to its end."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    ended: list[type[BaseException]] = []
+    both, waits = threading.Barrier(2), threading.get_ident()
+
+    def work(item: int) -> None:
+        both.wait(60)
+        if item == 0:
+            signal.pthread_kill(waits, signal.SIGINT)
+        deadline = time.monotonic() + 60
+        try:
+            while time.monotonic() < deadline:
+                sum(range(1000))
+        except BaseException as interrupted:
+            ended.append(type(interrupted))
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        list(side_by_side(work, range(2)))
+
+    assert [Interrupted] * 2 == ended
