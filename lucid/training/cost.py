@@ -280,30 +280,30 @@ def phases(workload: Workload) -> dict[str, Work]:
 
 
 RATES = {
-    "dense": 0.00865,
-    "sparse": 0.148,
-    "eigen": 0.305,
-    "scores": 0.0159,
-    "learning": 0.0257,
-    "blending": 0.0206,
-    "walks": 0.000296,
-    "pairs": 0.00303,
-    "edges": 0.242,
-    "rows": 2.38,
-    "values": 10.8,
-    "recommendations": 3.79,
+    "dense": 0.0132,
+    "sparse": 0.126,
+    "eigen": 0.402,
+    "scores": 0.0178,
+    "learning": 0.0262,
+    "blending": 0.0153,
+    "walks": 0.000315,
+    "pairs": 0.00314,
+    "edges": 0.208,
+    "rows": 2.39,
+    "values": 11.1,
+    "recommendations": 4.89,
 }
 """Processor seconds: of a billion operations for `dense`, `sparse` and `eigen`, of one pair for `pairs`, else of a
 million."""
 STARTS = {
-    "select": 0.238,
-    "build": 3.6,
+    "select": 0.653,
+    "build": 2.63,
     "search": 0,
-    "grow": 0.053,
-    "filters": 0.088,
-    "calibrate": 0.0777,
-    "refit": 0.0306,
-    "evaluate": 0.0599,
+    "grow": 0.0124,
+    "filters": 0.0808,
+    "calibrate": 0.128,
+    "refit": 0,
+    "evaluate": 0.199,
     "precompute": 0,
 }
 """Processor seconds that a phase takes whatever there is to do; to build loads torch."""
@@ -322,7 +322,7 @@ PARALLEL = {
 MAX_PROCESSORS = 8
 """As `lucid.side_by_side` has it; what more of them bring is not counted on."""
 
-PROGRAM, EDGE, VECTORS, RANK_SQUARED, TABLES = 542e6, 204.0, 3.41, 160.0, 2.11
+PROGRAM, EDGE, VECTORS, RANK_SQUARED, TABLES = 560e6, 10.0, 4.6, 137.0, 2.06
 """Bytes of the program with all that it loads; bytes of an edge; how often the vectors of all entities are held at a
 time; bytes for each entry of a square matrix of the rank; tables of scores that each processor holds."""
 _SCORE = 8
