@@ -90,8 +90,8 @@ class Cancelling:
 
 
 def _status(client: httpx.Client, model: str) -> dict[str, Any]:
-    path = "/status" if model == "board" else f"/models/{model}/refresh"
-    found: dict[str, Any] = client.get(path, params={"model_id": model}).raise_for_status().json()
+    path = f"/status?model_id={model}" if model == "board" else f"/models/{model}/refresh"
+    found: dict[str, Any] = client.get(path).raise_for_status().json()
     return found
 
 

@@ -67,7 +67,7 @@ def trained(home: Path, checkout: Path, program: str, environment: dict[str, str
         timings = json.loads((version / "timings.json").read_text())
         sums = hashlib.sha256()
         for path in sorted(version.iterdir()):
-            if path.name not in ("timings.json", "manifest.json"):
+            if path.name not in ("timings.json", "cost.json", "manifest.json"):
                 sums.update(path.read_bytes())
         return {**figures, **{stage: timings[stage] for stage in _STAGES}}, sums.hexdigest()
 
