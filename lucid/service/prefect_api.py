@@ -1,8 +1,10 @@
 """Calls of the Prefect server that `lucid up` starts or that the settings name, over plain HTTP."""
 
 import math
+import ssl
 import time
 from collections.abc import Generator
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -89,7 +91,9 @@ class PrefectApi:
 
     def __init__(self, settings: Settings, auth_string: str | None) -> None:
         auth = SignedIn(settings.prefect_api, auth_string)
-        self._client = httpx.Client(base_url=settings.prefect_api, auth=auth, timeout=10, trust_env=False)
+        self._client = httpx.Client(
+            base_url=settings.prefect_api, auth=auth, timeout=10, trust_env=False, verify=_tls()
+        )
 
     def __enter__(self) -> "PrefectApi":
         return self
@@ -123,6 +127,12 @@ class PrefectApi:
 
     def _try(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         return self._client.request(method, path, **arguments).raise_for_status()
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """What HTTPS is spoken with; made once, as that takes longer than a call."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def _is_busy(error: BaseException) -> bool:
