@@ -101,6 +101,7 @@ class RecommendationParameters(RecommendationQuery):
     sources: InJson[list[WeightedSource]] | None = _same("sources", ", as JSON", examples=[_MIX])
     target_type: Some | None = _same("target_type", examples=[["video"]])
     exclude_interacted: bool = _same("exclude_interacted")
+    exclude_disliked: bool = _same("exclude_disliked")
     explain: bool = _same("explain")
     target_filter: InJson[list[Condition]] | None = _same("target_filter", ", as JSON", examples=[_FILTER])
 

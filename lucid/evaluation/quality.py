@@ -43,12 +43,12 @@ def judge_pairs(
 ) -> Recorded:
     """Record every pair on the test sources; the embeddings must not have seen the held-out interactions."""
     models = {pair.pair: pair for pair in pairs}
-    history = holdout.train.history()
+    history, disliked = holdout.train.history(), holdout.train.disliked()
     cold = {held.pair: held for held in holdout.cold.test if len(held.sources)}
 
     def judged(held: HeldOut) -> RecordedPair:
         pair = models[held.pair]
-        scorer = Scorer(embeddings, pair, holdout.train.entity_types, history)
+        scorer = Scorer(embeddings, pair, holdout.train.entity_types, history, disliked=disliked)
         recorded = _record(scorer, held)
         if apart := cold.get(held.pair):
             recorded = replace(

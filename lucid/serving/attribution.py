@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lucid.graph.adjacency import Neighbours
 from lucid.serving.ranker import Blend, Ranked
-from lucid.serving.sources import Source, edges_of
+from lucid.serving.sources import Source, disliked_by, edges_of
 from lucid.typing import Rows
 from lucid.versions.uploads import Uploads
 from lucid.versions.version import Version
@@ -41,7 +41,7 @@ def explain(ranked: Ranked, version: Version, uploads: Uploads) -> list[bytes]:
 def _by_edge(source: Source, targets: Rows, version: Version, uploads: Uploads) -> list[bytes]:
     """For each target (row) the edges of its source that contributed."""
     edges, names = _strongest(version, edges_of(source, version, uploads)), uploads.relations
-    interactions = edges.are_interactions(names)
+    interactions = edges.are_interactions(names) & ~np.isin(edges.rows, disliked_by(source, version))
     contributions = np.zeros((len(edges.rows), len(targets)))
     for entity_type, of_type in _by_type(targets, version) if len(edges.rows) else ():
         scorer = version.scorer(source.entity_type, entity_type)

@@ -89,6 +89,7 @@ class FilterJudge:
     ) -> None:
         self._earlier, self._config, self._budget = earlier, config or FilterConfig(), budget or Budget()
         self.entity_types, self._history = holdout.train.entity_types, holdout.train.history()
+        self._disliked = holdout.train.disliked()
         self.direct = [held for held in holdout.warm.validation if len(held.sources)]
         self.indirect = [held for held in holdout.indirect.validation if len(held.sources)]
         cold = [held for held in holdout.cold.validation if len(held.sources) >= self._config.min_sources]
@@ -274,7 +275,7 @@ class FilterJudge:
 
     def blended(self, pair: PairModel, embeddings: Sequence[Embedding], held: HeldOut) -> Scorer:
         """What scores a pair, with the share of item-kNN that ranks best where that can be told and afforded."""
-        plain = Scorer(embeddings, pair, self.entity_types, self._history).scaled()
+        plain = Scorer(embeddings, pair, self.entity_types, self._history, disliked=self._disliked).scaled()
         if len(held.sources) < self._config.min_sources or not plain.may_blend:
             return plain
         if not self._budget.allows("calibrate"):

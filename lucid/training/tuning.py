@@ -4,14 +4,15 @@ Chosen for all pairs together, with few eigenvectors; then, where something that
 better, once more for those alone, as a second decomposition.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.graph.relation_weights import RelationWeights
+from lucid.data.strengths import StrengthRule
+from lucid.graph.relation_weights import STRENGTH_USES, RelationWeights
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.decomposition import Solver, decompose, max_rank
 from lucid.model.embedding import Embedding
@@ -54,6 +55,8 @@ class TuningConfig:
     """In mean log NDCG, for which a weight or the damping is changed; measured against twice its standard error."""
     max_loss_in_race: float = 0.02
     """In mean log NDCG over a part of the sources; what loses more is not judged by all of them. Set by hand."""
+    max_loss_by_strengths: float = 0.0
+    """In mean log NDCG of what was liked, for which strengths are made to weigh; what was disliked is gone for free."""
     min_gain_over_earlier: float = 0.05
     """In mean log NDCG, where a version answers already: its settings stay unless another is clearly better."""
     min_gain_of_second: float = 0.05
@@ -81,6 +84,20 @@ class Try:
     best: tuple[float, ...] | None
     pair_weights: tuple[float, ...]
     name: str = "relation weights"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a training was asked to do with interactions: weights of relations that are not looked for, and whether
+    dislikes must count as that."""
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    is_signed: bool = False
+
+    @classmethod
+    def of(cls, rules: Iterable[StrengthRule]) -> "Asked":
+        given = {INTERACTION + rule.type: rule.weight for rule in rules if rule.weight is not None}
+        return cls(given, any(rule.is_asked and rule.meaning != "plain" for rule in rules))
 
 
 Tried = tuple[NDArray[np.float64], NDArray[np.float64] | None] | None
@@ -129,10 +146,11 @@ class WeightSearch:
         config: TuningConfig = CONFIG,
         budget: Budget | None = None,
         judge_each: "Callable[[WeightSearch, Sequence[Try]], Iterable[Tried]] | None" = None,
+        asked: Asked | None = None,
     ) -> None:
         """`judge_each` has `judged` done for some tries; without it, this process does them side by side."""
         self._judge_each = judge_each or (lambda search, tries: side_by_side(search.judged, tries))
-        self._train, self.judge, self._solver = train, judge, solver
+        self._train, self.judge, self._solver, self._asked = train, judge, solver, asked or Asked()
         self._progress, self._config, self._budget = progress, config, budget or Budget()
         self._edge_counts: dict[str, int] = {}
         for edge_type in graph.edge_types:
@@ -157,7 +175,7 @@ class WeightSearch:
         start = RelationWeights({name: self._first_weight(name) for name in self._edge_counts}, config.damping)
         if not pair_weights.sum() or self._is_over([start]):
             return [start]
-        first = self._climb(start, pair_weights, self._most // 2)
+        first = self._with_strengths(self._climb(start, pair_weights, self._most // 2))
         if len(self._edge_counts) == 1:  # another damping alone is not worth a second one
             return [first]
         if not self._budget.allows("search"):
@@ -170,7 +188,7 @@ class WeightSearch:
         unsatisfied = weighty * (self._score(begin) > self._score(first) + config.min_gain_of_second)
         if not unsatisfied.any():
             return [first]
-        second = self._climb(begin, unsatisfied, self._most)
+        second = replace(self._climb(begin, unsatisfied, self._most), strengths=first.strengths)
         return [first] if second == first else [first, second]
 
     def best_from(self, earlier: Sequence[RelationWeights]) -> list[RelationWeights]:
@@ -180,19 +198,25 @@ class WeightSearch:
         known = [
             replace(
                 weights,
-                relations={name: weights.relations.get(name, self._first_weight(name)) for name in self._edge_counts},
+                relations={
+                    name: self._asked.weights.get(name, weights.relations.get(name, self._first_weight(name)))
+                    for name in self._edge_counts
+                },
+                strengths=weights.strengths if self._train.has_strengths else "ignored",
             )
             for weights in earlier
         ]
         if not pair_weights.sum() or self._is_over(known):
             return known
         first = self._climb(known[0], pair_weights, self._most // 2)
+        if first.strengths == "ignored":
+            first = self._with_strengths(first)
         if len(known) == 1:
             return [first]
         if self._is_over(known[1:]):
             return [first, known[1]]
         suited = pair_weights * (self._score(known[1]) > self._score(first))
-        return [first, self._climb(known[1], suited, self._most)]
+        return [first, replace(self._climb(known[1], suited, self._most), strengths=first.strengths)]
 
     def decomposed(self, weights: RelationWeights) -> Embedding:
         """Few eigenvectors under some weights, all begun from the same ones, so that none is closer to its end."""
@@ -228,6 +252,8 @@ class WeightSearch:
 
     def _first_weight(self, relation: str) -> float:
         config, prefix = self._config, relation.partition(":")[0] + ":"
+        if relation in self._asked.weights:
+            return self._asked.weights[relation]
         return {INTERACTION: config.interaction_weight, LINK: config.link_weight, TEXT: config.text_weight}[prefix]
 
     def _climb(self, best: RelationWeights, pair_weights: NDArray[np.float64], most: int) -> RelationWeights:
@@ -244,6 +270,27 @@ class WeightSearch:
             if best == before:
                 break
         return best
+
+    def _with_strengths(self, best: RelationWeights) -> RelationWeights:
+        """The use of strengths that dislikes weigh most in, of those that rank what was liked no worse.
+
+        Judged by the pairs in the direction of their interactions: who is recommended to a target has liked nothing.
+        """
+        if not self._train.has_strengths:
+            return best
+        forward = set(self._train.pairs)
+        are_forward = np.array([held.pair in forward for held in self.judge.direct], np.float64)
+        pair_weights = self.judge.pair_weights.copy()
+        pair_weights[: len(are_forward)] *= are_forward
+        pair_weights[len(are_forward) :] = 0
+        tries = [replace(best, strengths=use) for use in STRENGTH_USES[1:]]
+        self._race([one for one in tries if one not in self._rough], best, pair_weights)
+        for one in reversed(tries):
+            if one in self._rough and not self._is_lost(self._rough[one], self._rough[best], pair_weights):
+                gain = _gain(self._score(one), self._score(best), pair_weights) if pair_weights.any() else 0.0
+                if gain >= -self._config.max_loss_by_strengths:
+                    return one
+        return replace(best, strengths="mild") if self._asked.is_signed else best
 
     def _race(
         self, new: Sequence[RelationWeights], best: RelationWeights | None, pair_weights: NDArray[np.float64]
@@ -310,11 +357,12 @@ class WeightSearch:
 
     def _relation_groups(self) -> list[list[str]]:
         """Relations that are weighed together: words, each large relation by itself, the small ones."""
-        edges = {name: count for name, count in self._edge_counts.items() if not name.startswith(TEXT)}
+        free = {name: count for name, count in self._edge_counts.items() if name not in self._asked.weights}
+        edges = {name: count for name, count in free.items() if not name.startswith(TEXT)}
         least = self._config.min_relation_share * sum(edges.values())
         large = sorted((name for name, count in edges.items() if count >= least), key=lambda name: -edges[name])
         small = [name for name in edges if name not in large]
-        text = [name for name in self._edge_counts if name not in edges]
+        text = [name for name in free if name not in edges]
         return [names for names in (text, *([name] for name in large), small) if names]
 
 

@@ -27,6 +27,7 @@ from lucid.versions.files import (
     MANIFEST,
     VALUES,
     read_adjacency,
+    read_disliked,
     read_embeddings,
     read_history,
     read_left_out,
@@ -85,6 +86,11 @@ class Version:
         return read_left_out(self.folder)
 
     @cached_property
+    def disliked(self) -> InteractionHistory:
+        """What each entity disliked, and whom it was disliked by."""
+        return read_disliked(self.folder)
+
+    @cached_property
     def adjacency(self) -> Adjacency:
         return read_adjacency(self.folder)
 
@@ -119,7 +125,9 @@ class Version:
         pair = source_type, target_type
         if pair not in self._scorers:
             config = self.config
-            scorer = Scorer(self.embeddings, config.pair(*pair), config.entity_types, self.history, self.left_out)
+            scorer = Scorer(
+                self.embeddings, config.pair(*pair), config.entity_types, self.history, self.left_out, self.disliked
+            )
             self._scorers[pair] = scorer if pair in config.pairs else scorer.scaled()
         return self._scorers[pair]
 
@@ -129,7 +137,7 @@ class Version:
 
     def open(self) -> "Version":
         """Open all that answers are made of, as the version may be removed meanwhile; mapped, it is not read yet."""
-        answering = self.embeddings, self.history, self.left_out, self.adjacency, self.index, self.precomputed
+        answering = self.embeddings, (self.history, self.left_out, self.disliked), self.adjacency
         assert all(part is not None for part in (self.manifest, self.origin, *answering))
         return self
 
