@@ -406,7 +406,10 @@ def _numbers(strengths: Sequence[StrengthRule], bind: Binder) -> tuple[str, str]
     if not valued:
         return "NULL::DOUBLE", _NO_POSITION
     numbers = (f"WHEN {bind(rule.type)} THEN {number_of(bind(pointer(rule.key or '')))}" for rule in valued)
-    return f"CASE type {' '.join(numbers)} END", "list_position($files, filename) * (1 << 40) + file_row_number"
+    return (
+        f"CASE type {' '.join(numbers)} END",
+        "list_position($files, filename)::BIGINT * 1_000_000_000_000 + file_row_number",
+    )
 
 
 def _interactions_wanted(

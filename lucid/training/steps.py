@@ -245,6 +245,7 @@ def evaluate_model(training: Training, _progress: Progress) -> tuple[Path, str]:
         read_chosen(training.work),
         quality,
         drawn,
+        selection.strengths,
     )
     write_held_out(training.folder, recorded)
     write_report(training.folder, report)
