@@ -454,14 +454,15 @@ def _refuse_nothing(steps: list[Step], batches: Sequence[SelectedBatch]) -> None
     raise TrainingFailed(f"no interactions are left to train on; {hint}", code="no_interactions")
 
 
-def latest_number(strengths: Sequence[StrengthRule]) -> str:
-    """SQL of the number of several equal interactions: amounts are added, of ratings the latest counts."""
+def latest_number(strengths: Sequence[StrengthRule], kind: str = "type") -> str:
+    """SQL of the number of several equal interactions, of which `kind` is the type: amounts are added, of ratings the
+    latest counts."""
     added = [rule.type for rule in strengths if rule.meaning == "amount"]
     latest = "arg_max(number, (coalesce(timestamp, '-infinity'::TIMESTAMPTZ), position))"
     if not any(rule.has_values for rule in strengths):
         return "NULL::DOUBLE"
     types = ", ".join("'" + name.replace("'", "''") + "'" for name in added)
-    return f"CASE WHEN type IN ({types}) THEN sum(number) ELSE {latest} END" if added else latest
+    return f"CASE WHEN {kind} IN ({types}) THEN sum(number) ELSE {latest} END" if added else latest
 
 
 def _write(connection: duckdb.DuckDBPyConnection, folder: Path, strengths: Sequence[StrengthRule]) -> None:
@@ -474,9 +475,9 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path, strengths: Seque
     copy(
         connection,
         "SELECT i.type, s.row AS source_row, t.row AS target_row, max(timestamp) AS timestamp, count(*) AS repeats, "
-        f"{latest_number(strengths)} AS number "
+        f"{latest_number(strengths, 'i.type')} AS number "
         "FROM interactions i JOIN numbered s ON s.id = source_id JOIN numbered t ON t.id = target_id "
-        "GROUP BY ALL ORDER BY ALL",
+        "GROUP BY i.type, s.row, t.row ORDER BY ALL",
         folder / INTERACTIONS_FILE,
     )
     copy(

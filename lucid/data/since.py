@@ -89,8 +89,8 @@ def select_since(
                 UNION ALL SELECT DISTINCT source_id, target_id, $link || key, NULL, NULL, NULL, NULL FROM links
                 UNION ALL SELECT DISTINCT source_id, target_id, $text || key, NULL, NULL, NULL, NULL FROM words)
             SELECT ends.id, relation, row AS other, coalesce(epoch(max(timestamp)), 'nan'::DOUBLE) AS timestamp,
-                count(*) AS repeats, coalesce({latest_number(strengths)}, 'nan'::DOUBLE) AS number
-            FROM ends JOIN held ON held.id = other WHERE ends.id <> other GROUP BY ends.id, relation, type, row
+                count(*) AS repeats, coalesce({latest_number(strengths, "ends.type")}, 'nan'::DOUBLE) AS number
+            FROM ends JOIN held ON held.id = other WHERE ends.id <> other GROUP BY ends.id, relation, ends.type, row
             ORDER BY ALL""",
             {"interaction": INTERACTION, "link": LINK, "text": TEXT},
         ).fetchnumpy()

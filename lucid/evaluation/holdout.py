@@ -133,3 +133,5 @@ class Holdout:
     """Interactions of targets that keep none with the source type."""
     indirect: Halves
     """Pairs that no interaction links: what sources reach in two steps only over withheld edges."""
+    disliked: Halves
+    """Interactions that say that something was not liked, of the pairs of which any say how much it was."""

@@ -54,7 +54,15 @@ def hold_out(graph: TypedGraph, seed: int, config: HoldoutConfig | None = None) 
     ]
     cold_targets = [HeldOut.by_source(pair, liked(edges, connected), history) for pair, edges in whole]
     indirect = indirect_pairs(graph, train, connected, config, rng)
-    return Holdout(train, *(Halves.at_random(held, config, rng) for held in (warm_targets, cold_targets, indirect)))
+    not_liked = [
+        HeldOut.by_source(
+            pair, edges[:, warm[edges].all(axis=0) & are_among(_undirected(edges, size), disliked)], history
+        )
+        for pair, edges in zip(linked, withheld, strict=True)
+        if pair in graph.pairs_with_strengths
+    ]
+    judged = warm_targets, cold_targets, indirect, not_liked
+    return Holdout(train, *(Halves.at_random(held, config, rng) for held in judged))
 
 
 def _not_liked(graph: TypedGraph) -> NDArray[np.int64]:

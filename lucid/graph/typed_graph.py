@@ -89,9 +89,9 @@ class TypedGraph:
         return None if found is None else found.numpy()
 
     @property
-    def has_strengths(self) -> bool:
-        """Whether any interaction says how much somebody liked what he met."""
-        return any(self.strengths(edge_type) is not None for edge_type in self.edge_types)
+    def pairs_with_strengths(self) -> set[tuple[str, str]]:
+        """Pairs (source type, target type) of which interactions say how much somebody liked what he met."""
+        return {(one[0], one[2]) for one in self.interaction_types if self.strengths(one) is not None}
 
     def history(self) -> InteractionHistory:
         """What each entity interacted with, over all interaction types and both directions."""

@@ -55,8 +55,6 @@ class TuningConfig:
     """In mean log NDCG, for which a weight or the damping is changed; measured against twice its standard error."""
     max_loss_in_race: float = 0.02
     """In mean log NDCG over a part of the sources; what loses more is not judged by all of them. Set by hand."""
-    max_loss_by_strengths: float = 0.0
-    """In mean log NDCG of what was liked, for which strengths are made to weigh; what was disliked is gone for free."""
     min_gain_over_earlier: float = 0.05
     """In mean log NDCG, where a version answers already: its settings stay unless another is clearly better."""
     min_gain_of_second: float = 0.05
@@ -188,7 +186,7 @@ class WeightSearch:
         unsatisfied = weighty * (self._score(begin) > self._score(first) + config.min_gain_of_second)
         if not unsatisfied.any():
             return [first]
-        second = replace(self._climb(begin, unsatisfied, self._most), strengths=first.strengths)
+        second = self._climb(replace(begin, strengths=first.strengths), unsatisfied, self._most)
         return [first] if second == first else [first, second]
 
     def best_from(self, earlier: Sequence[RelationWeights]) -> list[RelationWeights]:
@@ -202,7 +200,7 @@ class WeightSearch:
                     name: self._asked.weights.get(name, weights.relations.get(name, self._first_weight(name)))
                     for name in self._edge_counts
                 },
-                strengths=weights.strengths if self._train.has_strengths else "ignored",
+                strengths=weights.strengths if self._train.pairs_with_strengths else "ignored",
             )
             for weights in earlier
         ]
@@ -272,25 +270,29 @@ class WeightSearch:
         return best
 
     def _with_strengths(self, best: RelationWeights) -> RelationWeights:
-        """The use of strengths that dislikes weigh most in, of those that rank what was liked no worse.
+        """The use of strengths that dislikes weigh most in, where they pay.
 
-        Judged by the pairs in the direction of their interactions: who is recommended to a target has liked nothing.
+        What was liked must be ranked no worse, and what was disliked surely lower; without dislikes, what was liked
+        surely better. Where values are noise, neither is the case.
         """
-        if not self._train.has_strengths:
+        if not self._train.pairs_with_strengths:
             return best
-        forward = set(self._train.pairs)
-        are_forward = np.array([held.pair in forward for held in self.judge.direct], np.float64)
-        pair_weights = self.judge.pair_weights.copy()
-        pair_weights[: len(are_forward)] *= are_forward
-        pair_weights[len(are_forward) :] = 0
-        tries = [replace(best, strengths=use) for use in STRENGTH_USES[1:]]
-        self._race([one for one in tries if one not in self._rough], best, pair_weights)
-        for one in reversed(tries):
-            if one in self._rough and not self._is_lost(self._rough[one], self._rough[best], pair_weights):
-                gain = _gain(self._score(one), self._score(best), pair_weights) if pair_weights.any() else 0.0
-                if gain >= -self._config.max_loss_by_strengths:
-                    return one
-        return replace(best, strengths="mild") if self._asked.is_signed else best
+        if not self._budget.allows("search"):
+            self._budget.give_up("uses of strengths")
+            return best
+        tries = [replace(best, strengths=use) for use in STRENGTH_USES]
+        likes, dislikes = zip(
+            *side_by_side(lambda one: self.judge.score_said(self.decomposed(one)), tries), strict=True
+        )
+        chosen = replace(best, strengths="mild") if self._asked.is_signed else best
+        for one, liked, disliked in zip(tries[1:], likes[1:], dislikes[1:], strict=True):
+            if len(disliked):
+                pays = (liked - likes[0]).sum() >= 0 and _surely(dislikes[0] - disliked) > 0
+            else:
+                pays = len(liked) > 0 and _surely(liked - likes[0]) > 0
+            chosen = one if pays else chosen
+        self._score(chosen)
+        return chosen
 
     def _race(
         self, new: Sequence[RelationWeights], best: RelationWeights | None, pair_weights: NDArray[np.float64]
@@ -364,6 +366,11 @@ class WeightSearch:
         small = [name for name in edges if name not in large]
         text = [name for name in free if name not in edges]
         return [names for names in (text, *([name] for name in large), small) if names]
+
+
+def _surely(differences: NDArray[np.float64]) -> float:
+    """A mean less two standard errors of it."""
+    return float(differences.mean() - 2 * differences.std() / len(differences) ** 0.5)
 
 
 def _gain(candidate: NDArray[np.float64], best: NDArray[np.float64], pair_weights: NDArray[np.float64]) -> float:
