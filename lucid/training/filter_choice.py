@@ -119,7 +119,7 @@ class FilterJudge:
 
         `roughly` asks a part of the sources only.
         """
-        filters = self._search_filters(embedding)
+        filters = self._search_filters(embedding, self._config.search_exponents)
         by_sign = BySign(embedding)
 
         def best(judged: Judged) -> float:
@@ -131,9 +131,10 @@ class FilterJudge:
     def score_said(self, embedding: Embedding) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """NDCG, by source, of what was liked and of what was not, in pairs of which interactions say so.
 
-        Each pair is ranked by the one of a few filters that is best for what was liked.
+        Each pair is ranked by the filter that is best for what was liked. Where dislikes push away, degrees say less of
+        what is liked, so all exponents are tried.
         """
-        filters, by_sign = self._search_filters(embedding), BySign(embedding)
+        filters, by_sign = self._search_filters(embedding, self._config.degree_exponents), BySign(embedding)
 
         def judge(pair: tuple[Judged, Judged | None]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             liked, disliked = pair
@@ -144,12 +145,12 @@ class FilterJudge:
         likes, dislikes = zip(*side_by_side(judge, self._said), strict=True) if self._said else ((), ())
         return np.concatenate([np.empty(0), *likes]), np.concatenate([np.empty(0), *dislikes])
 
-    def _search_filters(self, embedding: Embedding) -> list[SpectralFilter]:
+    def _search_filters(self, embedding: Embedding, exponents: Sequence[float]) -> list[SpectralFilter]:
         return [
             SpectralFilter(sign_mode, len(embedding.values), ridge, exponent)
             for ridge in self._config.search_ridges
             for sign_mode in _sign_modes(embedding)
-            for exponent in self._config.search_exponents
+            for exponent in exponents
         ]
 
     def mean(self, embedding: Embedding) -> float:
