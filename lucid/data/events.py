@@ -5,7 +5,7 @@ few waits for the disk. How events become batches: `lucid.data.event_batches`.
 """
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -90,28 +90,34 @@ class EventIntake:
     def _check(self, items: Sequence[_Item], received: int) -> None:
         """Hold events to the rules of files."""
         for file_type in _COLUMNS:
-            of_type = [item for item in items if item.error is None and item.file_type == file_type]
-            if of_type:
-                for item, row in zip(of_type, self._checked(file_type, of_type), strict=True):
-                    reason = row.pop("reason")
-                    if reason:
-                        found = reason["value"]
-                        item.reject(reason["column_name"], reason["code"], reason["message"], found)
-                    else:
-                        item.event = _event(item, row, received)
+            bad = []
+            for item, row in self._checked(file_type, [item for item in items if item.error is None], in_words=False):
+                if row.pop("reason"):
+                    bad.append(item)
+                else:
+                    item.event = _event(item, row, received)
+            for item, row in self._checked(file_type, bad, in_words=True):
+                reason = row["reason"]
+                item.reject(reason["column_name"], reason["code"], reason["message"], reason["value"])
 
-    def _checked(self, file_type: FileType, items: Sequence[_Item]) -> list[dict[str, Any]]:
-        """What is stored of each event, with the reason against it."""
+    def _checked(
+        self, file_type: FileType, items: Sequence[_Item], *, in_words: bool
+    ) -> Iterator[tuple[_Item, dict[str, Any]]]:
+        """What is stored of each event of a type, with the reason against it."""
+        items = [item for item in items if item.file_type == file_type]
+        if not items:
+            return
         columns = _COLUMNS[file_type]
         rows = f"(SELECT {', '.join(f'unnest(${name}::VARCHAR[]) AS {name}' for name in columns)})"
-        sql = check_sql(self._settings, file_type, rows)
+        sql = check_sql(self._settings, file_type, rows, in_words=in_words)
         if file_type == "interactions":
             sql = f"SELECT * REPLACE (epoch_us(timestamp) AS timestamp) FROM ({sql})"
         if self._duckdb is None:
             self._duckdb = connect(threads=1)
         found = self._duckdb.execute(sql, {name: [item.cells[name] for item in items] for name in columns})
         names = [column[0] for column in found.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        for item, row in zip(items, found.fetchall(), strict=True):
+            yield item, dict(zip(names, row, strict=True))
 
 
 def check_call(events: Any) -> list[Any]:
@@ -128,14 +134,15 @@ def check_call(events: Any) -> list[Any]:
 
 
 def waiting_events(settings: Settings, after: int | None, limit: int) -> list[WaitingEvent]:
-    """Events that are not compacted yet, in their order: the first after a number, or the last ones where none is given.
+    """Events that are not compacted yet, in their order: the first after a number, or else the last ones.
 
     Raises InvalidRequest for a limit that is none.
     """
     if not 1 <= limit <= _TAIL:
         raise InvalidRequest(f"limit: found {limit}, expected 1 to {_TAIL:,}")
-    log, through = EventLog(settings.home), Catalog(settings.home).batches.compacted_events()
-    found = log.latest(limit, through) if after is None else log.after(max(after, through), limit)
+    through = Catalog(settings.home).batches.compacted_events()
+    with EventLog(settings.home).reading() as log:
+        found = log.latest(limit, through) if after is None else log.after(max(after, through), limit)
     return [_waiting(one) for one in found]
 
 
@@ -158,7 +165,9 @@ def _read(index: int, raw: Any, settings: Settings) -> _Item:
     is_entity, is_interaction = "id" in given, bool({"source_id", "target_id"} & given.keys())
     if is_entity == is_interaction:
         has = "has both id and source_id or target_id" if is_entity else "has neither id nor source_id and target_id"
-        item.reject(None, "mixed_kinds" if is_entity else "missing_column", f"{has}: an entity, or an interaction?", None)
+        item.reject(
+            None, "mixed_kinds" if is_entity else "missing_column", f"{has}: an entity, or an interaction?", None
+        )
         return item
     item.file_type = "entities" if is_entity else "interactions"
     columns = _COLUMNS[item.file_type]

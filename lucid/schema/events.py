@@ -19,9 +19,7 @@ _EVENT_ID = Field(
     max_length=MAX_EVENT_ID,
     description="Made by the sender; an event whose id came before is not counted again.",
 )
-_Metadata = Annotated[
-    Any, WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "string"}, {"type": "null"}]})
-]
+_Metadata = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "string"}, {"type": "null"}]})]
 
 
 class EntityEvent(BaseModel):

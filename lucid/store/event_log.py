@@ -1,7 +1,8 @@
 """The log of events: single interactions and entities that were accepted, until they are compacted into batches.
 
-One SQLite file with a write-ahead log: what a call of `append` has written survives every crash once it returns, a record
-that was torn is as if it had never been, and several processes may write. Numbers of events rise and never come again.
+One SQLite file with a write-ahead log: what a call of `append` has written survives every crash once it returns, a
+record that was torn is as if it had never been, and several processes may write. Numbers of events rise and never come
+again.
 """
 
 import os
@@ -13,6 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from lucid.errors import Damaged, Unavailable
 from lucid.store.files import fsync, make_folder
@@ -86,6 +88,48 @@ class LoggedEvent:
     event: NewEvent
 
 
+class Reading:
+    """What stands in a log at one moment; without a connection, nothing."""
+
+    def __init__(self, connection: sqlite3.Connection | None) -> None:
+        self._connection = connection
+
+    def last(self) -> int:
+        """The number of the last event that there ever was; 0 for none."""
+        return _last(self._connection) if self._connection else 0
+
+    def first(self) -> int | None:
+        """The number of the first event that is still there; None for none."""
+        found = self._select("SELECT min(number) FROM events", [])
+        return found[0][0] if found else None
+
+    def after(self, number: int, most: int, through: int | None = None) -> list[LoggedEvent]:
+        """The first events that come after a number, at most so many, and none beyond `through`."""
+        through = self.last() if through is None else through
+        return self._found("number > ? AND number <= ? ORDER BY number LIMIT ?", [number, through, most])
+
+    def latest(self, most: int, after: int) -> list[LoggedEvent]:
+        """The last events that come after a number, at most so many, in their order."""
+        return self._found("number > ? ORDER BY number DESC LIMIT ?", [after, most])[::-1]
+
+    def naming(self, ids: Collection[str], after: int) -> list[LoggedEvent]:
+        """Events that come after a number and define one of the ids, or have it at either end; in their order."""
+        found, wanted = dict[int, LoggedEvent](), sorted(ids)
+        for start in range(0, len(wanted), _AT_ONCE):
+            part = wanted[start : start + _AT_ONCE]
+            for column in ("id", "source_id", "target_id"):
+                where = f"{column} IN ({', '.join('?' * len(part))}) AND number > ?"
+                found |= {one.number: one for one in self._found(where, [*part, after])}
+        return [found[number] for number in sorted(found)]
+
+    def _found(self, where: str, values: Sequence[object]) -> list[LoggedEvent]:
+        found = self._select(f"SELECT number, {_COLUMNS} FROM events WHERE {where}", values)
+        return [LoggedEvent(number, NewEvent(*rest)) for number, *rest in found]
+
+    def _select(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        return self._connection.execute(query, values).fetchall() if self._connection else []
+
+
 class EventLog:
     """The log of a home; safe to share between threads. The file is made with the first event.
 
@@ -110,50 +154,6 @@ class EventLog:
             rows = (_row(event) for event, is_new in zip(events, new, strict=True) if is_new)
             connection.executemany(_INSERT, rows)
         return new
-
-    def last(self) -> int:
-        """The number of the last event that there ever was; 0 for none."""
-        with self._reading() as connection:
-            return _last(connection) if connection else 0
-
-    def after(self, number: int, most: int, through: int | None = None) -> list[LoggedEvent]:
-        """The first events that come after a number, at most so many, and none beyond `through`."""
-        with self._reading() as connection:
-            if connection is None:
-                return []
-            where = "number > ? AND number <= ?"
-            return _found(connection, f"{where} ORDER BY number LIMIT ?", [number, _most(through), most])
-
-    def latest(self, most: int, after: int) -> list[LoggedEvent]:
-        """The last events that come after a number, at most so many, in their order."""
-        with self._reading() as connection:
-            if connection is None:
-                return []
-            return _found(connection, "number > ? ORDER BY number DESC LIMIT ?", [after, most])[::-1]
-
-    def naming(self, ids: Collection[str], after: int, through: int) -> list[LoggedEvent]:
-        """Events above `after` and up to `through` that define one of the ids, or have it at either end; in order."""
-        found: dict[int, LoggedEvent] = {}
-        wanted = sorted(ids)
-        with self._reading() as connection:
-            for start in range(0, len(wanted) if connection else 0, _AT_ONCE):
-                assert connection is not None
-                part = wanted[start : start + _AT_ONCE]
-                marks = ", ".join("?" * len(part))
-                for column in ("id", "source_id", "target_id"):
-                    where = f"{column} IN ({marks}) AND number > ? AND number <= ?"
-                    found |= {one.number: one for one in _found(connection, where, [*part, after, through])}
-        return [found[number] for number in sorted(found)]
-
-    def count(self, after: int) -> tuple[int, float | None]:
-        """How many events come after a number, and when the first of them was received, Unix seconds."""
-        with self._reading() as connection:
-            if connection is None:
-                return 0, None
-            count, first = connection.execute(
-                "SELECT count(*), min(received) FROM events WHERE number > ?", [after]
-            ).fetchone()
-        return count, None if first is None else first / 1e6
 
     def forget(self, through: int) -> int:
         """Remove the events up to a number, so that nothing of them is left in the file; returns how many."""
@@ -221,8 +221,14 @@ class EventLog:
                 raise
 
     @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """What stands in the log at this moment, whatever is written meanwhile."""
+        with self._reading() as connection:
+            yield Reading(connection)
+
+    @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        """What is there now, as of one moment; None where nothing was ever written."""
+        """A connection to what is there now, as of one moment; None where nothing was ever written."""
         if not self.path.exists():
             yield None
             return
@@ -310,15 +316,6 @@ def _row(event: NewEvent) -> tuple[object, ...]:
     )
 
 
-def _found(connection: sqlite3.Connection, where: str, values: Sequence[object]) -> list[LoggedEvent]:
-    found = connection.execute(f"SELECT number, {_COLUMNS} FROM events WHERE {where}", values)
-    return [LoggedEvent(number, NewEvent(*rest)) for number, *rest in found]
-
-
-def _most(through: int | None) -> int:
-    return (1 << 63) - 1 if through is None else through
-
-
 @contextmanager
 def _telling(path: Path) -> Iterator[None]:
     """Tell what SQLite says as one of our errors."""
@@ -333,7 +330,9 @@ def _telling(path: Path) -> Iterator[None]:
                 raise
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise Unavailable(f"{path} stayed locked by another process for {_BUSY_SECONDS:.0f} s; try again") from error
+            raise Unavailable(
+                f"{path} stayed locked by another process for {_BUSY_SECONDS:.0f} s; try again"
+            ) from error
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.ProgrammingError):
             raise Damaged(
                 f"{path} cannot be read ({error}); restore it from a backup, or move it away: what waits in it is lost"

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,7 +32,7 @@ class Uploads:
     `by_row` lacks what a refresh has put into the version already, `every` does not. `new` gives the type of each
     new entity. Relations beyond those of the version's adjacency come last in `relations`. `left_out_by_row`,
     which lacks what a refresh has put into the version, too, and `left_out_by_id` are sorted rows of what entities
-    interacted with but a training would not learn from.
+    interacted with but a training would not learn from. `batches` are those that the version was not trained on.
     """
 
     by_row: Mapping[int, Neighbours]
@@ -41,6 +42,10 @@ class Uploads:
     relations: Sequence[str]
     left_out_by_row: Mapping[int, Rows] = field(default_factory=dict)
     left_out_by_id: Mapping[str, Rows] = field(default_factory=dict)
+    batches: Sequence[SelectedBatch] = ()
+    compacted: int = 0
+    seen: int = 0
+    """Of the log of events, those up to `compacted` stand in batches, and those up to `seen` are taken in."""
 
 
 def no_uploads(version: Version) -> Uploads:
@@ -51,21 +56,21 @@ def no_uploads(version: Version) -> Uploads:
 def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) -> Uploads:
     """Read what is not in a version yet of the batches that its training would select now (aware)."""
     origin, config = version.origin, version.config
-    batches = Catalog(version.home).batches.select(request.data_tags)
+    batches, compacted = Catalog(version.home).batches.select_with_events(request.data_tags)
     since = [batch for batch in batches if batch.batch_id not in origin.batch_ids]
     if not since:
-        return no_uploads(version)
+        return replace(no_uploads(version), compacted=compacted, seen=compacted)
     relations = list(origin.relations)
 
     def read(batches: Sequence[SelectedBatch]) -> tuple[dict[str, Neighbours], Since]:
-        found = _select(version, batches, request, now)
-        return _neighbours(found.edges, version, relations), found
+        found = select_from(version, batches, request, now)
+        return neighbours(found.edges, version, relations), found
 
     # A refresh has folded earlier batches into the entities that the version holds, but not into new ones.
     unfolded = [batch for batch in since if batch.batch_id not in origin.folded_ids]
     every, found = read(since)
     later, found_later = (every, found) if unfolded == since else read(unfolded)
-    left_out, left_out_later = _others_by_id(found), _others_by_id(found_later)
+    left_out, left_out_later = others_by_id(found), others_by_id(found_later)
     rows = {entity_id: version.index.row(entity_id) for entity_id in {*every, *left_out}}
 
     def by_row(by_id: Mapping[str, T]) -> dict[int, T]:
@@ -84,6 +89,9 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
         relations,
         by_row(left_out_later),
         {entity_id: others for entity_id, others in left_out.items() if rows[entity_id] is None},
+        since,
+        compacted,
+        compacted,
     )
 
 
@@ -99,10 +107,22 @@ def with_uploads(version: Version, uploads: Uploads) -> tuple[Embedding, ...]:
     return tuple(embeddings)
 
 
-def _select(version: Version, batches: Sequence[SelectedBatch], request: TrainingRequest, now: datetime) -> Since:
+def select_from(
+    version: Version,
+    batches: Sequence[SelectedBatch],
+    request: TrainingRequest,
+    now: datetime,
+    *,
+    home: Path | None = None,
+    only: Sequence[str] | None = None,
+) -> Since:
+    """What batches hold, of its own home or of another one, selected as a version's training would have done.
+
+    `only` as for `select_since`.
+    """
     with version.learnt() as learnt:
         return select_since(
-            version.home,
+            home or version.home,
             batches,
             version.folder / ENTITIES,
             learnt,
@@ -111,10 +131,11 @@ def _select(version: Version, batches: Sequence[SelectedBatch], request: Trainin
             now=now,
             maximum_interaction_age_days=request.maximum_interaction_age_days,
             data_filters=request.data_filters or DataFilters(),
+            only=only,
         )
 
 
-def _others_by_id(found: Since) -> dict[str, Rows]:
+def others_by_id(found: Since) -> dict[str, Rows]:
     """Rows, sorted, of what entities interacted with but a training would not learn from, by id."""
     others = found.left_out["other"].astype(np.int64)
     return {entity_id: others[part] for entity_id, part in _parts_by_id(found.left_out["id"])}
@@ -127,7 +148,7 @@ def _parts_by_id(ids: NDArray[Any]) -> Iterator[tuple[str, slice]]:
         yield ids[begin], slice(begin, end)
 
 
-def _neighbours(edges: Mapping[str, NDArray[Any]], version: Version, relations: list[str]) -> dict[str, Neighbours]:
+def neighbours(edges: Mapping[str, NDArray[Any]], version: Version, relations: list[str]) -> dict[str, Neighbours]:
     """Edges by id; names of relations that the version does not know are added to `relations`."""
     if not len(edges["id"]):
         return {}
