@@ -1,6 +1,8 @@
 """Events: single interactions and entities as an application sends them, and what became of them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
+from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
@@ -20,6 +22,19 @@ _EVENT_ID = Field(
     description="Made by the sender; an event whose id came before is not counted again.",
 )
 _Metadata = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "string"}, {"type": "null"}]})]
+
+
+def several(events: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Events as Python takes them, one or several."""
+    return [events] if isinstance(events, Mapping) else list(events)
+
+
+def with_ids(events: Sequence[Any]) -> list[Any]:
+    """Events each with an `event_id`, so that they can be sent again; those that have one keep it."""
+    return [
+        {"event_id": uuid4().hex, **event} if isinstance(event, Mapping) and event.get("event_id") is None else event
+        for event in events
+    ]
 
 
 class EntityEvent(BaseModel):
@@ -92,6 +107,20 @@ class EventsAccepted(BaseModel):
     duplicates: int = Field(description="How many of these were known by their `event_id`, and do not count again.")
     rejected: int = Field(description="They are not stored; `errors` says why, in the order of the call.")
     errors: list[EventError] = []
+
+
+def joined(answers: Sequence[EventsAccepted]) -> EventsAccepted:
+    """What became of the events of several calls, as if they had been one."""
+    errors, sent = list[EventError](), 0
+    for answer in answers:
+        errors += [error.model_copy(update={"index": error.index + sent}) for error in answer.errors]
+        sent += answer.accepted + answer.rejected
+    return EventsAccepted(
+        accepted=sent - len(errors),
+        duplicates=sum(answer.duplicates for answer in answers),
+        rejected=len(errors),
+        errors=errors,
+    )
 
 
 class WaitingEvent(BaseModel):

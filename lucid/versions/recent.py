@@ -5,8 +5,7 @@ log, by the same selection as for all batches. So an answer does not change when
 what was touched since the last one.
 """
 
-from collections import ChainMap
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +26,6 @@ from lucid.store.event_log import EventLog, LoggedEvent, NewEvent
 from lucid.store.files import make_folder
 from lucid.store.home import Home
 from lucid.store.tables.batches import SelectedBatch
-from lucid.typing import Rows
 from lucid.versions.uploads import Uploads, neighbours, others_by_id, select_from
 from lucid.versions.version import Version
 
@@ -77,22 +75,24 @@ def _with_next(version: Version, uploads: Uploads, request: TrainingRequest, now
     left_out, left_out_later = (
         {name: others for name, others in others_by_id(one).items() if name in touched} for one in (found, found_later)
     )
-    rows = {name: version.index.row(name) for name in {*every, *left_out}}
+    rows = {name: row for name in touched if (row := version.index.row(name)) is not None}
 
-    def by_row(by_id: Mapping[str, T]) -> dict[int, T]:
-        return {row: value for name, value in by_id.items() if (row := rows.get(name)) is not None}
+    def by_row(before: Mapping[int, T], by_id: Mapping[str, T]) -> Mapping[int, T]:
+        return _changed(before, rows.values(), {rows[name]: value for name, value in by_id.items() if name in rows})
+
+    def by_id(before: Mapping[str, T], found: Mapping[str, T]) -> Mapping[str, T]:
+        return _changed(before, touched, {name: value for name, value in found.items() if name not in rows})
 
     types = version.config.entity_types.types
-    new_left_out: dict[str, Rows] = {name: others for name, others in left_out.items() if rows[name] is None}
     return replace(
         uploads,
-        by_row=_over(uploads.by_row, by_row(later)),
-        every=_over(uploads.every, by_row(every)),
-        by_id=_over(uploads.by_id, {name: edges for name, edges in every.items() if rows[name] is None}),
-        new=_over(uploads.new, {name: of_type for name, of_type in found.new.items() if of_type in types}),
+        by_row=by_row(uploads.by_row, later),
+        every=by_row(uploads.every, every),
+        by_id=by_id(uploads.by_id, every),
+        new=by_id(uploads.new, {name: of_type for name, of_type in found.new.items() if of_type in types}),
         relations=relations,
-        left_out_by_row=_over(uploads.left_out_by_row, by_row(left_out_later)),
-        left_out_by_id=_over(uploads.left_out_by_id, new_left_out),
+        left_out_by_row=by_row(uploads.left_out_by_row, left_out_later),
+        left_out_by_id=by_id(uploads.left_out_by_id, left_out),
         seen=seen,
     )
 
@@ -178,8 +178,9 @@ def _held(version: Version, home: Path) -> list[str] | None:
     return [name for (name,) in ends if name is not None]
 
 
-def _over(below: Mapping[K, T], above: dict[K, T]) -> Mapping[K, T]:
-    """Values over others, which stay as they are for whoever reads them now."""
-    if isinstance(below, ChainMap):
-        return ChainMap({**below.maps[0], **above}, *below.maps[1:])
-    return ChainMap(above, below if isinstance(below, dict) else dict(below))
+def _changed(before: Mapping[K, T], touched: Iterable[K], values: Mapping[K, T]) -> Mapping[K, T]:
+    """The values of what was touched, or none where it has none any more, beside the others; in a new mapping."""
+    after = dict(before)
+    for key in touched:
+        after.pop(key, None)
+    return after | dict(values)
