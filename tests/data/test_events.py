@@ -237,7 +237,7 @@ print("done", left)
 
 
 def test_a_compaction_that_is_killed_anywhere_loses_and_doubles_nothing(filled: Settings, tmp_path: Path) -> None:
-    """Killed at calls all over it, and done again by the next one: each event is in one batch, and none failed stays."""
+    """Killed at calls all over it, and done again by the next one: each event is in one batch, no failed one stays."""
     total = int(_compacting(shutil.copytree(filled.home, tmp_path / "whole"), 1_000_000).split()[1])
     steps = 1_000_000 - total
     for number in range(12):
@@ -274,8 +274,8 @@ from lucid.settings import Settings
 
 intake, first = EventIntake(Settings(home=Path(sys.argv[1]))), int(sys.argv[2])
 for place in range(first, first + 100_000, 3):
-    events = [{"type": "likes", "source_id": "u", "target_id": f"i{n}", "event_id": f"e{n}"} for n in range(place, place + 3)]
-    intake.accept([events])
+    numbers = range(place, place + 3)
+    intake.accept([[{"type": "likes", "source_id": "u", "target_id": f"i{n}", "event_id": f"e{n}"} for n in numbers]])
     print(place + 3, flush=True)
 """
 
@@ -367,9 +367,7 @@ def test_a_backup_holds_events_and_counts_none_twice(filled: Settings, tmp_path:
     """Those that wait, and of the others that they stand in batches; a log that is older than its catalog too."""
     workspace = Workspace(settings=filled)
     workspace.back_up(tmp_path / "backup")
-    restored = Workspace(tmp_path / "restored")
-    shutil.rmtree(restored.settings.home)
-    restored.restore(tmp_path / "backup")
+    restored = Workspace.restore(tmp_path / "backup", tmp_path / "restored")
 
     assert (50, 0, 501) == counted(restored.settings)
     answer = restored.send_events([{"id": "i", "type": "item", "event_id": "c"}, {"id": "k", "type": "item"}])
