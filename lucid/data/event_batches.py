@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import duckdb
 from filelock import Timeout
 
 from lucid.data.batches import LOADED, LOADED_FILE, importing, new_batches, publish_batches
@@ -91,15 +92,16 @@ def compaction_due(settings: Settings, catalog: Catalog) -> bool:
     return last >= COMPACTED_ROWS and last - catalog.batches.compacted_events() >= COMPACTED_ROWS
 
 
-def write_events(events: Sequence[NewEvent], file_type: FileType, path: Path) -> None:
+def write_events(
+    connection: duckdb.DuckDBPyConnection, events: Sequence[NewEvent], file_type: FileType, path: Path
+) -> None:
     """Write the rows of events of one type, in their order, as those of a file."""
     columns = _STORED[file_type]
     rows = ", ".join(f"unnest(${name}::{sql_type}[]) AS {name}" for name, sql_type in columns.items())
     query = f"SELECT *, NULL AS reason FROM (SELECT {rows})"
     if file_type == "interactions":
         query = query.replace("*,", "* REPLACE (make_timestamptz(timestamp) AS timestamp),", 1)
-    with connect(threads=1) as connection:
-        copy(connection, query, path, {name: [getattr(event, name) for event in events] for name in columns})
+    copy(connection, query, path, {name: [getattr(event, name) for event in events] for name in columns})
 
 
 def _compact(
@@ -140,8 +142,8 @@ def _load(staging: Path, file_type: FileType, events: Sequence[NewEvent]) -> Non
     """Write all files of a batch that `publish_batches` needs."""
     shutil.rmtree(staging, ignore_errors=True)
     make_folder(staging)
-    write_events(events, file_type, staging / ROWS)
     with connect(threads=1, search_path=staging) as connection:
+        write_events(connection, events, file_type, staging / ROWS)
         copy(connection, _EMPTY_REJECTS, staging / REJECTS)
         warnings = blank_warnings(connection, file_type)
         if file_type == "interactions":

@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS events (
     id TEXT, type TEXT NOT NULL, name TEXT, metadata TEXT, media_url TEXT,
     source_id TEXT, target_id TEXT, timestamp INTEGER, source_type TEXT, target_type TEXT);
 CREATE INDEX IF NOT EXISTS events_by_id ON events (id) WHERE id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS events_by_source ON events (source_id) WHERE source_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_by_source ON events (source_id, target_id, timestamp) WHERE source_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS events_by_target ON events (target_id) WHERE target_id IS NOT NULL;
 CREATE TABLE IF NOT EXISTS known_ids (digest BLOB PRIMARY KEY, day INTEGER NOT NULL) WITHOUT ROWID;
 """
@@ -121,6 +121,13 @@ class Reading:
                 where = f"{column} IN ({', '.join('?' * len(part))}) AND number > ?"
                 found |= {one.number: one for one in self._found(where, [*part, after])}
         return [found[number] for number in sorted(found)]
+
+    def repeats(self, event: LoggedEvent, after: int) -> bool:
+        """Whether an interaction equals an earlier one that comes after a number."""
+        one = event.event
+        where = "source_id = ? AND target_id = ? AND timestamp IS ? AND type = ? AND number < ? AND number > ?"
+        values = [one.source_id, one.target_id, one.timestamp, one.type, event.number, after]
+        return bool(self._select(f"SELECT 1 FROM events WHERE {where} LIMIT 1", values))
 
     def _found(self, where: str, values: Sequence[object]) -> list[LoggedEvent]:
         found = self._select(f"SELECT number, {_COLUMNS} FROM events WHERE {where}", values)

@@ -1,31 +1,33 @@
 """Events that are not compacted into batches yet, as answers count them: at once.
 
-Of the ids that new events name, everything since the version was trained is read again, from the batches and from the
-log, by the same selection as for all batches. So an answer does not change when events are compacted, and a look costs
-what was touched since the last one.
+New interactions go through the selection of all batches by themselves, and what it finds is added to what is known of
+their ends; of an entity that events define, all that names it is read again. So an answer does not change when events
+are compacted, and a look costs what has come since the last one.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+import duckdb
 import numpy as np
 
 from lucid.data.csv_load import ROWS
 from lucid.data.event_batches import write_events
 from lucid.data.since import Since
-from lucid.graph.adjacency import Neighbours
 from lucid.schema.events import EVENTS_TAG
 from lucid.schema.fields import FileType
 from lucid.schema.training import TrainingRequest
 from lucid.store.duck import connect, copy
-from lucid.store.event_log import EventLog, LoggedEvent, NewEvent
+from lucid.store.event_log import EventLog, NewEvent
 from lucid.store.files import make_folder
 from lucid.store.home import Home
 from lucid.store.tables.batches import SelectedBatch
+from lucid.typing import Rows
+from lucid.versions.read_edges import NO_EDGES, ReadEdges, edges_of, summed
 from lucid.versions.uploads import Uploads, neighbours, others_by_id, select_from
 from lucid.versions.version import Version
 
@@ -38,6 +40,7 @@ _COLUMNS: dict[FileType, str] = {
     "entities": "id, type, name, metadata, media_url",
     "interactions": "type, source_id, target_id, timestamp, metadata, source_type, target_type",
 }
+_ONE_OF_EACH = [SelectedBatch(file_type, file_type) for file_type in _COLUMNS]
 
 
 def with_events(version: Version, uploads: Uploads, request: TrainingRequest, *, now: datetime) -> Uploads:
@@ -49,58 +52,109 @@ def with_events(version: Version, uploads: Uploads, request: TrainingRequest, *,
     return uploads
 
 
+@dataclass(frozen=True)
+class _News:
+    """New events: interactions that equal no earlier one, and all rows that name an entity that is `defined`.
+
+    `names` are the ends of the interactions; those that are defined are not among them.
+    """
+
+    seen: int
+    interactions: Sequence[NewEvent]
+    names: Collection[str]
+    defined: Collection[str]
+    spellings: Collection[str]
+    naming: Sequence[NewEvent]
+
+
 def _with_next(version: Version, uploads: Uploads, request: TrainingRequest, now: datetime) -> Uploads:
-    with EventLog(version.home).reading() as log:
-        first = log.first()
-        if first is None or first > uploads.compacted + 1:  # none, or batches hold some that are not read yet
-            return uploads
-        new = log.after(uploads.seen, _AT_ONCE)
-        if not new:
-            return uploads
-        touched = {name for one in new for name in _names(one.event)}
-        spellings = touched | {ending for name in touched for ending in _endings(name)}
-        waiting = log.naming(spellings, uploads.compacted)
-    seen = new[-1].number
-    waiting = [one for one in waiting if one.number <= seen]
-    relations, folded = list(uploads.relations), set(version.origin.folded_ids)
-
-    def read(batches: Sequence[SelectedBatch]) -> tuple[dict[str, Neighbours], Since]:
-        found = _since(version, batches, waiting, spellings, request, now)
-        part = np.fromiter((name in touched for name in found.edges["id"]), bool, len(found.edges["id"]))
-        return neighbours({name: column[part] for name, column in found.edges.items()}, version, relations), found
-
-    every, found = read(uploads.batches)
-    unfolded = [batch for batch in uploads.batches if batch.batch_id not in folded]
-    later, found_later = (every, found) if len(unfolded) == len(uploads.batches) else read(unfolded)
-    left_out, left_out_later = (
-        {name: others for name, others in others_by_id(one).items() if name in touched} for one in (found, found_later)
-    )
+    news = _read_news(version, uploads)
+    if news is None:
+        return uploads
+    known = [_entity(name, uploads.new[name]) for name in news.names if name in uploads.new]
+    added = _select(version, request, now, [*known, *news.interactions]) if news.names else _NOTHING
+    again = _select_again(version, request, now, news, uploads.batches)
+    read = _with_news(uploads.read, news, added, again)
+    read_later, again_later = read, again
+    folded = set(version.origin.folded_ids)
+    if any(batch.batch_id in folded for batch in uploads.batches):
+        unfolded = [batch for batch in uploads.batches if batch.batch_id not in folded]
+        again_later = _select_again(version, request, now, news, unfolded)
+        read_later = _with_news(uploads.read_later, news, added, again_later)
+    touched, relations = {*news.names, *news.defined}, list(uploads.relations)
+    every = neighbours(summed([*read.of(touched)]), version, relations)
+    later = every if read_later is read else neighbours(summed([*read_later.of(touched)]), version, relations)
     rows = {name: row for name in touched if (row := version.index.row(name)) is not None}
+    left_out, left_out_later = (_left_out(uploads, rows, news, [added, one]) for one in (again, again_later))
 
-    def by_row(before: Mapping[int, T], by_id: Mapping[str, T]) -> Mapping[int, T]:
-        return _changed(before, rows.values(), {rows[name]: value for name, value in by_id.items() if name in rows})
+    def by_row(before: Mapping[int, T], found: Mapping[str, T]) -> Mapping[int, T]:
+        return _changed(before, rows.values(), {rows[name]: value for name, value in found.items() if name in rows})
 
-    def by_id(before: Mapping[str, T], found: Mapping[str, T]) -> Mapping[str, T]:
-        return _changed(before, touched, {name: value for name, value in found.items() if name not in rows})
+    def by_id(before: Mapping[str, T], found: Mapping[str, T], of: Iterable[str] = touched) -> Mapping[str, T]:
+        return _changed(before, of, {name: value for name, value in found.items() if name not in rows})
 
     types = version.config.entity_types.types
+    new = {name: of_type for name, of_type in again.new.items() if of_type in types}
     return replace(
         uploads,
         by_row=by_row(uploads.by_row, later),
         every=by_row(uploads.every, every),
         by_id=by_id(uploads.by_id, every),
-        new=by_id(uploads.new, {name: of_type for name, of_type in found.new.items() if of_type in types}),
+        new=by_id(uploads.new, new, of=news.defined),
         relations=relations,
         left_out_by_row=by_row(uploads.left_out_by_row, left_out_later),
         left_out_by_id=by_id(uploads.left_out_by_id, left_out),
-        seen=seen,
+        read=read,
+        read_later=read_later,
+        seen=news.seen,
     )
 
 
+# What is new
+
+
+def _read_news(version: Version, uploads: Uploads) -> _News | None:
+    """The first events that are not taken in yet; None where there are none, or batches that are not read hold some."""
+    with EventLog(version.home).reading() as log:
+        first = log.first()
+        if first is None or first > uploads.compacted + 1:
+            return None
+        new = log.after(uploads.seen, _AT_ONCE)
+        if not new:
+            return None
+        ids = {one.event.id for one in new if one.event.id is not None}
+        defined = {name for name in ids if version.index.row(name) is None}  # what the version holds stays as it is
+        spellings = defined | {ending for name in defined for ending in _endings(name)}
+        naming = [one.event for one in log.naming(spellings, uploads.compacted) if one.number <= new[-1].number]
+        fresh = [one.event for one in new if not (one.event.is_entity or log.repeats(one, uploads.compacted))]
+    interactions = _not_uploaded(version, uploads.batches, fresh)
+    names = {name for event in interactions for name in _names(event)} - defined
+    return _News(new[-1].number, interactions, names, defined, spellings, naming)
+
+
+def _not_uploaded(
+    version: Version, batches: Sequence[SelectedBatch], interactions: Sequence[NewEvent]
+) -> Sequence[NewEvent]:
+    """Interactions that equal none of the batches, for those count once."""
+    files = _files(version, batches, "interactions")
+    if not files or not interactions:
+        return interactions
+    with TemporaryDirectory() as folder, connect(threads=2) as connection:
+        own = Path(folder) / ROWS
+        write_events(connection, interactions, "interactions", own)
+        found = connection.execute(
+            "SELECT file_row_number FROM read_parquet($own, file_row_number = true) SEMI JOIN ("
+            "SELECT type, source_id, target_id, timestamp FROM read_parquet($files, union_by_name = true) "
+            "WHERE timestamp >= (SELECT min(timestamp) FROM read_parquet($own))) "
+            "USING (type, source_id, target_id, timestamp)",
+            {"own": str(own), "files": files},
+        ).fetchall()
+    repeated = {place for (place,) in found}
+    return [event for place, event in enumerate(interactions) if place not in repeated]
+
+
 def _names(event: NewEvent) -> Iterator[str]:
-    """The entities that an event may be about: an end that names its type may be called `type:id`."""
-    if event.id is not None:
-        yield event.id
+    """The entities that an interaction may be about: an end that names its type may be called `type:id`."""
     for end, of_type in ((event.source_id, event.source_type), (event.target_id, event.target_type)):
         if end is not None:
             yield end
@@ -115,67 +169,96 @@ def _endings(name: str) -> Iterator[str]:
             yield name[place + 1 :]
 
 
-def _since(
-    version: Version,
-    batches: Sequence[SelectedBatch],
-    waiting: Sequence[LoggedEvent],
-    spellings: Collection[str],
-    request: TrainingRequest,
-    now: datetime,
-) -> Since:
-    """What batches and the log say of some ids, and more, selected as a training would have done."""
+def _entity(entity_id: str, of_type: str) -> NewEvent:
+    """An entity of which nothing more is said."""
+    return NewEvent(0, None, entity_id, of_type, "", None, None, None, None, None, None, None)
+
+
+# What it means for the version
+
+
+def _select(version: Version, request: TrainingRequest, now: datetime, events: Sequence[NewEvent]) -> Since:
+    """What interactions say, selected as a training would have done; entities among them have no metadata."""
+    ends = {name for event in events for name in _names(event)}
     with TemporaryDirectory() as folder:
         home = Path(folder)
-        _gather(version, batches, waiting, spellings, home, "entities")
-        _gather(version, batches, waiting, spellings, home, "interactions")
-        small = [SelectedBatch(file_type, file_type) for file_type in _COLUMNS]
-        return select_from(version, small, request, now, home=home, only=_held(version, home))
+        with connect(threads=1) as connection:
+            for file_type in _COLUMNS:
+                _write(connection, home, file_type, events)
+        return select_from(version, _ONE_OF_EACH, request, now, home=home, only=sorted(ends))
 
 
-def _gather(
-    version: Version,
-    batches: Sequence[SelectedBatch],
-    waiting: Sequence[LoggedEvent],
-    spellings: Collection[str],
+def _select_again(
+    version: Version, request: TrainingRequest, now: datetime, news: _News, batches: Sequence[SelectedBatch]
+) -> Since:
+    """All that batches and events say of the entities that are defined, selected as a training would have done."""
+    if not news.defined:
+        return _NOTHING
+    with TemporaryDirectory() as folder:
+        home = Path(folder)
+        with connect(threads=2) as connection:
+            for file_type in _COLUMNS:
+                _write(connection, home, file_type, news.naming)
+                _add_uploaded(connection, home, file_type, _files(version, batches, file_type), news.spellings)
+        return select_from(version, _ONE_OF_EACH, request, now, home=home)
+
+
+def _write(connection: duckdb.DuckDBPyConnection, home: Path, file_type: FileType, events: Sequence[NewEvent]) -> None:
+    """Write the events of a type as the only batch of that type of another home."""
+    make_folder(Home(home).batch(file_type))
+    of_type = [event for event in events if event.is_entity == (file_type == "entities")]
+    write_events(connection, of_type, file_type, Home(home).batch(file_type) / ROWS)
+
+
+def _add_uploaded(
+    connection: duckdb.DuckDBPyConnection,
     home: Path,
     file_type: FileType,
+    files: Sequence[str],
+    spellings: Collection[str],
 ) -> None:
-    """Write the rows of one type that name one of the ids into one batch of another home, those of the log last."""
-    folder = Home(home).batch(file_type)
-    make_folder(folder)
-    wanted = [one.event for one in waiting if one.event.is_entity == (file_type == "entities")]
-    write_events(wanted, file_type, folder / ROWS)
-    files = [str(Home(version.home).batch(one.batch_id) / ROWS) for one in batches if one.file_type == file_type]
+    """Put the rows of batches that name one of the ids before those of a written batch."""
     if not files:
         return
-    ids = ("id",) if file_type == "entities" else ("source_id", "target_id")
-    named = " OR ".join(f"{column} IN (SELECT unnest($ids::VARCHAR[]))" for column in ids)
-    own = folder / "own.parquet"
-    (folder / ROWS).rename(own)
-    with connect(threads=2) as connection:
-        copy(
-            connection,
-            f"SELECT {_COLUMNS[file_type]} FROM read_parquet($files, union_by_name = true, filename = true, "
-            f"file_row_number = true) WHERE filename = $own OR {named} "
-            "ORDER BY list_position($files, filename), file_row_number",
-            folder / ROWS,
-            {"files": [*files, str(own)], "own": str(own), "ids": list(spellings)},
-        )
+    rows = Home(home).batch(file_type) / ROWS
+    own = rows.rename(rows.with_name("own.parquet"))
+    columns = ("id",) if file_type == "entities" else ("source_id", "target_id")
+    named = " OR ".join(f"{column} IN (SELECT unnest($ids::VARCHAR[]))" for column in columns)
+    copy(
+        connection,
+        f"SELECT {_COLUMNS[file_type]} FROM read_parquet($files, union_by_name = true, filename = true, "
+        f"file_row_number = true) WHERE filename = $own OR {named} "
+        "ORDER BY list_position($files, filename), file_row_number",
+        rows,
+        {"files": [*files, str(own)], "own": str(own), "ids": list(spellings)},
+    )
 
 
-def _held(version: Version, home: Path) -> list[str] | None:
-    """Which entities of the version the gathered rows name; None where one is new, whose metadata may name any."""
-    entities, interactions = (str(Home(home).batch(file_type) / ROWS) for file_type in _COLUMNS)
-    with connect(threads=1) as connection:
-        defined = connection.execute("SELECT DISTINCT id FROM read_parquet(?)", [entities]).fetchall()
-        if any(version.index.row(name) is None for (name,) in defined):
-            return None
-        ends = connection.execute(
-            "SELECT DISTINCT unnest([source_id, target_id, source_type || ':' || source_id, "
-            "target_type || ':' || target_id]) FROM read_parquet(?)",
-            [interactions],
-        ).fetchall()
-    return [name for (name,) in ends if name is not None]
+def _files(version: Version, batches: Sequence[SelectedBatch], file_type: FileType) -> list[str]:
+    return [str(Home(version.home).batch(one.batch_id) / ROWS) for one in batches if one.file_type == file_type]
+
+
+# What is known then
+
+_NOTHING = Since(dict(NO_EDGES), {}, {"id": np.empty(0, object), "other": np.empty(0, np.int64)})
+
+
+def _with_news(before: ReadEdges, news: _News, added: Since, again: Since) -> ReadEdges:
+    """The edges of what was touched, with those that were added, or as they were read again."""
+    edges = summed([*before.of(news.names), edges_of(added.edges, news.names), edges_of(again.edges, news.defined)])
+    return before.with_edges({*news.names, *news.defined}, edges)
+
+
+def _left_out(uploads: Uploads, rows: Mapping[str, int], news: _News, found: Sequence[Since]) -> dict[str, Rows]:
+    """The same of what entities interacted with but a training would not learn from."""
+    added, again = map(others_by_id, found)
+    left_out = {name: others for name, others in again.items() if name in news.defined}
+    for name in news.names:
+        known = uploads.left_out_by_row.get(rows[name]) if name in rows else uploads.left_out_by_id.get(name)
+        parts = [part for part in (known, added.get(name)) if part is not None]
+        if parts:
+            left_out[name] = np.unique(np.concatenate(parts))
+    return left_out
 
 
 def _changed(before: Mapping[K, T], touched: Iterable[K], values: Mapping[K, T]) -> Mapping[K, T]:

@@ -1,14 +1,12 @@
 """What was uploaded since a version was trained, to be folded into it; see `lucid.model.fold_in`."""
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lucid.data.since import Since, select_since
 from lucid.graph.adjacency import Neighbours
@@ -20,6 +18,7 @@ from lucid.store.catalog import Catalog
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import Rows
 from lucid.versions.files import ENTITIES
+from lucid.versions.read_edges import Edges, ReadEdges, parts_by_id
 from lucid.versions.version import Version
 
 T = TypeVar("T")
@@ -32,7 +31,8 @@ class Uploads:
     `by_row` lacks what a refresh has put into the version already, `every` does not. `new` gives the type of each
     new entity. Relations beyond those of the version's adjacency come last in `relations`. `left_out_by_row`,
     which lacks what a refresh has put into the version, too, and `left_out_by_id` are sorted rows of what entities
-    interacted with but a training would not learn from. `batches` are those that the version was not trained on.
+    interacted with but a training would not learn from. `batches` are those that the version was not trained on;
+    `read` and `read_later` are what `every` and `by_row` were made of.
     """
 
     by_row: Mapping[int, Neighbours]
@@ -43,6 +43,8 @@ class Uploads:
     left_out_by_row: Mapping[int, Rows] = field(default_factory=dict)
     left_out_by_id: Mapping[str, Rows] = field(default_factory=dict)
     batches: Sequence[SelectedBatch] = ()
+    read: ReadEdges = field(default_factory=ReadEdges)
+    read_later: ReadEdges = field(default_factory=ReadEdges)
     compacted: int = 0
     seen: int = 0
     """Of the log of events, those up to `compacted` stand in batches, and those up to `seen` are taken in."""
@@ -90,6 +92,8 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
         by_row(left_out_later),
         {entity_id: others for entity_id, others in left_out.items() if rows[entity_id] is None},
         since,
+        ReadEdges(found.edges),
+        ReadEdges(found_later.edges),
         compacted,
         compacted,
     )
@@ -138,17 +142,10 @@ def select_from(
 def others_by_id(found: Since) -> dict[str, Rows]:
     """Rows, sorted, of what entities interacted with but a training would not learn from, by id."""
     others = found.left_out["other"].astype(np.int64)
-    return {entity_id: others[part] for entity_id, part in _parts_by_id(found.left_out["id"])}
+    return {entity_id: others[part] for entity_id, part in parts_by_id(found.left_out["id"])}
 
 
-def _parts_by_id(ids: NDArray[Any]) -> Iterator[tuple[str, slice]]:
-    """Each id and where it stands among ids of which equal ones stand together."""
-    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]])) if len(ids) else np.empty(0, np.int64)
-    for begin, end in itertools.pairwise([*starts.tolist(), len(ids)]):
-        yield ids[begin], slice(begin, end)
-
-
-def neighbours(edges: Mapping[str, NDArray[Any]], version: Version, relations: list[str]) -> dict[str, Neighbours]:
+def neighbours(edges: Edges, version: Version, relations: list[str]) -> dict[str, Neighbours]:
     """Edges by id; names of relations that the version does not know are added to `relations`."""
     if not len(edges["id"]):
         return {}
@@ -164,5 +161,5 @@ def neighbours(edges: Mapping[str, NDArray[Any]], version: Version, relations: l
     others = edges["other"].astype(np.int64)
     return {
         entity_id: Neighbours(others[part], numbers[part], weights[:, part])
-        for entity_id, part in _parts_by_id(edges["id"])
+        for entity_id, part in parts_by_id(edges["id"])
     }

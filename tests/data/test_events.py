@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,11 @@ def stored(settings: Settings, file_type: str) -> list[tuple[Any, ...]]:
     return rows
 
 
+def timeless(message: str) -> str:
+    """A message without the latest time that could be, which is another a second later."""
+    return re.sub("at most [^ ,]+,", "at most", message)
+
+
 @pytest.mark.parametrize("columns", [ENTITY_COLUMNS, (*INTERACTION_COLUMNS, *TYPE_COLUMNS)])
 def test_the_rules_are_those_of_files(columns: tuple[str, ...], tmp_path: Path) -> None:
     """The same cells as a file and as events: the same rows are stored, the same cells are bad for the same reasons."""
@@ -70,8 +76,8 @@ def test_the_rules_are_those_of_files(columns: tuple[str, ...], tmp_path: Path) 
     file_type = "interactions" if "source_id" in columns else "entities"
     assert 400 == answer.accepted + answer.rejected
     assert batch.rejected_count == answer.rejected > 50
-    assert [(e.line - 2, e.column, e.code, e.message, e.value) for e in told] == [
-        (e.index, e.column, e.code, e.message, e.value) for e in answer.errors
+    assert [(e.line - 2, e.column, e.code, timeless(e.message), e.value) for e in told] == [
+        (e.index, e.column, e.code, timeless(e.message), e.value) for e in answer.errors
     ]
     assert stored(as_file.settings, file_type) == stored(as_events.settings, file_type)
 
