@@ -44,10 +44,14 @@ _ONE_OF_EACH = [SelectedBatch(file_type, file_type) for file_type in _COLUMNS]
 
 
 def with_events(version: Version, uploads: Uploads, request: TrainingRequest, *, now: datetime) -> Uploads:
-    """What was uploaded since, with the events that have come since the last look; the same where there are none."""
+    """What was uploaded since, with the events that have come until now; the same where there are none."""
     if request.data_tags is not None and EVENTS_TAG not in request.data_tags:
         return uploads
-    while (more := _with_next(version, uploads, request, now)) is not uploads:
+    with EventLog(version.home).reading() as log:
+        last = log.last()
+    while uploads.seen < last:  # not until there are none: they may come faster
+        if (more := _with_next(version, uploads, request, now)) is uploads:
+            break
         uploads = more
     return uploads
 
