@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.data.flattening import flatten_as_before
-from lucid.data.links import link, read, read_learnt
+from lucid.data.links import link, link_nothing, read, read_learnt
 from lucid.data.metadata import Reading, read_values
 from lucid.data.selection import filter_entities, read_entities, read_interactions
 from lucid.schema.fields import KeyUse
 from lucid.schema.filters import DataFilters
-from lucid.store.duck import connect
+from lucid.store.duck import connect, count
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import INTERACTION, LINK, TEXT
 
@@ -70,9 +70,12 @@ def select_since(
         for table in ("entities", "metadata_values", "removed_entities"):
             connection.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM held)")
         new = dict(connection.execute("SELECT id, type FROM entities").fetchall())
-        read_learnt(connection, learnt)
-        read(connection, uses, reading)
-        link(connection, uses, reading, candidates="held")
+        if count(connection, "metadata_values") or count(connection, "entities WHERE name <> ''"):
+            read_learnt(connection, learnt)
+            read(connection, uses, reading)
+            link(connection, uses, reading, candidates="held")
+        else:
+            link_nothing(connection)
         connection.execute("INSERT INTO entities (id, type, name) SELECT id, type, name FROM held")
         read_interactions(connection, home, batches, now, maximum_interaction_age_days, data_filters)
         connection.execute(
