@@ -16,6 +16,8 @@ SCOPES: dict[tuple[str, str], Scope] = {
     ("PATCH", "/data_batch"): "data:write",
     ("DELETE", "/data_batch"): "data:write",
     ("GET", "/data_batch/{batch_id}/errors"): "data:read",
+    ("POST", "/events"): "data:write",
+    ("GET", "/events"): "data:read",
     ("POST", "/train"): "train",
     ("GET", "/status"): "train",
     ("GET", "/models"): "train",

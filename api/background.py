@@ -19,6 +19,7 @@ from lucid.webhooks.sender import Sender
 
 SWEEP_SECONDS = 10
 REFRESH_SECONDS = 1
+EVENTS_SECONDS = 0.2
 VERIFY_BYTES_PER_SECOND = 32_000_000
 """A few hundredths of a processor, and no more than a slow disk has to spare beside look-ups."""
 
@@ -32,6 +33,7 @@ async def background_work(services: Services) -> AsyncIterator[None]:
         services.training_room.keep_estimating(services.queue.look),
         services.keys.keep_up(),
         _refresh(services),
+        _take_events(services),
         _verify(services),
     )
     tasks = [asyncio.create_task(coroutine) for coroutine in work]
@@ -40,6 +42,7 @@ async def background_work(services: Services) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+    await services.intake.close()
     await services.keys.record_uses()
     await services.runs.close()
 
@@ -82,6 +85,14 @@ async def _refresh(services: Services) -> None:
         with services.warnings.apart("uploads", "what was uploaded could not be read"):
             await asyncio.to_thread(services.registry.refresh)
         await asyncio.sleep(REFRESH_SECONDS)
+
+
+async def _take_events(services: Services) -> None:
+    """Count events that have come, whoever took them, well within a second."""
+    while True:
+        with services.warnings.apart("events", "events could not be read"):
+            await asyncio.to_thread(services.registry.take_events)
+        await asyncio.sleep(EVENTS_SECONDS)
 
 
 async def _verify(services: Services) -> None:

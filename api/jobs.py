@@ -1,14 +1,25 @@
 """What the API was asked for and no flow run does yet, as the home tells: the queue outlives every process."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from lucid.data.batches import remove_batch_files
+from lucid.data.event_batches import compaction_due
 from lucid.erasure import requests
 from lucid.schema.training import ModelStatus
-from lucid.service.prefect_api import ERASE_ENTITY, IMPORT_DATA, REFRESH, TRAIN_MODEL, batch_tag, model_tag
+from lucid.service.prefect_api import (
+    COMPACT_EVENTS,
+    ERASE_ENTITY,
+    IMPORT_DATA,
+    REFRESH,
+    TRAIN_MODEL,
+    batch_tag,
+    model_tag,
+)
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.training import run
@@ -38,6 +49,9 @@ class Job:
     withdraw: Callable[[BaseException], bool]
 
 
+_COMPACTION_SECONDS = 20.0
+"""So long a compaction that was started is given before another one is."""
+
 Lane = Callable[[], Job | None]
 """Looks for the first job of one kind that waits."""
 
@@ -45,7 +59,27 @@ Lane = Callable[[], Job | None]
 def lanes(settings: Settings, first_training: Lane) -> tuple[Lane, ...]:
     """All kinds of jobs, those first that are short; which training is the next is for others to say."""
     looks = (_first_erasure, _first_import, _first_refresh)
-    return *(partial(look, settings) for look in looks), first_training
+    return *(partial(look, settings) for look in looks), EventCompactions(settings), first_training
+
+
+class EventCompactions:
+    """Looks whether so many events wait that they are compacted before the hour is over; see `Lane`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._begun = settings, -_COMPACTION_SECONDS
+
+    def __call__(self) -> Job | None:
+        if time.monotonic() - self._begun < _COMPACTION_SECONDS:
+            return None
+        catalog = Catalog(self._settings.home)
+        return self._job() if compaction_due(self._settings, catalog) else None
+
+    def _job(self) -> Job:
+        def note(_made: FlowRun) -> None:
+            self._begun = time.monotonic()
+
+        # Nothing is entered: a run that finds nothing to do does nothing.
+        return Job(COMPACT_EVENTS, {}, work=f"events {uuid4().hex}", tags=[], note=note, withdraw=lambda _error: True)
 
 
 def erasure(settings: Settings, name: str) -> Job:

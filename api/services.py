@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from starlette.applications import Starlette
 
 from lucid.api.dry_runs import DryRuns
+from lucid.api.intake import Intake
 from lucid.api.jobs import lanes
 from lucid.api.keyring import KeyRing
 from lucid.api.metrics import Metrics
@@ -29,6 +30,7 @@ class Services:
     warnings: HealthWarnings
     keys: KeyRing
     registry: ModelRegistry
+    intake: Intake
     runs: Runs
     queue: Queue
     dry_runs: DryRuns
@@ -48,6 +50,7 @@ def build_services(settings: Settings) -> Services:
         warnings=warnings,
         keys=KeyRing(catalog, settings.rate_limit, warnings),
         registry=ModelRegistry(settings.home, patient=False, warnings=warnings),
+        intake=Intake(settings),
         runs=runs,
         queue=Queue(runs, lanes(settings, training_room.next)),
         dry_runs=dry_runs,

@@ -23,6 +23,7 @@ from prefect.types.entrypoint import EntrypointType
 from lucid.errors import Unavailable
 from lucid.flows.approve_version import approve_version
 from lucid.flows.auto_train import auto_train
+from lucid.flows.compact_events import compact_events
 from lucid.flows.defaults import Daily, Defaults, first_schedules, follow_schedule, followed, kept, read_made, remember
 from lucid.flows.erase_entity import erase_entity
 from lucid.flows.import_data import import_data
@@ -41,7 +42,7 @@ class Deployment:
 
     At most `limit` of its runs work at once; further ones wait in Prefect, without a process or a place of other
     deployments, until one of them has ended. A daily one starts by itself at the time of day that it takes from the
-    settings.
+    settings, an hourly one five minutes past.
     """
 
     flow: Flow[..., Any]
@@ -50,6 +51,7 @@ class Deployment:
     tags: tuple[str, ...]
     limit: int
     daily: Callable[[Settings], time | None] | None = None
+    hourly: bool = False
 
     @property
     def full_name(self) -> str:
@@ -63,6 +65,8 @@ class Deployment:
         """What people may change of it, as it is made."""
         at = self.daily(settings) if self.daily else None
         daily = Daily(cron=f"{at.minute} {at.hour} * * *", timezone=settings.refresh_timezone) if at else None
+        if self.hourly:
+            daily = Daily(cron="5 * * * *", timezone="UTC")
         return Defaults(description=self.description, tags=frozenset(self.tags), limit=self.limit, daily=daily)
 
 
@@ -73,6 +77,14 @@ DEPLOYMENTS = (
         "Import CSV files of entities or interactions.",
         tags=("lucid", "data"),
         limit=4,  # of each up to two files are loaded at once, with 1 GB of memory at most for one
+    ),
+    Deployment(
+        compact_events,
+        "compact-events",
+        "Turn events into batches.",
+        tags=("lucid", "data"),
+        limit=1,  # another one would wait for it
+        hourly=True,
     ),
     Deployment(
         train_model,

@@ -20,6 +20,7 @@ from prefect.states import Cancelled, Crashed, Scheduled
 from lucid.flows.approve_version import approve_version
 from lucid.flows.artifacts import end_progress_of
 from lucid.flows.auto_train import auto_train
+from lucid.flows.compact_events import compact_events
 from lucid.flows.deployments import DEPLOYMENTS
 from lucid.flows.erase_entity import erase_entity
 from lucid.flows.maintain_home import maintain_home
@@ -27,7 +28,7 @@ from lucid.flows.refresh_recommendations import refresh_recommendations
 from lucid.schema.fields import utc_now
 
 _UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-_AGAIN = (approve_version, auto_train, erase_entity, maintain_home, refresh_recommendations)
+_AGAIN = (approve_version, auto_train, compact_events, erase_entity, maintain_home, refresh_recommendations)
 _REPEATED = {one.name for one in DEPLOYMENTS if one.flow in _AGAIN}
 """Deployments whose runs may be done again from the beginning, whatever they have done."""
 _PAGE = 200

@@ -22,6 +22,7 @@ from lucid.service.run import is_served
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.documents import sealed, unsealed
+from lucid.store.event_log import EventLog
 from lucid.store.files import checksum, copy_new, fsync, make_folder, write_text
 from lucid.store.home import Home
 from lucid.store.machine import telling
@@ -182,6 +183,7 @@ class _Copying:
             with suppress(_Moved, FileNotFoundError):
                 created = utc_now()
                 schedules = self._copy_prefect()  # first: a run that the catalog knows and Prefect does not is lost
+                self._copy_events()  # before the catalog, which then says which of them its batches hold already
                 moment = self._moment()
                 self._copy(moment)
                 return Backup(
@@ -275,6 +277,12 @@ class _Copying:
             source.backup(copy)
         self._note(target.relative_to(self._folder).as_posix(), *_measured(target))
         return True
+
+    def _copy_events(self) -> None:
+        target = self._folder / self._home.events.name
+        target.unlink(missing_ok=True)
+        if EventLog(self._home.path).copy_to(target):
+            self._note(target.name, *_measured(target))
 
     def _note(self, name: str, size: int, digest: str) -> None:
         self._files[name] = size, digest

@@ -4,11 +4,13 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -46,6 +48,8 @@ keys_app = typer.Typer(help="Keys of the HTTP API, and the secret that signs cal
 app.add_typer(keys_app, name="keys")
 batches_app = typer.Typer(help="Uploaded files: list, tag, archive, delete.", no_args_is_help=True)
 app.add_typer(batches_app, name="batches")
+events_app = typer.Typer(help="Single interactions and entities: send them, look at them.", no_args_is_help=True)
+app.add_typer(events_app, name="events")
 models_app = typer.Typer(
     help="Models: list, show, lineage, roll back, cancel, delete, callbacks.", no_args_is_help=True
 )
@@ -53,6 +57,9 @@ app.add_typer(models_app, name="models")
 
 out = Console(width=None if sys.stdout.isatty() else 160)
 log = Console(stderr=True)
+
+_PIECE_BYTES = 1 << 18
+_FOLLOW_SECONDS = 0.5
 
 Named = Annotated[str, typer.Argument(metavar="MODEL_ID")]
 NumberOrHeld = Annotated[int | None, typer.Argument(metavar="VERSION", help="By default the one that is held.")]
@@ -505,6 +512,56 @@ def show_errors(batch_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
     _print(rejects_csv(lucid.Workspace().rejected_rows(batch_id)))
 
 
+@events_app.command("send")
+def send_events(
+    file: Annotated[Path, typer.Argument(help="One event a line, as JSON; - reads what comes in on standard input.")],
+) -> None:
+    """Take events into the home, each as it comes; exit code 1 where one is rejected."""
+    workspace = lucid.Workspace()
+    lines = sent = accepted = duplicates = 0
+    with sys.stdin.buffer if file == Path("-") else file.open("rb") as source:
+        for part in _parts_of(source.fileno()):
+            events, places = [], []
+            for line in part:
+                lines += 1
+                if line.strip():
+                    sent += 1
+                    try:
+                        events.append(orjson.loads(line))
+                        places.append(lines)
+                    except orjson.JSONDecodeError as error:
+                        log.print(f"line {lines}: not JSON: {error}", markup=False, highlight=False, soft_wrap=True)
+            answer = workspace.send_events(events)
+            accepted, duplicates = accepted + answer.accepted, duplicates + answer.duplicates
+            for wrong in answer.errors:
+                place = f"line {places[wrong.index]}" + (f", {wrong.column}" if wrong.column else "")
+                log.print(f"{place}: {wrong.message}: {wrong.value!r}", markup=False, highlight=False, soft_wrap=True)
+    known = f", {duplicates:,} of them known before" if duplicates else ""
+    out.print(f"{accepted:,} events accepted{known}, {sent - accepted:,} rejected", markup=False, highlight=False)
+    if accepted < sent:
+        raise typer.Exit(1)
+
+
+@events_app.command("tail")
+def tail_events(
+    count: Annotated[int, typer.Option("--lines", "-n", min=1, max=1000, help="How many of the last.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with those that come.")] = False,
+) -> None:
+    """Print the last events that are not in a batch yet, one a line, as JSON."""
+    workspace = lucid.Workspace()
+    found = workspace.waiting_events(limit=count)
+    last = 0
+    while True:
+        for event in found:
+            last = event.number
+            print(event.model_dump_json(exclude_none=True), flush=True)
+        if not follow:
+            return
+        if not found:
+            time.sleep(_FOLLOW_SECONDS)
+        found = workspace.waiting_events(after=last)
+
+
 @models_app.command("list")
 def list_models() -> None:
     """List models and the versions that are kept."""
@@ -777,6 +834,17 @@ def _print(pieces: Iterable[bytes]) -> None:
     """Write bytes to standard output as they are, at once."""
     sys.stdout.buffer.writelines(pieces)
     sys.stdout.flush()
+
+
+def _parts_of(handle: int) -> Iterator[list[bytes]]:
+    """The lines of a file or pipe in parts, each as soon as it is there."""
+    rest = b""
+    while piece := os.read(handle, _PIECE_BYTES):
+        *lines, rest = (rest + piece).split(b"\n")
+        if lines:
+            yield lines
+    if rest:
+        yield [rest]
 
 
 def _split(values: str) -> list[str]:

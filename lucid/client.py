@@ -17,6 +17,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
+import orjson
 from pydantic import TypeAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
@@ -25,6 +26,7 @@ from lucid.schema.auto_train import MIN_INTERVAL_SECONDS, QUIET_SECONDS, AutoTra
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
 from lucid.schema.comparison import Comparison
 from lucid.schema.deliveries import Delivery
+from lucid.schema.events import MAX_EVENTS, EventsAccepted, WaitingEvent, joined, several, with_ids
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
@@ -54,6 +56,7 @@ _BROKEN = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError
 _UNCONNECTED = (httpx.ConnectError, httpx.ConnectTimeout)
 _BLOCK_ROWS = 1000
 _BATCHES, _MODELS = TypeAdapter(list[Batch]), TypeAdapter(list[Model])
+_EVENTS = TypeAdapter(list[WaitingEvent])
 _DELIVERIES, _SCHEDULES = TypeAdapter(list[Delivery]), TypeAdapter(list[Schedule])
 
 
@@ -161,6 +164,26 @@ class Client:
             rows = ({name: value or None for name, value in line.items()} for line in lines)
             while block := [RejectedRow.model_validate(row) for row in islice(rows, _BLOCK_ROWS)]:
                 yield block
+
+    def send_events(self, events: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> EventsAccepted:
+        """Send single interactions and entities, which count in recommendations soon; tells what became of each.
+
+        An event is a mapping with the columns of a file of its kind, and perhaps an `event_id`, which counts once;
+        those that have none get one, so that a call is repeated where its connection breaks. What is wrong with one
+        keeps no other out. They are on the service's disk when this returns.
+        """
+        wanted, answers = with_ids(several(events)), []
+        for start in range(0, len(wanted), MAX_EVENTS):
+            body = orjson.dumps(wanted[start : start + MAX_EVENTS])
+            headers = {"Content-Type": "application/json"}
+            sent = self._patiently(lambda: self._http.post("/events", content=body, headers=headers), repeatable=True)  # noqa: B023 - called at once
+            answers.append(EventsAccepted.model_validate_json(sent.content))
+        return joined(answers)
+
+    def waiting_events(self, after: int | None = None, limit: int = 100) -> list[WaitingEvent]:
+        """Events that are not in a batch yet, in their order: the first after a number, or else the last ones."""
+        params = {"limit": limit} if after is None else {"after": after, "limit": limit}
+        return _EVENTS.validate_json(self._send("GET", "/events", params=params).content)
 
     def erase(self, entity_ids: Ids, progress: "Progress | None" = None) -> Erased:
         """Remove entities for good from batches, set-aside rows, models and cached recommendations; counts what went.

@@ -19,6 +19,7 @@ from lucid.errors import AlreadyTraining, DamagedVersion, InvalidRequest, ModelN
 from lucid.schema.fields import utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.store.event_log import EventLog
 from lucid.store.home import Home, text_of
 from lucid.store.machine import telling
 from lucid.training.run import alone_with
@@ -155,6 +156,18 @@ def _request_keys(upkeep: Upkeep) -> Removed:
     return Removed(upkeep.catalog.requests.forget_old(utc_now(), dry_run=upkeep.dry_run))
 
 
+# Events
+
+
+def _event_ids(upkeep: Upkeep) -> Removed:
+    """Ids by which repeated events are known; a repeat after so long is taken for another event."""
+    log = EventLog(upkeep.settings.home)
+    try:
+        return Removed(log.forget_ids(upkeep.before.timestamp(), dry_run=upkeep.dry_run))
+    finally:
+        log.close()
+
+
 # Databases
 
 
@@ -204,6 +217,7 @@ STEPS: tuple[Step, ...] = (
     Step("undelivered events of Prefect", _undelivered),
     Step("callbacks", _deliveries),
     Step("keys of repeated requests", _request_keys),
+    Step("ids of old events", _event_ids),
     Step("trainings and refreshes", _trainings),  # after what tells of them
     Step("failed imports", _failed_imports),
     Step("the catalog, written anew", _catalog_file),

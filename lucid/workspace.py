@@ -8,12 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pandas as pd
 
 from lucid import auto_train, backup, lineage, models, reports, schedules
 from lucid.backup import Backup
 from lucid.data.batches import batches_of, delete_batches, import_files, rejected_rows, update_batches
 from lucid.data.batches import sweep as sweep_imports
+from lucid.data.event_batches import compact_events, compaction_due
+from lucid.data.events import EventIntake, waiting_events
 from lucid.disk import DiskMeter
 from lucid.erasure import erase
 from lucid.errors import MachineError, Unavailable
@@ -24,6 +27,7 @@ from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming
 from lucid.schema.comparison import Comparison
 from lucid.schema.deliveries import Delivery
 from lucid.schema.disk import DiskUse
+from lucid.schema.events import MAX_EVENTS, EventsAccepted, WaitingEvent, joined, several
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
@@ -120,6 +124,27 @@ class Workspace:
     def rejected_rows(self, batch_id: str) -> Iterator[list[RejectedRow]]:
         """All rows of a batch that were set aside, in blocks; raises UnknownBatch."""
         return rejected_rows(self.settings.home, self._catalog, batch_id)
+
+    def send_events(self, events: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> EventsAccepted:
+        """Take single interactions and entities, which count in recommendations at once; tells what became of each.
+
+        An event is a mapping with the columns of a file of its kind, and perhaps an `event_id`, which counts once.
+        What is wrong with one keeps no other out. They are on the disk when this returns.
+        """
+        wanted = orjson.loads(orjson.dumps(several(events)))  # what a service would read
+        intake = EventIntake(self.settings)
+        try:
+            calls = [wanted[start : start + MAX_EVENTS] for start in range(0, len(wanted), MAX_EVENTS)]
+            answer = joined([intake.accept([call])[0] for call in calls])
+        finally:
+            intake.close()
+        if compaction_due(self.settings, self._catalog):
+            compact_events(self.settings, self._catalog)
+        return answer
+
+    def waiting_events(self, after: int | None = None, limit: int = 100) -> list[WaitingEvent]:
+        """Events that are not in a batch yet, in their order: the first after a number, or else the last ones."""
+        return waiting_events(self.settings, after, limit)
 
     def erase(self, entity_ids: Ids, progress: Progress | None = None) -> Erased:
         """Remove entities for good from batches, set-aside rows, models and cached recommendations; counts what went.

@@ -38,7 +38,8 @@ UPLOAD_SECONDS = 3600
 """Uploads that no batch waits for any more are removed after this time."""
 _log = logging.getLogger("lucid")
 _LOCK, _BATCH_ID = "import-", re.compile("[0-9a-f]{32}")
-_LOADED, _LOADED_FILE = "loaded.json", TypeAdapter(LoadedFile)
+LOADED, LOADED_FILE = "loaded.json", TypeAdapter(LoadedFile)
+"""What a loaded file leaves beside its rows for `publish_batches`."""
 
 
 def batches_of(files: Sequence[Path], tags: Sequence[str]) -> list[Batch]:
@@ -128,14 +129,19 @@ def load_batch(
     staging, began = Home(settings.home).staging(batch_id), time.monotonic()
     with about(batch_id=batch_id), telling(settings.home):
         loaded = load_file(settings, path, staging, on_error, naming)
-        write_text(staging / _LOADED, _LOADED_FILE.dump_json(loaded).decode())
+        write_text(staging / LOADED, LOADED_FILE.dump_json(loaded).decode())
         counts = f"{loaded.loaded:,} {loaded.file_type}, {loaded.rejected:,} rows set aside"
         _log.info("%s, batch %s: %s, loaded in %.1f s", path.name, batch_id, counts, time.monotonic() - began)
     return loaded
 
 
-def publish_batches(home: Path, catalog: Catalog, batch_ids: Sequence[str]) -> None:
-    """Make batches that are loaded visible to trainings, all at once; they warn of ids that change their type."""
+def publish_batches(
+    home: Path, catalog: Catalog, batch_ids: Sequence[str], *, events_through: int | None = None
+) -> None:
+    """Make batches that are loaded visible to trainings, all at once; they warn of ids that change their type.
+
+    `events_through` as for `Batches.complete`.
+    """
     with telling(home):
         loaded = [_take_loaded(Home(home).staging(batch_id)) for batch_id in batch_ids]
         loaded = _compared(home, catalog, batch_ids, loaded)
@@ -145,7 +151,7 @@ def publish_batches(home: Path, catalog: Catalog, batch_ids: Sequence[str]) -> N
                 fsync(file)
             folder.rename(Home(home).batch(batch_id))
         fsync(Home(home).batches)
-        catalog.batches.complete(list(zip(batch_ids, loaded, strict=True)))
+        catalog.batches.complete(list(zip(batch_ids, loaded, strict=True)), events_through)
 
 
 def _compared(home: Path, catalog: Catalog, batch_ids: Sequence[str], loaded: Sequence[LoadedFile]) -> list[LoadedFile]:
@@ -174,8 +180,8 @@ def _warn_of_changes(folder: Path, rows: Path, earlier: Sequence[Path]) -> list[
 
 def _take_loaded(staging: Path) -> LoadedFile:
     """What loading has left for the catalog, which is no part of a published batch."""
-    loaded = _LOADED_FILE.validate_json((staging / _LOADED).read_bytes())
-    (staging / _LOADED).unlink()
+    loaded = LOADED_FILE.validate_json((staging / LOADED).read_bytes())
+    (staging / LOADED).unlink()
     return loaded
 
 

@@ -11,11 +11,13 @@ from lucid.data.metadata import read_values
 from lucid.data.names import check_pairs, read_keys, read_types
 from lucid.data.selection import check_entity_names, check_interaction_names, files_of, read_entities
 from lucid.errors import InvalidRequest, TrainingFailed
+from lucid.schema.events import EVENTS_TAG
 from lucid.schema.filters import DataFilters
 from lucid.schema.names import unknown
 from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog
 from lucid.store.duck import connect, count
+from lucid.store.event_log import EventLog
 from lucid.store.tables.batches import SelectedBatch
 
 MAX_ROWS = 2_000_000
@@ -30,7 +32,9 @@ def check_names(home: Path, request: TrainingRequest) -> None:
     """
     batches = Catalog(home).batches
     if request.data_tags:
-        check_tags(request.data_tags, batches.tags())
+        with EventLog(home).reading() as log:
+            coming = {EVENTS_TAG} if log.last() else set()  # a training compacts what waits before it selects
+        check_tags(request.data_tags, batches.tags() | coming)
     if request.data_filters or request.metadata_rules or request.precompute:
         with suppress(duckdb.Error, OSError, TrainingFailed):
             _check_rows(home, batches.select(request.data_tags), request)

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.data.flattening import flatten_as_before
-from lucid.data.links import link, read, read_learnt
+from lucid.data.links import link, link_nothing, read, read_learnt
 from lucid.data.metadata import Reading, read_values
 from lucid.data.selection import filter_entities, latest_number, read_entities, read_interactions
 from lucid.data.strengths import StrengthRule
 from lucid.schema.fields import KeyUse
 from lucid.schema.filters import DataFilters
-from lucid.store.duck import connect
+from lucid.store.duck import connect, count
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import INTERACTION, LINK, TEXT
 
@@ -48,11 +48,13 @@ def select_since(
     now: datetime,
     maximum_interaction_age_days: int | None,
     data_filters: DataFilters,
+    only: Sequence[str] | None = None,
 ) -> Since:
     """Select from batches as a training would, for a version with the given `entities.parquet`.
 
-    `learnt` is a folder with what its training learnt of metadata values, `uses` says how it used each key and
-    `reading` how it read them, None where a release did that had no readings; `strengths` what interactions say.
+    With `only`, the version is taken to hold no other entities than these; so few are read in less time. `learnt` is a
+    folder with what its training learnt of metadata values, `uses` says how it used each key and `reading` how it read
+    them, None where a release did that had no readings; `strengths` what interactions say.
     """
     with connect(threads=2) as connection:
         read_entities(connection, home, batches)
@@ -62,15 +64,20 @@ def select_since(
             flatten_as_before(connection, "metadata_values", "entities", "id, type")
         filter_entities(connection, data_filters.entities)
         connection.execute(
-            "CREATE TABLE held AS SELECT row, id, type, name FROM read_parquet(?) WHERE id IS NOT NULL", [str(entities)]
+            "CREATE TABLE held AS SELECT row, id, type, name FROM read_parquet($entities) WHERE id IS NOT NULL"
+            + (" AND id IN (SELECT unnest($only::VARCHAR[]))" if only is not None else ""),
+            {"entities": str(entities), **({"only": list(only)} if only is not None else {})},
         )
         # What the version holds stays as it was trained.
         for table in ("entities", "metadata_values", "removed_entities"):
             connection.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM held)")
         new = dict(connection.execute("SELECT id, type FROM entities").fetchall())
-        read_learnt(connection, learnt)
-        read(connection, uses, reading)
-        link(connection, uses, reading, candidates="held")
+        if count(connection, "metadata_values") or count(connection, "entities WHERE name <> ''"):
+            read_learnt(connection, learnt)
+            read(connection, uses, reading)
+            link(connection, uses, reading, candidates="held")
+        else:
+            link_nothing(connection)
         connection.execute("INSERT INTO entities (id, type, name) SELECT id, type, name FROM held")
         read_interactions(connection, home, batches, now, maximum_interaction_age_days, data_filters, strengths)
         connection.execute(

@@ -19,6 +19,11 @@ SHOWN_IDS = 3
 _REMEDY = "import with namespace=true to keep both, as type:id"
 
 
+def conflict(above: str, here: str) -> str:
+    """Says that an id has one type above, and another here."""
+    return f"has the type {above} above and {here} here, but an id has one type; {_REMEDY}"
+
+
 def find_conflicts(connection: duckdb.DuckDBPyConnection) -> int:
     """Create `conflicts(place, reason)` of the good rows in `parsed` whose id has another type above; count them.
 
@@ -33,7 +38,7 @@ def find_conflicts(connection: duckdb.DuckDBPyConnection) -> int:
                 PARTITION BY id ORDER BY file_row_number) AS first
             FROM parsed SEMI JOIN mixed USING (id) WHERE reason IS NULL)
         SELECT place, {{'column_name': 'id', 'code': 'type_conflict', 'value': left(id, $shown),
-            'message': 'has the type ' || first || ' above and ' || type || ' here, but an id has one type; {_REMEDY}'
+            'message': '{conflict("' || first || '", "' || type || '")}'
         }} AS reason FROM typed WHERE type <> first""",
         {"shown": SHOWN_VALUE},
     )

@@ -11,6 +11,7 @@ import duckdb
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from lucid.data.csv_load import REJECTS, ROWS
+from lucid.data.event_batches import compact_events, forget_compacted
 from lucid.data.spellings import fold, made_of, telling_part
 from lucid.erasure.matching import matcher
 from lucid.schema.batches import Erased
@@ -26,8 +27,13 @@ PATIENCE_SECONDS = 24 * 3600
 
 
 def erase_from_batches(settings: Settings, ids: Sequence[str]) -> Erased:
-    """Erase entities from all batches, what was set aside and the catalog; imports under way are waited for."""
+    """Erase entities from all batches, what was set aside and the catalog; imports under way are waited for.
+
+    Events that came before are compacted first, so that they are erased as rows of batches are.
+    """
     catalog = Catalog(settings.home)
+    compact_events(settings, catalog)
+    forget_compacted(settings, catalog)
     _wait_for_imports(catalog)
     names_one = matcher(ids)
     counts = Erased()

@@ -16,6 +16,7 @@ from lucid.settings import Settings
 
 OUR_DEPLOYMENTS = (
     "import_data/import-data",
+    "compact_events/compact-events",
     "train_model/train-model",
     "auto_train/auto-train",
     "approve_version/approve-version",
@@ -24,7 +25,9 @@ OUR_DEPLOYMENTS = (
     "maintain_home/maintain-home",
 )
 """Full names of our deployments: of the flow, and of the deployment."""
-IMPORT_DATA, TRAIN_MODEL, AUTO_TRAIN, APPROVE_VERSION, REFRESH, ERASE_ENTITY, MAINTAIN_HOME = OUR_DEPLOYMENTS
+IMPORT_DATA, COMPACT_EVENTS, TRAIN_MODEL, AUTO_TRAIN, APPROVE_VERSION, REFRESH, ERASE_ENTITY, MAINTAIN_HOME = (
+    OUR_DEPLOYMENTS
+)
 
 OUR_TAG = "lucid"
 """The tag of everything of ours, runs too."""

@@ -69,6 +69,14 @@ class LiveVersions:
         for model_id in self._unwell - self._live.keys():
             self._reopen(model_id)
 
+    def take_events(self) -> None:
+        """Count the events that have come since the last time; open versions answer meanwhile."""
+        with self._warnings.round("events since") as each:
+            for model_id, live in list(self._live.items()):
+                with each.apart(model_id, _UNSEEN.format(model_id)), suppress(FileNotFoundError, duckdb.Error):
+                    # What was removed, or cannot be read, `refresh` tells.
+                    live.predictor.take_events(utc_now())
+
     def verify(self) -> Iterator[int]:
         """Compare the versions that answer with their checksums, each once; what is damaged does not answer any more.
 

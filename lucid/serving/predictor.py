@@ -21,6 +21,7 @@ from lucid.serving.rendering import Answer, Block
 from lucid.serving.sources import find_sources, held
 from lucid.store.catalog import Catalog
 from lucid.versions.precomputed import MILLION, UNUSED
+from lucid.versions.recent import with_events
 from lucid.versions.uploads import Uploads, no_uploads, uploads_since
 from lucid.versions.version import Version
 
@@ -36,7 +37,8 @@ class Predictor:
         self._sizes = {version.folder / name: size for name, size in version.manifest.files.items()}
         self._ranker, self._blocks = Ranker(self.version), Blocks(self.version)
         self._uploads, self._uploads_stamp = no_uploads(version), -1
-        self._refreshing = threading.Lock()
+        self._request: TrainingRequest | None = None
+        self._refreshing, self._taking_events = threading.Lock(), threading.Lock()
 
     @property
     def uploads(self) -> Uploads:
@@ -55,7 +57,17 @@ class Predictor:
             if stamp != self._uploads_stamp:
                 raw = catalog.trainings.get(version.model_id, version.number).request
                 request = TrainingRequest.model_validate({**raw, "model_id": version.model_id})
-                self._uploads, self._uploads_stamp = uploads_since(version, request, now=now), stamp
+                uploads = with_events(version, uploads_since(version, request, now=now), request, now=now)
+                with self._taking_events:
+                    self._uploads = with_events(version, uploads, request, now=now)
+                    self._request, self._uploads_stamp = request, stamp
+        self.take_events(now)
+
+    def take_events(self, now: datetime) -> None:
+        """Count the events that have come since the last time; raises as `refresh` does, and waits for no catalog."""
+        with self._taking_events:
+            if self._request is not None:
+                self._uploads = with_events(self.version, self._uploads, self._request, now=now)
 
     def recommend(self, query: RecommendationQuery) -> Answer:
         """Answer a query; see `ModelRegistry.recommend`. Raises DamagedVersion where a file was cut."""

@@ -67,6 +67,10 @@ class ModelRegistry:
         """Notice what was uploaded, changed, deleted or damaged since the last time; open versions answer meanwhile."""
         self._live.refresh()
 
+    def take_events(self) -> None:
+        """Count the events that have come since the last time, which takes less than a `refresh`."""
+        self._live.take_events()
+
     def verify(self) -> Iterator[int]:
         """Compare the versions that answer with their checksums; see `LiveVersions.verify`."""
         return self._live.verify()

@@ -40,6 +40,11 @@ class Home:
         return self.batches / f".staging-{batch_id}"
 
     @property
+    def events(self) -> Path:
+        """Events that wait to be compacted into batches, see `lucid.store.event_log`."""
+        return self.path / "events.sqlite"
+
+    @property
     def uploads(self) -> Path:
         return self.path / "uploads"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lucid.data.drift import find_drift, read_drift, write_drift
+from lucid.data.event_batches import compact_events
 from lucid.data.links import KNOWN_RANGES, KNOWN_WORDS
 from lucid.data.selection import INTERACTIONS_FILE, LEFT_OUT_FILE, interactions_among, read_selection, select
 from lucid.errors import (
@@ -132,6 +133,8 @@ def select_data(training: Training, progress: Progress) -> tuple[Path, str]:
     catalog, refreshes = training.catalog, training.refresh_of is not None
     if refreshes and training.versions.is_pinned:
         raise NothingToRefresh(f"version {training.refresh_of} is pinned and stays as it is until it is unpinned")
+    if not refreshes:
+        compact_events(training.settings, catalog)  # what was accepted before a training is part of its data
     batches = catalog.batches.select(training.request.data_tags)
     catalog.trainings.set_batches(training.model_id, training.version, [batch.batch_id for batch in batches])
     shutil.rmtree(training.folder, ignore_errors=True)

@@ -1,16 +1,16 @@
 """What was uploaded since a version was trained, to be folded into it; see `lucid.model.fold_in`."""
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lucid.data.since import Since, select_since
-from lucid.data.strengths import DISLIKED, StrengthRule, strengths_of
+from lucid.data.strengths import DISLIKED, strengths_of
 from lucid.graph.adjacency import Neighbours
 from lucid.model.embedding import Embedding
 from lucid.model.fold_in import folded_in, unknown_edges
@@ -20,6 +20,7 @@ from lucid.store.catalog import Catalog
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import INTERACTION, Floats, Rows
 from lucid.versions.files import ENTITIES
+from lucid.versions.read_edges import Edges, ReadEdges, parts_by_id
 from lucid.versions.version import Version
 
 T = TypeVar("T")
@@ -33,6 +34,8 @@ class Uploads:
     new entity. Relations beyond those of the version's adjacency come last in `relations`. `left_out_by_row`,
     which lacks what a refresh has put into the version, too, and `left_out_by_id` are sorted rows of what entities
     interacted with but a training would not learn from; `disliked_by_row` and `disliked_by_id` of what they disliked.
+    `batches` are those that the version was not trained on; `read` and `read_later` are what `every` and `by_row` were
+    made of.
     """
 
     by_row: Mapping[int, Neighbours]
@@ -44,6 +47,12 @@ class Uploads:
     left_out_by_id: Mapping[str, Rows] = field(default_factory=dict)
     disliked_by_row: Mapping[int, Rows] = field(default_factory=dict)
     disliked_by_id: Mapping[str, Rows] = field(default_factory=dict)
+    batches: Sequence[SelectedBatch] = ()
+    read: ReadEdges = field(default_factory=ReadEdges)
+    read_later: ReadEdges = field(default_factory=ReadEdges)
+    compacted: int = 0
+    seen: int = 0
+    """Of the log of events, those up to `compacted` stand in batches, and those up to `seen` are taken in."""
 
 
 def no_uploads(version: Version) -> Uploads:
@@ -54,22 +63,22 @@ def no_uploads(version: Version) -> Uploads:
 def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) -> Uploads:
     """Read what is not in a version yet of the batches that its training would select now (aware)."""
     origin, config = version.origin, version.config
-    batches = Catalog(version.home).batches.select(request.data_tags)
+    batches, compacted = Catalog(version.home).batches.select_with_events(request.data_tags)
     since = [batch for batch in batches if batch.batch_id not in origin.batch_ids]
     if not since:
-        return no_uploads(version)
+        return replace(no_uploads(version), compacted=compacted, seen=compacted)
     relations = list(origin.relations)
 
     def read(batches: Sequence[SelectedBatch]) -> tuple[dict[str, Neighbours], Since]:
-        found = _select(version, batches, request, now)
-        return _neighbours(found.edges, version, relations), found
+        found = select_from(version, batches, request, now)
+        return neighbours(found.edges, version, relations), found
 
     # A refresh has folded earlier batches into the entities that the version holds, but not into new ones.
     unfolded = [batch for batch in since if batch.batch_id not in origin.folded_ids]
     every, found = read(since)
     later, found_later = (every, found) if unfolded == since else read(unfolded)
-    left_out, left_out_later = _others_by_id(found.left_out), _others_by_id(found_later.left_out)
-    disliked = _others_by_id(_disliked(found.edges, origin.strengths))
+    left_out, left_out_later = others_by_id(found.left_out), others_by_id(found_later.left_out)
+    disliked = disliked_in(found.edges, version)
     rows = {entity_id: version.index.row(entity_id) for entity_id in {*every, *left_out}}
 
     def by_row(by_id: Mapping[str, T]) -> dict[int, T]:
@@ -90,6 +99,11 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
         {entity_id: others for entity_id, others in left_out.items() if rows[entity_id] is None},
         by_row(disliked),
         {entity_id: others for entity_id, others in disliked.items() if rows[entity_id] is None},
+        since,
+        ReadEdges(found.edges),
+        ReadEdges(found_later.edges),
+        compacted,
+        compacted,
     )
 
 
@@ -105,10 +119,22 @@ def with_uploads(version: Version, uploads: Uploads) -> tuple[Embedding, ...]:
     return tuple(embeddings)
 
 
-def _select(version: Version, batches: Sequence[SelectedBatch], request: TrainingRequest, now: datetime) -> Since:
+def select_from(
+    version: Version,
+    batches: Sequence[SelectedBatch],
+    request: TrainingRequest,
+    now: datetime,
+    *,
+    home: Path | None = None,
+    only: Sequence[str] | None = None,
+) -> Since:
+    """What batches hold, of its own home or of another one, selected as a version's training would have done.
+
+    `only` as for `select_since`.
+    """
     with version.learnt() as learnt:
         return select_since(
-            version.home,
+            home or version.home,
             batches,
             version.folder / ENTITIES,
             learnt,
@@ -118,43 +144,36 @@ def _select(version: Version, batches: Sequence[SelectedBatch], request: Trainin
             now=now,
             maximum_interaction_age_days=request.maximum_interaction_age_days,
             data_filters=request.data_filters or DataFilters(),
+            only=only,
         )
 
 
-def _others_by_id(ends: Mapping[str, NDArray[Any]]) -> dict[str, Rows]:
+def others_by_id(ends: Mapping[str, NDArray[Any]]) -> dict[str, Rows]:
     """Rows of the other ends by id, each once and sorted, of ends that stand sorted by id."""
     others = ends["other"].astype(np.int64)
-    return {entity_id: np.unique(others[part]) for entity_id, part in _parts_by_id(ends["id"])}
+    return {entity_id: np.unique(others[part]) for entity_id, part in parts_by_id(ends["id"])}
 
 
-def _disliked(edges: Mapping[str, NDArray[Any]], rules: Sequence[StrengthRule]) -> dict[str, NDArray[Any]]:
-    """Both ends of edges that tell of dislike."""
-    tell = _strengths(edges, rules) <= DISLIKED
-    return {"id": edges["id"][tell], "other": edges["other"][tell]}
+def disliked_in(edges: Edges, version: Version) -> dict[str, Rows]:
+    """Rows, sorted, of what entities disliked, by id."""
+    tell = _strengths(edges, version) <= DISLIKED
+    return others_by_id({"id": edges["id"][tell], "other": edges["other"][tell]})
 
 
-def _strengths(edges: Mapping[str, NDArray[Any]], rules: Sequence[StrengthRule]) -> Floats:
+def _strengths(edges: Edges, version: Version) -> Floats:
     """The strength of each edge, (E), NaN for none."""
-    types = edges["relation"].astype(str)
-    prefixed = [replace(rule, type=INTERACTION + rule.type) for rule in rules]
-    return strengths_of(prefixed, types, edges["number"].astype(np.float64))
+    prefixed = [replace(rule, type=INTERACTION + rule.type) for rule in version.origin.strengths]
+    return strengths_of(prefixed, edges["relation"].astype(str), edges["number"].astype(np.float64))
 
 
-def _parts_by_id(ids: NDArray[Any]) -> Iterator[tuple[str, slice]]:
-    """Each id and where it stands among ids of which equal ones stand together."""
-    starts = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]])) if len(ids) else np.empty(0, np.int64)
-    for begin, end in itertools.pairwise([*starts.tolist(), len(ids)]):
-        yield ids[begin], slice(begin, end)
-
-
-def _neighbours(edges: Mapping[str, NDArray[Any]], version: Version, relations: list[str]) -> dict[str, Neighbours]:
+def neighbours(edges: Edges, version: Version, relations: list[str]) -> dict[str, Neighbours]:
     """Edges by id; names of relations that the version does not know are added to `relations`."""
     if not len(edges["id"]):
         return {}
     names, which = np.unique(edges["relation"].astype(str), return_inverse=True)
     relations += sorted(set(names.tolist()) - set(relations))
     numbers = np.array([relations.index(name) for name in names.tolist()], np.int16)[which]
-    strengths = _strengths(edges, version.origin.strengths)
+    strengths = _strengths(edges, version)
     weights = np.stack(
         [
             weighting.edge_weights(names[which], edges["repeats"], edges["timestamp"], version.origin.newest, strengths)
@@ -164,5 +183,5 @@ def _neighbours(edges: Mapping[str, NDArray[Any]], version: Version, relations: 
     others = edges["other"].astype(np.int64)
     return {
         entity_id: Neighbours(others[part], numbers[part], weights[:, part])
-        for entity_id, part in _parts_by_id(edges["id"])
+        for entity_id, part in parts_by_id(edges["id"])
     }

@@ -19,6 +19,7 @@ from lucid.model.scorer import Scorer
 from lucid.store.duck import connect
 from lucid.store.files import fsync
 from lucid.store.home import Home
+from lucid.typing import INTERACTION
 from lucid.versions import manifest
 from lucid.versions.config import Origin, VersionConfig, read_config, read_origin
 from lucid.versions.files import (
@@ -71,6 +72,11 @@ class Version:
     @cached_property
     def origin(self) -> Origin:
         return read_origin(self.folder)
+
+    @cached_property
+    def amounts(self) -> set[str]:
+        """Relations whose numbers are amounts, which are added."""
+        return {INTERACTION + rule.type for rule in self.origin.strengths if rule.meaning == "amount"}
 
     @cached_property
     def embeddings(self) -> tuple[Embedding, ...]:

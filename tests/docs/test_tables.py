@@ -90,6 +90,16 @@ def test_codes_of_rows(tmp_path: Path) -> None:
     assert {error.code for error in batch.errors} == reject_codes("row")
 
 
+def test_codes_of_events(tmp_path: Path) -> None:
+    """Those that files do not have for a cell or row."""
+    entity, interaction = {"id": "a", "type": "t"}, {"type": "t", "source_id": "a", "target_id": "b"}
+    wrong = [7, {**entity, "id": [1]}, {**entity, "color": "red"}, {"type": "t"}, {**entity, **interaction}]
+
+    answer = Workspace(tmp_path).send_events(wrong)  # type: ignore[arg-type]
+
+    assert {error.code for error in answer.errors} == set(column("events.md", "code", "meaning"))
+
+
 def test_codes_of_drift() -> None:
     """What may be odd about a batch stands there, all of it."""
     assert set(get_args(DriftCode)) == {

@@ -174,9 +174,15 @@ class Batches:
                 [flow_run_id, list(batch_ids)],
             )
 
-    def complete(self, loaded: Sequence[tuple[str, LoadedFile]]) -> None:
-        """Make loaded batches visible to trainings, all at once."""
+    def complete(self, loaded: Sequence[tuple[str, LoadedFile]], events_through: int | None = None) -> None:
+        """Make loaded batches visible to trainings, all at once.
+
+        With `events_through` they are what was compacted of the log of events, up to that number.
+        """
         with self._database.transaction() as connection:
+            if events_through is not None:
+                connection.execute("DELETE FROM compacted_events")
+                connection.execute("INSERT INTO compacted_events VALUES (?)", [events_through])
             for batch_id, file in loaded:
                 connection.execute(
                     "UPDATE batches SET status = 'completed', ended = now(), message = '', kind = ?, entity_count = ?, "
@@ -291,16 +297,18 @@ class Batches:
 
     def select(self, data_tags: Sequence[str] | None) -> list[SelectedBatch]:
         """Completed batches, not archived, that have any of the tags (None: all), in upload order."""
-        tags = list_or_none(data_tags)
         with self._database.reading() as connection:
-            found = rows(
-                connection.execute(
-                    "SELECT batch_id, kind AS file_type FROM batches WHERE status = 'completed' AND NOT archived "
-                    "AND (? IS NULL OR list_has_any(tags, ?)) ORDER BY seq",
-                    [tags, tags or []],
-                )
-            )
-        return [SelectedBatch(**batch) for batch in found]
+            return _selected(connection, list_or_none(data_tags))
+
+    def compacted_events(self) -> int:
+        """Up to which number the events of the log stand in batches; 0 for none."""
+        with self._database.reading() as connection:
+            return _compacted(connection)
+
+    def select_with_events(self, data_tags: Sequence[str] | None) -> tuple[list[SelectedBatch], int]:
+        """What `select` and `compacted_events` find, at one moment."""
+        with self._database.reading() as connection:
+            return _selected(connection, list_or_none(data_tags)), _compacted(connection)
 
     def last_import(self, data_tags: Sequence[str] | None, but: Collection[str]) -> datetime | None:
         """When the last of the batches that `select` finds was imported, but for some, UTC; None where none is left."""
@@ -384,6 +392,22 @@ class Batches:
     def _mark_change(self) -> None:
         """Before the end of the transaction: whoever sees it waits for us, and if it fails, nothing has changed."""
         self._changed.touch(0o600)
+
+
+def _selected(connection: Connection, tags: list[str] | None) -> list[SelectedBatch]:
+    found = rows(
+        connection.execute(
+            "SELECT batch_id, kind AS file_type FROM batches WHERE status = 'completed' AND NOT archived "
+            "AND (? IS NULL OR list_has_any(tags, ?)) ORDER BY seq",
+            [tags, tags or []],
+        )
+    )
+    return [SelectedBatch(**batch) for batch in found]
+
+
+def _compacted(connection: Connection) -> int:
+    (through,) = connection.execute("SELECT coalesce(max(through), 0) FROM compacted_events").fetchone() or (0,)
+    return int(through)
 
 
 def _are_begun(connection: Connection, batch_ids: Sequence[str]) -> bool:

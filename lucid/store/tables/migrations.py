@@ -100,6 +100,11 @@ MIGRATIONS = (
         CREATE TABLE IF NOT EXISTS gates (model_id VARCHAR, settings JSON);
         """,
     ),
+    Migration(
+        9,
+        "with the batches into which events are compacted it is known which events these are",
+        "CREATE TABLE IF NOT EXISTS compacted_events (through BIGINT)",
+    ),
 )
 _UNNUMBERED = (("api_keys", "last_used"), ("deliveries", "due"), ("request_keys", "code"))
 """What the last release without numbers had got last: with these, a catalog has had migration 1."""
