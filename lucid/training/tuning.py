@@ -87,15 +87,20 @@ class Try:
 @dataclass(frozen=True)
 class Asked:
     """What a training was asked to do with interactions: weights of relations that are not looked for, and whether
-    dislikes must count as that."""
+    dislikes must count as that; whether some types tell of nothing but dislike, by their names."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
     is_signed: bool = False
+    has_dislikes: bool = False
 
     @classmethod
-    def of(cls, rules: Iterable[StrengthRule]) -> "Asked":
+    def of(cls, rules: Sequence[StrengthRule]) -> "Asked":
         given = {INTERACTION + rule.type: rule.weight for rule in rules if rule.weight is not None}
-        return cls(given, any(rule.is_asked and rule.meaning != "plain" for rule in rules))
+        return cls(
+            given,
+            any(rule.is_asked and rule.meaning != "plain" for rule in rules),
+            any(rule.meaning == "dislike" for rule in rules),
+        )
 
 
 Tried = tuple[NDArray[np.float64], NDArray[np.float64] | None] | None
@@ -273,7 +278,8 @@ class WeightSearch:
         """The use of strengths that dislikes weigh most in, where they pay.
 
         What was liked must be ranked no worse, and what was disliked surely lower; without dislikes, what was liked
-        surely better. Where values are noise, neither is the case.
+        surely better. Where values are noise, neither is the case. Types that tell of dislike by their names count as
+        likes only where that ranks surely better.
         """
         if not self._train.pairs_with_strengths:
             return best
@@ -284,7 +290,9 @@ class WeightSearch:
         likes, dislikes = zip(
             *side_by_side(lambda one: self.judge.score_said(self.decomposed(one)), tries), strict=True
         )
-        chosen = replace(best, strengths="mild") if self._asked.is_signed else best
+        mild = STRENGTH_USES.index("mild")
+        is_mild = self._asked.has_dislikes and not (len(likes[0]) and _surely(likes[0] - likes[mild]) > 0)
+        chosen = tries[mild] if self._asked.is_signed or is_mild else best
         for one, liked, disliked in zip(tries[1:], likes[1:], dislikes[1:], strict=True):
             if len(disliked):
                 pays = (liked - likes[0]).sum() >= 0 and _surely(dislikes[0] - disliked) > 0
