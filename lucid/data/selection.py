@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from lucid.data.activity import copy_activity
 from lucid.data.conditions import Binder, where
 from lucid.data.csv_load import ROWS
 from lucid.data.flattening import flatten
@@ -57,7 +58,8 @@ class Selection:
     `values.parquet` (row, key, value), their metadata;
     `interactions.parquet` (type, source_row, target_row, timestamp, repeats), and `left_out.parquet` (source_row,
     target_row), interactions of known entities that are too old, impossible or not wanted; `links.parquet` and
-    `words.parquet` (key, source_row, target_row); and what `lucid.data.links` has learnt of all values.
+    `words.parquet` (key, source_row, target_row); `activity.parquet` (row, day, count), see `lucid.data.activity`; and
+    what `lucid.data.links` has learnt of all values.
     """
 
     folder: Path
@@ -109,7 +111,7 @@ def select(
             check_interaction_names(connection, files_of(home, batches, "interactions"), filters.interactions, types)
         steps += read_interactions(connection, home, batches, started, maximum_interaction_age_days, filters)
         _refuse_nothing(steps, batches)
-        _write(connection, folder)
+        _write(connection, folder, started)
     selection = Selection(folder, [batch.batch_id for batch in batches], steps, keys, reading)
     (folder / "selection.json").write_text(json.dumps(asdict(selection), default=str))
     return selection
@@ -413,7 +415,7 @@ def _refuse_nothing(steps: list[Step], batches: Sequence[SelectedBatch]) -> None
     raise TrainingFailed(f"no interactions are left to train on; {hint}", code="no_interactions")
 
 
-def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+def _write(connection: duckdb.DuckDBPyConnection, folder: Path, started: datetime) -> None:
     # Rows are numbered by type and id, so a type is one block of rows and the order of rows is that of ids.
     connection.execute(
         "CREATE TABLE numbered AS SELECT (row_number() OVER (ORDER BY type, id) - 1)::BIGINT AS row, id, type, name, "
@@ -446,4 +448,5 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
             "WHERE s.row <> t.row ORDER BY ALL",
             folder / f"{table}.parquet",
         )
+    copy_activity(connection, folder, started)
     write_learnt(connection, folder)

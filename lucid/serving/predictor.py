@@ -16,9 +16,11 @@ from lucid.errors import DamagedVersion
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
 from lucid.schema.training import TrainingRequest
 from lucid.serving.blocks import Blocks
-from lucid.serving.ranker import Ranker
+from lucid.serving.for_all import ListsForAll
+from lucid.serving.ranker import Ranked, Ranker
 from lucid.serving.rendering import Answer, Block
-from lucid.serving.sources import find_sources, held
+from lucid.serving.sources import Source, find_sources, held
+from lucid.serving.target_filter import TargetFilter
 from lucid.store.catalog import Catalog
 from lucid.versions.precomputed import MILLION, UNUSED
 from lucid.versions.uploads import Uploads, no_uploads, uploads_since
@@ -34,7 +36,9 @@ class Predictor:
     def __init__(self, version: Version) -> None:
         self.version = version.open()
         self._sizes = {version.folder / name: size for name, size in version.manifest.files.items()}
-        self._ranker, self._blocks = Ranker(self.version), Blocks(self.version)
+        target_filter = TargetFilter(version)
+        self._ranker, self._for_all = Ranker(version, target_filter), ListsForAll(version, target_filter)
+        self._blocks = Blocks(version)
         self._uploads, self._uploads_stamp = no_uploads(version), -1
         self._refreshing = threading.Lock()
 
@@ -64,9 +68,17 @@ class Predictor:
             self.version.config.entity_types.rows(entity_type)
         if query.target_filter:
             check_conditions(query.target_filter, self.version.names, "target_filter")
+        if query.for_all or query.fallback:
+            self._for_all.expect_counted()
         uploads = self._uploads  # the same for the whole answer
         found = find_sources(query, self.version, uploads)
-        ranked = (self._ranker.rank(sources, query) for sources in found.blocks)
+
+        def rank(sources: Sequence[Source]) -> Ranked:
+            if sources[0].for_all:
+                return self._for_all.rank(sources[0].for_all, sources, query, uploads.activity)
+            return self._ranker.rank(sources, query)
+
+        ranked = map(rank, found.blocks)
         if query.explain:
             blocks = (self._blocks.explained(each, uploads) for each in ranked)
             return self._answer(blocks, found.unknown, (*Recommendation._fields, EXPLANATION))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from lucid.data.activity import activity_among
 from lucid.data.drift import find_drift, read_drift, write_drift
 from lucid.data.links import KNOWN_RANGES, KNOWN_WORDS
 from lucid.data.selection import INTERACTIONS_FILE, LEFT_OUT_FILE, interactions_among, read_selection, select
@@ -25,6 +26,7 @@ from lucid.errors import (
     UnknownModel,
 )
 from lucid.evaluation.pair_quality import Bootstrap
+from lucid.graph.activity import Activity
 from lucid.graph.histories import InteractionHistory
 from lucid.schema.fields import Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
@@ -47,6 +49,7 @@ from lucid.typing import Progress
 from lucid.versions.config import Origin, VersionConfig, read_config, write_config, write_origin
 from lucid.versions.derive import derive
 from lucid.versions.files import (
+    ACTIVITY,
     ADJACENCY,
     CONFIG,
     EMBEDDINGS,
@@ -64,6 +67,7 @@ from lucid.versions.files import (
 from lucid.versions.precompute import Partition, find_best, find_here, pairs_to_precompute
 from lucid.versions.precompute import precompute as precompute_pairs
 from lucid.versions.reviews import Review
+from lucid.versions.standings import choose_all_spans, write_standings
 from lucid.versions.uploads import uploads_since, with_uploads
 from lucid.versions.version import Version
 from lucid.webhooks.callbacks import check_callback
@@ -205,6 +209,8 @@ def fit_model(training: Training, progress: Progress) -> tuple[Path, str]:
     write_history(training.folder, graph.history(), InteractionHistory.from_edges(graph.entity_types.size, *left_out))
     adjacency, relations = graph.adjacency(fitted.chosen.weightings)
     write_adjacency(training.folder, adjacency)
+    types, activity = graph.entity_types, _activity(training, training.work / ENTITIES, graph.entity_types.size)
+    write_standings(training.folder, types, activity, choose_all_spans(activity, types))
     selection = read_selection(training.work)
     keys = {rule.key: rule.use for rule in selection.keys}
     write_origin(training.folder, Origin(selection.batch_ids, [], keys, relations, graph.newest, selection.reading))
@@ -263,6 +269,8 @@ def fold_in(training: Training, _progress: Progress) -> tuple[Path, str]:
         InteractionHistory.from_edges(size, *interactions_among(training.work, names, name))
         for name in (INTERACTIONS_FILE, LEFT_OUT_FILE)
     )
+    types, activity = parent.config.entity_types, _activity(training, names, size)
+    spans = parent.standings.spans if parent.standings else choose_all_spans(activity, types)
     with parent.learnt() as learnt:
         derive(
             parent,
@@ -271,6 +279,7 @@ def fold_in(training: Training, _progress: Progress) -> tuple[Path, str]:
                 CONFIG: lambda folder: write_config(folder, parent.config),  # in the format of today
                 EMBEDDINGS: lambda folder: write_embeddings(folder, with_uploads(parent, uploads)),
                 HISTORY: lambda folder: write_history(folder, history, left_out),
+                ACTIVITY: lambda folder: write_standings(folder, types, activity, spans),
                 ORIGIN: lambda folder: write_origin(folder, replace(origin, folded_ids=folded_ids)),
                 HELD_OUT: lambda folder: write_held_out(folder, read_held_out(parent.folder)),  # it may have none
                 KNOWN_RANGES: lambda folder: shutil.copy(learnt / KNOWN_RANGES, folder),
@@ -493,6 +502,11 @@ def _earlier_settings(training: Training) -> "EarlierSettings | None":
         return None
     filters = {pair: Assigned(model.decomposition, model.filter) for pair, model in config.pairs.items()}
     return EarlierSettings(config.weightings, filters)
+
+
+def _activity(training: Training, entities: Path, size: int) -> Activity:
+    """The activity that was selected, in the numbering of an `entities.parquet` with so many rows."""
+    return Activity.build(size, *activity_among(training.work, entities))
 
 
 def _write_fitted(folder: Path, graph: "TypedGraph", fitted: "Fitted", seed: int) -> None:

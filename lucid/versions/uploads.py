@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.data.since import Since, select_since
+from lucid.graph.activity import Daily
 from lucid.graph.adjacency import Neighbours
+from lucid.graph.histories import InteractionHistory, are_among, distinct
 from lucid.model.embedding import Embedding
 from lucid.model.fold_in import folded_in, unknown_edges
 from lucid.schema.filters import DataFilters
@@ -31,7 +33,9 @@ class Uploads:
     `by_row` lacks what a refresh has put into the version already, `every` does not. `new` gives the type of each
     new entity. Relations beyond those of the version's adjacency come last in `relations`. `left_out_by_row`,
     which lacks what a refresh has put into the version, too, and `left_out_by_id` are sorted rows of what entities
-    interacted with but a training would not learn from.
+    interacted with but a training would not learn from. `activity` counts, by row, the interactions of the batches that
+    no refresh has put into the version, without those of two entities that had interacted before: whether that is the
+    same interaction once more, as in an export that overlaps with the last one, the version does not know.
     """
 
     by_row: Mapping[int, Neighbours]
@@ -41,6 +45,7 @@ class Uploads:
     relations: Sequence[str]
     left_out_by_row: Mapping[int, Rows] = field(default_factory=dict)
     left_out_by_id: Mapping[str, Rows] = field(default_factory=dict)
+    activity: Daily = field(default_factory=Daily.none)
 
 
 def no_uploads(version: Version) -> Uploads:
@@ -84,6 +89,7 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
         relations,
         by_row(left_out_later),
         {entity_id: others for entity_id, others in left_out.items() if rows[entity_id] is None},
+        _activity(found_later, version.history),
     )
 
 
@@ -112,6 +118,18 @@ def _select(version: Version, batches: Sequence[SelectedBatch], request: Trainin
             maximum_interaction_age_days=request.maximum_interaction_age_days,
             data_filters=request.data_filters or DataFilters(),
         )
+
+
+def _activity(found: Since, history: InteractionHistory) -> Daily:
+    """What was found that the history does not know, counted for both ends."""
+    size = len(history.starts) - 1
+    sources, targets, days = (np.asarray(found.met[name]) for name in ("source", "target", "day"))
+    rows = distinct(sources[sources >= 0])
+    known = np.concatenate([np.empty(0, np.int64), *(row * size + history.of(row) for row in rows.tolist())])
+    new = (sources < 0) | (targets < 0) | ~are_among(sources * size + targets, known)
+    ends, twice = np.concatenate([sources[new], targets[new]]), np.concatenate([days[new], days[new]])
+    held = ends >= 0
+    return Daily(ends[held], twice[held].astype(np.int32), np.ones(int(held.sum()), np.int64))
 
 
 def _others_by_id(found: Since) -> dict[str, Rows]:
