@@ -151,8 +151,9 @@ def choose_spans(daily: Daily, targets: int, newest: int | None) -> dict[ForAll,
     """What counts as recent in lists of a type: what foretold its latest days best from the days before them.
 
     What is popular is to make each day's interactions as likely as can be (the discount factor of a dynamic model, by
-    its one-step-ahead predictions: West and Harrison, Bayesian Forecasting and Dynamic Models, 1997, chapter 10). The
-    first of what trends are to have as many interactions as can be, on the day after, beyond their share of all.
+    its one-step-ahead predictions: West and Harrison, Bayesian Forecasting and Dynamic Models, 1997, chapter 10), with
+    the longest half-life that is within one standard error of the best (Breiman et al. 1984). The first of what trends
+    are to have as many interactions as can be, on the day after, beyond their share of all.
     """
     spans: dict[ForAll, Span] = {"popular": Span(), "trending": Span(_WINDOWS[0], _WINDOWS[0] / 2)}
     known = (daily.days != NO_DAY) & (daily.days <= newest) if newest is not None else np.zeros(len(daily.rows), bool)
@@ -164,19 +165,27 @@ def choose_spans(daily: Daily, targets: int, newest: int | None) -> dict[ForAll,
     sorted_days = daily.days[known][order].astype(np.int64)
     timed = Daily(daily.rows[known][order], sorted_days.astype(np.int32), daily.counts[known][order])
     untimed = _sums(daily.rows[~known], daily.counts[~known], targets)
-    likely = [_log_likelihood(timed, untimed, tested, half_life) for half_life in _HALF_LIVES]
-    spans["popular"] = Span(half_life=_HALF_LIVES[int(np.argmax(likely))])
+    likely = np.array([_log_likelihoods(timed, untimed, tested, half_life) for half_life in _HALF_LIVES])
+    spans["popular"] = Span(half_life=_HALF_LIVES[_longest_of_the_best(likely)])
     tried = [Span(window, window / 2) for window in _WINDOWS]
     beyond = [_beyond_expectation(timed, targets, tested, span) for span in tried]
     spans["trending"] = tried[int(np.argmax(beyond))]
     return spans
 
 
-def _log_likelihood(timed: Daily, untimed: _Numbers, tested: Rows, half_life: float | None) -> float:
-    """Of the interactions of the tested days, each given those before it; `timed` is sorted by day."""
+def _longest_of_the_best(likely: _Numbers) -> int:
+    """The first of several, (tried, days), of which the days do not tell that it is worse than the best."""
+    behind = likely[int(np.argmax(likely.sum(axis=1)))] - likely
+    days = likely.shape[1]
+    error = np.sqrt(days) * behind.std(axis=1, ddof=1) if days > 1 else np.zeros(len(likely))
+    return int(np.flatnonzero(behind.sum(axis=1) <= error)[0])
+
+
+def _log_likelihoods(timed: Daily, untimed: _Numbers, tested: Rows, half_life: float | None) -> list[float]:
+    """Of the interactions of each tested day, given those before it; `timed` is sorted by day."""
     span, targets = Span(half_life=half_life), len(untimed)
     before = slice(0, np.searchsorted(timed.days, tested[0]))
-    today, total = int(tested[0]), 0.0
+    today, found = int(tested[0]), []
     ages = today - timed.days[before].astype(np.int64)
     aged = _sums(timed.rows[before], span.weights(ages) * timed.counts[before], targets)
     for day in tested.tolist():
@@ -184,9 +193,9 @@ def _log_likelihood(timed: Daily, untimed: _Numbers, tested: Rows, half_life: fl
         of_day, today = _on(timed, day), day
         weights = aged + untimed
         chances = (1 - _ANY) * weights / max(weights.sum(), 1e-300) + _ANY / targets
-        total += float(timed.counts[of_day] @ np.log(chances[timed.rows[of_day]]))
+        found.append(float(timed.counts[of_day] @ np.log(chances[timed.rows[of_day]])))
         aged += _sums(timed.rows[of_day], timed.counts[of_day], targets)
-    return total
+    return found
 
 
 def _beyond_expectation(timed: Daily, targets: int, tested: Rows, span: Span) -> float:
