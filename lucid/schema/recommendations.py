@@ -201,7 +201,8 @@ class RecommendationQuery(BaseModel):
     @property
     def is_plain(self) -> bool:
         """Whether nothing is asked that takes more than what was computed ahead."""
-        return self.excluded == "all" and not (self.explain or self.target_filter or self.sources)
+        asked = self.explain or self.target_filter or self.sources or self.for_all
+        return self.excluded == "all" and not asked
 
     @property
     def excluded(self) -> Exclude | None:

@@ -59,6 +59,16 @@ class ListsForAll:
         cut = TopN(best.positions[order], best.target_rows[order], best.scores[order])
         return Ranked(sources, cut, probabilities=np.concatenate(shares)[order])
 
+    def ahead(
+        self, way: ForAll, target_type: str, query: RecommendationQuery, since: Daily, least: int
+    ) -> Standing | None:
+        """The first targets of a list, at least so many if there are so many; None where they were not computed ahead."""
+        standings = self._version.standings
+        if standings is None or query.span != (None, None) or query.target_filter or len(since.rows):
+            return None
+        found = standings.ahead.get((target_type, way))
+        return found.first(least) if found and (len(found.targets) < LISTED or least <= LISTED) else None
+
     def expect_counted(self) -> None:
         """Raises OutdatedVersion, as `rank` does."""
         _standings(self._version)
@@ -67,12 +77,10 @@ class ListsForAll:
         self, way: ForAll, target_type: str, query: RecommendationQuery, since: Daily, least: int
     ) -> Standing:
         """The first targets that the query allows, at least so many if there are so many."""
-        standings = _standings(self._version)
-        span = Span(*query.span) if query.span != (None, None) else standings.spans[target_type, way]
-        if span == standings.spans[target_type, way] and not len(since.rows) and not query.target_filter:
-            ahead = standings.ahead[target_type, way]
-            if len(ahead.targets) < LISTED or least <= LISTED:
-                return ahead.first(least)
+        found = self.ahead(way, target_type, query, since, least)
+        if found is not None:
+            return found
+        span = _standings(self._version).spans[target_type, way] if query.span == (None, None) else Span(*query.span)
         standing = self._whole(target_type, way, span, since)
         allowed = self._target_filter.allowed(target_type, query.target_filter)
         return (standing if allowed is None else standing.part(allowed[standing.targets])).first(least)

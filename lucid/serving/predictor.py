@@ -73,19 +73,16 @@ class Predictor:
         uploads = self._uploads  # the same for the whole answer
         found = find_sources(query, self.version, uploads)
 
-        def rank(sources: Sequence[Source]) -> Ranked:
-            if sources[0].for_all:
-                return self._for_all.rank(sources[0].for_all, sources, query, uploads.activity)
-            return self._ranker.rank(sources, query)
-
-        ranked = map(rank, found.blocks)
+        ranked = (self._rank(sources, query, uploads) for sources in found.blocks)
         if query.explain:
             blocks = (self._blocks.explained(each, uploads) for each in ranked)
             return self._answer(blocks, found.unknown, (*Recommendation._fields, EXPLANATION))
         return self._answer(map(self._blocks.ranked, ranked), found.unknown)
 
-    def lookup_precomputed(self, query: RecommendationQuery, source_id: str) -> Answer | None:
+    def lookup_precomputed(self, query: RecommendationQuery, source_id: str | None) -> Answer | None:
         """See `ModelRegistry.lookup_precomputed`."""
+        if source_id is None:
+            return self._lookup_for_all(query)
         targets, version = query.target_type, self.version
         if not targets or len(targets) > 1 or not query.is_plain or not version.index.is_whole():
             return None
@@ -94,6 +91,8 @@ class Predictor:
         if row is None or row in self._uploads.by_row or row in self._uploads.left_out_by_row:
             return None
         source = held(entity_id, row, version, self._uploads)
+        if query.fallback and source.served_by == "popular":
+            return None
         pair = source.entity_type, targets[0]
         if not self._ranker.is_precomputed(*pair, query):
             return None
@@ -104,6 +103,23 @@ class Predictor:
         count = min(count, query.max_recommendations)
         block = self._blocks.precomputed(source, targets[0], rows[:count].astype(np.int64), scores[:count])
         return self._answer(iter([block]))
+
+    def _lookup_for_all(self, query: RecommendationQuery) -> Answer | None:
+        """What was computed ahead for nobody, of one type."""
+        uploads, way, targets, least = self._uploads, query.for_all, query.target_type, query.max_recommendations
+        if not (way and targets and len(targets) == 1) or query.explain:
+            return None
+        if self._for_all.ahead(way, targets[0], query, uploads.activity, least) is None:
+            return None
+        self._expect_whole_files()
+        found = find_sources(query, self.version, uploads)
+        return self._answer(self._blocks.ranked(self._rank(sources, query, uploads)) for sources in found.blocks)
+
+    def _rank(self, sources: Sequence[Source], query: RecommendationQuery, uploads: Uploads) -> Ranked:
+        way = sources[0].for_all if sources else None
+        if way:
+            return self._for_all.rank(way, sources, query, uploads.activity)
+        return self._ranker.rank(sources, query)
 
     def _answer(
         self, blocks: Iterator[Block], unknown: Sequence[str] = (), columns: Sequence[str] = Recommendation._fields
