@@ -1,4 +1,4 @@
-"""Look-ups at the speed of the web server: what was computed ahead for one source or nobody is answered before any routing.
+"""Look-ups at the speed of the web server: what was computed ahead, for one source or nobody, comes before any routing.
 
 Everything else about `recommended_items`, wrong queries and missing keys included, goes on to the framework, whose
 route is the whole contract: what is answered here would be answered there in the same way.

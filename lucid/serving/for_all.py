@@ -24,6 +24,7 @@ from lucid.typing import Rows
 from lucid.versions.standings import LISTED, Standings
 from lucid.versions.version import Version
 
+_NOTHING = Daily.none()
 _KEPT = 16
 """Lists that are kept, each of as many targets as were interacted with."""
 
@@ -48,9 +49,8 @@ class ListsForAll:
             least = query.max_recommendations + max(map(len, hidden))
             standing = self._standing(way, target_type, query, since, least)
             for position, rows in enumerate(hidden):
-                found = standing.part(~np.isin(standing.targets, within(rows, targets))).first(
-                    query.max_recommendations
-                )
+                others = standing.part(~np.isin(standing.targets, within(rows, targets)))
+                found = others.first(query.max_recommendations)
                 positions = np.full(len(found.targets), position, np.int64)
                 parts.append(TopN(positions, found.targets.astype(np.int64) + targets.start, found.scores))
                 shares.append(found.shares)
@@ -62,7 +62,7 @@ class ListsForAll:
     def ahead(
         self, way: ForAll, target_type: str, query: RecommendationQuery, since: Daily, least: int
     ) -> Standing | None:
-        """The first targets of a list, at least so many if there are so many; None where they were not computed ahead."""
+        """The first targets of a list, at least so many if there are, as computed ahead; None where they were not."""
         standings = self._version.standings
         if standings is None or query.span != (None, None) or query.target_filter or len(since.rows):
             return None
@@ -81,7 +81,7 @@ class ListsForAll:
         if found is not None:
             return found
         span = _standings(self._version).spans[target_type, way] if query.span == (None, None) else Span(*query.span)
-        standing = self._whole(target_type, way, span, since)
+        standing = self._whole(target_type, way, span, since if len(since.rows) else _NOTHING)
         allowed = self._target_filter.allowed(target_type, query.target_filter)
         return (standing if allowed is None else standing.part(allowed[standing.targets])).first(least)
 

@@ -15,7 +15,6 @@ from lucid.schema.fields import ForAll
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.rendering import render
 from lucid.training import steps
-from lucid.versions.files import ACTIVITY
 from lucid.versions.version import Version
 from lucid.workspace import Workspace
 from tests.support.crowds import (
@@ -27,6 +26,7 @@ from tests.support.crowds import (
     Row,
     ages_of,
     colour,
+    forget_activity,
     interactions,
     write_crowd,
 )
@@ -237,9 +237,3 @@ def test_a_version_that_counted_nothing_says_so(tmp_path: Path) -> None:
         board.recommend("crowd", target_type="item")
     steps.refresh(board.settings, "crowd")
     assert RISING == board.recommend("crowd", target_type="item", use="trending", window_days=7)["target_id"][0]
-
-
-def forget_activity(version: Version) -> None:
-    """Make a version as it was before activity was counted."""
-    (version.folder / ACTIVITY).unlink()
-    version.complete(None, version.manifest.created)

@@ -10,6 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS
+from lucid.versions.files import ACTIVITY
+from lucid.versions.version import Version
 
 USERS, ITEMS, DAYS, COLOURS = 40, 30, 120, ("black", "red", "white")
 FIRST_DAY = date(2024, 3, 1)
@@ -63,6 +65,12 @@ def write_crowd(folder: Path, rows: Iterable[Row]) -> Sequence[Path]:
         with file.open("w", newline="") as written:
             csv.writer(written).writerows([columns, *lines])
     return files
+
+
+def forget_activity(version: Version) -> None:
+    """Make a version as it was before activity was counted."""
+    (version.folder / ACTIVITY).unlink()
+    version.complete(None, version.manifest.created)
 
 
 # The oracle
