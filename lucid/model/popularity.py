@@ -25,8 +25,8 @@ from lucid.typing import Rows
 _Numbers = NDArray[np.float64]
 _HALF_LIVES = (None, 365.0, 180.0, 90.0, 30.0, 14.0, 7.0, 3.0, 1.0)
 """Days after which an interaction is half as popular: what is tried, the longest first."""
-_WINDOWS = (7, 3, 1, 14, 30, 90)
-"""Days that are recent: what is tried; the first where none is better. Half of it is the half-life."""
+_WINDOWS = (7, 3, 1, 14, 30)
+"""Days that are recent: what is tried, those first that are taken where none is better. Half of it is the half-life."""
 _TESTED_DAYS = 28
 """The latest days, on which is tried what the days before foretell."""
 _FIRST = 10
@@ -151,9 +151,10 @@ def choose_spans(daily: Daily, targets: int, newest: int | None) -> dict[ForAll,
     """What counts as recent in lists of a type: what foretold its latest days best from the days before them.
 
     What is popular is to make each day's interactions as likely as can be (the discount factor of a dynamic model, by
-    its one-step-ahead predictions: West and Harrison, Bayesian Forecasting and Dynamic Models, 1997, chapter 10), with
-    the longest half-life that is within one standard error of the best (Breiman et al. 1984). The first of what trends
-    are to have as many interactions as can be, on the day after, beyond their share of all.
+    its one-step-ahead predictions: West and Harrison, Bayesian Forecasting and Dynamic Models, 1997, chapter 10). The
+    first of what trends are to have as many interactions as can be, on the day after, beyond their share of all. Of
+    those within one standard error of the best (Breiman et al. 1984) the longest half-life is taken, and the window
+    that is nearest to a week.
     """
     spans: dict[ForAll, Span] = {"popular": Span(), "trending": Span(_WINDOWS[0], _WINDOWS[0] / 2)}
     known = (daily.days != NO_DAY) & (daily.days <= newest) if newest is not None else np.zeros(len(daily.rows), bool)
@@ -166,25 +167,25 @@ def choose_spans(daily: Daily, targets: int, newest: int | None) -> dict[ForAll,
     timed = Daily(daily.rows[known][order], sorted_days.astype(np.int32), daily.counts[known][order])
     untimed = _sums(daily.rows[~known], daily.counts[~known], targets)
     likely = np.array([_log_likelihoods(timed, untimed, tested, half_life) for half_life in _HALF_LIVES])
-    spans["popular"] = Span(half_life=_HALF_LIVES[_longest_of_the_best(likely)])
+    spans["popular"] = Span(half_life=_HALF_LIVES[_first_of_the_best(likely)])
     tried = [Span(window, window / 2) for window in _WINDOWS]
-    beyond = [_beyond_expectation(timed, targets, tested, span) for span in tried]
-    spans["trending"] = tried[int(np.argmax(beyond))]
+    beyond = np.array([_beyond_expectation(timed, targets, tested, span) for span in tried])
+    spans["trending"] = tried[_first_of_the_best(beyond)]
     return spans
 
 
-def _longest_of_the_best(likely: _Numbers) -> int:
+def _first_of_the_best(found: _Numbers) -> int:
     """The first of several, (tried, days), of which the days do not tell that it is worse than the best."""
-    behind = likely[int(np.argmax(likely.sum(axis=1)))] - likely
-    days = likely.shape[1]
-    error = np.sqrt(days) * behind.std(axis=1, ddof=1) if days > 1 else np.zeros(len(likely))
+    behind = found[int(np.argmax(found.sum(axis=1)))] - found
+    days = found.shape[1]
+    error = np.sqrt(days) * behind.std(axis=1, ddof=1) if days > 1 else np.zeros(len(found))
     return int(np.flatnonzero(behind.sum(axis=1) <= error)[0])
 
 
 def _log_likelihoods(timed: Daily, untimed: _Numbers, tested: Rows, half_life: float | None) -> list[float]:
     """Of the interactions of each tested day, given those before it; `timed` is sorted by day."""
     span, targets = Span(half_life=half_life), len(untimed)
-    before = slice(0, np.searchsorted(timed.days, tested[0]))
+    before = slice(0, _place(timed, int(tested[0])))
     today, found = int(tested[0]), []
     ages = today - timed.days[before].astype(np.int64)
     aged = _sums(timed.rows[before], span.weights(ages) * timed.counts[before], targets)
@@ -198,23 +199,28 @@ def _log_likelihoods(timed: Daily, untimed: _Numbers, tested: Rows, half_life: f
     return found
 
 
-def _beyond_expectation(timed: Daily, targets: int, tested: Rows, span: Span) -> float:
-    """Interactions of the tested days with the first of what trended on the day before, beyond their share of all."""
-    before = slice(0, np.searchsorted(timed.days, tested[0]))
-    ever, total = _sums(timed.rows[before], timed.counts[before], targets), 0.0
+def _beyond_expectation(timed: Daily, targets: int, tested: Rows, span: Span) -> list[float]:
+    """Interactions of each tested day with the first of what trended on the day before, beyond their share of all."""
+    before, found = slice(0, _place(timed, int(tested[0]))), []
+    ever = _sums(timed.rows[before], timed.counts[before], targets)
     assert span.window is not None
     for day in tested.tolist():
         newest = day - 1
-        recent = slice(np.searchsorted(timed.days, newest - span.window + 1), np.searchsorted(timed.days, day))
+        recent = slice(_place(timed, newest - span.window + 1), _place(timed, day))
         weights = span.weights(newest - timed.days[recent].astype(np.int64)) * timed.counts[recent]
         lately = _sums(timed.rows[recent], weights, targets)
         first = _surprising(lately, ever, _spread(span, newest - int(timed.days[0]) + 1)).first(_FIRST).targets
         of_day = _on(timed, day)
         of_today = _sums(timed.rows[of_day], timed.counts[of_day], targets)
-        total += float((of_today[first] - of_today.sum() * ever[first] / max(ever.sum(), 1.0)).sum())
+        found.append(float((of_today[first] - of_today.sum() * ever[first] / max(ever.sum(), 1.0)).sum()))
         ever += of_today
-    return round(total, 6)
+    return found
 
 
 def _on(timed: Daily, day: int) -> slice:
-    return slice(*np.searchsorted(timed.days, (day, day + 1)))
+    return slice(_place(timed, day), _place(timed, day + 1))
+
+
+def _place(timed: Daily, day: int) -> int:
+    """Where the counts of a day begin."""
+    return int(np.searchsorted(timed.days, np.int32(day)))

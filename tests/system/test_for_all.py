@@ -82,8 +82,8 @@ def test_nobody_and_strangers_are_answered(crowd: str, client: httpx.Client, ser
     assert "mixed" == mixed["served_by"]
     rows = [row for row in mixed["recommendations"] if row["source_id"] == "stranger"]
     assert_same(ORACLES["trending"](ages_of(ROWS, "item"), 7, None), listed(rows))
-    python = Client(str(client.base_url).split("/v1")[0], apikey=client.headers["apikey"])
-    table = python.recommend(crowd, target_type="item", use="trending", window_days=7)
+    with Client(str(client.base_url).split("/v1")[0], apikey=client.headers["apikey"]) as python:
+        table = python.recommend(crowd, target_type="item", use="trending", window_days=7)
     assert listed(rows) == list(zip(table["target_id"], table["score"], table["probability"], strict=True))
     assert RISING == table["target_id"][0]
 
