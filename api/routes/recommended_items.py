@@ -58,8 +58,8 @@ class RecommendedItem(BaseModel):
     score: float = Field(
         ge=0,
         le=100,
-        description="100 x the share of the pair's held-out interactions that scored lower than this; the manual says what "
-        "it is of what is popular or trending.",
+        description="100 x the share of the pair's held-out interactions that scored lower than this; "
+        "the manual says what it is of what is popular or trending.",
     )
     rank: int
     probability: float = Field(ge=0, le=1, description="The chance that the target is interacted with next.")
