@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import random
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 
 from lucid.errors import OutdatedVersion, UnknownSource, UnknownType
-from lucid.schema.fields import ForAll
+from lucid.schema.fields import ForAll, utc_now
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.rendering import render
 from lucid.training import steps
@@ -197,6 +198,25 @@ def test_uploads_count_at_once_and_deleted_they_do_not(tmp_path: Path) -> None:
     steps.refresh(board.settings, "crowd")
     for way in WAYS:
         pd.testing.assert_frame_equal(before[way], board.recommend("crowd", target_type="item", use=way))
+
+
+def test_a_time_that_is_yet_to_come_makes_nothing_trend(tmp_path: Path) -> None:
+    """A clock that runs ahead by less than a day, which imports let pass; what it tells of is popular all the same."""
+    now = utc_now()
+    rows: list[Row] = [
+        ("view", f"u{user:02}", f"i{(user + age) % 20:02}", (now - timedelta(days=age, hours=1)).isoformat(), "")
+        for user in range(40)
+        for age in range(60)
+    ]
+    ahead = [("view", f"u{user:02}", "i25", (now + timedelta(hours=20)).isoformat(), "") for user in range(30)]
+    board = Workspace(tmp_path / "home")
+    board.import_files(write_crowd(tmp_path, [*rows, *ahead]))
+    board.train("crowd")
+
+    for days in (1, 2, 7, 30):
+        found = board.recommend("crowd", target_type="item", use="trending", window_days=days)
+        assert "i25" not in set(found["target_id"])
+    assert "i25" in set(board.recommend("crowd", target_type="item", window_days=1)["target_id"])
 
 
 def test_what_was_erased_is_in_no_list(tmp_path: Path) -> None:
