@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Quiet twice: no warnings of pip's own either, such as of being root; errors are told all the same.
 export PIP_QUIET := 2
 
-.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-signals bench-starts bench-cancel bench-estimate bench-events bench-console chaos soak diagram vendor audit lock clean
+.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-signals bench-trending bench-starts bench-cancel bench-estimate bench-events bench-console chaos soak diagram vendor audit lock clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
@@ -40,6 +40,7 @@ help:
 	@echo "make bench-estimate [DATA=folder]   how well the time and memory of trainings are foreseen"
 	@echo "make bench-console how soon each page of the console answers, with a million entities"
 	@echo "make bench-events              events a second, how soon they count, and what kills lose; ARGS='--rounds 100'"
+	@echo "make bench-trending   what popular and trending cost, and whether what rises is found"
 	@echo "make bench-fresh DATA=folder   how well folded-in answers agree with a retrained model, on its ml-latest-small"
 	@echo "make bench-signals DATA=folder   what it is worth that ratings say how much was liked what, on its ml-1m and ml-latest-small"
 	@echo "make chaos [ROUNDS=30]   kill parts of a running service at random moments, and see that nothing is lost"
@@ -111,6 +112,9 @@ bench-signals: $(INSTALLED)
 
 bench-events: $(INSTALLED)
 	$(BIN)/python -m benchmarks.events $(ARGS)
+
+bench-trending: $(INSTALLED)
+	$(BIN)/python -m benchmarks.trending $(ARGS)
 
 bench-estimate: $(INSTALLED)
 	$(BIN)/python -m benchmarks.estimate $(if $(DATA),--data $(DATA)) $(ARGS)

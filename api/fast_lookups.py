@@ -1,4 +1,4 @@
-"""Look-ups at the speed of the web server: what was computed ahead for one source is answered before any routing.
+"""Look-ups at the speed of the web server: what was computed ahead, for one source or nobody, comes before any routing.
 
 Everything else about `recommended_items`, wrong queries and missing keys included, goes on to the framework, whose
 route is the whole contract: what is answered here would be answered there in the same way.
@@ -29,8 +29,8 @@ _PATH = BASE + _CALL
 _PLAIN = re.compile(rb"[A-Za-z0-9_.:-]+")
 """What stands in a query string as it is."""
 
-_Asked = tuple[RecommendationQuery, str]
-"""A query and the source that it is about; queries that differ in nothing else share the first."""
+_Asked = tuple[RecommendationQuery, str | None]
+"""A query and the source that it is about, None for nobody; queries that differ in nothing else share the first."""
 
 _ANY = "x"
 """Stands for all of it."""
@@ -76,7 +76,7 @@ class FastLookups:
 
 
 async def _read(scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> tuple[_Asked | None, Receive]:
-    """What is asked, if that is right and about one source; and what the framework reads the body from."""
+    """What is asked, if that is right and about one source or nobody; and what the framework reads the body from."""
     if scope["method"] == "GET":
         return _checked(_parameters, scope["query_string"]), receive
     length = headers.get(b"content-length", b"")
@@ -95,6 +95,8 @@ async def _read(scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> 
 
 
 def _of_one(query: RecommendationQuery) -> _Asked | None:
+    if query.is_for_nobody:
+        return query, None
     return (query, query.source_id[0]) if query.source_id and len(query.source_id) == 1 else None
 
 

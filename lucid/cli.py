@@ -25,7 +25,7 @@ from lucid.schema.auto_train import duration_of, seconds_of
 from lucid.schema.batches import Batch
 from lucid.schema.comparison import Comparison
 from lucid.schema.disk import in_megabytes
-from lucid.schema.fields import Exclude, OnError, OutputFormat, PartName, Use, check, format_time
+from lucid.schema.fields import Exclude, ForAll, OnError, OutputFormat, PartName, Use, check, format_time
 from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule
@@ -215,7 +215,12 @@ def recommend(
     sources: Annotated[
         str | None, typer.Option(metavar="JSON", help='Several as one: [{"id": …, "weight": …}].')
     ] = None,
-    use: Annotated[Use, typer.Option(help="similar: recommend entities of the source's own type.")] = "recommend",
+    use: Annotated[
+        Use, typer.Option(help="similar: of the source's own type; popular, trending: the same for all.")
+    ] = "recommend",
+    fallback: Annotated[ForAll | None, typer.Option(help="What entities get of which nothing is known.")] = None,
+    window_days: Annotated[int | None, typer.Option(help="Popular or trending within so many days.")] = None,
+    half_life_days: Annotated[float | None, typer.Option(help="… where so many days halve what counts.")] = None,
     target_filter: Annotated[str | None, typer.Option(metavar="JSON", help="Conditions as in data_filters.")] = None,
     exclude_interacted: Annotated[bool, typer.Option(help="Leave out what sources interacted with.")] = True,
     exclude_disliked: Annotated[bool, typer.Option(help="Leave out what sources disliked, in any case.")] = True,
@@ -241,6 +246,9 @@ def recommend(
             "threshold": threshold,
             "sources": _json("sources", sources),
             "use": use,
+            "fallback": fallback,
+            "window_days": window_days,
+            "half_life_days": half_life_days,
             "target_filter": _json("target-filter", target_filter),
             "exclude_interacted": exclude_interacted,
             "exclude_disliked": exclude_disliked,

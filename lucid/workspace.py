@@ -28,7 +28,7 @@ from lucid.schema.comparison import Comparison
 from lucid.schema.deliveries import Delivery
 from lucid.schema.disk import DiskUse
 from lucid.schema.events import MAX_EVENTS, EventsAccepted, WaitingEvent, joined, several
-from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
+from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, ForAll, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
 from lucid.schema.recommendations import RecommendationQuery
@@ -428,16 +428,24 @@ class Workspace:
         exclude_interacted: bool = True,
         exclude_disliked: bool = True,
         exclude: Exclude = "all",
+        fallback: ForAll | None = None,
+        window_days: int | None = None,
+        half_life_days: float | None = None,
         version: int | None = None,
     ) -> pd.DataFrame:
         """Recommendations as a table: source_id, target_id, score, rank, probability, target_type, name, served_by.
 
-        Exactly one of `source_id`, `source_type` and `sources` says for whom: `sources` takes several entities as one,
-        each `{"id", "weight"}`, and a whole number stands for an id. `use="similar"` stands for the source's own type
+        One of `source_id`, `source_type` and `sources` says for whom: `sources` takes several entities as one, each
+        `{"id", "weight"}`, and a whole number stands for an id. `use="similar"` stands for the source's own type
         instead of `target_type`, `target_filter` takes conditions as `data_filters` does, `explain` adds a column
         `explanation`. `exclude="learned"` recommends again what is known of a source but was kept from the model by its
         age limit or filters. Unknown ids in a list have no rows; their list stands in the table's
-        `attrs["unknown_source_ids"]`. Raises as `ModelRegistry.recommend` does.
+        `attrs["unknown_source_ids"]`.
+
+        Without a source, and with `use="popular"` or `use="trending"`, the rows are what is popular or trending, the
+        same for all; `source_id` is empty where none was asked for. `fallback` is what unknown entities get instead of
+        no rows. `window_days` and `half_life_days` say what counts as recent, by default what training has found.
+        Raises as `ModelRegistry.recommend` does.
         """
         query = check(
             RecommendationQuery,
@@ -454,6 +462,9 @@ class Workspace:
                 "version": version,
                 "sources": sources,
                 "use": use,
+                "fallback": fallback,
+                "window_days": window_days,
+                "half_life_days": half_life_days,
                 "target_filter": target_filter,
                 "explain": explain,
             },

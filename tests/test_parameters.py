@@ -1,12 +1,15 @@
 """Whatever can be asked can be asked in every way: over HTTP, as a command, from Python here and there, in Prefect."""
 
 import inspect
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
+from pydantic import ValidationError
 
 import lucid
 from lucid import cli
@@ -24,6 +27,7 @@ WATCHING = {"progress"}
 """What Python takes besides: it waits, and so shows how far the work is."""
 TABLE = {"entity_id", "output_format"}
 """What Python has no use for: another name of `source_id`, and a format, as it gives a table."""
+_ABSENT = object()
 WRITING = {"context", "more_ids", "output"}
 """What the command takes besides: further ids after --source-id, and where to write."""
 
@@ -46,6 +50,34 @@ def test_a_question_takes_the_same_in_every_way() -> None:
     assert parameters(lucid.Client.recommend) == QUESTION - TABLE
     assert parameters(cli.recommend) - WRITING == QUESTION - {"entity_id"}
     assert set(RecommendationParameters.model_fields) == QUESTION
+
+
+def test_the_schema_of_a_question_takes_what_its_check_takes() -> None:
+    """So that a client that is generated from it asks nothing that is refused for which parameters go together."""
+    schema, chance, taken = Draft202012Validator(RecommendationQuery.model_json_schema()), random.Random(0), 0
+    choices: dict[str, list[Any]] = {
+        "source_id": [_ABSENT, None, "a", ["a", "b"]],
+        "entity_id": [_ABSENT, None, "c"],
+        "source_type": [_ABSENT, None, "user"],
+        "sources": [_ABSENT, None, [{"id": "a"}]],
+        "target_type": [_ABSENT, None, "item"],
+        "use": [_ABSENT, "recommend", "similar", "popular", "trending"],
+        "fallback": [_ABSENT, None, "popular"],
+        "window_days": [_ABSENT, None, 3],
+        "half_life_days": [_ABSENT, None, 2.5],
+    }
+    for _ in range(3000):
+        drawn = {name: chance.choice(values) for name, values in choices.items()}
+        asked = {"model_id": "m", **{name: value for name, value in drawn.items() if value is not _ABSENT}}
+        try:
+            RecommendationQuery.model_validate(asked)
+            is_taken = True
+        except ValidationError:
+            is_taken = False
+
+        assert is_taken == schema.is_valid(asked), asked
+        taken += is_taken
+    assert taken > 50
 
 
 def test_an_import_takes_the_same_in_every_way() -> None:

@@ -94,12 +94,17 @@ class EntityPage(_Pictured):
 
 @dataclass(frozen=True)
 class BesidePage:
-    """What stands beside the answers of an entity: what is popular, and what is like it."""
+    """What stands beside the answers of an entity: what is popular, what is trending, and what is like it.
+
+    `trending` counts so many `recent_days`; both are None where the version has not counted what is trending.
+    """
 
     model_id: str
     entity_id: str
     target_type: str
     popular: list[PopularEntity]
+    trending: list[Suggestion] | None
+    recent_days: int | None
     similar: list[Suggestion]
 
 
@@ -171,7 +176,11 @@ def show_beside(
     """What everybody gets, and what is like the entity."""
     predictor = services.registry.predictor(model_id)
     similar = _suggestions(services, predictor, model_id, source_id=[id], use="similar", exclude_interacted=False)
-    return BesidePage(model_id, id, target_type, popular_entities(predictor, target_type, SHOWN), similar)
+    popular, trending, recent = popular_entities(predictor, target_type, SHOWN), None, None
+    if standings := predictor.version.standings:
+        trending = _suggestions(services, predictor, model_id, target_type=[target_type], use="trending")
+        recent = standings.spans[target_type, "trending"].window
+    return BesidePage(model_id, id, target_type, popular, trending, recent, similar)
 
 
 @page(router, "/explore/mix", "mix.html")

@@ -53,10 +53,13 @@ class Contribution(BaseModel):
 class RecommendedItem(BaseModel):
     """One recommendation; `rank` counts from 1 within its source."""
 
-    source_id: str
+    source_id: str = Field(description="Empty where no source was asked for.")
     target_id: str
     score: float = Field(
-        ge=0, le=100, description="100 x the share of the pair's held-out interactions that scored lower than this."
+        ge=0,
+        le=100,
+        description="100 x the share of the pair's held-out interactions that scored lower than this; "
+        "the manual says what it is of what is popular or trending.",
     )
     rank: int
     probability: float = Field(ge=0, le=1, description="The chance that the target is interacted with next.")
@@ -125,7 +128,7 @@ router = APIRouter(route_class=Guarded, tags=["recommendations"], responses=_ANS
 
 @router.post("/recommended_items", response_class=StreamingResponse)
 def post_recommended_items(services: ServicesDep, query: RecommendationQuery) -> StreamingResponse:
-    """Recommend targets to one source, to several, or to all of a type."""
+    """Recommend targets to one source, to several, to all of a type, or to nobody: then what is popular or trending."""
     return _answer(services, query)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from lucid.data.activity import copy_activity
 from lucid.data.conditions import Binder, where
 from lucid.data.csv_load import ROWS
 from lucid.data.flattening import flatten
@@ -57,8 +58,8 @@ class Selection:
     `folder` holds `entities.parquet` (row, id, type, name, media_url), sorted by type and id, rows counted from 0, and
     `values.parquet` (row, key, value), their metadata; `interactions.parquet` (type, source_row, target_row, timestamp,
     repeats, number), and `left_out.parquet` (source_row, target_row), interactions of known entities that are too old,
-    impossible or not wanted; `links.parquet` and `words.parquet` (key, source_row, target_row); and what
-    `lucid.data.links` has learnt of all values.
+    impossible or not wanted; `links.parquet` and `words.parquet` (key, source_row, target_row); `activity.parquet`
+    (row, day, count), see `lucid.data.activity`; and what `lucid.data.links` has learnt of all values.
     """
 
     folder: Path
@@ -117,7 +118,7 @@ def select(
             strengths = find_rules(connection, files_of(home, batches, "interactions"), interaction_rules)
         steps += read_interactions(connection, home, batches, started, maximum_interaction_age_days, filters, strengths)
         _refuse_nothing(steps, batches)
-        _write(connection, folder, strengths)
+        _write(connection, folder, started, strengths)
     selection = Selection(folder, [batch.batch_id for batch in batches], steps, keys, reading, strengths)
     (folder / "selection.json").write_text(json.dumps(asdict(selection), default=str))
     return selection
@@ -465,7 +466,9 @@ def latest_number(strengths: Sequence[StrengthRule], kind: str = "type") -> str:
     return f"CASE WHEN {kind} IN ({types}) THEN sum(number) ELSE {latest} END" if added else latest
 
 
-def _write(connection: duckdb.DuckDBPyConnection, folder: Path, strengths: Sequence[StrengthRule]) -> None:
+def _write(
+    connection: duckdb.DuckDBPyConnection, folder: Path, started: datetime, strengths: Sequence[StrengthRule]
+) -> None:
     # Rows are numbered by type and id, so a type is one block of rows and the order of rows is that of ids.
     connection.execute(
         "CREATE TABLE numbered AS SELECT (row_number() OVER (ORDER BY type, id) - 1)::BIGINT AS row, id, type, name, "
@@ -499,4 +502,5 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path, strengths: Seque
             "WHERE s.row <> t.row ORDER BY ALL",
             folder / f"{table}.parquet",
         )
+    copy_activity(connection, folder, started, strengths)
     write_learnt(connection, folder)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid.data.activity import DAY, not_disliked
+from lucid.data.conditions import Binder
 from lucid.data.flattening import flatten_as_before
 from lucid.data.links import link, link_nothing, read, read_learnt
 from lucid.data.metadata import Reading, read_values
@@ -28,12 +30,15 @@ class Since:
     `edges` has the columns id, relation, other (row of a known entity), timestamp (Unix seconds or NaN), repeats and
     number (what tells how much was liked what, or NaN), sorted by id: interactions of every entity either way, and
     links and words of entities that the version does not hold; these are `new` (id to type). `left_out` has the columns
-    id and other of interactions, either way, that are not among the edges as they are too old or not wanted.
+    id and other of interactions, either way, that are not among the edges as they are too old or not wanted. `met`
+    has the columns source, target (rows of known entities, -1 for a new one) and day of interactions, as
+    `lucid.data.activity` counts them.
     """
 
     edges: dict[str, NDArray[Any]]
     new: dict[str, str]
     left_out: dict[str, NDArray[Any]]
+    met: dict[str, NDArray[Any]]
 
 
 def select_since(
@@ -109,7 +114,16 @@ def select_since(
             SELECT DISTINCT ends.id, row AS other FROM ends JOIN held ON held.id = other WHERE ends.id <> other
             ORDER BY ALL"""
         ).fetchnumpy()
-    return Since(_arrays(edges), new, _arrays(left_out))
+        bind = Binder()
+        met = connection.execute(
+            f"""
+            SELECT coalesce(s.row, -1)::BIGINT AS source, coalesce(t.row, -1)::BIGINT AS target, day
+            FROM (SELECT DISTINCT source_id, target_id, {DAY} AS day
+                FROM {not_disliked(strengths, bind)} WHERE source_id <> target_id)
+            LEFT JOIN held s ON s.id = source_id LEFT JOIN held t ON t.id = target_id""",
+            {"now": now, **bind.values},
+        ).fetchnumpy()
+    return Since(_arrays(edges), new, _arrays(left_out), _arrays(met))
 
 
 def _arrays(columns: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

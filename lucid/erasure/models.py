@@ -27,6 +27,7 @@ from lucid.typing import Rows
 from lucid.versions.config import write_config
 from lucid.versions.derive import derive
 from lucid.versions.files import (
+    ACTIVITY,
     ADJACENCY,
     CONFIG,
     EMBEDDINGS,
@@ -42,6 +43,7 @@ from lucid.versions.files import (
     write_history,
 )
 from lucid.versions.lifecycle import ModelVersions
+from lucid.versions.standings import write_standings
 from lucid.versions.version import Version
 
 
@@ -164,6 +166,7 @@ def _derive_without(
                     folder, *(one.without(rows) for one in (parent.history, parent.left_out, parent.disliked))
                 ),
                 ADJACENCY: lambda folder: write_adjacency(folder, parent.adjacency.without(rows)),
+                ACTIVITY: lambda folder: _write_standings_without(parent, folder, rows),
                 REPORT: lambda folder: write_report(folder, report),
                 HELD_OUT: lambda folder: write_held_out(folder, recorded),
                 ENTITIES: lambda folder: _write_entities_without(parent, folder, rows),
@@ -173,6 +176,13 @@ def _derive_without(
             },
             kept={ORIGIN},
         )
+
+
+def _write_standings_without(parent: Version, folder: Path, rows: Rows) -> None:
+    """Write what is popular and trending without the erased rows; nothing where the parent has none of it."""
+    if standings := parent.standings:
+        types = parent.config.entity_types
+        write_standings(folder, types, standings.activity.without(rows), standings.spans)
 
 
 def _write_without(source: Path, folder: Path, named: str, ids: Sequence[str]) -> None:

@@ -23,14 +23,16 @@ OnError = Literal["set_aside", "abort"]
 OutputFormat = Literal["json", "csv"]
 Device = Literal["auto", "cpu", "cuda"]
 PartName = Literal["api", "flows", "prefect"]
-Use = Literal["recommend", "similar"]
+Use = Literal["recommend", "similar", "popular", "trending"]
+ForAll = Literal["popular", "trending"]
+"""Lists that are the same for all sources, but for what each has interacted with."""
 Exclude = Literal["all", "learned"]
 """Which interactions of a source count as its own: all that are known, or only those that the model learned from."""
 Hidden = Exclude | Literal["disliked"]
 """What is not recommended to a source: its own, or what it disliked alone."""
-ServedBy = Literal["cache", "folded-in", "popular"]
+ServedBy = Literal["cache", "folded-in", "popular", "trending"]
 """Where an answer comes from: from the version as it is, computed ahead or just now; from the version and what was
-uploaded since; or from popularity alone, as nothing is known of the source."""
+uploaded since; or from popularity alone, as nothing is known of the source, or from what is trending."""
 
 Stage = Literal["queued", "select", "build", "fit", "evaluate", "precompute", "publish", "finished", "cancelling"]
 KeyUse = Literal["entity", "number", "text", "identifier", "ignored"]

@@ -9,6 +9,7 @@ from pydantic.config import JsonDict
 from lucid.schema.fields import (
     MAX_RECOMMENDATIONS,
     Exclude,
+    ForAll,
     Hidden,
     Id,
     IdList,
@@ -20,6 +21,9 @@ from lucid.schema.fields import (
     given,
 )
 from lucid.schema.filters import ENTITY_FIELDS, Condition, known_fields
+
+MAX_DAYS = 36_500
+"""The longest window and half-life, a hundred years."""
 
 
 class WeightedSource(BaseModel):
@@ -39,23 +43,45 @@ def weights_of(sources: Iterable[WeightedSource]) -> dict[str, float]:
     return weights
 
 
+def _use(*uses: str) -> JsonDict:
+    return {"required": ["use"], "properties": {"use": {"enum": list(uses)}}}
+
+
+_SOURCES = [given(name) for name in ("source_id", "entity_id", "source_type", "sources")]
+_NO_SOURCE: JsonDict = {"not": {"anyOf": [*_SOURCES]}}
 _WITH_TARGETS: JsonDict = {
     **given("target_type"),
-    "not": {"required": ["use"], "properties": {"use": {"const": "similar"}}},
+    "not": _use("similar"),
 }
-
-_SIMILAR: JsonDict = {"required": ["use"], "properties": {"use": {"const": "similar"}}, "not": given("target_type")}
+_SIMILAR: JsonDict = {**_use("similar"), "not": {"anyOf": [given("target_type"), _NO_SOURCE]}}
+_FOR_ALL = _use("popular", "trending")
+_NO_MIX: JsonDict = {"not": {"allOf": [_FOR_ALL, given("sources")]}}
+_FALLING_BACK: JsonDict = {
+    "anyOf": [
+        {"not": given("fallback")},
+        {"anyOf": [given("source_id"), given("entity_id")], "not": _use("similar", "popular", "trending")},
+    ]
+}
+_RECENT: JsonDict = {
+    "anyOf": [
+        {"not": {"anyOf": [given("window_days"), given("half_life_days")]}},
+        {"anyOf": [_FOR_ALL, _NO_SOURCE, given("fallback")]},
+    ]
+}
 
 
 class RecommendationQuery(BaseModel):
-    """A question for recommendations: for which sources, of which type, how many."""
+    """A question for recommendations: for which sources, of which type, how many; without a source, for everybody."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
             "allOf": [
-                {"oneOf": [given("source_id"), given("entity_id"), given("source_type"), given("sources")]},
+                {"oneOf": [*_SOURCES, _NO_SOURCE]},
                 {"oneOf": [_WITH_TARGETS, _SIMILAR]},
+                _NO_MIX,
+                _FALLING_BACK,
+                _RECENT,
             ],
             "examples": [
                 {
@@ -78,7 +104,27 @@ class RecommendationQuery(BaseModel):
     target_type: TextList | None = Field(
         None, description="What to recommend: one type or several.", examples=["video"]
     )
-    use: Use = Field("recommend", description="`similar` recommends entities of the source's own type.")
+    use: Use = Field(
+        "recommend",
+        description="`similar` recommends entities of the source's own type; `popular` what most interact with; "
+        "`trending` what is interacted with more, of late, than its share of all makes expect. Without a source, "
+        "`recommend` is `popular`.",
+    )
+    fallback: ForAll | None = Field(
+        None,
+        description="What is recommended to an entity in `source_id` that is unknown, or of which nothing is known; "
+        "without it, an unknown one gets nothing.",
+    )
+    window_days: int | None = Field(
+        None, ge=1, le=MAX_DAYS, description="In what is popular or trending, count so many days and none before."
+    )
+    half_life_days: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_DAYS,
+        description="In what is popular or trending, count an interaction half after so many days. Without this and "
+        "`window_days`, what training found to foretell most.",
+    )
     max_recommendations: int = Field(
         MAX_RECOMMENDATIONS, ge=1, le=10_000, description="How many at most for each source."
     )
@@ -116,16 +162,51 @@ class RecommendationQuery(BaseModel):
         if self.source_id and self.entity_id:
             raise ValueError("give source_id or its alias entity_id, not both")
         self.source_id = self.source_id or self.entity_id
-        if [bool(self.source_id), bool(self.source_type), bool(self.sources)].count(True) != 1:
-            raise ValueError("give exactly one of source_id, source_type and sources")
+        if [bool(self.source_id), bool(self.source_type), bool(self.sources)].count(True) > 1:
+            raise ValueError("give one of source_id, source_type and sources, or none of them for what is popular")
         if (self.use == "similar") == bool(self.target_type):
             raise ValueError("give target_type, or use=similar for targets of the source's own type")
+        if self.use == "similar" and self.is_for_nobody:
+            raise ValueError("use=similar needs a source: give one of source_id, source_type and sources")
         return self
+
+    @model_validator(mode="after")
+    def _lists_for_all(self) -> "RecommendationQuery":
+        if self.sources and self.for_all:
+            raise ValueError(
+                f"sources cannot be mixed for use={self.use}, which does not depend on them; give source_id"
+            )
+        if self.fallback and not (self.source_id and self.use == "recommend"):
+            raise ValueError("fallback is for unknown entities in source_id, with use=recommend")
+        if self.span != (None, None) and not (self.for_all or self.fallback):
+            raise ValueError(
+                "window_days and half_life_days are for what is popular or trending: "
+                "give use=popular, use=trending or fallback"
+            )
+        return self
+
+    @property
+    def is_for_nobody(self) -> bool:
+        """Whether no source is named."""
+        return not (self.source_id or self.source_type or self.sources)
+
+    @property
+    def for_all(self) -> ForAll | None:
+        """Which list that is the same for all is asked for; None where a model ranks."""
+        if self.use == "popular" or self.use == "trending":
+            return self.use
+        return "popular" if self.is_for_nobody else None
+
+    @property
+    def span(self) -> tuple[int | None, float | None]:
+        """What counts as recent: window and half-life in days; None for what is not given."""
+        return self.window_days, self.half_life_days
 
     @property
     def is_plain(self) -> bool:
         """Whether nothing is asked that takes more than what was computed ahead."""
-        return self.excluded == "all" and not (self.explain or self.target_filter or self.sources)
+        asked = self.explain or self.target_filter or self.sources or self.for_all
+        return self.excluded == "all" and not asked
 
     @property
     def excluded(self) -> Hidden | None:

@@ -51,6 +51,8 @@ class Blocks:
         return Block(columns, len(rows), counted([source]))
 
     def _probabilities(self, ranked: Ranked) -> NDArray[np.float64]:
+        if ranked.probabilities is not None:
+            return np.round(ranked.probabilities, 6)
         config, best = self._version.config, ranked.best
         source_types = np.array([source.entity_type for source in ranked.sources], dtype=object)[best.positions]
         targets = config.entity_types.type_numbers(best.target_rows)

@@ -16,9 +16,11 @@ from lucid.errors import DamagedVersion
 from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
 from lucid.schema.training import TrainingRequest
 from lucid.serving.blocks import Blocks
-from lucid.serving.ranker import Ranker
+from lucid.serving.for_all import ListsForAll
+from lucid.serving.ranker import Ranked, Ranker
 from lucid.serving.rendering import Answer, Block
-from lucid.serving.sources import find_sources, held
+from lucid.serving.sources import Source, find_sources, held
+from lucid.serving.target_filter import TargetFilter
 from lucid.store.catalog import Catalog
 from lucid.versions.precomputed import MILLION, UNUSED
 from lucid.versions.recent import with_events
@@ -35,7 +37,9 @@ class Predictor:
     def __init__(self, version: Version) -> None:
         self.version = version.open()
         self._sizes = {version.folder / name: size for name, size in version.manifest.files.items()}
-        self._ranker, self._blocks = Ranker(self.version), Blocks(self.version)
+        target_filter = TargetFilter(version)
+        self._ranker, self._for_all = Ranker(version, target_filter), ListsForAll(version, target_filter)
+        self._blocks = Blocks(version)
         self._uploads, self._uploads_stamp = no_uploads(version), -1
         self._request: TrainingRequest | None = None
         self._refreshing, self._taking_events = threading.Lock(), threading.Lock()
@@ -76,16 +80,21 @@ class Predictor:
             self.version.config.entity_types.rows(entity_type)
         if query.target_filter:
             check_conditions(query.target_filter, self.version.names, "target_filter")
+        if query.for_all or query.fallback:
+            self._for_all.expect_counted()
         uploads = self._uploads  # the same for the whole answer
         found = find_sources(query, self.version, uploads)
-        ranked = (self._ranker.rank(sources, query) for sources in found.blocks)
+
+        ranked = (self._rank(sources, query, uploads) for sources in found.blocks)
         if query.explain:
             blocks = (self._blocks.explained(each, uploads) for each in ranked)
             return self._answer(blocks, found.unknown, (*Recommendation._fields, EXPLANATION))
         return self._answer(map(self._blocks.ranked, ranked), found.unknown)
 
-    def lookup_precomputed(self, query: RecommendationQuery, source_id: str) -> Answer | None:
+    def lookup_precomputed(self, query: RecommendationQuery, source_id: str | None) -> Answer | None:
         """See `ModelRegistry.lookup_precomputed`."""
+        if source_id is None:
+            return self._lookup_for_all(query)
         targets, version = query.target_type, self.version
         if not targets or len(targets) > 1 or not query.is_plain or not version.index.is_whole():
             return None
@@ -94,6 +103,8 @@ class Predictor:
         if row is None or row in self._uploads.by_row or row in self._uploads.left_out_by_row:
             return None
         source = held(entity_id, row, version, self._uploads)
+        if query.fallback and source.served_by == "popular":
+            return None
         pair = source.entity_type, targets[0]
         if not self._ranker.is_precomputed(*pair, query):
             return None
@@ -104,6 +115,23 @@ class Predictor:
         count = min(count, query.max_recommendations)
         block = self._blocks.precomputed(source, targets[0], rows[:count].astype(np.int64), scores[:count])
         return self._answer(iter([block]))
+
+    def _lookup_for_all(self, query: RecommendationQuery) -> Answer | None:
+        """What was computed ahead for nobody, of one type."""
+        uploads, way, targets, least = self._uploads, query.for_all, query.target_type, query.max_recommendations
+        if not (way and targets and len(targets) == 1) or query.explain:
+            return None
+        if self._for_all.ahead(way, targets[0], query, uploads.activity, least) is None:
+            return None
+        self._expect_whole_files()
+        found = find_sources(query, self.version, uploads)
+        return self._answer(self._blocks.ranked(self._rank(sources, query, uploads)) for sources in found.blocks)
+
+    def _rank(self, sources: Sequence[Source], query: RecommendationQuery, uploads: Uploads) -> Ranked:
+        way = sources[0].for_all if sources else None
+        if way:
+            return self._for_all.rank(way, sources, query, uploads.activity)
+        return self._ranker.rank(sources, query)
 
     def _answer(
         self, blocks: Iterator[Block], unknown: Sequence[str] = (), columns: Sequence[str] = Recommendation._fields

@@ -30,19 +30,22 @@ class Blend:
 
 @dataclass(frozen=True)
 class Ranked:
-    """Sources and their best targets; `blend` says what the only source is made of, where it is of several."""
+    """Sources and their best targets; `blend` says what the only source is made of, where it is of several.
+
+    `probabilities` (one for each target) are there where no model has ranked.
+    """
 
     sources: Sequence[Source]
     best: TopN
     blend: Blend | None = None
+    probabilities: NDArray[np.float64] | None = None
 
 
 class Ranker:
-    """Ranks targets of one version."""
+    """Ranks targets of one version, among those that a filter lets pass."""
 
-    def __init__(self, version: Version) -> None:
-        self._version = version
-        self._target_filter = TargetFilter(version)
+    def __init__(self, version: Version, target_filter: TargetFilter) -> None:
+        self._version, self._target_filter = version, target_filter
 
     def is_precomputed(self, source_type: str, target_type: str, query: RecommendationQuery) -> bool:
         """Whether what the query asks of a pair was computed ahead."""
@@ -58,7 +61,7 @@ class Ranker:
         """
         if query.sources:
             return self._blend(sources, [*weights_of(query.sources).values()], query)
-        return Ranked(sources, self._cut(self._each_type(sources, query), query))
+        return Ranked(sources, cut(self._each_type(sources, query), query, self._version))
 
     def _blend(self, sources: Sequence[Source], weights: Sequence[float], query: RecommendationQuery) -> Ranked:
         types = sorted({source.entity_type for source in sources})
@@ -70,7 +73,7 @@ class Ranker:
             profiles = [_profile(source, scorer) for source in sources]
             limits = self._limits(target_type, query)
             parts.append(top_n_blended(scorer, profiles, weights, query.max_recommendations, **limits))
-        best = self._cut(TopN.join(parts), query)
+        best = cut(TopN.join(parts), query, self._version)
         return Ranked([as_one(sources)], best, Blend(sources, profiles, weights))
 
     def _each_type(self, sources: Sequence[Source], query: RecommendationQuery) -> TopN:
@@ -103,25 +106,9 @@ class Ranker:
             profiles = [_profile(sources[position], scorer) for position in scored.tolist()]
             yield scored, top_n(scorer, profiles, query.max_recommendations, **self._limits(target_type, query))
 
-    def _cut(self, best: TopN, query: RecommendationQuery) -> TopN:
-        """In the order of sources and scores, as many as are asked for; ties between types are broken by ids."""
-        if query.target_type and len(query.target_type) > 1:
-            order = np.lexsort((self._order_of_ids(best.target_rows), -best.scores, best.positions))
-        else:
-            order = np.argsort(best.positions, kind="stable")
-        positions, scores = best.positions[order], best.scores[order]
-        ranks = np.arange(len(order)) - np.searchsorted(positions, positions)
-        order = order[(ranks < query.max_recommendations) & (scores >= query.threshold)]
-        return TopN(best.positions[order], best.target_rows[order], best.scores[order])
-
     def _limits(self, target_type: str, query: RecommendationQuery) -> "_Limits":
         allowed = self._target_filter.allowed(target_type, query.target_filter)
         return {"exclude": query.excluded, "allowed": allowed}
-
-    def _order_of_ids(self, rows: Rows) -> Rows:
-        """Where the id of each row stands among them."""
-        ids = np.array([orjson.loads(target) for target in self._version.index.ids(rows)], dtype=object)
-        return np.argsort(np.argsort(ids))
 
 
 class _Limits(TypedDict):
@@ -129,6 +116,29 @@ class _Limits(TypedDict):
 
     exclude: Hidden | None
     allowed: NDArray[np.bool_] | None
+
+
+def cut(best: TopN, query: RecommendationQuery, version: Version) -> TopN:
+    """In the order of sources and scores, as many as are asked for; ties between types are broken by ids."""
+    order = order_of(best, query, version)
+    return TopN(best.positions[order], best.target_rows[order], best.scores[order])
+
+
+def order_of(best: TopN, query: RecommendationQuery, version: Version) -> Rows:
+    """Positions of what is answered, in the order of sources and scores, as many as are asked for."""
+    if query.target_type and len(query.target_type) > 1:
+        order = np.lexsort((_order_of_ids(best.target_rows, version), -best.scores, best.positions))
+    else:
+        order = np.argsort(best.positions, kind="stable")
+    positions, scores = best.positions[order], best.scores[order]
+    ranks = np.arange(len(order)) - np.searchsorted(positions, positions)
+    return order[(ranks < query.max_recommendations) & (scores >= query.threshold)]
+
+
+def _order_of_ids(rows: Rows, version: Version) -> Rows:
+    """Where the id of each row stands among them."""
+    ids = np.array([orjson.loads(target) for target in version.index.ids(rows)], dtype=object)
+    return np.argsort(np.argsort(ids))
 
 
 def _target_types(source_type: str, query: RecommendationQuery) -> Sequence[str]:

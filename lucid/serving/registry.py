@@ -51,8 +51,10 @@ class ModelRegistry:
             self.refresh()
         return self._live.predictor(model_id, version)
 
-    def lookup_precomputed(self, query: RecommendationQuery, source_id: str) -> Answer | None:
+    def lookup_precomputed(self, query: RecommendationQuery, source_id: str | None) -> Answer | None:
         """The answer for one source, whatever sources the query names, if its version is open and it is precomputed.
+
+        None as a source stands for nobody, who gets what is popular or trending.
 
         Takes some microseconds and a read of less than a kilobyte; None where more is needed.
         """

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 import orjson
@@ -11,7 +12,7 @@ from lucid.errors import UnknownSource
 from lucid.graph.adjacency import Neighbours
 from lucid.model.fold_in import folded_in_profile
 from lucid.model.scorer import Profile
-from lucid.schema.fields import ServedBy
+from lucid.schema.fields import ForAll, ServedBy
 from lucid.schema.recommendations import RecommendationQuery, weights_of
 from lucid.typing import Rows
 from lucid.versions.uploads import Uploads
@@ -24,7 +25,8 @@ _AT_ONCE = 32
 class Source:
     """A source that is answered: its id as JSON, its row (None for an entity that was uploaded since), its type.
 
-    `profile` is there where uploads have changed what the version knows of it.
+    `profile` is there where uploads have changed what the version knows of it, `for_all` where it gets a list that is
+    the same for all; the type of an unknown one is empty, and so is the id of nobody.
     """
 
     id: bytes
@@ -32,11 +34,23 @@ class Source:
     entity_type: str
     profile: Profile | None = None
     served_by: ServedBy = "cache"
+    for_all: ForAll | None = None
+
+    def served_for_all(self, way: ForAll) -> "Source":
+        """The source, to get a list that is the same for all."""
+        return replace(self, served_by=way, for_all=way)
+
+
+NOBODY = Source(b'""', None, "")
+"""Who is answered where no source is named."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The sources of a query, some at a time, and the ids that neither the version nor uploads know."""
+    """The sources of a query, some at a time, and the ids that neither the version nor uploads know.
+
+    Those that are ranked for come apart from those that get lists for all.
+    """
 
     blocks: Iterator[list[Source]]
     unknown: list[str]
@@ -47,28 +61,56 @@ def find_sources(query: RecommendationQuery, version: Version, uploads: Uploads)
 
     Raises UnknownType, and UnknownSource for a single unknown source and for one of several as one.
     """
+    way = query.for_all
+    if query.is_for_nobody:
+        return Found(iter([[NOBODY.served_for_all(way or "popular")]]), [])
+    found = _find(query, version, uploads)
+    if way:
+        return Found(([source.served_for_all(way) for source in sources] for sources in found.blocks), found.unknown)
+    if query.fallback:
+        return Found(_falling_back(found.blocks, query.fallback), found.unknown)
+    return found
+
+
+def _falling_back(blocks: Iterator[list[Source]], way: ForAll) -> Iterator[list[Source]]:
+    """Sources of which nothing is known get a list that is the same for all."""
+    for sources in blocks:
+        each = (source.served_for_all(way) if source.served_by == "popular" else source for source in sources)
+        for _, alike in groupby(each, key=lambda source: source.for_all):
+            yield list(alike)
+
+
+def _find(query: RecommendationQuery, version: Version, uploads: Uploads) -> Found:
     if query.source_type:
         rows = np.concatenate([version.config.sources(entity_type) for entity_type in dict.fromkeys(query.source_type)])
         parts = np.split(rows, range(_AT_ONCE, len(rows), _AT_ONCE))
         return Found((_by_rows(part, version, uploads) for part in parts), [])
     asked = list(weights_of(query.sources)) if query.sources else list(dict.fromkeys(query.source_id or ()))
     unknown = [name for name in asked if version.index.row(name) is None and name not in uploads.new]
-    if unknown and (query.sources or len(asked) == 1):
+    if query.for_all or query.fallback:
+        answered = asked
+    elif unknown and (query.sources or len(asked) == 1):
         raise _unknown(unknown[0], version)
-    missing = set(unknown)
-    known = [name for name in asked if name not in missing]
-    size = len(known) if query.sources else _AT_ONCE
-    blocks = (known[start : start + size] for start in range(0, len(known), size))
+    else:
+        missing = set(unknown)
+        answered = [name for name in asked if name not in missing]
+    size = len(answered) if query.sources else _AT_ONCE
+    blocks = (answered[start : start + size] for start in range(0, len(answered), size))
     return Found((_by_names(names, version, uploads) for names in blocks), unknown)
 
 
 def _by_names(names: Sequence[str], version: Version, uploads: Uploads) -> list[Source]:
-    """Sources by their ids, each of which the version holds or uploads have brought."""
+    """Sources by their ids, of which some may be known to nobody."""
     found = []
     for name in names:
         entity_id = orjson.dumps(name)
         row = version.index.row_of_json(entity_id)
-        found.append(_new(entity_id, name, version, uploads) if row is None else held(entity_id, row, version, uploads))
+        if row is not None:
+            found.append(held(entity_id, row, version, uploads))
+        elif name in uploads.new:
+            found.append(_new(entity_id, name, version, uploads))
+        else:
+            found.append(replace(NOBODY, id=entity_id, served_by="popular"))
     return found
 
 

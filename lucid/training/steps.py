@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from lucid.data.activity import activity_among
 from lucid.data.drift import find_drift, read_drift, write_drift
 from lucid.data.event_batches import compact_events
 from lucid.data.links import KNOWN_RANGES, KNOWN_WORDS
@@ -26,6 +27,7 @@ from lucid.errors import (
     UnknownModel,
 )
 from lucid.evaluation.pair_quality import Bootstrap
+from lucid.graph.activity import Activity
 from lucid.graph.histories import InteractionHistory
 from lucid.schema.fields import Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
@@ -48,6 +50,7 @@ from lucid.typing import Progress
 from lucid.versions.config import Origin, VersionConfig, read_config, write_config, write_origin
 from lucid.versions.derive import derive
 from lucid.versions.files import (
+    ACTIVITY,
     ADJACENCY,
     CONFIG,
     EMBEDDINGS,
@@ -65,6 +68,7 @@ from lucid.versions.files import (
 from lucid.versions.precompute import Partition, find_best, find_here, pairs_to_precompute
 from lucid.versions.precompute import precompute as precompute_pairs
 from lucid.versions.reviews import Review
+from lucid.versions.standings import choose_all_spans, write_standings
 from lucid.versions.uploads import uploads_since, with_uploads
 from lucid.versions.version import Version
 from lucid.webhooks.callbacks import check_callback
@@ -212,6 +216,8 @@ def fit_model(training: Training, progress: Progress) -> tuple[Path, str]:
     write_history(training.folder, graph.history(), left_out_history, graph.disliked())
     adjacency, relations = graph.adjacency(fitted.chosen.weightings)
     write_adjacency(training.folder, adjacency)
+    types, activity = graph.entity_types, _activity(training, training.work / ENTITIES, graph.entity_types.size)
+    write_standings(training.folder, types, activity, choose_all_spans(activity, types))
     selection = read_selection(training.work)
     keys = {rule.key: rule.use for rule in selection.keys}
     origin = Origin(selection.batch_ids, [], keys, relations, graph.newest, selection.reading, selection.strengths)
@@ -272,6 +278,8 @@ def fold_in(training: Training, _progress: Progress) -> tuple[Path, str]:
         InteractionHistory.from_edges(size, *interactions_among(training.work, names, name, disliked))
         for name, disliked in ((INTERACTIONS_FILE, None), (LEFT_OUT_FILE, None), (INTERACTIONS_FILE, origin.strengths))
     ]
+    types, activity = parent.config.entity_types, _activity(training, names, size)
+    spans = parent.standings.spans if parent.standings else choose_all_spans(activity, types)
     with parent.learnt() as learnt:
         derive(
             parent,
@@ -280,6 +288,7 @@ def fold_in(training: Training, _progress: Progress) -> tuple[Path, str]:
                 CONFIG: lambda folder: write_config(folder, parent.config),  # in the format of today
                 EMBEDDINGS: lambda folder: write_embeddings(folder, with_uploads(parent, uploads)),
                 HISTORY: lambda folder: write_history(folder, *histories),
+                ACTIVITY: lambda folder: write_standings(folder, types, activity, spans),
                 ORIGIN: lambda folder: write_origin(folder, replace(origin, folded_ids=folded_ids)),
                 HELD_OUT: lambda folder: write_held_out(folder, read_held_out(parent.folder)),  # it may have none
                 KNOWN_RANGES: lambda folder: shutil.copy(learnt / KNOWN_RANGES, folder),
@@ -502,6 +511,11 @@ def _earlier_settings(training: Training) -> "EarlierSettings | None":
         return None
     filters = {pair: Assigned(model.decomposition, model.filter) for pair, model in config.pairs.items()}
     return EarlierSettings(config.weightings, filters)
+
+
+def _activity(training: Training, entities: Path, size: int) -> Activity:
+    """The activity that was selected, in the numbering of an `entities.parquet` with so many rows."""
+    return Activity.build(size, *activity_among(training.work, entities))
 
 
 def _write_fitted(folder: Path, graph: "TypedGraph", fitted: "Fitted", seed: int) -> None:

@@ -8,6 +8,7 @@
         entities.parquet, values.parquet         its entities, and their metadata (row, key, value)
         known_ranges.parquet, known_words.parquet    what was learnt of all values, see `lucid.data.links`
         embeddings, interacted, edges            .safetensors: what scores, masks and explains
+        activity.safetensors                     what is popular and trending, see `standings`
         texts.safetensors, cache.*               what answers are read from
         recommendations.duckdb                   the same answers, for SQL
         timings.json                             seconds that each stage of the training took
@@ -37,6 +38,7 @@ FORMAT = 4
 CONFIG, ORIGIN, REPORT = "config.json", "origin.json", "report.json"
 ENTITIES, VALUES = "entities.parquet", "values.parquet"
 EMBEDDINGS, HISTORY, ADJACENCY = "embeddings.safetensors", "interacted.safetensors", "edges.safetensors"
+ACTIVITY = "activity.safetensors"
 HELD_OUT, INDEX, RECOMMENDATIONS = "held_out.safetensors", "texts.safetensors", "recommendations.duckdb"
 TIMINGS, COST, MANIFEST, LIVE, REVIEW = "timings.json", "cost.json", "manifest.json", "live", ".review"
 
@@ -52,6 +54,7 @@ TRAINED = (
     EMBEDDINGS,
     HISTORY,
     ADJACENCY,
+    ACTIVITY,
 )
 """What a training leaves, and a derived version takes over from its parent, see `derive`."""
 

@@ -28,7 +28,7 @@ from lucid.store.home import Home
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import Rows
 from lucid.versions.read_edges import NO_EDGES, ReadEdges, edges_of, summed
-from lucid.versions.uploads import Uploads, disliked_in, neighbours, others_by_id, select_from
+from lucid.versions.uploads import Uploads, activity_of, disliked_in, neighbours, others_by_id, select_from
 from lucid.versions.version import Version
 
 K = TypeVar("K")
@@ -110,6 +110,7 @@ def _with_next(version: Version, uploads: Uploads, request: TrainingRequest, now
         relations=relations,
         left_out_by_row=by_row(uploads.left_out_by_row, left_out_later),
         left_out_by_id=by_id(uploads.left_out_by_id, left_out),
+        activity=uploads.activity.joined(activity_of(added, version.history)),
         disliked_by_row=by_row(uploads.disliked_by_row, disliked),
         disliked_by_id=by_id(uploads.disliked_by_id, disliked),
         read=read,
@@ -248,7 +249,9 @@ def _files(version: Version, batches: Sequence[SelectedBatch], file_type: FileTy
 
 # What is known then
 
-_NOTHING = Since(dict(NO_EDGES), {}, {"id": np.empty(0, object), "other": np.empty(0, np.int64)})
+_NO_ENDS = {"id": np.empty(0, object), "other": np.empty(0, np.int64)}
+_NOBODY_MET = {name: np.empty(0, np.int64) for name in ("source", "target", "day")}
+_NOTHING = Since(dict(NO_EDGES), {}, _NO_ENDS, _NOBODY_MET)
 
 
 def _with_news(before: ReadEdges, news: _News, added: Since, again: Since, amounts: Collection[str]) -> ReadEdges:

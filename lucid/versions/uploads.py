@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from lucid.data.since import Since, select_since
 from lucid.data.strengths import DISLIKED, strengths_of
+from lucid.graph.activity import Daily
 from lucid.graph.adjacency import Neighbours
+from lucid.graph.histories import InteractionHistory, are_among, distinct
 from lucid.model.embedding import Embedding
 from lucid.model.fold_in import folded_in, unknown_edges
 from lucid.schema.filters import DataFilters
@@ -35,7 +37,9 @@ class Uploads:
     which lacks what a refresh has put into the version, too, and `left_out_by_id` are sorted rows of what entities
     interacted with but a training would not learn from; `disliked_by_row` and `disliked_by_id` of what they disliked.
     `batches` are those that the version was not trained on; `read` and `read_later` are what `every` and `by_row` were
-    made of.
+    made of. `activity` counts, by row, the interactions of the batches that no refresh has put into the version,
+    without those of two entities that had interacted before: whether that is the same interaction once more, as in an
+    export that overlaps with the last one, the version does not know.
     """
 
     by_row: Mapping[int, Neighbours]
@@ -47,6 +51,7 @@ class Uploads:
     left_out_by_id: Mapping[str, Rows] = field(default_factory=dict)
     disliked_by_row: Mapping[int, Rows] = field(default_factory=dict)
     disliked_by_id: Mapping[str, Rows] = field(default_factory=dict)
+    activity: Daily = field(default_factory=Daily.none)
     batches: Sequence[SelectedBatch] = ()
     read: ReadEdges = field(default_factory=ReadEdges)
     read_later: ReadEdges = field(default_factory=ReadEdges)
@@ -99,6 +104,7 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
         {entity_id: others for entity_id, others in left_out.items() if rows[entity_id] is None},
         by_row(disliked),
         {entity_id: others for entity_id, others in disliked.items() if rows[entity_id] is None},
+        activity_of(found_later, version.history),
         since,
         ReadEdges(found.edges),
         ReadEdges(found_later.edges),
@@ -152,6 +158,18 @@ def others_by_id(ends: Mapping[str, NDArray[Any]]) -> dict[str, Rows]:
     """Rows of the other ends by id, each once and sorted, of ends that stand sorted by id."""
     others = ends["other"].astype(np.int64)
     return {entity_id: np.unique(others[part]) for entity_id, part in parts_by_id(ends["id"])}
+
+
+def activity_of(found: Since, history: InteractionHistory) -> Daily:
+    """What was found that the history does not know, counted for both ends."""
+    size = len(history.starts) - 1
+    sources, targets, days = (np.asarray(found.met[name]) for name in ("source", "target", "day"))
+    rows = distinct(sources[sources >= 0])
+    known = np.concatenate([np.empty(0, np.int64), *(row * size + history.of(row) for row in rows.tolist())])
+    new = (sources < 0) | (targets < 0) | ~are_among(sources * size + targets, known)
+    ends, twice = np.concatenate([sources[new], targets[new]]), np.concatenate([days[new], days[new]])
+    held = ends >= 0
+    return Daily(ends[held], twice[held].astype(np.int32), np.ones(int(held.sum()), np.int64))
 
 
 def disliked_in(edges: Edges, version: Version) -> dict[str, Rows]:

@@ -35,6 +35,7 @@ from lucid.versions.files import (
 )
 from lucid.versions.manifest import Manifest
 from lucid.versions.precomputed import PrecomputedPair, open_pairs
+from lucid.versions.standings import Standings, read_standings
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,11 @@ class Version:
         return read_adjacency(self.folder)
 
     @cached_property
+    def standings(self) -> Standings | None:
+        """What is popular and trending; None for a version of an earlier release, which counted no activity."""
+        return read_standings(self.folder, self.config.entity_types)
+
+    @cached_property
     def index(self) -> EntityIndex:
         return EntityIndex(self.folder / INDEX)
 
@@ -145,6 +151,7 @@ class Version:
         """Open all that answers are made of, as the version may be removed meanwhile; mapped, it is not read yet."""
         answering = self.embeddings, (self.history, self.left_out, self.disliked), self.adjacency
         assert all(part is not None for part in (self.manifest, self.origin, *answering))
+        _ = self.standings
         return self
 
     # Whether it is as it was published

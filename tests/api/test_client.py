@@ -84,8 +84,8 @@ def test_a_broken_off_answer_is_no_answer(says: Says, client: Client) -> None:
 
 def test_a_wrong_question_is_refused_before_it_is_sent(says: Says, client: Client) -> None:
     """The same check as in the workspace."""
-    with pytest.raises(InvalidRequest, match="exactly one of"):
-        client.recommend("m", target_type="item")
+    with pytest.raises(InvalidRequest, match="one of source_id, source_type and sources"):
+        client.recommend("m", source_id="a", source_type="user", target_type="item")
 
     assert [] == says.asked
 

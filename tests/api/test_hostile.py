@@ -125,6 +125,9 @@ def asked(api: Api, method: str, path: str) -> httpx.Response:
         ("GET", "/recommended_items?model_id=board&source_id=u01&target_type=z{}"),
         ("GET", "/recommended_items?model_id=board&source_type=z{}&target_type=item"),
         ("GET", "/recommended_items?model_id=board&source_id=u01&target_type=item&output_format={}"),
+        ("GET", "/recommended_items?model_id=board&target_type=z{}&use=trending"),
+        ("GET", "/recommended_items?model_id=board&target_type=item&use=popular&window_days={}"),
+        ("GET", "/recommended_items?model_id=board&target_type=item&source_id=u01&fallback={}"),
         ("GET", "/data_batch?batch_id=z{}"),
         ("PATCH", "/data_batch?batch_id=z{}"),
         ("DELETE", "/data_batch?batch_id=z{}"),
@@ -166,6 +169,8 @@ def test_text_in_a_url_is_refused(api: Api, method: str, path: str, text: str) -
         ("POST", "/recommended_items", {"model_id": "board", "source_id": "z{}", "target_type": "item"}),
         ("POST", "/recommended_items", {"model_id": "board", "source_type": "z{}", "target_type": "item"}),
         ("POST", "/recommended_items", {"model_id": "board", "source_id": "u01", "target_type": ["item", "z{}"]}),
+        ("POST", "/recommended_items", {"model_id": "board", "target_type": ["item", "z{}"], "use": "trending"}),
+        ("POST", "/recommended_items", {"model_id": "board", "target_type": "item", "half_life_days": "{}"}),
     ],
 )
 def test_text_in_a_body_is_refused(api: Api, method: str, path: str, body: dict[str, Any], text: str) -> None:

@@ -63,7 +63,9 @@ def test_whatever_comes_the_answer_is_a_problem(
         ({"model_id": "m", "source_id": "a", "target_type": "b", "threshold": 101}, ["threshold"]),
         ({"model_id": "m", "source_id": ["a", 3.5], "target_type": "b"}, ["source_id.1"]),
         ({"model_id": "m", "source_id": "a", "target_type": "b", "surprise": 1, "version": 0}, ["version", "surprise"]),
-        ({"model_id": "m", "target_type": "b"}, [""]),
+        ({"model_id": "m", "source_id": "a", "source_type": "b", "target_type": "b"}, [""]),
+        ({"model_id": "m", "target_type": "b", "fallback": "popular"}, [""]),
+        ({"model_id": "m", "target_type": "b", "use": "newest", "window_days": 0}, ["use", "window_days"]),
     ],
 )
 def test_a_wrong_value_is_named(api: Api, body: dict[str, Any], fields: list[str]) -> None:

@@ -24,10 +24,12 @@ from lucid.store.catalog import Catalog
 from lucid.training import run
 from lucid.training.report import read_report, write_report
 from lucid.versions.lifecycle import ModelVersions
+from lucid.versions.version import Version
 from lucid.webhooks.callbacks import make_event
 from lucid.workspace import Workspace
 from tests.support.browsing import Browser, Elements, browsing
 from tests.support.checkerboard import train_checkerboard
+from tests.support.crowds import forget_activity, interactions, write_crowd
 from tests.support.hostile import IDS, LONG
 
 HOSTILE_NAME = "<script>alert(1)</script>\" onerror='x' [a](javascript:b) \u202eevil"
@@ -204,6 +206,7 @@ def test_an_entity_has_its_answers_and_their_reasons(home: Settings) -> None:
         assert 9 == page["card"]["interaction_count"]
         assert {"likes"} == {edge["relation"] for edge in page["card"]["edges"] if edge["kind"] == "interaction"}
         assert 10 == len(beside["popular"]) == len(beside["similar"])
+        assert [] == beside["trending"]  # nothing has a time
         weights = [one["weight"] for one in beside["popular"]]
         assert sorted(weights, reverse=True) == weights
         item = (await browser.get(f"{CONSOLE}/explore/entity.json?model_id=board&id=i01")).json()
@@ -211,6 +214,34 @@ def test_an_entity_has_its_answers_and_their_reasons(home: Settings) -> None:
         assert 404 == (await browser.get(f"{CONSOLE}/explore/entity?model_id=board&id=nobody")).status_code
 
     use(home, look)
+
+
+def test_what_is_trending_stands_beside(tmp_path: Path) -> None:
+    """As the API gives it, with the window; a version that has counted nothing says what to do."""
+    workspace = Workspace(tmp_path / "home")
+    workspace.import_files(write_crowd(tmp_path, interactions()))
+    workspace.train("crowd")
+    asked = workspace.recommend("crowd", target_type="item", use="trending", max_recommendations=10)
+    standings = Version(workspace.settings.home, "crowd", 1).standings
+    assert standings is not None
+
+    async def look(browser: Browser) -> None:
+        page = f"{CONSOLE}/explore/beside{{}}?model_id=crowd&id=u01&target_type=item"
+        beside = (await browser.get(page.format(".json"))).json()
+
+        assert list(asked["target_id"]) == [one["entity"]["id"] for one in beside["trending"]]
+        assert standings.spans["item", "trending"].window == beside["recent_days"]
+        assert "What is trending" in (await browser.get(page.format(""))).text
+
+    async def look_again(browser: Browser) -> None:
+        page = f"{CONSOLE}/explore/beside{{}}?model_id=crowd&id=u01&target_type=item"
+
+        assert None is (await browser.get(page.format(".json"))).json()["trending"]
+        assert "This version has not counted it" in (await browser.get(page.format(""))).text
+
+    use(workspace.settings, look)
+    forget_activity(Version(workspace.settings.home, "crowd", 1))
+    use(workspace.settings, look_again)
 
 
 def test_a_mix_adds_and_takes_away(home: Settings) -> None:

@@ -137,8 +137,21 @@ def test_unknown_things_are_named(board: Workspace) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {},
         {"source_id": ["a"], "source_type": ["user"]},
+        {"use": "similar"},
+        {"use": "similar", "target_type": None},
+        {"use": "popular", "target_type": None},
+        {"use": "trending", "sources": [{"id": "a"}]},
+        {"use": "fashionable"},
+        {"source_id": ["a"], "window_days": 7},
+        {"source_type": ["a"], "half_life_days": 7},
+        {"use": "popular", "window_days": 0},
+        {"use": "popular", "half_life_days": 0},
+        {"use": "popular", "half_life_days": float("nan")},
+        {"fallback": "popular"},
+        {"source_type": ["user"], "fallback": "popular"},
+        {"source_id": ["a"], "use": "popular", "fallback": "trending"},
+        {"source_id": ["a"], "use": "similar", "target_type": None, "fallback": "trending"},
         {"source_id": []},
         {"source_id": ["a"], "entity_id": ["b"]},
         {"source_id": ["a"], "target_type": []},
@@ -151,7 +164,7 @@ def test_unknown_things_are_named(board: Workspace) -> None:
     ids=str,
 )
 def test_queries_outside_the_contract_are_refused(wrong: dict[str, object]) -> None:
-    """Exactly one of source_id and source_type, values in their ranges, no unknown names."""
+    """At most one of source_id and source_type, what is recent only where that counts, values in their ranges."""
     with pytest.raises(ValidationError):
         RecommendationQuery.model_validate({"model_id": "m", "target_type": ["item"], **wrong})
 
