@@ -26,7 +26,7 @@ from lucid.schema.auto_train import MIN_INTERVAL_SECONDS, QUIET_SECONDS, AutoTra
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
 from lucid.schema.comparison import Comparison
 from lucid.schema.deliveries import Delivery
-from lucid.schema.events import MAX_EVENTS, EventsAccepted, WaitingEvent, joined, several, with_ids
+from lucid.schema.events import MAX_EVENTS, EventsAccepted, WaitingEvent, as_json, joined, with_ids
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, ForAll, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
@@ -172,7 +172,7 @@ class Client:
         those that have none get one, so that a call is repeated where its connection breaks. What is wrong with one
         keeps no other out. They are on the service's disk when this returns.
         """
-        wanted, answers = with_ids(several(events)), []
+        wanted, answers = with_ids(as_json(events)), []
         for start in range(0, len(wanted), MAX_EVENTS):
             body = orjson.dumps(wanted[start : start + MAX_EVENTS])
             headers = {"Content-Type": "application/json"}

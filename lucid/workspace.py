@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pandas as pd
 
 from lucid import auto_train, backup, lineage, models, reports, schedules
@@ -27,7 +26,7 @@ from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming
 from lucid.schema.comparison import Comparison
 from lucid.schema.deliveries import Delivery
 from lucid.schema.disk import DiskUse
-from lucid.schema.events import MAX_EVENTS, EventsAccepted, WaitingEvent, joined, several
+from lucid.schema.events import MAX_EVENTS, EventsAccepted, WaitingEvent, as_json, joined
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, ForAll, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
@@ -131,7 +130,7 @@ class Workspace:
         An event is a mapping with the columns of a file of its kind, and perhaps an `event_id`, which counts once.
         What is wrong with one keeps no other out. They are on the disk when this returns.
         """
-        wanted = orjson.loads(orjson.dumps(several(events)))  # what a service would read
+        wanted = as_json(events)
         intake = EventIntake(self.settings)
         try:
             calls = [wanted[start : start + MAX_EVENTS] for start in range(0, len(wanted), MAX_EVENTS)]

@@ -198,7 +198,10 @@ def _as_text(name: str, value: Any) -> str | None:
     if name == "timestamp" and isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value) if isinstance(value, int) or abs(value) < 1e15 else f"{value:.0f}"
     if name == "metadata" and isinstance(value, Mapping):
-        value = orjson.dumps(value).decode() if value else None
+        try:
+            value = orjson.dumps(value).decode() if value else None
+        except orjson.JSONEncodeError as error:
+            raise ValueError("expected a JSON object that is not nested so deeply") from error
     if value is not None and not isinstance(value, str):
         expected = {"metadata": "a JSON object", "timestamp": "ISO 8601 or Unix seconds"}.get(name, "a text")
         raise ValueError(f"expected {expected}")

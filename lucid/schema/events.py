@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from uuid import uuid4
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from lucid.errors import InvalidRequest
 from lucid.schema.fields import Id, Text, Time
 
 MAX_EVENTS = 1000
@@ -24,9 +26,13 @@ _EVENT_ID = Field(
 _Metadata = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "string"}, {"type": "null"}]})]
 
 
-def several(events: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Any]:
-    """Events as Python takes them, one or several."""
-    return [events] if isinstance(events, Mapping) else list(events)
+def as_json(events: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Events as Python takes them, one or several, as JSON has them; raises InvalidRequest for what is none there."""
+    try:
+        found = orjson.loads(orjson.dumps(events))
+    except (orjson.JSONEncodeError, orjson.JSONDecodeError) as error:
+        raise InvalidRequest(f"an event is a mapping of what JSON has, such as text and numbers: {error}") from error
+    return found if isinstance(found, list) else [found]
 
 
 def with_ids(events: Sequence[Any]) -> list[Any]:
@@ -71,11 +77,11 @@ class EventError(BaseModel):
     """Why one event was rejected."""
 
     index: int = Field(description="Which event of the call it is, from 0.")
-    event_id: str | None = Field(description="Its id, if it has one.")
-    column: str | None = Field(description="Field that is wrong; null where the event as a whole is.")
+    event_id: str | None = Field(None, description="Its id, if it has one.")
+    column: str | None = Field(None, description="Field that is wrong; null where the event as a whole is.")
     code: str
     message: str
-    value: str | None = Field(description="The bad value, cut at 100 characters.")
+    value: str | None = Field(None, description="The bad value, cut at 100 characters.")
 
 
 class EventsAccepted(BaseModel):
@@ -92,10 +98,10 @@ class EventsAccepted(BaseModel):
                         {
                             "index": 2,
                             "event_id": "9f1b",
-                            "column": "target_id",
-                            "code": "empty_value",
-                            "message": "must not be empty",
-                            "value": None,
+                            "column": "media_url",
+                            "code": "invalid_url",
+                            "message": "expected nothing or an http(s) URL",
+                            "value": "ftp://a.org",
                         }
                     ],
                 }
@@ -137,12 +143,6 @@ class WaitingEvent(BaseModel):
                     "source_id": "user_1",
                     "target_id": "video_1",
                     "timestamp": "2026-05-04T12:29:58.000Z",
-                    "id": None,
-                    "name": None,
-                    "metadata": None,
-                    "media_url": None,
-                    "source_type": None,
-                    "target_type": None,
                 }
             ]
         }
@@ -150,14 +150,14 @@ class WaitingEvent(BaseModel):
 
     number: int = Field(description="Its place in the log; numbers rise.")
     received: Time
-    event_id: str | None
+    event_id: str | None = None
     type: str
-    source_id: str | None = Field(description="Of an interaction; null for an entity.")
-    target_id: str | None
-    timestamp: Time | None
-    id: str | None = Field(description="Of an entity; null for an interaction.")
-    name: str | None
-    metadata: str | None
-    media_url: str | None
-    source_type: str | None
-    target_type: str | None
+    source_id: str | None = Field(None, description="Of an interaction; null for an entity.")
+    target_id: str | None = None
+    timestamp: Time | None = None
+    id: str | None = Field(None, description="Of an entity; null for an interaction.")
+    name: str | None = None
+    metadata: str | None = None
+    media_url: str | None = None
+    source_type: str | None = None
+    target_type: str | None = None

@@ -1,5 +1,6 @@
 """Events over real HTTP, with the API alone: taken, refused one by one, soon in answers, and there after a kill."""
 
+import json
 import os
 import signal
 import threading
@@ -111,6 +112,28 @@ def test_a_call_without_events_is_refused(api: Api, body: bytes) -> None:
 
     assert (422, "invalid_request") == (answer.status_code, answer.json()["code"])
     assert before == api.own_client.get(EVENTS).json()
+
+
+def test_what_nobody_sends_harms_nobody(api: Api) -> None:
+    """Metadata nested as deeply as JSON is read, numbers beyond any time, names without end: each its own error."""
+    deep = (
+        b'{"type": "likes", "source_id": "u01", "target_id": "i02", "metadata": ' + b'{"a":' * 900 + b"1" + b"}" * 901
+    )
+    strange = [
+        {**likes("u01", "i02"), "timestamp": 9e300},
+        {**likes("u01", "i02"), "x" * 10_000: 1},
+        {"id": "\0", "type": "user"},
+    ]
+    body = b"[" + deep + b"," + json.dumps([*strange, likes("u01", "i02")]).encode()[1:]
+
+    answer = api.own_client.post(EVENTS, content=body)
+
+    assert 200 == answer.status_code
+    assert (1, 4) == (answer.json()["accepted"], answer.json()["rejected"])
+    assert ["invalid_value", "invalid_timestamp", "unknown_field", "invalid_character"] == [
+        error["code"] for error in answer.json()["errors"]
+    ]
+    assert len(answer.content) < 10_000
 
 
 def test_a_body_over_the_limit_is_refused(api: Api) -> None:

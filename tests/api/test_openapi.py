@@ -40,6 +40,7 @@ def test_every_call_of_the_contract_is_described(document: Document) -> None:
     assert {
         *(f"{method} {base}/data_batch" for method in ("POST", "GET", "PATCH", "DELETE")),
         f"GET {base}/data_batch/{{batch_id}}/errors",
+        *(f"{method} {base}/events" for method in ("POST", "GET")),
         *(f"{method} {base}/recommended_items" for method in ("POST", "GET")),
         f"POST {base}/train",
         f"GET {base}/status",
