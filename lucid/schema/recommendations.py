@@ -19,6 +19,7 @@ from lucid.schema.fields import (
     given,
 )
 from lucid.schema.filters import ENTITY_FIELDS, Condition, known_fields
+from lucid.schema.placements import PlacementReference
 
 
 class WeightedSource(BaseModel):
@@ -94,6 +95,9 @@ class RecommendationQuery(BaseModel):
     )
     explain: StrictBool = Field(False, description="Say of each recommendation what contributed to it.")
     version: int | None = Field(None, ge=1, le=2**31 - 1, description="Ask this version instead of the live one.")
+    placement: PlacementReference | None = Field(
+        None, description="Rules of a shop that the answer follows: a placement, or a version of it as `home@3`."
+    )
 
     @field_validator("target_filter")
     @classmethod
@@ -121,7 +125,8 @@ class RecommendationQuery(BaseModel):
     @property
     def is_plain(self) -> bool:
         """Whether nothing is asked that takes more than what was computed ahead."""
-        return self.excluded == "all" and not (self.explain or self.target_filter or self.sources)
+        extras = self.explain, self.target_filter, self.sources, self.placement
+        return self.excluded == "all" and not any(extras)
 
     @property
     def excluded(self) -> Exclude | None:
@@ -131,6 +136,9 @@ class RecommendationQuery(BaseModel):
 
 EXPLANATION = "explanation"
 """Column of an answer that explains itself."""
+
+PLACED = ("rules", "propensity", "placement")
+"""Columns of an answer that follows a placement: who moved a row, how probable it was, and `name@version`."""
 
 
 class Recommendation(NamedTuple):

@@ -13,12 +13,15 @@ import orjson
 
 from lucid.data.names import check_conditions
 from lucid.errors import DamagedVersion
-from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
+from lucid.placements.placer import Placer
+from lucid.schema.fields import utc_now
+from lucid.schema.placements import UNSAVED, Placement, PlacementRules
+from lucid.schema.recommendations import EXPLANATION, PLACED, Recommendation, RecommendationQuery
 from lucid.schema.training import TrainingRequest
 from lucid.serving.blocks import Blocks
 from lucid.serving.ranker import Ranker
 from lucid.serving.rendering import Answer, Block
-from lucid.serving.sources import find_sources, held
+from lucid.serving.sources import Source, find_sources, held
 from lucid.store.catalog import Catalog
 from lucid.versions.precomputed import MILLION, UNUSED
 from lucid.versions.uploads import Uploads, no_uploads, uploads_since
@@ -57,8 +60,8 @@ class Predictor:
                 request = TrainingRequest.model_validate({**raw, "model_id": version.model_id})
                 self._uploads, self._uploads_stamp = uploads_since(version, request, now=now), stamp
 
-    def recommend(self, query: RecommendationQuery) -> Answer:
-        """Answer a query; see `ModelRegistry.recommend`. Raises DamagedVersion where a file was cut."""
+    def recommend(self, query: RecommendationQuery, rules: PlacementRules | None = None) -> Answer:
+        """Answer a query as some rules want it; see `ModelRegistry.recommend`. Raises DamagedVersion for a cut file."""
         self._expect_whole_files()
         for entity_type in query.target_type or ():
             self.version.config.entity_types.rows(entity_type)
@@ -66,11 +69,30 @@ class Predictor:
             check_conditions(query.target_filter, self.version.names, "target_filter")
         uploads = self._uploads  # the same for the whole answer
         found = find_sources(query, self.version, uploads)
-        ranked = (self._ranker.rank(sources, query) for sources in found.blocks)
-        if query.explain:
-            blocks = (self._blocks.explained(each, uploads) for each in ranked)
-            return self._answer(blocks, found.unknown, (*Recommendation._fields, EXPLANATION))
-        return self._answer(map(self._blocks.ranked, ranked), found.unknown)
+        columns = (*Recommendation._fields, *(PLACED if rules else ()), *([EXPLANATION] if query.explain else []))
+        blocks = self._ranked(found.blocks, query, uploads, rules)
+        return self._answer(blocks, found.unknown, columns, _reference(rules) if rules else None)
+
+    def _ranked(
+        self,
+        sources: Iterator[list[Source]],
+        query: RecommendationQuery,
+        uploads: Uploads,
+        rules: PlacementRules | None,
+    ) -> Iterator[Block]:
+        placer: Placer | None = None
+        if rules:
+            placer = Placer(self.version, self._ranker.facts, rules, uploads, utc_now())
+            if rules.exclude_interacted is not None:
+                query = query.model_copy(update={"exclude_interacted": rules.exclude_interacted})
+        for some in sources:
+            if placer and rules:
+                ranked = self._ranker.place(some, query, placer, uploads)
+                block = self._blocks.placed(ranked, _reference(rules))
+            else:
+                ranked = self._ranker.rank(some, query)
+                block = self._blocks.ranked(ranked)
+            yield self._blocks.explained(block, ranked, uploads) if query.explain else block
 
     def lookup_precomputed(self, query: RecommendationQuery, source_id: str) -> Answer | None:
         """See `ModelRegistry.lookup_precomputed`."""
@@ -94,9 +116,13 @@ class Predictor:
         return self._answer(iter([block]))
 
     def _answer(
-        self, blocks: Iterator[Block], unknown: Sequence[str] = (), columns: Sequence[str] = Recommendation._fields
+        self,
+        blocks: Iterator[Block],
+        unknown: Sequence[str] = (),
+        columns: Sequence[str] = Recommendation._fields,
+        placement: str | None = None,
     ) -> Answer:
-        return Answer(self.version.model_id, self.version.number, list(unknown), blocks, columns)
+        return Answer(self.version.model_id, self.version.number, list(unknown), blocks, columns, placement)
 
     def _expect_whole_files(self) -> None:
         """Touching what is missing of a mapped file would end the process; see `lucid.store.arrays`."""
@@ -105,3 +131,8 @@ class Predictor:
                 if (found := path.stat().st_size) < size:
                     what = f"version {self.version.number}"
                     raise DamagedVersion(what, f"{path.name}: {found:,} bytes instead of {size:,}")
+
+
+def _reference(rules: PlacementRules) -> str:
+    """What an answer says it follows."""
+    return rules.reference if isinstance(rules, Placement) else UNSAVED

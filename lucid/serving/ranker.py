@@ -5,17 +5,21 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from lucid.errors import InvalidRequest
+from lucid.graph.histories import within
+from lucid.model.by_value import BlendedTargets, ScoredTargets
 from lucid.model.scorer import Profile, Scorer
-from lucid.model.top_n import TopN, top_n, top_n_blended
+from lucid.model.top_n import TopN, blended_raw, top_n, top_n_blended
+from lucid.placements.facts import Facts
+from lucid.placements.placer import PlacedRows, Placer
 from lucid.schema.fields import Exclude
 from lucid.schema.recommendations import RecommendationQuery, weights_of
-from lucid.serving.sources import Source, as_one
-from lucid.serving.target_filter import TargetFilter
+from lucid.serving.sources import Source, as_one, edges_of
 from lucid.typing import Rows
+from lucid.versions.target_filter import TargetFilter
+from lucid.versions.uploads import Uploads
 from lucid.versions.version import Version
 
 
@@ -30,11 +34,15 @@ class Blend:
 
 @dataclass(frozen=True)
 class Ranked:
-    """Sources and their best targets; `blend` says what the only source is made of, where it is of several."""
+    """Sources and their best targets; `blend` says what the only source is made of, where it is of several.
+
+    `placed` says how a placement came to these rows, where one was asked for.
+    """
 
     sources: Sequence[Source]
     best: TopN
     blend: Blend | None = None
+    placed: PlacedRows | None = None
 
 
 class Ranker:
@@ -43,6 +51,7 @@ class Ranker:
     def __init__(self, version: Version) -> None:
         self._version = version
         self._target_filter = TargetFilter(version)
+        self.facts = Facts(version, self._target_filter)
 
     def is_precomputed(self, source_type: str, target_type: str, query: RecommendationQuery) -> bool:
         """Whether what the query asks of a pair was computed ahead."""
@@ -60,13 +69,67 @@ class Ranker:
             return self._blend(sources, [*weights_of(query.sources).values()], query)
         return Ranked(sources, self._cut(self._each_type(sources, query), query))
 
+    def place(self, sources: Sequence[Source], query: RecommendationQuery, placer: Placer, uploads: Uploads) -> Ranked:
+        """The rows of each source as a placement wants them; raises as `rank` does."""
+        if query.sources:
+            return self._place_blend(sources, [*weights_of(query.sources).values()], query, placer, uploads)
+        rows: dict[int, PlacedRows] = {}
+        for source_type in dict.fromkeys(source.entity_type for source in sources):
+            positions = [position for position, source in enumerate(sources) if source.entity_type == source_type]
+            of_type = [sources[position] for position in positions]
+            hidden = [placer.hidden(edges_of(source, self._version, uploads), uploads.relations) for source in of_type]
+            targets, space = [], 0
+            for number, target_type in enumerate(_target_types(source_type, query)):
+                scorer = self._version.scorer(source_type, target_type)
+                space = scorer.pair.decomposition if number == 0 else space
+                scored = ScoredTargets(
+                    scorer,
+                    [_profile(source, scorer) for source in of_type],
+                    placer.factors(target_type),
+                    exclude=query.excluded,
+                    allowed=placer.allowed(target_type, self._allowed(target_type, query)),
+                    hidden=hidden,
+                    threshold=query.threshold,
+                )
+                targets.append((target_type, scored))
+            for number, position in enumerate(positions):
+                rows[position] = placer.arrange(targets, number, query.max_recommendations, space)
+        each = [rows[position] for position in range(len(sources))]
+        placed = PlacedRows.join(each)
+        counts = [len(one.rows) for one in each]
+        return Ranked(sources, TopN(np.repeat(np.arange(len(each)), counts), placed.rows, placed.scores), None, placed)
+
+    def _place_blend(
+        self,
+        sources: Sequence[Source],
+        weights: Sequence[float],
+        query: RecommendationQuery,
+        placer: Placer,
+        uploads: Uploads,
+    ) -> Ranked:
+        source_type = _one_type(sources)
+        hidden = [placer.hidden(edges_of(source, self._version, uploads), uploads.relations) for source in sources]
+        targets, profiles, space = [], list[Profile](), 0
+        for number, target_type in enumerate(_target_types(source_type, query)):
+            scorer = self._version.scorer(source_type, target_type)
+            space = scorer.pair.decomposition if number == 0 else space
+            profiles = [_profile(source, scorer) for source in sources]
+            allowed = placer.allowed(target_type, self._allowed(target_type, query))
+            raw = blended_raw(scorer, profiles, weights, exclude=query.excluded, allowed=allowed)
+            for rows, weight in zip(hidden, weights, strict=True):
+                if weight > 0:
+                    raw[within(rows, scorer.targets)] = -np.inf
+            factors = placer.factors(target_type)
+            targets.append((target_type, BlendedTargets(scorer, raw, factors, threshold=query.threshold)))
+        placed = placer.arrange(targets, 0, query.max_recommendations, space)
+        best = TopN(np.zeros(len(placed.rows), np.int64), placed.rows, placed.scores)
+        return Ranked([as_one(sources)], best, Blend(sources, profiles, weights), placed)
+
     def _blend(self, sources: Sequence[Source], weights: Sequence[float], query: RecommendationQuery) -> Ranked:
-        types = sorted({source.entity_type for source in sources})
-        if len(types) > 1:
-            raise InvalidRequest(f"sources: all must be of one type; these are of {', '.join(types)}")
+        source_type = _one_type(sources)
         parts, profiles = [], list[Profile]()
-        for target_type in _target_types(types[0], query):
-            scorer = self._version.scorer(types[0], target_type)
+        for target_type in _target_types(source_type, query):
+            scorer = self._version.scorer(source_type, target_type)
             profiles = [_profile(source, scorer) for source in sources]
             limits = self._limits(target_type, query)
             parts.append(top_n_blended(scorer, profiles, weights, query.max_recommendations, **limits))
@@ -106,7 +169,7 @@ class Ranker:
     def _cut(self, best: TopN, query: RecommendationQuery) -> TopN:
         """In the order of sources and scores, as many as are asked for; ties between types are broken by ids."""
         if query.target_type and len(query.target_type) > 1:
-            order = np.lexsort((self._order_of_ids(best.target_rows), -best.scores, best.positions))
+            order = np.lexsort((self._version.index.order_of(best.target_rows), -best.scores, best.positions))
         else:
             order = np.argsort(best.positions, kind="stable")
         positions, scores = best.positions[order], best.scores[order]
@@ -115,13 +178,10 @@ class Ranker:
         return TopN(best.positions[order], best.target_rows[order], best.scores[order])
 
     def _limits(self, target_type: str, query: RecommendationQuery) -> "_Limits":
-        allowed = self._target_filter.allowed(target_type, query.target_filter)
-        return {"exclude": query.excluded, "allowed": allowed}
+        return {"exclude": query.excluded, "allowed": self._allowed(target_type, query)}
 
-    def _order_of_ids(self, rows: Rows) -> Rows:
-        """Where the id of each row stands among them."""
-        ids = np.array([orjson.loads(target) for target in self._version.index.ids(rows)], dtype=object)
-        return np.argsort(np.argsort(ids))
+    def _allowed(self, target_type: str, query: RecommendationQuery) -> NDArray[np.bool_] | None:
+        return self._target_filter.allowed(target_type, query.target_filter)
 
 
 class _Limits(TypedDict):
@@ -129,6 +189,14 @@ class _Limits(TypedDict):
 
     exclude: Exclude | None
     allowed: NDArray[np.bool_] | None
+
+
+def _one_type(sources: Sequence[Source]) -> str:
+    """The type of sources that are asked for as one; raises InvalidRequest where they are of several."""
+    types = sorted({source.entity_type for source in sources})
+    if len(types) > 1:
+        raise InvalidRequest(f"sources: all must be of one type; these are of {', '.join(types)}")
+    return types[0]
 
 
 def _target_types(source_type: str, query: RecommendationQuery) -> Sequence[str]:

@@ -18,6 +18,7 @@ from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import Rows
+from lucid.versions.availability import Span, availability_since
 from lucid.versions.files import ENTITIES
 from lucid.versions.version import Version
 
@@ -31,7 +32,8 @@ class Uploads:
     `by_row` lacks what a refresh has put into the version already, `every` does not. `new` gives the type of each
     new entity. Relations beyond those of the version's adjacency come last in `relations`. `left_out_by_row`,
     which lacks what a refresh has put into the version, too, and `left_out_by_id` are sorted rows of what entities
-    interacted with but a training would not learn from.
+    interacted with but a training would not learn from. `spans` says when entities that the version holds are to be
+    had, where that was uploaded anew.
     """
 
     by_row: Mapping[int, Neighbours]
@@ -41,6 +43,7 @@ class Uploads:
     relations: Sequence[str]
     left_out_by_row: Mapping[int, Rows] = field(default_factory=dict)
     left_out_by_id: Mapping[str, Rows] = field(default_factory=dict)
+    spans: Mapping[int, Span] = field(default_factory=dict)
 
 
 def no_uploads(version: Version) -> Uploads:
@@ -84,6 +87,7 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
         relations,
         by_row(left_out_later),
         {entity_id: others for entity_id, others in left_out.items() if rows[entity_id] is None},
+        availability_since(version, since),
     )
 
 
@@ -142,6 +146,6 @@ def _neighbours(edges: Mapping[str, NDArray[Any]], version: Version, relations: 
     )
     others = edges["other"].astype(np.int64)
     return {
-        entity_id: Neighbours(others[part], numbers[part], weights[:, part])
+        entity_id: Neighbours(others[part], numbers[part], weights[:, part], edges["timestamp"][part])
         for entity_id, part in _parts_by_id(edges["id"])
     }
