@@ -60,8 +60,13 @@ class Predictor:
                 request = TrainingRequest.model_validate({**raw, "model_id": version.model_id})
                 self._uploads, self._uploads_stamp = uploads_since(version, request, now=now), stamp
 
-    def recommend(self, query: RecommendationQuery, rules: PlacementRules | None = None) -> Answer:
-        """Answer a query as some rules want it; see `ModelRegistry.recommend`. Raises DamagedVersion for a cut file."""
+    def recommend(
+        self, query: RecommendationQuery, rules: PlacementRules | None = None, now: datetime | None = None
+    ) -> Answer:
+        """Answer a query as some rules want it at a moment; see `ModelRegistry.recommend`.
+
+        Raises DamagedVersion where a file was cut.
+        """
         self._expect_whole_files()
         for entity_type in query.target_type or ():
             self.version.config.entity_types.rows(entity_type)
@@ -70,7 +75,7 @@ class Predictor:
         uploads = self._uploads  # the same for the whole answer
         found = find_sources(query, self.version, uploads)
         columns = (*Recommendation._fields, *(PLACED if rules else ()), *([EXPLANATION] if query.explain else []))
-        blocks = self._ranked(found.blocks, query, uploads, rules)
+        blocks = self._ranked(found.blocks, query, uploads, rules, now or utc_now())
         return self._answer(blocks, found.unknown, columns, _reference(rules) if rules else None)
 
     def _ranked(
@@ -79,10 +84,11 @@ class Predictor:
         query: RecommendationQuery,
         uploads: Uploads,
         rules: PlacementRules | None,
+        now: datetime,
     ) -> Iterator[Block]:
         placer: Placer | None = None
         if rules:
-            placer = Placer(self.version, self._ranker.facts, rules, uploads, utc_now())
+            placer = Placer(self.version, self._ranker.facts, rules, uploads, now)
             if rules.exclude_interacted is not None:
                 query = query.model_copy(update={"exclude_interacted": rules.exclude_interacted})
         for some in sources:
