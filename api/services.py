@@ -15,6 +15,7 @@ from lucid.api.readiness import Readiness
 from lucid.api.runs import Runs
 from lucid.api.training_room import TrainingRoom
 from lucid.health import HealthWarnings
+from lucid.placements.files import Placements
 from lucid.serving.registry import ModelRegistry
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
@@ -29,6 +30,7 @@ class Services:
     warnings: HealthWarnings
     keys: KeyRing
     registry: ModelRegistry
+    placements: Placements
     runs: Runs
     queue: Queue
     dry_runs: DryRuns
@@ -48,6 +50,7 @@ def build_services(settings: Settings) -> Services:
         warnings=warnings,
         keys=KeyRing(catalog, settings.rate_limit, warnings),
         registry=ModelRegistry(settings.home, patient=False, warnings=warnings),
+        placements=Placements(settings.home),
         runs=runs,
         queue=Queue(runs, lanes(settings, training_room.next)),
         dry_runs=dry_runs,

@@ -11,18 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lucid.errors import InvalidRequest, UnknownPlacement
-from lucid.schema.fields import check
 from lucid.schema.names import unknown
-from lucid.schema.placements import Placement, PlacementRequest, dump, read_reference
+from lucid.schema.placements import Placement, PlacementRequest, dump, read_reference, request_of
 from lucid.store.documents import read_json
 from lucid.store.files import make_folder, write_new
 from lucid.store.home import Home, text_of
 
-MAX_FILE_BYTES = 1_000_000
-"""Largest file that is read as rules."""
 _REMEDY = "restore it from a backup, or save the placement anew"
 
 
@@ -37,7 +32,7 @@ class Placements:
     def save(self, wanted: PlacementRequest, now: datetime) -> Placement:
         """A new version of a placement with these rules, or the last one where it has just these."""
         latest = self._last(wanted.name)
-        if latest and not latest.retired and PlacementRequest.model_validate(_request(latest)) == wanted:
+        if latest and not latest.retired and PlacementRequest.model_validate(request_of(latest)) == wanted:
             return latest
         return self._write(wanted.name, dump(wanted), now)
 
@@ -110,58 +105,3 @@ class Placements:
             made = Placement.model_validate({**content, "version": number, "created": now})
             if write_new(self._path(name, number), json.dumps(dump(made), indent=1, ensure_ascii=False)):
                 return made
-
-
-def read_placement(path: Path) -> PlacementRequest:
-    """A placement from a YAML file, or a JSON file, which is YAML; raises InvalidRequest, saying what is wrong."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise InvalidRequest(f"{path}: larger than {MAX_FILE_BYTES:,} bytes")
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InvalidRequest(f"{path}: no such file", code="no_such_file") from error
-    except UnicodeError as error:
-        raise InvalidRequest(f"{path}: not UTF-8; save it as UTF-8") from error
-    return parse_placement(text, str(path))
-
-
-def parse_placement(text: str, source: str = "placement") -> PlacementRequest:
-    """A placement from YAML; raises InvalidRequest, in which `source` names the text."""
-    try:
-        content = yaml.load(text, _Plain)  # noqa: S506  # which makes nothing but plain values
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        where = getattr(error, "problem_mark", None)
-        place = f", line {where.line + 1}" if where else ""
-        reason = getattr(error, "problem", None) or str(error) or "too deep"
-        raise InvalidRequest(f"{source}{place}: not YAML: {reason}") from error
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise InvalidRequest(f"{source}: expected names and values, such as name: home")
-    return check(PlacementRequest, content)
-
-
-def write_yaml(placement: PlacementRequest) -> str:
-    """The rules as YAML, to be changed and saved again."""
-    return str(yaml.safe_dump(_request(placement), sort_keys=False, allow_unicode=True))
-
-
-def _request(placement: PlacementRequest) -> dict[str, Any]:
-    """What was asked for, without what a version adds."""
-    content = dump(placement)
-    first = [name for name in ("name", "note") if name in content]
-    return {name: content[name] for name in (*first, *content) if name in PlacementRequest.model_fields}
-
-
-class _Plain(yaml.SafeLoader):  # type: ignore[misc]  # which has no types
-    """Reads texts, numbers, booleans, lists and objects; dates stay texts, aliases are refused, as they may explode."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "aliases are not read; write the value again", mark)
-        return super().compose_node(parent, index)
-
-
-_Plain.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}

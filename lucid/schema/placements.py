@@ -5,7 +5,7 @@ In what order rules hold, and what happens where they cannot be kept, is told in
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 from pydantic.json_schema import WithJsonSchema
@@ -16,8 +16,8 @@ from lucid.schema.filters import ENTITY_FIELDS, METADATA, Condition, known_field
 MAX_RULES = 100
 """How many rules of a kind a placement may have."""
 MAX_RANK = 10_000
-UNSAVED = "rules"
-"""What stands for the name and version of rules that are saved nowhere."""
+UNSAVED, NO_RULES = "rules", "none"
+"""What stands for the name and version of rules that are saved nowhere, and for no rules."""
 MAX_PREVIEWED = 100
 """Of how many sources, and rows of each, two rule sets are compared."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -217,7 +217,7 @@ class PlacementRules(_Rule):
                 if rule.when:
                     yield f"{kind}.{number}.when", rule.when
 
-    def keys(self) -> Iterator[tuple[str, str]]:
+    def metadata_keys(self) -> Iterator[tuple[str, str]]:
         """Metadata keys beyond those of conditions, with the place of each."""
         if self.fresh and self.fresh.by.startswith(METADATA):
             yield "fresh.by", self.fresh.by.removeprefix(METADATA)
@@ -256,13 +256,22 @@ class PlacementRequest(PlacementRules):
     note: str = Field("", max_length=1000, description="Why it is as it is, for whoever reads its versions.")
     precompute: list[PrecomputePlacement] = Field([], max_length=MAX_RULES)
 
-    @property
-    def rules(self) -> PlacementRules:
-        return PlacementRules.model_validate(self.model_dump(include=set(PlacementRules.model_fields)))
-
 
 class Placement(PlacementRequest):
     """A version of a placement; none is ever changed."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "home",
+                    "version": 3,
+                    "created": "2026-05-04T12:30:00.000Z",
+                    "quotas": [{"each": "metadata.genre", "at_most": 3, "of": 10}],
+                }
+            ]
+        }
+    )
 
     version: int = Field(ge=1)
     created: Time
@@ -338,7 +347,23 @@ class SourcePreview(BaseModel):
 
 
 class Preview(BaseModel):
-    """How two rule sets differ; `a` and `b` name them, `rules` for those that are saved nowhere."""
+    """How two rule sets differ; `a` and `b` name them: `rules` for what is saved nowhere, `none` for no rules."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model_id": "videos",
+                    "version": 1,
+                    "a": "none",
+                    "b": "home@3",
+                    "shared": 0.0,
+                    "sources": [{"source_id": "user_1", "a": [], "b": []}],
+                    "unknown_source_ids": [],
+                }
+            ]
+        }
+    )
 
     model_id: str
     version: int
@@ -349,13 +374,17 @@ class Preview(BaseModel):
     unknown_source_ids: list[str]
 
 
-Side = Literal["a", "b"]
-
-
 def _check_field(field: str, columns: tuple[str, ...], name: str) -> None:
     key = field.removeprefix(METADATA)
     if field not in columns and (key == field or not key):
         raise ValueError(f"{name}: found {field!r}, expected {', '.join((*columns, 'metadata.<key>'))}")
+
+
+def request_of(placement: PlacementRequest) -> dict[str, Any]:
+    """What was asked for, as it is written, without what a version adds."""
+    content = dump(placement)
+    first = [name for name in ("name", "note") if name in content]
+    return {name: content[name] for name in (*first, *content) if name in PlacementRequest.model_fields}
 
 
 def dump(placement: BaseModel) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Random rules on a small shop, judged row by row by an oracle that reads what was uploaded."""
 
 import random
-from pathlib import Path
 
 import pytest
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from lucid.schema.fields import format_time, utc_now
 from lucid.schema.filters import Condition
-from lucid.schema.placements import PlacementRules
+from lucid.schema.placements import Boost, Bury, PlacementRules
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.predictor import Predictor
 from lucid.serving.registry import ModelRegistry
@@ -310,7 +310,8 @@ class _Oracle:
 
     def _factor(self, name: str) -> float:
         factor = 1.0
-        for rule in (*self.rules.boost, *self.rules.bury):
+        rules: list[Boost | Bury] = [*self.rules.boost, *self.rules.bury]
+        for rule in rules:
             if self._fulfils(rule.when, name):
                 factor *= rule.factor
         return factor * self._freshness(name)
