@@ -7,7 +7,7 @@ import yaml
 
 from lucid.errors import InvalidRequest
 from lucid.schema.fields import check
-from lucid.schema.placements import PlacementRequest, request_of
+from lucid.schema.placements import PlacementRequest, PlacementRules, request_of
 
 MAX_FILE_BYTES = 1_000_000
 """Largest file that is read as rules."""
@@ -15,7 +15,17 @@ MAX_FILE_BYTES = 1_000_000
 
 def read_placement(file: str | Path) -> PlacementRequest:
     """A placement from a YAML file, or a JSON file, which is YAML; raises InvalidRequest, saying what is wrong."""
-    path = Path(file)
+    return check(PlacementRequest, _content_of(Path(file)))
+
+
+def read_rules(file: str | Path) -> PlacementRules:
+    """The rules alone, which need no name; raises as `read_placement` does."""
+    content = _content_of(Path(file))
+    beside = set(PlacementRequest.model_fields) - set(PlacementRules.model_fields)
+    return check(PlacementRules, {name: value for name, value in content.items() if name not in beside})
+
+
+def _content_of(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise InvalidRequest(f"{path}: larger than {MAX_FILE_BYTES:,} bytes")
@@ -26,11 +36,15 @@ def read_placement(file: str | Path) -> PlacementRequest:
         raise InvalidRequest(f"{path}: a folder, expected a YAML file") from error
     except UnicodeError as error:
         raise InvalidRequest(f"{path}: not UTF-8; save it as UTF-8") from error
-    return parse_placement(text, str(path))
+    return _content(text, str(path))
 
 
 def parse_placement(text: str, source: str = "placement") -> PlacementRequest:
-    """A placement from YAML; raises InvalidRequest, in which `source` names the text."""
+    """A placement from YAML; raises InvalidRequest, in which `source` names the text where it is no YAML."""
+    return check(PlacementRequest, _content(text, source))
+
+
+def _content(text: str, source: str) -> dict[str, Any]:
     try:
         content = yaml.load(text, _Plain)  # noqa: S506  # which makes nothing but plain values
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -40,7 +54,7 @@ def parse_placement(text: str, source: str = "placement") -> PlacementRequest:
         raise InvalidRequest(f"{source}{place}: not YAML: {reason}") from error
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise InvalidRequest(f"{source}: expected names and values, such as name: home")
-    return check(PlacementRequest, content)
+    return content
 
 
 def write_yaml(placement: PlacementRequest) -> str:
