@@ -38,6 +38,10 @@ class PlacedRows:
     propensities: Numbers
     moved_by: list[tuple[str, ...]]
 
+    def part(self, some: slice) -> "PlacedRows":
+        """Some of the rows."""
+        return PlacedRows(self.rows[some], self.scores[some], self.propensities[some], self.moved_by[some])
+
     @classmethod
     def join(cls, parts: Sequence["PlacedRows"]) -> "PlacedRows":
         """Those of several sources, one after the other."""

@@ -254,7 +254,15 @@ class PlacementRequest(PlacementRules):
 
     name: PlacementName
     note: str = Field("", max_length=1000, description="Why it is as it is, for whoever reads its versions.")
-    precompute: list[PrecomputePlacement] = Field([], max_length=MAX_RULES)
+    precompute: list[PrecomputePlacement] = Field(
+        [], max_length=MAX_RULES, description="For what its rows are computed ahead, with each training and refresh."
+    )
+
+    @model_validator(mode="after")
+    def _can_be_computed(self) -> "PlacementRequest":
+        if self.precompute and self.explore:
+            raise ValueError("precompute: rows that are drawn anew for each answer cannot be; leave out explore")
+        return self
 
 
 class Placement(PlacementRequest):

@@ -14,7 +14,9 @@ from lucid.model.scorer import Profile, Scorer
 from lucid.model.top_n import TopN, blended_raw, top_n, top_n_blended
 from lucid.placements.facts import Facts
 from lucid.placements.placer import PlacedRows, Placer
+from lucid.placements.precomputed import checksum_of, excluded, open_placements
 from lucid.schema.fields import Exclude
+from lucid.schema.placements import Placement
 from lucid.schema.recommendations import RecommendationQuery, weights_of
 from lucid.serving.sources import Source, as_one, edges_of
 from lucid.typing import Rows
@@ -52,6 +54,7 @@ class Ranker:
         self._version = version
         self._target_filter = TargetFilter(version)
         self.facts = Facts(version, self._target_filter)
+        self._placements = open_placements(version)
 
     def is_precomputed(self, source_type: str, target_type: str, query: RecommendationQuery) -> bool:
         """Whether what the query asks of a pair was computed ahead."""
@@ -73,9 +76,10 @@ class Ranker:
         """The rows of each source as a placement wants them; raises as `rank` does."""
         if query.sources:
             return self._place_blend(sources, [*weights_of(query.sources).values()], query, placer, uploads)
-        rows: dict[int, PlacedRows] = {}
-        for source_type in dict.fromkeys(source.entity_type for source in sources):
-            positions = [position for position, source in enumerate(sources) if source.entity_type == source_type]
+        rows = self._placed_before(sources, query, placer, uploads)
+        left = [position for position in range(len(sources)) if position not in rows]
+        for source_type in dict.fromkeys(sources[position].entity_type for position in left):
+            positions = [position for position in left if sources[position].entity_type == source_type]
             of_type = [sources[position] for position in positions]
             hidden = [placer.hidden(edges_of(source, self._version, uploads), uploads.relations) for source in of_type]
             targets, space = [], 0
@@ -98,6 +102,30 @@ class Ranker:
         placed = PlacedRows.join(each)
         counts = [len(one.rows) for one in each]
         return Ranked(sources, TopN(np.repeat(np.arange(len(each)), counts), placed.rows, placed.scores), None, placed)
+
+    def _placed_before(
+        self, sources: Sequence[Source], query: RecommendationQuery, placer: Placer, uploads: Uploads
+    ) -> dict[int, PlacedRows]:
+        """The rows of sources, by their positions, that were computed ahead and of which nothing has changed."""
+        rules, found = placer.rules, dict[int, PlacedRows]()
+        if not self._placements or not isinstance(rules, Placement) or query.target_filter or query.threshold:
+            return found
+        for source_type in {source.entity_type for source in sources}:
+            types = _target_types(source_type, query)
+            stored = self._placements.get((rules.reference, source_type, types[0])) if len(types) == 1 else None
+            if stored is None or query.excluded != excluded(rules):
+                continue
+            enough = stored.asked >= min(
+                query.max_recommendations, len(self._version.config.entity_types.rows(types[0]))
+            )
+            if not enough or stored.allowed != checksum_of(placer.allowed(types[0])):
+                continue
+            for position, source in enumerate(sources):
+                if source.row is None or source.entity_type != source_type or source.profile is not None:
+                    continue
+                if not (rules.exclude and source.row in uploads.every):
+                    found[position] = stored.rows(source.row, query.max_recommendations)
+        return found
 
     def _place_blend(
         self,
