@@ -20,15 +20,13 @@ A rule that stands further up wins over those below:
 The first N rows are the same however many are asked for.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lucid.typing import Floats, Rows
-
-Mask = NDArray[np.bool_]
 
 
 class TooFew(Exception):
@@ -130,156 +128,209 @@ def arrange(
 
     Raises TooFew where that depends on targets that are not among the items.
     """
-    state = _State(items, [_Quota(limit, members, items) for limit, members in limits], diverse)
+    count = min(rows, items.total)
+    state = _State(items, [_Quota(limit, members, items) for limit, members in limits], diverse, explore)
+    draws = explore.chance.random((count, 2)).tolist() if explore else []
     placed = []
-    for place in range(min(rows, items.total)):
+    for place in range(count):
         state.enter(place)
         pinned = items.pins.get(place)
         if pinned is not None:
             row = Placed(pinned, 1.0, ((names or {}).get(pinned, "pin"),), is_set=True)
+        elif explore:
+            row = state.draw(explore, *draws[place])
         else:
-            row = state.choose(explore)
-        state.take(row.item, is_pin=pinned is not None)
+            row = state.choose()
+        state.take(row.item)
         placed.append(row)
     return placed
 
 
 class _Quota:
-    """A quota and how many each of its groups has in the window."""
+    """A quota, and how many of each group the window has."""
 
     def __init__(self, limit: Limit, members: Members, items: Items) -> None:
-        self.limit, self._members, self._items = limit, members, items
-        order = np.argsort(members.items, kind="stable")
-        self._owners, self._groups = members.items[order], members.groups[order]
-        self.counts: dict[int, int] = {}
-        self.full = np.zeros(items.targets, bool)
-        self._any_full = False
-        self._left = 0
-
-    def groups_of(self, item: int) -> list[int]:
-        low, high = np.searchsorted(self._owners, (item, item + 1))
-        return [int(group) for group in self._groups[low:high]]
+        self.limit, self._items = limit, items
+        self._groups: list[list[int]] = [[] for _ in range(len(items.values))]
+        for item, group in zip(members.items.tolist(), members.groups.tolist(), strict=True):
+            self._groups[item].append(group)
+        self._counts: dict[int, int] = {}
+        self._left = self._size = 0
+        self.lacks = 0
+        """How many the window still needs."""
 
     def enter(self, place: int) -> None:
         """Where a window begins, count what is pinned in it."""
-        if place % self.limit.of == 0:
-            end = min(place + self.limit.of, self._items.total)
-            pinned = [item for at, item in self._items.pins.items() if place <= at < end]
-            self.counts, self.full[:], self._any_full = {}, False, False
-            self._left, self._size = end - place - len(pinned), end - place
-            if self.limit.at_most and self.limit.count == 0:
-                self._close(self._members.items)
-            for item in pinned:
-                self.add(item)
-
-    def add(self, item: int) -> None:
-        """Count an item."""
-        for group in self.groups_of(item):
-            self.counts[group] = self.counts.get(group, 0) + 1
-            if self.limit.at_most and self.counts[group] >= self.limit.count:
-                self._close(self._members.items[self._members.groups == group])
+        if place % self.limit.of:
+            return
+        end = min(place + self.limit.of, self._items.total)
+        pinned = [item for at, item in self._items.pins.items() if place <= at < end]
+        self._counts, self._left = {}, end - place - len(pinned)
+        self.lacks = 0 if self.limit.at_most else min(self.limit.count, end - place)
+        for item in pinned:
+            self._count(item)
 
     def take(self, item: int) -> None:
         """Count an item that was chosen for a place."""
         self._left -= 1
-        self.add(item)
+        self._count(item)
 
-    def lacks(self) -> int:
-        """How many a window still needs."""
+    def is_due(self, before: int) -> bool:
+        """Whether it may take out targets of the next row, where earlier quotas keep so many places of the window."""
         if self.limit.at_most:
-            return 0
-        return max(min(self.limit.count, self._size) - self.counts.get(0, 0), 0)
+            return not self.limit.count or bool(self._counts)
+        return 0 < self.lacks >= self._left - before
 
-    def allows(self, before: int) -> Mask | None:
-        """Which targets may come next (targets), where earlier quotas keep so many places; None for all."""
-        if self.limit.at_most:
-            return ~self.full if self._any_full else None
-        lacks = self.lacks()
-        if not lacks or self._left - before > lacks:
-            return None
-        allowed = np.zeros(self._items.targets, bool)
-        allowed[self._members.items[self._members.items < self._items.targets]] = True
-        return allowed
+    def allows(self, item: int) -> bool:
+        """Whether a target may come next, once the quota is due."""
+        if not self.limit.at_most:
+            return bool(self._groups[item])
+        return all(self._counts.get(group, 0) < self.limit.count for group in self._groups[item])
 
-    def _close(self, members: Rows) -> None:
-        self.full[members[members < self._items.targets]] = True
-        self._any_full = True
+    def _count(self, item: int) -> None:
+        groups = self._groups[item]
+        for group in groups:
+            self._counts[group] = self._counts.get(group, 0) + 1
+        if groups and self.lacks:
+            self.lacks -= 1
 
 
 class _State:
-    """What is placed already."""
+    """What is placed already, and what may come next."""
 
-    def __init__(self, items: Items, quotas: Sequence[_Quota], diverse: Diverse | None) -> None:
-        self._items, self._quotas, self._diverse = items, quotas, diverse
-        self._free = np.ones(items.targets, bool)
-        if diverse:
-            self._pool = min(diverse.among, items.targets)
-            best = max(float(items.values[: self._pool].max(initial=0)), 1e-300)
-            self._relevance = diverse.weight * items.values[: self._pool] / best
-            self._likeness: NDArray[np.float32] | None = None
+    def __init__(
+        self, items: Items, quotas: Sequence[_Quota], diverse: Diverse | None, explore: Explore | None
+    ) -> None:
+        self._items, self._quotas = items, quotas
+        self._free = list(range(items.targets))
+        self._relevance = _Relevance(items, diverse) if diverse else None
+        self._drawable = list(range(min(explore.among, items.targets))) if explore else []
 
     def enter(self, place: int) -> None:
         for quota in self._quotas:
             quota.enter(place)
 
-    def take(self, item: int, *, is_pin: bool) -> None:
-        if not is_pin:
-            self._free[item] = False
+    def take(self, item: int) -> None:
+        """Note what stands in the next row."""
+        if item < self._items.targets:
+            self._free.remove(item)
             for quota in self._quotas:
                 quota.take(item)
-        if self._diverse:
-            vectors = self._diverse.vectors
-            alike = vectors[: self._pool] @ vectors[item]
-            self._likeness = alike if self._likeness is None else np.maximum(self._likeness, alike)
+            if self._drawable and item <= self._drawable[-1]:
+                self._drawable.remove(item)
+        if self._relevance:
+            self._relevance.take(item)
 
-    def choose(self, explore: Explore | None) -> Placed:
-        """What the rules want next."""
-        allowed, because = self._allowed()
-        first = int(np.argmax(allowed))
-        chosen = self._most_relevant(allowed, first)
-        if explore is None:
-            return Placed(chosen, 1.0, (*because, *self._diversity(chosen, first)))
-        drawn_from = np.flatnonzero(allowed[: min(explore.among, self._items.targets)])
-        if not len(drawn_from):
-            return Placed(chosen, 1.0, (*because, *self._diversity(chosen, first)))
-        # Both numbers are drawn for every row, so that rows do not depend on what was drawn for those above.
-        drawn, which = explore.chance.random(2)
-        each = explore.share / len(drawn_from)
+    def choose(self) -> Placed:
+        """What the rules want next, where nothing is drawn."""
+        quotas = self._due()
+        found = self._first(quotas)
+        if found is None:  # no target is what all quotas want
+            return self._chosen(*self._narrowed(quotas))
+        first, because = found
+        if self._relevance is None or first >= self._relevance.pool:
+            return Placed(first, 1.0, because)
+        chosen = self._relevance.best(lambda item: all(quota.allows(item) for quota in quotas))
+        return Placed(chosen, 1.0, (*because, *self._relevance.moved(chosen, first)))
+
+    def draw(self, explore: Explore, drawn: float, which: float) -> Placed:
+        """What the rules want next; `drawn` and `which` (0-1) tell whether it is drawn, and which one."""
+        quotas = self._due()
+        allowed, because = self._narrowed(quotas) if quotas else (self._free, ())
+        chosen = self._chosen(allowed, because)
+        drawable = [item for item in allowed if item < explore.among] if quotas else self._drawable
+        if not drawable:
+            return chosen
+        each, rest = explore.share / len(drawable), 1 - explore.share
         if drawn < explore.share:
-            item = int(drawn_from[int(which * len(drawn_from))])
-            return Placed(item, each + (1 - explore.share) * (item == chosen), (explore.name,), is_set=True)
-        propensity = 1 - explore.share + each * bool(allowed[chosen] and chosen < explore.among)
-        return Placed(chosen, propensity, (*because, *self._diversity(chosen, first)))
+            item = drawable[int(which * len(drawable))]
+            return Placed(item, each + rest * (item == chosen.item), (explore.name,), is_set=True)
+        return replace(chosen, propensity=rest + each * (chosen.item < explore.among))
 
-    def _allowed(self) -> tuple[Mask, tuple[str, ...]]:
-        """Targets (mask) that quotas leave, and the quotas that took out the best one."""
-        allowed, because = self._free, []
-        reserved: dict[int, int] = {}
+    def _due(self) -> list[_Quota]:
+        """Quotas that may take out targets of the next row."""
+        due, reserved = [], dict[int, int]()
         for quota in self._quotas:
             of = quota.limit.of
-            found = quota.allows(reserved.get(of, 0))
-            reserved[of] = reserved.get(of, 0) + quota.lacks()
-            if found is None:
+            if quota.is_due(reserved.get(of, 0)):
+                due.append(quota)
+            reserved[of] = reserved.get(of, 0) + quota.lacks
+        return due
+
+    def _first(self, quotas: Sequence[_Quota]) -> tuple[int, tuple[str, ...]] | None:
+        """The best target that all quotas allow, and those that took out the best ones before it; None for none."""
+        because: list[str] = []
+        furthest = -1
+        for item in self._free:
+            passed = next((number for number, quota in enumerate(quotas) if not quota.allows(item)), len(quotas))
+            if passed == len(quotas):
+                return item, tuple(because)
+            if passed > furthest:  # the best one that the quotas before this one leave
+                because.append(quotas[passed].limit.name)
+                furthest = passed
+        return None
+
+    def _narrowed(self, quotas: Sequence[_Quota]) -> tuple[list[int], tuple[str, ...]]:
+        """Targets that quotas leave, one after the other, and those that took out the best; one gives way to none."""
+        allowed, because = self._free, []
+        for quota in quotas:
+            narrowed = [item for item in allowed if quota.allows(item)]
+            if not narrowed:
+                self._expect_all()
                 continue
-            narrowed = allowed & found
-            if not narrowed.any():
-                if self._items.more:
-                    raise TooFew
-                continue
-            if not found[np.argmax(allowed)]:
+            if narrowed[0] != allowed[0]:
                 because.append(quota.limit.name)
             allowed = narrowed
-        if self._items.more and not allowed.any():
-            raise TooFew
+        if not allowed:
+            self._expect_all()
         return allowed, tuple(because)
 
-    def _most_relevant(self, allowed: Mask, first: int) -> int:
-        if not self._diverse or first >= self._pool:
-            return first
-        relevance = self._relevance
-        if self._likeness is not None:
-            relevance = relevance - (1 - self._diverse.weight) * self._likeness
-        return int(np.argmax(np.where(allowed[: self._pool], relevance, -np.inf)))
+    def _chosen(self, allowed: Sequence[int], because: tuple[str, ...]) -> Placed:
+        """The one that is wanted of some targets, the best first."""
+        first = allowed[0]
+        if self._relevance is None or first >= self._relevance.pool:
+            return Placed(first, 1.0, because)
+        chosen = self._relevance.best_of([item for item in allowed if item < self._relevance.pool])
+        return Placed(chosen, 1.0, (*because, *self._relevance.moved(chosen, first)))
 
-    def _diversity(self, chosen: int, first: int) -> tuple[str, ...]:
-        return (self._diverse.name,) if self._diverse and chosen != first else ()
+    def _expect_all(self) -> None:
+        if self._items.more:
+            raise TooFew
+
+
+class _Relevance:
+    """Maximal marginal relevance of the first targets, the `pool`, as rows are placed."""
+
+    def __init__(self, items: Items, diverse: Diverse) -> None:
+        self._name, self._vectors = diverse.name, diverse.vectors
+        self.pool = min(diverse.among, items.targets)
+        values = items.values[: self.pool]
+        best = max(float(values.max(initial=0)), 1e-300)
+        self._by_value = diverse.weight * values / best
+        self._by_likeness = 1 - diverse.weight
+        self._alike = self._vectors[: self.pool] @ self._vectors.T
+        self._likeness: Floats | None = None
+        self._marginal = self._by_value.copy()
+
+    def take(self, item: int) -> None:
+        alike = self._alike[:, item]
+        self._likeness = alike.copy() if self._likeness is None else np.maximum(self._likeness, alike, self._likeness)
+        if item < self.pool:
+            self._by_value[item] = -np.inf  # so that it is never the best again
+        np.subtract(self._by_value, self._by_likeness * self._likeness, self._marginal)
+
+    def best(self, allows: Callable[[int], bool]) -> int:
+        """The most relevant of the free ones that are allowed, of which there is one; of equal ones the first."""
+        marginal = self._marginal
+        while not allows(item := int(marginal.argmax())):
+            marginal = marginal.copy() if marginal is self._marginal else marginal
+            marginal[item] = -np.inf
+        return item
+
+    def best_of(self, targets: Sequence[int]) -> int:
+        """The most relevant of some free ones."""
+        return targets[int(self._marginal[targets].argmax())]
+
+    def moved(self, chosen: int, first: int) -> tuple[str, ...]:
+        """What a row says that is not the first of those allowed."""
+        return (self._name,) if chosen != first else ()
