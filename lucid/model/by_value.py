@@ -86,17 +86,19 @@ class ScoredTargets:
     def _candidates(self, position: int, places: Rows, n: int) -> Rows:
         """Of some targets those that may be among the n best: fast scores tell only so much, see `BlockScores`."""
         raw, error = self._raw[position][places].astype(np.float64), self._error[position][places].astype(np.float64)
-        low, high = raw - error, raw + error
         edge = len(places) - n
         if self._factors is None:
             calibration = self._scorer.pair.calibration
-            least = np.partition(low, edge)[edge : edge + 1]
+            least = np.partition(raw - error, edge)[edge : edge + 1]
             # Below that raw score another may have the same score, and come before it by its row.
             least = np.minimum(least, calibration.least_raw(calibration.score(least)))
-            return np.asarray(places[high >= least - 1e-6 * np.abs(least)])
-        factors, score = self._factors[places], self._scorer.pair.calibration.score
-        least = np.partition(score(low) * factors, edge)[edge]
-        return np.asarray(places[(score(high) + 1e-6) * factors >= least])
+            return np.asarray(places[raw + error >= least - 1e-6 * np.abs(least)])
+        factors, calibration = self._factors[places], self._scorer.pair.calibration
+        value = calibration.score(raw) * factors
+        # A score changes by no more than a raw one times the steepest rise, and by half a digit from rounding.
+        margin = (calibration.steepest * error + 1e-6) * factors
+        least = np.partition(value - margin, edge)[edge]
+        return np.asarray(places[value + margin >= least])
 
 
 class BlendedTargets:

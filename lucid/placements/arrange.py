@@ -20,6 +20,7 @@ A rule that stands further up wins over those below:
 The first N rows are the same however many are asked for.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.typing import Floats, Rows
+
+Mask = NDArray[np.bool_]
 
 
 class TooFew(Exception):
@@ -154,6 +157,7 @@ class _Quota:
         self._groups: list[list[int]] = [[] for _ in range(len(items.values))]
         for item, group in zip(members.items.tolist(), members.groups.tolist(), strict=True):
             self._groups[item].append(group)
+        self._members, self._full = members, np.zeros(items.targets, bool)
         self._counts: dict[int, int] = {}
         self._left = self._size = 0
         self.lacks = 0
@@ -165,7 +169,9 @@ class _Quota:
             return
         end = min(place + self.limit.of, self._items.total)
         pinned = [item for at, item in self._items.pins.items() if place <= at < end]
-        self._counts, self._left = {}, end - place - len(pinned)
+        self._counts, self._left, self._full[:] = {}, end - place - len(pinned), False
+        if self.limit.at_most and not self.limit.count:
+            self._close(self._members.items)
         self.lacks = 0 if self.limit.at_most else min(self.limit.count, end - place)
         for item in pinned:
             self._count(item)
@@ -187,12 +193,25 @@ class _Quota:
             return bool(self._groups[item])
         return all(self._counts.get(group, 0) < self.limit.count for group in self._groups[item])
 
+    def all_allowed(self) -> Mask:
+        """Which targets (n) may come next, once the quota is due."""
+        if self.limit.at_most:
+            return ~self._full
+        allowed = np.zeros(self._items.targets, bool)
+        allowed[self._members.items[self._members.items < self._items.targets]] = True
+        return allowed
+
     def _count(self, item: int) -> None:
         groups = self._groups[item]
         for group in groups:
             self._counts[group] = self._counts.get(group, 0) + 1
+            if self.limit.at_most and self._counts[group] == self.limit.count:
+                self._close(self._members.items[self._members.groups == group])
         if groups and self.lacks:
             self.lacks -= 1
+
+    def _close(self, members: Rows) -> None:
+        self._full[members[members < self._items.targets]] = True
 
 
 class _State:
@@ -202,7 +221,7 @@ class _State:
         self, items: Items, quotas: Sequence[_Quota], diverse: Diverse | None, explore: Explore | None
     ) -> None:
         self._items, self._quotas = items, quotas
-        self._free = list(range(items.targets))
+        self._free, self._is_free = list(range(items.targets)), np.ones(items.targets, bool)
         self._relevance = _Relevance(items, diverse) if diverse else None
         self._drawable = list(range(min(explore.among, items.targets))) if explore else []
 
@@ -214,6 +233,7 @@ class _State:
         """Note what stands in the next row."""
         if item < self._items.targets:
             self._free.remove(item)
+            self._is_free[item] = False
             for quota in self._quotas:
                 quota.take(item)
             if self._drawable and item <= self._drawable[-1]:
@@ -226,7 +246,8 @@ class _State:
         quotas = self._due()
         found = self._first(quotas)
         if found is None:  # no target is what all quotas want
-            return self._chosen(*self._narrowed(quotas))
+            allowed, because = self._narrowed(quotas)
+            return self._chosen(np.flatnonzero(allowed).tolist(), because)
         first, because = found
         if self._relevance is None or first >= self._relevance.pool:
             return Placed(first, 1.0, because)
@@ -236,9 +257,12 @@ class _State:
     def draw(self, explore: Explore, drawn: float, which: float) -> Placed:
         """What the rules want next; `drawn` and `which` (0-1) tell whether it is drawn, and which one."""
         quotas = self._due()
-        allowed, because = self._narrowed(quotas) if quotas else (self._free, ())
-        chosen = self._chosen(allowed, because)
-        drawable = [item for item in allowed if item < explore.among] if quotas else self._drawable
+        if quotas:
+            mask, because = self._narrowed(quotas)
+            allowed = np.flatnonzero(mask).tolist()
+            chosen, drawable = self._chosen(allowed, because), allowed[: bisect_left(allowed, explore.among)]
+        else:
+            chosen, drawable = self._chosen(self._free, ()), self._drawable
         if not drawable:
             return chosen
         each, rest = explore.share / len(drawable), 1 - explore.share
@@ -270,19 +294,22 @@ class _State:
                 furthest = passed
         return None
 
-    def _narrowed(self, quotas: Sequence[_Quota]) -> tuple[list[int], tuple[str, ...]]:
-        """Targets that quotas leave, one after the other, and those that took out the best; one gives way to none."""
-        allowed, because = self._free, []
+    def _narrowed(self, quotas: Sequence[_Quota]) -> tuple[Mask, tuple[str, ...]]:
+        """Targets (n) that quotas leave, one after the other, and those that took out the best; one gives way to none.
+
+        Raises TooFew where there may be one among those that are not given.
+        """
+        allowed, because = self._is_free, []
         for quota in quotas:
-            narrowed = [item for item in allowed if quota.allows(item)]
-            if not narrowed:
-                self._expect_all()
+            may = quota.all_allowed()
+            narrowed = allowed & may
+            if not narrowed.any():
+                if self._items.more:
+                    raise TooFew
                 continue
-            if narrowed[0] != allowed[0]:
+            if not may[allowed.argmax()]:
                 because.append(quota.limit.name)
             allowed = narrowed
-        if not allowed:
-            self._expect_all()
         return allowed, tuple(because)
 
     def _chosen(self, allowed: Sequence[int], because: tuple[str, ...]) -> Placed:
@@ -290,12 +317,8 @@ class _State:
         first = allowed[0]
         if self._relevance is None or first >= self._relevance.pool:
             return Placed(first, 1.0, because)
-        chosen = self._relevance.best_of([item for item in allowed if item < self._relevance.pool])
+        chosen = self._relevance.best_of(allowed[: bisect_left(allowed, self._relevance.pool)])
         return Placed(chosen, 1.0, (*because, *self._relevance.moved(chosen, first)))
-
-    def _expect_all(self) -> None:
-        if self._items.more:
-            raise TooFew
 
 
 class _Relevance:

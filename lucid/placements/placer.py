@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from lucid.model.by_value import BlendedTargets, ScoredTargets, Valued
 from lucid.placements.arrange import Diverse, Explore, Items, Limit, Members, Placed, TooFew, arrange, places_of
 from lucid.placements.facts import Facts, expect_times
 from lucid.schema.filters import METADATA
-from lucid.schema.placements import Boost, Bury, PlacementRules
+from lucid.schema.placements import Boost, Bury, Freshness, PlacementRules
 from lucid.typing import INTERACTION, Floats, Rows
 from lucid.versions.uploads import Uploads
 from lucid.versions.version import Version
@@ -53,6 +54,17 @@ class PlacedRows:
         )
 
 
+@dataclass(frozen=True, order=True)
+class _Pinned:
+    """A target that is to stand at a rank."""
+
+    rank: int
+    name: str
+    row: int
+    score: float
+    value: float
+
+
 @dataclass(frozen=True)
 class _Factor:
     """What the values of some targets (n) are multiplied with, and as what rows say it."""
@@ -62,40 +74,44 @@ class _Factor:
     factor: float
 
 
-class Placer:
-    """Rules on one version at one moment, which is taken to the minute; `chance` draws what is explored."""
+def minute_of(now: datetime) -> int:
+    """The minute of a moment: how old something is changes no faster."""
+    return int(now.timestamp()) // 60
 
-    def __init__(
-        self,
-        version: Version,
-        facts: Facts,
-        rules: PlacementRules,
-        uploads: Uploads,
-        now: datetime,
-        chance: np.random.Generator | None = None,
-    ) -> None:
-        self._version, self._facts, self.rules, self._uploads = version, facts, rules, uploads
-        self._now = float(int(now.timestamp()) // 60 * 60)
-        self._moment = now.timestamp()
-        self._chance = chance
+
+class Placer:
+    """Rules on one version with what was uploaded since, within one minute; safe to share between threads.
+
+    What it takes of a version it reads when it is first asked, and keeps.
+    """
+
+    def __init__(self, version: Version, facts: Facts, rules: PlacementRules, uploads: Uploads, minute: int) -> None:
+        self._version, self._facts, self.rules, self.uploads = version, facts, rules, uploads
+        self.minute = minute
+        self._filtered = cache(lambda entity_type: facts.fulfilling(entity_type, rules.target_filter))
+        self._available = cache(lambda entity_type: facts.availability(entity_type, uploads))
+        self._factors = factors = cache(lambda entity_type: list(_factors(facts, rules, entity_type)))
+        self._fresh = fresh = cache(lambda entity_type: _fresh(facts, rules.fresh, uploads, 60.0 * minute, entity_type))
+        self._counting = cache(lambda entity_type, number: facts.fulfilling(entity_type, rules.quotas[number].when))
+        self._all_factors = cache(lambda entity_type: _product(factors(entity_type), fresh(entity_type)))
         rows = ((pin.rank, version.index.row(pin.id), pin.name or "pin") for pin in rules.pin)
         self._pins = {row: (rank, name) for rank, row, name in sorted(rows) if row is not None}
 
     # What may be shown
 
-    def allowed(self, entity_type: str, among: Mask | None = None) -> Mask | None:
-        """Which targets of a type (n) may be shown to anybody, of those that a query allows; None for all."""
-        masks = [among, self._facts.fulfilling(entity_type, self.rules.target_filter)]
+    def allowed(self, entity_type: str, now: datetime, among: Mask | None = None) -> Mask | None:
+        """Which targets of a type (n) may be shown to anybody now, of those that a query allows; None for all."""
+        masks = [among, self._filtered(entity_type)]
         if self.rules.available:
-            masks.append(self._facts.availability(entity_type, self._uploads).at(self._moment))
+            masks.append(self._available(entity_type).at(now.timestamp()))
         found: Mask | None = None
         for mask in masks:
             if mask is not None:
                 found = mask if found is None else found & mask
         return found
 
-    def hidden(self, edges: Neighbours, relations: Sequence[str]) -> Rows:
-        """Rows, sorted, that are not shown to a source with these edges; what has no time may have been just now.
+    def hidden(self, edges: Neighbours, relations: Sequence[str], now: datetime) -> Rows:
+        """Rows, sorted, that are not shown to a source with these edges now; what has no time may have been just now.
 
         Raises OutdatedVersion where the version keeps no times, and they matter.
         """
@@ -106,7 +122,7 @@ class Placer:
             did = np.array([relation == name for relation in relations], bool)[edges.relations]
             if rule.days is not None:
                 expect_times(self._version)
-                did &= ~(times < self._moment - rule.days * _DAY)
+                did &= ~(times < now.timestamp() - rule.days * _DAY)
             found |= did
         return np.unique(edges.rows[found])
 
@@ -114,42 +130,21 @@ class Placer:
 
     def factors(self, entity_type: str) -> Numbers | None:
         """What the scores of a type's targets (n) are multiplied with; None where nothing is to be."""
-        found: Numbers | None = None
-        for one in self._factors(entity_type):
-            each = np.where(one.which, one.factor, 1.0)
-            found = each if found is None else found * each
-        fresh = self._fresh(entity_type)
-        if fresh is not None:
-            found = fresh if found is None else found * fresh
-        return found
-
-    def _factors(self, entity_type: str) -> Iterator[_Factor]:
-        kinds: dict[str, Sequence[Boost | Bury]] = {"boost": self.rules.boost, "bury": self.rules.bury}
-        for kind, rules in kinds.items():
-            for number, rule in enumerate(rules):
-                which = self._facts.fulfilling(entity_type, rule.when)
-                assert which is not None  # a rule has conditions
-                yield _Factor(rule.name or f"{kind}.{number}", which, rule.factor)
-
-    def _fresh(self, entity_type: str) -> Numbers | None:
-        rule = self.rules.fresh
-        if rule is None:
-            return None
-        if rule.by == "last_interaction":
-            dates = self._facts.last_interaction(entity_type, self._uploads)
-        elif rule.by == "first_interaction":
-            dates = self._facts.first_interaction(entity_type, self._uploads)
-        else:
-            dates = self._facts.moments(entity_type, rule.by.removeprefix(METADATA))
-        ages = np.maximum(self._now - dates, 0) / (rule.half_life_days * _DAY)
-        return np.asarray(1 - rule.weight + rule.weight * np.nan_to_num(0.5**ages, nan=0.0))
+        return self._all_factors(entity_type)
 
     # In which order it comes
 
-    def arrange(self, targets: Sequence[tuple[str, Targets]], position: int, rows: int, space: int) -> PlacedRows:
+    def arrange(
+        self,
+        targets: Sequence[tuple[str, Targets]],
+        position: int,
+        rows: int,
+        space: int,
+        chance: np.random.Generator | None = None,
+    ) -> PlacedRows:
         """The rows of the source at a position, of targets of some types.
 
-        `space` is the decomposition whose vectors tell which targets are alike.
+        `space` is the decomposition whose vectors tell which targets are alike, `chance` draws what is explored.
         """
         pinned = self._pinned(targets, position)
         size = max(_SPARE * rows, rows + len(self._pins), _LEAST)
@@ -158,7 +153,7 @@ class Placer:
         while True:
             best, complete = self._best(targets, position, size)
             try:
-                return self._arranged(best, pinned, rows, space)
+                return self._arranged(best, pinned, rows, space, chance)
             except TooFew:
                 assert not complete
                 size *= _MORE
@@ -177,29 +172,37 @@ class Placer:
             best = Valued(rows[order], scores[order], values[order], total)
         return best, len(best.rows) == total
 
-    def _pinned(self, targets: Sequence[tuple[str, Targets]], position: int) -> list[tuple[int, Valued, str]]:
-        """Pins of what may be shown to the source: rank, target and name, in the order of ranks."""
+    def _pinned(self, targets: Sequence[tuple[str, Targets]], position: int) -> "list[_Pinned]":
+        """Pins of what may be shown to the source, in the order of ranks."""
         found = []
         for entity_type, scored in targets if self._pins else ():
             of_type = self._version.config.entity_types.rows(entity_type)
-            for row, (rank, name) in self._pins.items():
-                if row in of_type and (valued := scored.of(position, np.array([row]))).total:
-                    found.append((rank, valued, name))
-        return sorted(found, key=lambda pin: pin[0])
+            valued = scored.of(position, np.array([row for row in self._pins if row in of_type], np.int64))
+            for row, score, value in zip(valued.rows.tolist(), valued.scores, valued.values, strict=True):
+                rank, name = self._pins[row]
+                found.append(_Pinned(rank, name, row, score, value))
+        return sorted(found)
 
-    def _arranged(self, best: Valued, pinned: Sequence[tuple[int, Valued, str]], rows: int, space: int) -> PlacedRows:
-        pin_rows = np.array([int(valued.rows[0]) for _, valued, _ in pinned], np.int64)
+    def _arranged(
+        self,
+        best: Valued,
+        pinned: Sequence[_Pinned],
+        rows: int,
+        space: int,
+        chance: np.random.Generator | None,
+    ) -> PlacedRows:
+        pin_rows = np.array([pin.row for pin in pinned], np.int64)
         kept = np.flatnonzero(~np.isin(best.rows, pin_rows)) if pinned else slice(None)
         every = np.concatenate([best.rows[kept], pin_rows])
-        scores = np.concatenate([best.scores[kept], *(valued.scores for _, valued, _ in pinned)])
-        values = np.concatenate([best.values[kept], *(valued.values for _, valued, _ in pinned)])
+        scores = np.concatenate([best.scores[kept], [pin.score for pin in pinned]])
+        values = np.concatenate([best.values[kept], [pin.value for pin in pinned]])
         count = len(every) - len(pinned)
         targets = best.total - len(pinned)  # they were counted too
-        places = places_of([rank for rank, _, _ in pinned], targets)
+        places = places_of([pin.rank for pin in pinned], targets)
         pins = {place: count + number for number, place in enumerate(places)}
         items = Items(values, pins, targets - count)
-        names = {count + number: name for number, (_, _, name) in enumerate(pinned)}
-        placed = arrange(items, rows, self._limits(every), self._diverse(every, space), self._explore(), names)
+        names = {count + number: pin.name for number, pin in enumerate(pinned)}
+        placed = arrange(items, rows, self._limits(every), self._diverse(every, space), self._explore(chance), names)
         return self._told(placed, every, scores)
 
     def _limits(self, rows: Rows) -> list[tuple[Limit, Members]]:
@@ -225,7 +228,7 @@ class Placer:
         types, found = self._version.config.entity_types, np.zeros(len(rows), bool)
         numbers = types.type_numbers(rows)
         for one in np.unique(numbers).tolist():
-            which = self._facts.fulfilling(types.types[one], self.rules.quotas[number].when)
+            which = self._counting(types.types[one], number)
             assert which is not None  # it has conditions
             of_type = numbers == one
             found[of_type] = which[rows[of_type] - types.starts[one]]
@@ -237,11 +240,11 @@ class Placer:
             return None
         return Diverse(rule.weight, rule.among, rule.name or "diversity", likeness_vectors(self._version, space, rows))
 
-    def _explore(self) -> Explore | None:
+    def _explore(self, chance: np.random.Generator | None) -> Explore | None:
         rule = self.rules.explore
         if rule is None:
             return None
-        chance = self._chance if self._chance is not None else np.random.default_rng()
+        chance = np.random.default_rng() if chance is None else chance
         return Explore(rule.share, rule.among, rule.name or "explore", chance)
 
     def _told(self, placed: Sequence[Placed], every: Rows, scores: Numbers) -> PlacedRows:
@@ -267,9 +270,39 @@ class Placer:
         """What changes the value of which targets (n) of a type; freshness where it leaves more than it might take."""
         for one in self._factors(entity_type):
             yield one.name, one.which
-        fresh = self._fresh(entity_type)
-        if fresh is not None and self.rules.fresh is not None:
-            yield self.rules.fresh.name or "fresh", fresh > 1 - self.rules.fresh.weight / 2
+        fresh, rule = self._fresh(entity_type), self.rules.fresh
+        if fresh is not None and rule is not None:
+            yield rule.name or "fresh", fresh > 1 - rule.weight / 2
+
+
+def _factors(facts: Facts, rules: PlacementRules, entity_type: str) -> Iterator[_Factor]:
+    kinds: dict[str, Sequence[Boost | Bury]] = {"boost": rules.boost, "bury": rules.bury}
+    for kind, several in kinds.items():
+        for number, rule in enumerate(several):
+            which = facts.fulfilling(entity_type, rule.when)
+            assert which is not None  # a rule has conditions
+            yield _Factor(rule.name or f"{kind}.{number}", which, rule.factor)
+
+
+def _product(factors: Sequence[_Factor], fresh: Numbers | None) -> Numbers | None:
+    found = fresh
+    for one in factors:
+        each = np.where(one.which, one.factor, 1.0)
+        found = each if found is None else found * each
+    return found
+
+
+def _fresh(facts: Facts, rule: Freshness | None, uploads: Uploads, now: float, entity_type: str) -> Numbers | None:
+    if rule is None:
+        return None
+    if rule.by == "last_interaction":
+        dates = facts.last_interaction(entity_type, uploads)
+    elif rule.by == "first_interaction":
+        dates = facts.first_interaction(entity_type, uploads)
+    else:
+        dates = facts.moments(entity_type, rule.by.removeprefix(METADATA))
+    ages = np.maximum(now - dates, 0) / (rule.half_life_days * _DAY)
+    return np.asarray(1 - rule.weight + rule.weight * np.nan_to_num(0.5**ages, nan=0.0))
 
 
 def likeness_vectors(version: Version, space: int, rows: Rows) -> Floats:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lucid.model.by_value import ScoredTargets
 from lucid.placements.facts import Facts
-from lucid.placements.placer import PlacedRows, Placer
+from lucid.placements.placer import PlacedRows, Placer, minute_of
 from lucid.schema.fields import Exclude
 from lucid.schema.placements import Placement, PrecomputePlacement
 from lucid.side_by_side import side_by_side
@@ -70,8 +70,8 @@ def precompute_placements(
         if missing:
             told.append(f"placement {placement.reference} is not computed ahead: no entity type {missing[0]!r}")
             continue
-        placer = Placer(version, facts, placement, uploads, now)
-        writing = _Writing(version, placement, pair, placer)
+        placer = Placer(version, facts, placement, uploads, minute_of(now))
+        writing = _Writing(version, placement, pair, placer, now)
         count += writing.write(version.folder / _file(len(found)))
         found.append(writing.described())
     if found:
@@ -82,12 +82,15 @@ def precompute_placements(
 class _Writing:
     """Writes the rows of one placement and pair."""
 
-    def __init__(self, version: Version, placement: Placement, pair: PrecomputePlacement, placer: Placer) -> None:
-        self._version, self._placement, self._pair, self._placer = version, placement, pair, placer
+    def __init__(
+        self, version: Version, placement: Placement, pair: PrecomputePlacement, placer: Placer, now: datetime
+    ) -> None:
+        self._version, self._placement, self._pair = version, placement, pair
+        self._placer, self._now = placer, now
         types = version.config.entity_types
         self._sources = types.rows(pair.source_type)
         self._slots = min(pair.max_recommendations, len(types.rows(pair.target_type)))
-        self._factors, self._allowed = placer.factors(pair.target_type), placer.allowed(pair.target_type)
+        self._factors, self._allowed = placer.factors(pair.target_type), placer.allowed(pair.target_type, now)
         self._movers: dict[tuple[str, ...], int] = {}
 
     def write(self, path: Path) -> int:
@@ -126,7 +129,7 @@ class _Writing:
             self._factors,
             exclude=excluded(self._placement),
             allowed=self._allowed,
-            hidden=[self._placer.hidden(version.adjacency.of(row), relations) for row in rows.tolist()],
+            hidden=[self._placer.hidden(version.adjacency.of(row), relations, self._now) for row in rows.tolist()],
         )
         targets, space = [(pair.target_type, scored)], scorer.pair.decomposition
         return [self._placer.arrange(targets, position, self._slots, space) for position in range(len(rows))]

@@ -13,7 +13,7 @@ import orjson
 
 from lucid.data.names import check_conditions
 from lucid.errors import DamagedVersion
-from lucid.placements.placer import Placer
+from lucid.placements.placer import Placer, minute_of
 from lucid.schema.fields import utc_now
 from lucid.schema.placements import UNSAVED, Placement, PlacementRules
 from lucid.schema.recommendations import EXPLANATION, PLACED, Recommendation, RecommendationQuery
@@ -27,6 +27,9 @@ from lucid.versions.precomputed import MILLION, UNUSED
 from lucid.versions.uploads import Uploads, no_uploads, uploads_since
 from lucid.versions.version import Version
 
+_PLACERS = 100
+"""For how many placements what applies them is kept."""
+
 
 class Predictor:
     """Answers queries from one version and what was uploaded since it was trained.
@@ -39,6 +42,7 @@ class Predictor:
         self._sizes = {version.folder / name: size for name, size in version.manifest.files.items()}
         self._ranker, self._blocks = Ranker(self.version), Blocks(self.version)
         self._uploads, self._uploads_stamp = no_uploads(version), -1
+        self._placers: dict[str, Placer] = {}
         self._refreshing = threading.Lock()
 
     @property
@@ -86,19 +90,28 @@ class Predictor:
         rules: PlacementRules | None,
         now: datetime,
     ) -> Iterator[Block]:
-        placer: Placer | None = None
-        if rules:
-            placer = Placer(self.version, self._ranker.facts, rules, uploads, now)
-            if rules.exclude_interacted is not None:
-                query = query.model_copy(update={"exclude_interacted": rules.exclude_interacted})
+        placer = self._placer(rules, uploads, now) if rules else None
+        if rules and rules.exclude_interacted is not None:
+            query = query.model_copy(update={"exclude_interacted": rules.exclude_interacted})
         for some in sources:
             if placer and rules:
-                ranked = self._ranker.place(some, query, placer, uploads)
+                ranked = self._ranker.place(some, query, placer, now)
                 block = self._blocks.placed(ranked, _reference(rules))
             else:
                 ranked = self._ranker.rank(some, query)
                 block = self._blocks.ranked(ranked)
             yield self._blocks.explained(block, ranked, uploads) if query.explain else block
+
+    def _placer(self, rules: PlacementRules, uploads: Uploads, now: datetime) -> Placer:
+        """What applies some rules; that of a placement is kept as long as it fits."""
+        minute, reference = minute_of(now), _reference(rules)
+        kept = self._placers.get(reference)
+        if kept and kept.rules is rules and kept.minute == minute and kept.uploads is uploads:
+            return kept
+        if len(self._placers) >= _PLACERS:
+            self._placers.clear()
+        made = self._placers[reference] = Placer(self.version, self._ranker.facts, rules, uploads, minute)
+        return made
 
     def lookup_precomputed(self, query: RecommendationQuery, source_id: str) -> Answer | None:
         """See `ModelRegistry.lookup_precomputed`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypedDict
 
 import numpy as np
@@ -21,7 +22,6 @@ from lucid.schema.recommendations import RecommendationQuery, weights_of
 from lucid.serving.sources import Source, as_one, edges_of
 from lucid.typing import Rows
 from lucid.versions.target_filter import TargetFilter
-from lucid.versions.uploads import Uploads
 from lucid.versions.version import Version
 
 
@@ -72,16 +72,16 @@ class Ranker:
             return self._blend(sources, [*weights_of(query.sources).values()], query)
         return Ranked(sources, self._cut(self._each_type(sources, query), query))
 
-    def place(self, sources: Sequence[Source], query: RecommendationQuery, placer: Placer, uploads: Uploads) -> Ranked:
+    def place(self, sources: Sequence[Source], query: RecommendationQuery, placer: Placer, now: datetime) -> Ranked:
         """The rows of each source as a placement wants them; raises as `rank` does."""
         if query.sources:
-            return self._place_blend(sources, [*weights_of(query.sources).values()], query, placer, uploads)
-        rows = self._placed_before(sources, query, placer, uploads)
+            return self._place_blend(sources, [*weights_of(query.sources).values()], query, placer, now)
+        rows = self._placed_before(sources, query, placer, now)
         left = [position for position in range(len(sources)) if position not in rows]
         for source_type in dict.fromkeys(sources[position].entity_type for position in left):
             positions = [position for position in left if sources[position].entity_type == source_type]
             of_type = [sources[position] for position in positions]
-            hidden = [placer.hidden(edges_of(source, self._version, uploads), uploads.relations) for source in of_type]
+            hidden = self._hidden(of_type, placer, now)
             targets, space = [], 0
             for number, target_type in enumerate(_target_types(source_type, query)):
                 scorer = self._version.scorer(source_type, target_type)
@@ -91,7 +91,7 @@ class Ranker:
                     [_profile(source, scorer) for source in of_type],
                     placer.factors(target_type),
                     exclude=query.excluded,
-                    allowed=placer.allowed(target_type, self._allowed(target_type, query)),
+                    allowed=placer.allowed(target_type, now, self._allowed(target_type, query)),
                     hidden=hidden,
                     threshold=query.threshold,
                 )
@@ -103,8 +103,16 @@ class Ranker:
         counts = [len(one.rows) for one in each]
         return Ranked(sources, TopN(np.repeat(np.arange(len(each)), counts), placed.rows, placed.scores), None, placed)
 
+    def _hidden(self, sources: Sequence[Source], placer: Placer, now: datetime) -> list[Rows]:
+        """Rows that a placement does not show to each of some sources; none at all where it has no such rule."""
+        if not placer.rules.exclude:
+            return []
+        uploads = placer.uploads
+        edges = (edges_of(source, self._version, uploads) for source in sources)
+        return [placer.hidden(each, uploads.relations, now) for each in edges]
+
     def _placed_before(
-        self, sources: Sequence[Source], query: RecommendationQuery, placer: Placer, uploads: Uploads
+        self, sources: Sequence[Source], query: RecommendationQuery, placer: Placer, now: datetime
     ) -> dict[int, PlacedRows]:
         """The rows of sources, by their positions, that were computed ahead and of which nothing has changed."""
         rules, found = placer.rules, dict[int, PlacedRows]()
@@ -118,12 +126,12 @@ class Ranker:
             enough = stored.asked >= min(
                 query.max_recommendations, len(self._version.config.entity_types.rows(types[0]))
             )
-            if not enough or stored.allowed != checksum_of(placer.allowed(types[0])):
+            if not enough or stored.allowed != checksum_of(placer.allowed(types[0], now)):
                 continue
             for position, source in enumerate(sources):
                 if source.row is None or source.entity_type != source_type or source.profile is not None:
                     continue
-                if not (rules.exclude and source.row in uploads.every):
+                if not (rules.exclude and source.row in placer.uploads.every):
                     found[position] = stored.rows(source.row, query.max_recommendations)
         return found
 
@@ -133,18 +141,18 @@ class Ranker:
         weights: Sequence[float],
         query: RecommendationQuery,
         placer: Placer,
-        uploads: Uploads,
+        now: datetime,
     ) -> Ranked:
         source_type = _one_type(sources)
-        hidden = [placer.hidden(edges_of(source, self._version, uploads), uploads.relations) for source in sources]
+        hidden = self._hidden(sources, placer, now)
         targets, profiles, space = [], list[Profile](), 0
         for number, target_type in enumerate(_target_types(source_type, query)):
             scorer = self._version.scorer(source_type, target_type)
             space = scorer.pair.decomposition if number == 0 else space
             profiles = [_profile(source, scorer) for source in sources]
-            allowed = placer.allowed(target_type, self._allowed(target_type, query))
+            allowed = placer.allowed(target_type, now, self._allowed(target_type, query))
             raw = blended_raw(scorer, profiles, weights, exclude=query.excluded, allowed=allowed)
-            for rows, weight in zip(hidden, weights, strict=True):
+            for rows, weight in zip(hidden, weights, strict=bool(hidden)):
                 if weight > 0:
                     raw[within(rows, scorer.targets)] = -np.inf
             factors = placer.factors(target_type)
