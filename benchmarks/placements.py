@@ -1,8 +1,10 @@
 """Placements: random rules against an oracle, and how long an answer takes that follows rules.
 
-Rules are judged on the small shop of the tests, row by row, see `tests.support.shop`. Times are those of one answer in
-one process, from the query to its text, for a catalogue of `--targets` targets: with rules, and plain, scored at once
-as they are. What is precomputed takes part in neither.
+    python -m benchmarks.placements [--rule-sets 10000] [--targets 4000]
+
+Rules are judged on the small shop of the tests, row by row, see `tests.support.shop`. Times are those of answers of the
+API over HTTP, one at a time, for a catalogue of `--targets` targets: with rules, and plain, scored at once as those are.
+What is precomputed takes part in neither.
 """
 
 import argparse
@@ -11,15 +13,13 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lucid.schema.placements import PlacementRules
-from lucid.schema.recommendations import RecommendationQuery
-from lucid.serving.registry import ModelRegistry
-from lucid.serving.rendering import render
+from lucid.api.paths import BASE
 from lucid.workspace import Workspace
+from tests.support.service import Api
 from tests.support.shop import open_shop, random_query, random_rules, violations
 
 GOAL = 1.5
@@ -47,7 +47,7 @@ RULES: Mapping[str, Mapping[str, Any]] = {
 
 def main() -> None:
     """Print what was found; exit code 1 where a rule was not followed."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rule-sets", type=int, default=10_000)
     parser.add_argument("--targets", type=int, default=4_000)
     parser.add_argument("--sources", type=int, default=3_000)
@@ -73,45 +73,44 @@ def _judge(folder: Path, count: int) -> int:
 
 
 def _time(folder: Path, targets: int, sources: int, answers: int) -> None:
-    registry = _large(folder, targets, sources)
+    workspace = _large(folder, targets, sources)
     every = {name: value for rules in RULES.values() for name, value in rules.items()}
-    print(f"\n{targets:,} targets, {sources:,} sources; median of {answers} answers, one at a time")
+    sets = {**RULES, "all of them": every}
+    for number, rules in enumerate(sets.values()):
+        workspace.save_placement({**rules, "name": f"rules-{number}", "exclude_interacted": False}, "large")
+    print(f"\n{targets:,} targets, {sources:,} sources; median of {answers} answers over HTTP, one at a time")
     print(f"{'rules':26}{'rows':>6}{'plain ms':>10}{'rules ms':>10}{'ratio':>8}   (goal: at most {GOAL})")
-    for rows in (10, 100):
-        for name, content in {**RULES, "all of them": every}.items():
-            rules = PlacementRules.model_validate({**content, "exclude_interacted": False})
-            plain, placed = _medians(registry, rules, rows, sources, answers)
-            print(f"{name:26}{rows:>6}{1000 * plain:>10.2f}{1000 * placed:>10.2f}{placed / plain:>8.2f}")
+    with Api(folder / "home").running() as api:
+        for rows in (10, 100):
+            for number, name in enumerate(sets):
+                plain, placed = _medians(api, f"rules-{number}", rows, sources, answers)
+                print(f"{name:26}{rows:>6}{1000 * plain:>10.2f}{1000 * placed:>10.2f}{placed / plain:>8.2f}")
 
 
-def _medians(
-    registry: ModelRegistry, rules: PlacementRules, rows: int, sources: int, answers: int
-) -> tuple[float, float]:
+def _medians(api: Api, placement: str, rows: int, sources: int, answers: int) -> tuple[float, float]:
     """Seconds of a plain answer and of one with rules, in turns, so that whatever else works meets both."""
 
-    def answer(source: int, followed: PlacementRules | None) -> float:
-        query = RecommendationQuery(
-            model_id="large",
-            source_id=[f"u{source:05}"],
-            target_type=["item"],
-            max_recommendations=rows,
-            exclude_interacted=False,  # so that nothing was computed ahead
-        )
-        return _seconds(lambda: b"".join(render(registry.recommend(query, followed), "json")))
+    def answer(source: int, **more: str) -> float:
+        asked: dict[str, Any] = {
+            "model_id": "large",
+            "source_id": f"u{source:05}",
+            "target_type": "item",
+            "max_recommendations": rows,
+            "exclude_interacted": False,  # so that nothing was computed ahead
+            **more,
+        }
+        began = time.perf_counter()
+        api.own_client.post(f"{BASE}/recommended_items", json=asked).raise_for_status()
+        return time.perf_counter() - began
 
-    answer(0, None), answer(0, rules)
-    times = [(answer(n % sources, None), answer(n % sources, rules)) for n in range(answers)]
+    for source in range(5):
+        answer(source), answer(source, placement=placement)
+    times = [(answer(n % sources), answer(n % sources, placement=placement)) for n in range(answers)]
     plain, placed = zip(*times, strict=True)
     return statistics.median(plain), statistics.median(placed)
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def _large(folder: Path, targets: int, sources: int) -> ModelRegistry:
+def _large(folder: Path, targets: int, sources: int) -> Workspace:
     """A model of sources of ten tastes, each of which likes a tenth of the targets."""
     folder.mkdir(parents=True)
     chance = random.Random(1)
@@ -139,9 +138,7 @@ def _large(folder: Path, targets: int, sources: int) -> ModelRegistry:
     workspace = Workspace(folder / "home")
     workspace.import_files(files)
     workspace.train("large")
-    registry = ModelRegistry(folder / "home", patient=False)
-    registry.refresh()
-    return registry
+    return workspace
 
 
 if __name__ == "__main__":
