@@ -3,8 +3,8 @@
     python -m benchmarks.placements [--rule-sets 10000] [--targets 4000]
 
 Rules are judged on the small shop of the tests, row by row, see `tests.support.shop`. Times are those of answers of the
-API over HTTP, one at a time, for a catalogue of `--targets` targets: with rules, and plain, scored at once as those are.
-What is precomputed takes part in neither.
+API over HTTP, one at a time, for a catalogue of `--targets` targets: with rules, and plain, scored at once as those
+are. What is precomputed takes part in neither.
 """
 
 import argparse

@@ -337,10 +337,10 @@ class _Relevance:
 
     def take(self, item: int) -> None:
         alike = self._alike[:, item]
-        self._likeness = alike.copy() if self._likeness is None else np.maximum(self._likeness, alike, self._likeness)
+        self._likeness = alike.copy() if self._likeness is None else np.maximum(self._likeness, alike)
         if item < self.pool:
             self._by_value[item] = -np.inf  # so that it is never the best again
-        np.subtract(self._by_value, self._by_likeness * self._likeness, self._marginal)
+        self._marginal = self._by_value - self._by_likeness * self._likeness
 
     def best(self, allows: Callable[[int], bool]) -> int:
         """The most relevant of the free ones that are allowed, of which there is one; of equal ones the first."""
