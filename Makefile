@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Quiet twice: no warnings of pip's own either, such as of being root; errors are told all the same.
 export PIP_QUIET := 2
 
-.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-signals bench-trending bench-starts bench-cancel bench-estimate bench-events bench-console chaos soak diagram vendor audit lock clean
+.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-signals bench-trending bench-placements bench-starts bench-cancel bench-estimate bench-events bench-console chaos soak diagram vendor audit lock clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
@@ -43,6 +43,7 @@ help:
 	@echo "make bench-trending   what popular and trending cost, and whether what rises is found"
 	@echo "make bench-fresh DATA=folder   how well folded-in answers agree with a retrained model, on its ml-latest-small"
 	@echo "make bench-signals DATA=folder   what it is worth that ratings say how much was liked what, on its ml-1m and ml-latest-small"
+	@echo "make bench-placements   10,000 random rule sets of placements against an oracle, and how long answers with rules take"
 	@echo "make chaos [ROUNDS=30]   kill parts of a running service at random moments, and see that nothing is lost"
 	@echo "make soak [RUNS=500]   let a service with short memory work for about 15 minutes, and see that nothing of it grows"
 	@echo "make audit   known vulnerabilities in what is installed (exit code 1; 2 where not all could be checked) and licences"
@@ -115,6 +116,9 @@ bench-events: $(INSTALLED)
 
 bench-trending: $(INSTALLED)
 	$(BIN)/python -m benchmarks.trending $(ARGS)
+
+bench-placements: $(INSTALLED)
+	$(BIN)/python -m benchmarks.placements $(ARGS)
 
 bench-estimate: $(INSTALLED)
 	$(BIN)/python -m benchmarks.estimate $(if $(DATA),--data $(DATA)) $(ARGS)

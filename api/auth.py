@@ -48,6 +48,12 @@ SCOPES: dict[tuple[str, str], Scope] = {
     ("POST", "/models/{model_id}/deliveries/{event_id}/resend"): "train",
     ("POST", "/recommended_items"): "recommend",
     ("GET", "/recommended_items"): "recommend",
+    ("POST", "/placements"): "train",
+    ("GET", "/placements"): "recommend",
+    ("POST", "/placements/preview"): "recommend",
+    ("GET", "/placements/{name}"): "recommend",
+    ("GET", "/placements/{name}/versions"): "recommend",
+    ("DELETE", "/placements/{name}"): "train",
     ("DELETE", "/entities"): "admin",
 }
 """The scope that each call below `BASE` needs. No scope stands for another, `admin` neither: it is for what

@@ -30,6 +30,7 @@ _KEY = {"type": "apiKey", "in": "header", "name": "apikey", "description": "Key 
 SERVERS = [{"url": "/", "description": "The service that this description comes from."}]
 TAGS = [
     {"name": "recommendations", "description": "Ask a model what suits which source."},
+    {"name": "placements", "description": "Rules of a shop that answers follow, their versions, and previews."},
     {"name": "data", "description": "Upload files, look after their batches, erase entities."},
     {"name": "training", "description": "Train a model and see how far it is."},
     {"name": "models", "description": "Models, their versions and reports; which version answers."},

@@ -35,6 +35,7 @@ STATUS: dict[type[errors.LucidError], int] = {
     errors.UnknownDelivery: 404,
     errors.UnknownSchedule: 404,
     errors.AutoTrainOff: 404,
+    errors.UnknownPlacement: 404,
     errors.UnknownBatch: 404,
     errors.UnknownSource: 404,
     errors.ModelNotReady: 409,

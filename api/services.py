@@ -16,6 +16,7 @@ from lucid.api.readiness import Readiness
 from lucid.api.runs import Runs
 from lucid.api.training_room import TrainingRoom
 from lucid.health import HealthWarnings
+from lucid.placements.files import Placements
 from lucid.serving.registry import ModelRegistry
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
@@ -31,6 +32,7 @@ class Services:
     keys: KeyRing
     registry: ModelRegistry
     intake: Intake
+    placements: Placements
     runs: Runs
     queue: Queue
     dry_runs: DryRuns
@@ -51,6 +53,7 @@ def build_services(settings: Settings) -> Services:
         keys=KeyRing(catalog, settings.rate_limit, warnings),
         registry=ModelRegistry(settings.home, patient=False, warnings=warnings),
         intake=Intake(settings),
+        placements=Placements(settings.home),
         runs=runs,
         queue=Queue(runs, lanes(settings, training_room.next)),
         dry_runs=dry_runs,

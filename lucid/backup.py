@@ -218,7 +218,8 @@ class _Copying:
 
     def _of_service(self) -> dict[str, _Seen]:
         single = self._home.callback_secret, self._home.prefect_auth, self._home.batches_changed
-        return self._listed([*(path for path in single if path.exists()), *_plain(self._home.erasures)])
+        rules = self._home.placements.glob("*/*.json")
+        return self._listed([*(path for path in single if path.exists()), *_plain(self._home.erasures), *rules])
 
     def _of_batches(self, known: Sequence[Batch]) -> dict[str, _Seen]:
         files: dict[str, _Seen] = {}

@@ -27,6 +27,8 @@ from lucid.schema.comparison import Comparison
 from lucid.schema.disk import in_megabytes
 from lucid.schema.fields import Exclude, ForAll, OnError, OutputFormat, PartName, Use, check, format_time
 from lucid.schema.lineage import Lineage
+from lucid.schema.placements import Placement, PlacementRules, PreviewRow, dump
+from lucid.schema.placements_yaml import read_rules, write_yaml
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule
 from lucid.schema.training import Model, TrainingEstimate
@@ -54,6 +56,10 @@ models_app = typer.Typer(
     help="Models: list, show, lineage, roll back, cancel, delete, callbacks.", no_args_is_help=True
 )
 app.add_typer(models_app, name="models")
+placements_app = typer.Typer(
+    help="Rules of a shop that answers follow: save, list, show, preview, retire.", no_args_is_help=True
+)
+app.add_typer(placements_app, name="placements")
 
 out = Console(width=None if sys.stdout.isatty() else 160)
 log = Console(stderr=True)
@@ -66,6 +72,7 @@ NumberOrHeld = Annotated[int | None, typer.Argument(metavar="VERSION", help="By 
 Ids = Annotated[list[str], typer.Argument(metavar="ID…")]
 Tags = Annotated[str, typer.Option(help="Batches that carry all of these tags, by commas.")]
 ModelId = Annotated[str, typer.Option("--model-id", help="Name of the model.")]
+PlacementNamed = Annotated[str, typer.Argument(metavar="NAME")]
 
 
 def main() -> None:
@@ -227,6 +234,9 @@ def recommend(
     exclude: Annotated[Exclude, typer.Option(help="learned: recommend again what was kept from the model.")] = "all",
     explain: Annotated[bool, typer.Option("--explain", help="Say what contributed to each recommendation.")] = False,
     version: Annotated[int | None, typer.Option(help="Ask this version instead of the live one.")] = None,
+    placement: Annotated[
+        str | None, typer.Option(help="Follow the rules of this placement, or of a version of it: home@3.")
+    ] = None,
     output_format: Annotated[OutputFormat, typer.Option()] = "csv",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
 ) -> None:
@@ -255,6 +265,7 @@ def recommend(
             "exclude": exclude,
             "explain": explain,
             "version": version,
+            "placement": placement,
             "output_format": output_format,
         },
     )
@@ -568,6 +579,107 @@ def tail_events(
         if not found:
             time.sleep(_FOLLOW_SECONDS)
         found = workspace.waiting_events(after=last)
+
+
+@placements_app.command("save")
+def save_placement(
+    file: Annotated[Path, typer.Argument(help="Rules in YAML, with the name of the placement.")],
+    model_id: Annotated[
+        str | None, typer.Option("--model-id", help="Refuse rules on what no entity of this model has.")
+    ] = None,
+) -> None:
+    """Save rules as a new version of a placement; answers follow it from now on."""
+    saved = lucid.Workspace().save_placement(file, model_id)
+    _say(f"Placement {saved.name} has version {saved.version}.")
+
+
+@placements_app.command("list")
+def list_placements() -> None:
+    """List placements, each in its last version."""
+    _show_placements(lucid.Workspace().placements())
+
+
+@placements_app.command("versions")
+def list_placement_versions(name: PlacementNamed) -> None:
+    """List all versions of a placement, the last one first."""
+    _show_placements(lucid.Workspace().placement_versions(name))
+
+
+@placements_app.command("show")
+def show_placement(name: PlacementNamed) -> None:
+    """Print the rules of a placement as YAML, or those of a version of it: home@3."""
+    print(write_yaml(lucid.Workspace().placement(name)), end="")
+
+
+@placements_app.command("retire")
+def retire_placement(name: PlacementNamed) -> None:
+    """End a placement: only its versions can be asked for from now on."""
+    ended = lucid.Workspace().retire_placement(name)
+    _say(f"Placement {ended.name} has ended with version {ended.version}.")
+
+
+@placements_app.command("preview")
+def preview_placements(
+    model_id: ModelId,
+    source_id: Annotated[list[str], typer.Option(help="One entity; repeat for several.")],
+    target_type: Annotated[list[str] | None, typer.Option(help="Type to recommend; repeat for several.")] = None,
+    use: Annotated[Use, typer.Option(help="similar: recommend entities of the source's own type.")] = "recommend",
+    a: Annotated[
+        str | None, typer.Option("-a", metavar="RULES", help="A placement or a file; absent: no rules.")
+    ] = None,
+    b: Annotated[str | None, typer.Option("-b", metavar="RULES", help="What it is compared with.")] = None,
+    max_recommendations: Annotated[int, typer.Option(help="How many for each source.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
+) -> None:
+    """Compare what two rule sets would show to some sources; nothing is saved."""
+    found = lucid.Workspace().preview_placements(
+        model_id,
+        source_id,
+        target_type=target_type,
+        use=use,
+        a=_rules(a),
+        b=_rules(b),
+        max_recommendations=max_recommendations,
+    )
+    if as_json:
+        out.print_json(found.model_dump_json())
+        return
+    for source in found.sources:
+        table = Table(
+            "rank", f"a: {escape(found.a)}", "rules", f"b: {escape(found.b)}", "rules", title=escape(source.source_id)
+        )
+        for rank in range(max(len(source.a), len(source.b))):
+            table.add_row(str(rank + 1), *_previewed(source.a, rank), *_previewed(source.b, rank))
+        out.print(table)
+    _say(f"{found.shared:.0%} of the rows stand under both.")
+
+
+def _rules(given: str | None) -> str | dict[str, Any] | None:
+    """A placement by its name, or the rules in a file."""
+    if given is None or not (given.endswith((".yaml", ".yml", ".json")) or Path(given).is_file()):
+        return given
+    return dump(read_rules(given))
+
+
+def _previewed(rows: Sequence[PreviewRow], place: int) -> tuple[str, str]:
+    """A row, with where it stands under the other rules, and what moved it."""
+    if place >= len(rows):
+        return "", ""
+    row = rows[place]
+    other = "new" if row.other_rank is None else "" if row.other_rank == row.rank else f"from {row.other_rank}"
+    return escape(f"{row.target_id} {row.name}".strip() + (f" ({other})" if other else "")), escape(
+        ", ".join(row.rules)
+    )
+
+
+def _show_placements(placements: Iterable[Placement]) -> None:
+    table = Table("placement", Column("version", justify="right"), "created", "rules", "note")
+    for placement in placements:
+        kinds = [kind for kind in PlacementRules.model_fields if kind in placement.model_dump(exclude_defaults=True)]
+        rules = "ended" if placement.retired else ", ".join(kinds)
+        created = format_time(placement.created)
+        table.add_row(escape(placement.name), str(placement.version), created, rules, escape(placement.note))
+    out.print(table)
 
 
 @models_app.command("list")

@@ -30,7 +30,9 @@ from lucid.schema.events import MAX_EVENTS, EventsAccepted, WaitingEvent, as_jso
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, ForAll, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
-from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
+from lucid.schema.placements import Placement, PlacementRequest, Preview, PreviewRequest, dump
+from lucid.schema.placements_yaml import read_placement
+from lucid.schema.recommendations import EXPLANATION, PLACED, Recommendation, RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
 from lucid.schema.training import Model, ModelStatus, Rejection, TrainingEstimate, TrainingRequest, held_version
 from lucid.store.files import open_new, replacing
@@ -57,6 +59,7 @@ _UNCONNECTED = (httpx.ConnectError, httpx.ConnectTimeout)
 _BLOCK_ROWS = 1000
 _BATCHES, _MODELS = TypeAdapter(list[Batch]), TypeAdapter(list[Model])
 _EVENTS = TypeAdapter(list[WaitingEvent])
+_PLACEMENTS = TypeAdapter(list[Placement])
 _DELIVERIES, _SCHEDULES = TypeAdapter(list[Delivery]), TypeAdapter(list[Schedule])
 
 
@@ -434,6 +437,47 @@ class Client:
         ):
             file.writelines(pieces)
 
+    def save_placement(self, placement: Mapping[str, Any] | str | Path, model_id: str | None = None) -> Placement:
+        """Save rules as a new version of a placement, from a mapping or a YAML file, unless its last one has them.
+
+        With a model, rules on what none of its entities has are refused. Raises InvalidRequest, UnknownType, and for a
+        model what `recommend` raises.
+        """
+        wanted = (
+            check(PlacementRequest, dict(placement)) if isinstance(placement, Mapping) else read_placement(placement)
+        )
+        params = {} if model_id is None else {"model_id": model_id}
+        saved = self._send("POST", "/placements", params=params, json=dump(wanted))
+        return Placement.model_validate_json(saved.content)
+
+    def placements(self) -> list[Placement]:
+        """All placements by name, each in its last version."""
+        return _PLACEMENTS.validate_json(self._send("GET", "/placements").content)
+
+    def placement(self, name: str) -> Placement:
+        """A placement in its last version, or in the one that `home@3` names; raises UnknownPlacement."""
+        return Placement.model_validate_json(self._send("GET", f"/placements/{quote(name, safe='')}").content)
+
+    def placement_versions(self, name: str) -> list[Placement]:
+        """All versions of a placement, the last one first; raises UnknownPlacement."""
+        return _PLACEMENTS.validate_json(self._send("GET", f"/placements/{quote(name, safe='')}/versions").content)
+
+    def retire_placement(self, name: str) -> Placement:
+        """End a placement, and return the version that did: only its versions can be asked for from now on.
+
+        Raises UnknownPlacement.
+        """
+        return Placement.model_validate_json(self._send("DELETE", f"/placements/{quote(name, safe='')}").content)
+
+    def preview_placements(self, model_id: str, source_id: Ids, **asked: Any) -> Preview:
+        """What two rule sets would show to some sources; `asked` are the other fields of `PreviewRequest`.
+
+        Raises InvalidRequest, UnknownType, UnknownPlacement, and as `recommend` does.
+        """
+        wanted = check(PreviewRequest, {"model_id": model_id, "source_id": ids_of(source_id), **asked})
+        found = self._send("POST", "/placements/preview", json=dump(wanted))
+        return Preview.model_validate_json(found.content)
+
     def recommend(
         self,
         model_id: str,
@@ -454,6 +498,7 @@ class Client:
         window_days: int | None = None,
         half_life_days: float | None = None,
         version: int | None = None,
+        placement: str | None = None,
     ) -> "pd.DataFrame":
         """Recommendations as a table: source_id, target_id, score, rank, probability, target_type, name, served_by.
 
@@ -461,7 +506,8 @@ class Client:
         `{"id", "weight"}`, and a whole number stands for an id. `use="similar"` stands for the source's own type
         instead of `target_type`, `target_filter` takes conditions as `data_filters` does, `explain` adds a column
         `explanation`. `exclude="learned"` recommends again what is known of a source but was kept from the model by its
-        age limit or filters. Unknown ids in a list have no rows; their list stands in the table's
+        age limit or filters. With a `placement`, or a version of it as `home@3`, the table has the columns `rules`,
+        `propensity` and `placement` too. Unknown ids in a list have no rows; their list stands in the table's
         `attrs["unknown_source_ids"]`.
 
         Without a source, and with `use="popular"` or `use="trending"`, the rows are what is popular or trending, the
@@ -488,6 +534,7 @@ class Client:
             "half_life_days": half_life_days,
             "target_filter": target_filter,
             "explain": explain,
+            "placement": placement,
             # Only JSON names unknown ids; a whole type has none, but may be large, and CSV becomes a table as it comes.
             "output_format": "csv" if source_type is not None and not explain else "json",
         }
@@ -495,7 +542,7 @@ class Client:
             if wanted["output_format"] == "csv":
                 return _read_table(pieces)
             answer = json.loads(b"".join(pieces))
-        columns = [*Recommendation._fields, *([EXPLANATION] if explain else [])]
+        columns = [*Recommendation._fields, *(PLACED if placement else ()), *([EXPLANATION] if explain else [])]
         table = pd.DataFrame(answer["recommendations"], columns=columns)
         table.attrs["unknown_source_ids"] = answer["unknown_source_ids"]
         return table
@@ -602,9 +649,11 @@ def _read_table(pieces: Iterator[bytes]) -> "pd.DataFrame":
     table = pd.read_csv(
         _file(pieces),
         dtype=dict.fromkeys(texts, str),
-        converters={"score": float},  # exact to the last digit, in every version of pandas
+        converters=dict.fromkeys(("score", "propensity"), float),  # exact to the last digit, whatever the pandas
         keep_default_na=False,  # an entity may be called NA
     )
+    if "rules" in table:
+        table["rules"] = [json.loads(moved_by) for moved_by in table["rules"]]
     table.attrs["unknown_source_ids"] = []
     return table
 

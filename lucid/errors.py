@@ -75,6 +75,10 @@ class VersionAnswers(LucidError):
     code = "version_answers"
 
 
+class UnknownPlacement(LucidError):
+    code = "unknown_placement"
+
+
 class UnknownBatch(LucidError):
     code = "unknown_batch"
 

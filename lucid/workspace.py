@@ -21,19 +21,23 @@ from lucid.erasure import erase
 from lucid.errors import MachineError, Unavailable
 from lucid.health import HealthWarnings
 from lucid.maintenance import Removed, maintain, upkeep_now
+from lucid.placements.files import Placements
 from lucid.schema.auto_train import MIN_INTERVAL_SECONDS, QUIET_SECONDS, AutoTrain, AutoTrainRequest
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
 from lucid.schema.comparison import Comparison
 from lucid.schema.deliveries import Delivery
 from lucid.schema.disk import DiskUse
 from lucid.schema.events import MAX_EVENTS, EventsAccepted, WaitingEvent, as_json, joined
-from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, ForAll, Ids, KeyUse, OnError, Use, check, ids_of
+from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, ForAll, Ids, KeyUse, OnError, Use, check, ids_of, utc_now
 from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
+from lucid.schema.placements import Placement, PlacementRequest, Preview, PreviewRequest
+from lucid.schema.placements_yaml import read_placement
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
 from lucid.schema.training import Model, ModelStatus, Rejection, TrainingEstimate, TrainingRequest, held_version
 from lucid.service.run import prefect_calls
+from lucid.serving.preview import check_rules, preview
 from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import Answer
 from lucid.settings import Settings, load_settings
@@ -66,6 +70,7 @@ class Workspace:
         self._catalog = Catalog(settings.home)
         self._warnings = HealthWarnings(no_news=(MachineError,))
         self._registry = ModelRegistry(settings.home, warnings=self._warnings)
+        self._placements = Placements(settings.home)
         self._sender = Sender(settings, self._warnings)
 
     def import_files(
@@ -411,6 +416,52 @@ class Workspace:
         with telling(Path(target)), replacing(Path(target)) as new, open_new(new) as file:
             file.writelines(pieces)
 
+    def save_placement(self, placement: Mapping[str, Any] | str | Path, model_id: str | None = None) -> Placement:
+        """Save rules as a new version of a placement, from a mapping or a YAML file, unless its last one has them.
+
+        With a model, rules on what none of its entities has are refused. Raises InvalidRequest, UnknownType, and for a
+        model what `recommend` raises.
+        """
+        wanted = (
+            check(PlacementRequest, dict(placement)) if isinstance(placement, Mapping) else read_placement(placement)
+        )
+        with telling(self.settings.home):
+            if model_id is not None:
+                check_rules(wanted, self._registry.predictor(model_id).version.names)
+            return self._placements.save(wanted, utc_now())
+
+    def placements(self) -> list[Placement]:
+        """All placements by name, each in its last version."""
+        with telling(self.settings.home):
+            return self._placements.all()
+
+    def placement(self, name: str) -> Placement:
+        """A placement in its last version, or in the one that `home@3` names; raises UnknownPlacement."""
+        with telling(self.settings.home):
+            return self._placements.find(name)
+
+    def placement_versions(self, name: str) -> list[Placement]:
+        """All versions of a placement, the last one first; raises UnknownPlacement."""
+        with telling(self.settings.home):
+            return self._placements.versions(name)
+
+    def retire_placement(self, name: str) -> Placement:
+        """End a placement, and return the version that did: only its versions can be asked for from now on.
+
+        Raises UnknownPlacement.
+        """
+        with telling(self.settings.home):
+            return self._placements.retire(name, utc_now())
+
+    def preview_placements(self, model_id: str, source_id: Ids, **asked: Any) -> Preview:
+        """What two rule sets would show to some sources; `asked` are the other fields of `PreviewRequest`.
+
+        Raises InvalidRequest, UnknownType, UnknownPlacement, and as `recommend` does.
+        """
+        wanted = check(PreviewRequest, {"model_id": model_id, "source_id": ids_of(source_id), **asked})
+        with telling(self.settings.home):
+            return preview(self._registry, self._placements, wanted)
+
     def recommend(
         self,
         model_id: str,
@@ -431,6 +482,7 @@ class Workspace:
         window_days: int | None = None,
         half_life_days: float | None = None,
         version: int | None = None,
+        placement: str | None = None,
     ) -> pd.DataFrame:
         """Recommendations as a table: source_id, target_id, score, rank, probability, target_type, name, served_by.
 
@@ -438,7 +490,8 @@ class Workspace:
         `{"id", "weight"}`, and a whole number stands for an id. `use="similar"` stands for the source's own type
         instead of `target_type`, `target_filter` takes conditions as `data_filters` does, `explain` adds a column
         `explanation`. `exclude="learned"` recommends again what is known of a source but was kept from the model by its
-        age limit or filters. Unknown ids in a list have no rows; their list stands in the table's
+        age limit or filters. With a `placement`, or a version of it as `home@3`, the table has the columns `rules`,
+        `propensity` and `placement` too. Unknown ids in a list have no rows; their list stands in the table's
         `attrs["unknown_source_ids"]`.
 
         Without a source, and with `use="popular"` or `use="trending"`, the rows are what is popular or trending, the
@@ -466,6 +519,7 @@ class Workspace:
                 "half_life_days": half_life_days,
                 "target_filter": target_filter,
                 "explain": explain,
+                "placement": placement,
             },
         )
         answer = self.answer(query)

@@ -65,6 +65,7 @@ def test_the_schema_of_a_question_takes_what_its_check_takes() -> None:
         "fallback": [_ABSENT, None, "popular"],
         "window_days": [_ABSENT, None, 3],
         "half_life_days": [_ABSENT, None, 2.5],
+        "placement": [_ABSENT, _ABSENT, None, "home"],
     }
     for _ in range(3000):
         drawn = {name: chance.choice(values) for name, values in choices.items()}

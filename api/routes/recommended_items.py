@@ -66,6 +66,11 @@ class RecommendedItem(BaseModel):
     target_type: str
     name: str
     served_by: ServedBy = Field(description="What the answer for this source comes from.")
+    rules: list[str] = Field([], description="The rules of its placement that moved it, where one was asked for.")
+    propensity: float | None = Field(
+        None, ge=0, le=1, description="The chance that just this target stood here, given the rows above it."
+    )
+    placement: str | None = Field(None, description="The placement and its version, as `home@3`.")
     explanation: list[Contribution] | None = Field(
         None, description="What contributed to it, where that was asked for."
     )
@@ -78,6 +83,7 @@ class RecommendedItems(BaseModel):
 
     model_id: str
     version: int
+    placement: str | None = Field(None, description="The placement that was followed, and its version.")
     recommendations: list[RecommendedItem]
     unknown_source_ids: list[str]
     served_by: ServedBy | Literal["mixed"] = Field(description="The same for the whole answer.")

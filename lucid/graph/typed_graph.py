@@ -115,16 +115,18 @@ class TypedGraph:
         """The neighbours of every entity with their weights in each decomposition, and the names of the relations."""
         names = sorted({edge_type[1] for edge_type in self.edge_types})
         ends: list[NDArray[np.int64]] = []
-        relations, weights = [], []
+        relations, weights, times = [], [], []
         for edge_type in self.edge_types:
             ends.append(self.rows(edge_type).numpy())
             relations.append(np.full(ends[-1].shape[1], names.index(edge_type[1]), np.int16))
             weights.append(np.stack([self.edge_weights(edge_type, weighting) for weighting in weightings]))
+            times.append(self.data[edge_type].time.numpy())
         adjacency = Adjacency.build(
             self.entity_types.size,
             np.concatenate(ends, axis=1),
             np.concatenate(relations),
             np.concatenate(weights, axis=1),
+            np.concatenate(times),
         )
         return adjacency, names
 

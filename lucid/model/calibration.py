@@ -69,6 +69,14 @@ class Calibration:
         with np.errstate(over="ignore"):
             return np.asarray(self.scale * np.copysign(np.expm1(np.abs(t)), t))
 
+    @cached_property
+    def steepest(self) -> float:
+        """How much a score rises at most with each unit of a raw score."""
+        if self.quantiles is None:
+            return 25 * self.slope / self.scale  # the steepest part of the logistic function
+        places, scores = self._table
+        return float((np.diff(scores) / np.diff(places)).max() / self.scale)
+
     def judged_by(self, held_out: Numbers, evidence: int | None = None) -> "Calibration":
         """This calibration with scores that say where a raw score stands among held-out interactions, given by `t`.
 

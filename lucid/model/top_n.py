@@ -68,16 +68,29 @@ def top_n_blended(
 
     Negative weights push away. What the sources with positive weights interacted with is left out, and all sources.
     """
-    shares = np.array(weights) / np.abs(weights).sum()
-    raw = shares @ scorer.raw_of(profiles)
-    _mask_for_all(raw, scorer, allowed)
-    for profile, weight in zip(profiles, weights, strict=True):
-        hidden = profile.hidden(exclude) if weight > 0 else None
-        mask_source(raw, profile.row, scorer.targets, hidden)
+    raw = blended_raw(scorer, profiles, weights, exclude=exclude, allowed=allowed)
     candidates = np.flatnonzero(raw > -np.inf)
     scores = scorer.pair.calibration.score(raw[candidates])
     order = np.lexsort((candidates, -scores))[:n]
     return TopN(np.zeros(len(order), np.int64), candidates[order] + scorer.targets.start, scores[order])
+
+
+def blended_raw(
+    scorer: Scorer,
+    profiles: Sequence[Profile],
+    weights: Sequence[float],
+    *,
+    exclude: Hidden | None = "all",
+    allowed: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:
+    """Raw scores (targets) of several sources as one, see `top_n_blended`; -inf for what is left out."""
+    shares = np.array(weights) / np.abs(weights).sum()
+    raw: NDArray[np.float64] = shares @ scorer.raw_of(profiles)
+    mask_for_all(raw, scorer, allowed)
+    for profile, weight in zip(profiles, weights, strict=True):
+        hidden = profile.hidden(exclude) if weight > 0 else None
+        mask_source(raw, profile.row, scorer.targets, hidden)
+    return raw
 
 
 def _top_n_of_block(
@@ -89,7 +102,7 @@ def _top_n_of_block(
 ) -> TopN:
     block, targets, calibration = scorer.score(profiles), scorer.targets, scorer.pair.calibration
     raw = block.raw
-    _mask_for_all(raw, scorer, allowed)
+    mask_for_all(raw, scorer, allowed)
     for position, profile in enumerate(profiles):
         mask_source(raw[position], profile.row, targets, profile.hidden(exclude))
     # The fast scores only find candidates: everything that may belong to the best, ties at the edge included. What is
@@ -111,7 +124,7 @@ def _top_n_of_block(
     return TopN(positions, np.concatenate(best), np.concatenate(scores))
 
 
-def _mask_for_all(raw: AnyFloats, scorer: Scorer, allowed: NDArray[np.bool_] | None) -> None:
+def mask_for_all(raw: AnyFloats, scorer: Scorer, allowed: NDArray[np.bool_] | None) -> None:
     """Take out of scores (..., targets), in place, what is recommended to nobody."""
     raw[..., within(scorer.erased, scorer.targets)] = -np.inf
     if allowed is not None:

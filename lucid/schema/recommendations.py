@@ -21,6 +21,7 @@ from lucid.schema.fields import (
     given,
 )
 from lucid.schema.filters import ENTITY_FIELDS, Condition, known_fields
+from lucid.schema.placements import PlacementReference
 
 MAX_DAYS = 36_500
 """The longest window and half-life, a hundred years."""
@@ -68,6 +69,7 @@ _RECENT: JsonDict = {
         {"anyOf": [_FOR_ALL, _NO_SOURCE, given("fallback")]},
     ]
 }
+_PLACED: JsonDict = {"not": {"allOf": [given("placement"), {"anyOf": [_FOR_ALL, _NO_SOURCE, given("fallback")]}]}}
 
 
 class RecommendationQuery(BaseModel):
@@ -82,6 +84,7 @@ class RecommendationQuery(BaseModel):
                 _NO_MIX,
                 _FALLING_BACK,
                 _RECENT,
+                _PLACED,
             ],
             "examples": [
                 {
@@ -144,6 +147,9 @@ class RecommendationQuery(BaseModel):
     )
     explain: StrictBool = Field(False, description="Say of each recommendation what contributed to it.")
     version: int | None = Field(None, ge=1, le=2**31 - 1, description="Ask this version instead of the live one.")
+    placement: PlacementReference | None = Field(
+        None, description="Rules of a shop that the answer follows: a placement, or a version of it as `home@3`."
+    )
 
     @field_validator("target_filter")
     @classmethod
@@ -178,6 +184,11 @@ class RecommendationQuery(BaseModel):
             )
         if self.fallback and not (self.source_id and self.use == "recommend"):
             raise ValueError("fallback is for unknown entities in source_id, with use=recommend")
+        if self.placement and (self.for_all or self.fallback):
+            raise ValueError(
+                "a placement arranges what is ranked for sources: name one, and leave out use=popular, use=trending "
+                "and fallback"
+            )
         if self.span != (None, None) and not (self.for_all or self.fallback):
             raise ValueError(
                 "window_days and half_life_days are for what is popular or trending: "
@@ -205,8 +216,8 @@ class RecommendationQuery(BaseModel):
     @property
     def is_plain(self) -> bool:
         """Whether nothing is asked that takes more than what was computed ahead."""
-        asked = self.explain or self.target_filter or self.sources or self.for_all
-        return self.excluded == "all" and not asked
+        extras = self.explain, self.target_filter, self.sources, self.for_all, self.placement
+        return self.excluded == "all" and not any(extras)
 
     @property
     def excluded(self) -> Hidden | None:
@@ -216,6 +227,9 @@ class RecommendationQuery(BaseModel):
 
 EXPLANATION = "explanation"
 """Column of an answer that explains itself."""
+
+PLACED = ("rules", "propensity", "placement")
+"""Columns of an answer that follows a placement: who moved a row, how probable it was, and `name@version`."""
 
 
 class Recommendation(NamedTuple):

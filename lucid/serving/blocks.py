@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from lucid.schema.recommendations import EXPLANATION, Recommendation
+from lucid.schema.recommendations import EXPLANATION, PLACED, Recommendation
 from lucid.serving.attribution import explain
 from lucid.serving.ranker import Ranked
 from lucid.serving.rendering import Block, Column
@@ -37,9 +37,16 @@ class Blocks:
         columns = self._columns(ids, rows, *numbers, self._type_names(rows), _served_by(sources, positions))
         return Block(columns, len(positions), counted(sources))
 
-    def explained(self, ranked: Ranked, uploads: Uploads) -> Block:
-        """The same rows, and what contributed to each."""
-        block = self.ranked(ranked)
+    def placed(self, ranked: Ranked, reference: str) -> Block:
+        """The same rows, and how the placement of that name and version came to them."""
+        block, placed = self.ranked(ranked), ranked.placed
+        assert placed is not None
+        rules = [orjson.dumps(moved_by) for moved_by in placed.moved_by]
+        columns = rules, _numbers(placed.propensities), orjson.dumps(reference)
+        return replace(block, columns={**block.columns, **dict(zip(PLACED, columns, strict=True))})
+
+    def explained(self, block: Block, ranked: Ranked, uploads: Uploads) -> Block:
+        """The rows of a block, and what contributed to each."""
         return replace(block, columns={**block.columns, EXPLANATION: explain(ranked, self._version, uploads)})
 
     def precomputed(self, source: Source, target_type: str, rows: Rows, scores: NDArray[np.int32]) -> Block:

@@ -19,9 +19,9 @@ from lucid.schema.fields import ForAll, Hidden
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.ranker import Ranked, order_of
 from lucid.serving.sources import Source
-from lucid.serving.target_filter import TargetFilter
 from lucid.typing import Rows
 from lucid.versions.standings import LISTED, Standings
+from lucid.versions.target_filter import TargetFilter
 from lucid.versions.version import Version
 
 _NOTHING = Daily.none()

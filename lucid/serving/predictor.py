@@ -13,19 +13,25 @@ import orjson
 
 from lucid.data.names import check_conditions
 from lucid.errors import DamagedVersion
-from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
+from lucid.placements.placer import Placer, minute_of
+from lucid.schema.fields import utc_now
+from lucid.schema.placements import UNSAVED, Placement, PlacementRules
+from lucid.schema.recommendations import EXPLANATION, PLACED, Recommendation, RecommendationQuery
 from lucid.schema.training import TrainingRequest
 from lucid.serving.blocks import Blocks
 from lucid.serving.for_all import ListsForAll
 from lucid.serving.ranker import Ranked, Ranker
 from lucid.serving.rendering import Answer, Block
 from lucid.serving.sources import Source, find_sources, held
-from lucid.serving.target_filter import TargetFilter
 from lucid.store.catalog import Catalog
 from lucid.versions.precomputed import MILLION, UNUSED
 from lucid.versions.recent import with_events
+from lucid.versions.target_filter import TargetFilter
 from lucid.versions.uploads import Uploads, no_uploads, uploads_since
 from lucid.versions.version import Version
+
+_PLACERS = 100
+"""For how many placements what applies them is kept."""
 
 
 class Predictor:
@@ -43,6 +49,7 @@ class Predictor:
         self._uploads, self._uploads_stamp = no_uploads(version), -1
         self._request: TrainingRequest | None = None
         self._refreshing, self._taking_events = threading.Lock(), threading.Lock()
+        self._placers: dict[str, Placer] = {}
 
     @property
     def uploads(self) -> Uploads:
@@ -73,8 +80,13 @@ class Predictor:
             if self._request is not None:
                 self._uploads = with_events(self.version, self._uploads, self._request, now=now)
 
-    def recommend(self, query: RecommendationQuery) -> Answer:
-        """Answer a query; see `ModelRegistry.recommend`. Raises DamagedVersion where a file was cut."""
+    def recommend(
+        self, query: RecommendationQuery, rules: PlacementRules | None = None, now: datetime | None = None
+    ) -> Answer:
+        """Answer a query as some rules want it at a moment; see `ModelRegistry.recommend`.
+
+        Raises DamagedVersion where a file was cut.
+        """
         self._expect_whole_files()
         for entity_type in query.target_type or ():
             self.version.config.entity_types.rows(entity_type)
@@ -84,12 +96,40 @@ class Predictor:
             self._for_all.expect_counted()
         uploads = self._uploads  # the same for the whole answer
         found = find_sources(query, self.version, uploads)
+        columns = (*Recommendation._fields, *(PLACED if rules else ()), *([EXPLANATION] if query.explain else []))
+        blocks = self._ranked(found.blocks, query, uploads, rules, now or utc_now())
+        return self._answer(blocks, found.unknown, columns, _reference(rules) if rules else None)
 
-        ranked = (self._rank(sources, query, uploads) for sources in found.blocks)
-        if query.explain:
-            blocks = (self._blocks.explained(each, uploads) for each in ranked)
-            return self._answer(blocks, found.unknown, (*Recommendation._fields, EXPLANATION))
-        return self._answer(map(self._blocks.ranked, ranked), found.unknown)
+    def _ranked(
+        self,
+        sources: Iterator[list[Source]],
+        query: RecommendationQuery,
+        uploads: Uploads,
+        rules: PlacementRules | None,
+        now: datetime,
+    ) -> Iterator[Block]:
+        placer = self._placer(rules, uploads, now) if rules else None
+        if rules and rules.exclude_interacted is not None:
+            query = query.model_copy(update={"exclude_interacted": rules.exclude_interacted})
+        for some in sources:
+            if placer and rules:
+                ranked = self._ranker.place(some, query, placer, now)
+                block = self._blocks.placed(ranked, _reference(rules))
+            else:
+                ranked = self._rank(some, query, uploads)
+                block = self._blocks.ranked(ranked)
+            yield self._blocks.explained(block, ranked, uploads) if query.explain else block
+
+    def _placer(self, rules: PlacementRules, uploads: Uploads, now: datetime) -> Placer:
+        """What applies some rules; that of a placement is kept as long as it fits."""
+        minute, reference = minute_of(now), _reference(rules)
+        kept = self._placers.get(reference)
+        if kept and kept.rules is rules and kept.minute == minute and kept.uploads is uploads:
+            return kept
+        if len(self._placers) >= _PLACERS:
+            self._placers.clear()
+        made = self._placers[reference] = Placer(self.version, self._ranker.facts, rules, uploads, minute)
+        return made
 
     def lookup_precomputed(self, query: RecommendationQuery, source_id: str | None) -> Answer | None:
         """See `ModelRegistry.lookup_precomputed`."""
@@ -134,9 +174,13 @@ class Predictor:
         return self._ranker.rank(sources, query)
 
     def _answer(
-        self, blocks: Iterator[Block], unknown: Sequence[str] = (), columns: Sequence[str] = Recommendation._fields
+        self,
+        blocks: Iterator[Block],
+        unknown: Sequence[str] = (),
+        columns: Sequence[str] = Recommendation._fields,
+        placement: str | None = None,
     ) -> Answer:
-        return Answer(self.version.model_id, self.version.number, list(unknown), blocks, columns)
+        return Answer(self.version.model_id, self.version.number, list(unknown), blocks, columns, placement)
 
     def _expect_whole_files(self) -> None:
         """Touching what is missing of a mapped file would end the process; see `lucid.store.arrays`."""
@@ -145,3 +189,8 @@ class Predictor:
                 if (found := path.stat().st_size) < size:
                     what = f"version {self.version.number}"
                     raise DamagedVersion(what, f"{path.name}: {found:,} bytes instead of {size:,}")
+
+
+def _reference(rules: PlacementRules) -> str:
+    """What an answer says it follows."""
+    return rules.reference if isinstance(rules, Placement) else UNSAVED

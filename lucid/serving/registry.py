@@ -10,6 +10,8 @@ from pathlib import Path
 
 from lucid.errors import DamagedVersion, LucidError
 from lucid.health import HealthWarnings
+from lucid.placements.files import Placements
+from lucid.schema.placements import PlacementRules
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.live_versions import LiveVersions
 from lucid.serving.predictor import Predictor
@@ -28,22 +30,25 @@ class ModelRegistry:
 
     def __init__(self, home: Path, *, patient: bool = True, warnings: HealthWarnings | None = None) -> None:
         self._patient, self._damage = patient, KnownDamage()
+        self._placements = Placements(home)
         self._live = LiveVersions(home, warnings or HealthWarnings(), self._damage)
 
-    def recommend(self, query: RecommendationQuery) -> Answer:
-        """Answer a query from the live version or the one it names.
+    def recommend(self, query: RecommendationQuery, rules: PlacementRules | None = None) -> Answer:
+        """Answer a query from the live version or the one it names, as its placement wants it, or else these rules.
 
         Raises UnknownModel, ModelNotReady, UnknownVersion, OutdatedVersion, UnknownType, InvalidRequest, UnknownSource
-        for a single unknown source (unknown ones in a list are reported in the answer), and DamagedVersion where the
-        query names a damaged version or the model has no sound one left.
+        for a single unknown source (unknown ones in a list are reported in the answer), UnknownPlacement, and
+        DamagedVersion where the query names a damaged version or the model has no sound one left.
         """
         if self._patient:
             self.refresh()
+        if query.placement is not None:
+            rules = self._placements.find(query.placement)
         try:
-            return self._answer(query)
+            return self._answer(query, rules)
         except FileNotFoundError:  # it was removed a moment ago, as another took its place
             self._live.forget(query.model_id)
-            return self._answer(query)
+            return self._answer(query, rules)
 
     def predictor(self, model_id: str, version: int | None = None) -> Predictor:
         """What answers for a model, or its version with a number, to look at; raises as `recommend` does."""
@@ -77,15 +82,15 @@ class ModelRegistry:
         """Compare the versions that answer with their checksums; see `LiveVersions.verify`."""
         return self._live.verify()
 
-    def _answer(self, query: RecommendationQuery) -> Answer:
+    def _answer(self, query: RecommendationQuery, rules: PlacementRules | None) -> Answer:
         predictor = self._live.predictor(query.model_id, query.version)
         try:
-            return _begun(predictor.recommend(query))
+            return _begun(predictor.recommend(query, rules))
         except Exception as error:  # damaged numbers lead anywhere: beyond arrays, to types that there are not
             if not self._is_damaged(predictor.version, error):
                 raise
         self._live.forget(query.model_id)
-        return self._answer(query)  # from another: this one is known now, and there are only so many
+        return self._answer(query, rules)  # from another: this one is known now, and there are only so many
 
     def _is_damaged(self, version: Version, error: Exception) -> bool:
         """Whether an answer failed because of the version's files, and not for a reason in the query or in our code."""

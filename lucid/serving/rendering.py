@@ -46,6 +46,8 @@ class Answer:
     unknown_source_ids: list[str]
     blocks: Iterator[Block]
     columns: Sequence[str] = Recommendation._fields
+    placement: str | None = None
+    """`name@version` of the placement that it follows."""
 
 
 def render(answer: Answer, output_format: OutputFormat) -> Iterator[bytes]:
@@ -71,7 +73,12 @@ def rejects_csv(blocks: Iterable[list[RejectedRow]]) -> Iterator[bytes]:
 
 def json_pieces(answer: Answer) -> Iterator[bytes]:
     """One JSON object with the rows in `recommendations`."""
-    yield b'{"model_id":%b,"version":%d,"recommendations":[' % (orjson.dumps(answer.model_id), answer.version)
+    placement = b',"placement":%b' % orjson.dumps(answer.placement) if answer.placement else b""
+    yield b'{"model_id":%b,"version":%d%b,"recommendations":[' % (
+        orjson.dumps(answer.model_id),
+        answer.version,
+        placement,
+    )
     separator = b""
     served_by: set[ServedBy] = set()
     for block in answer.blocks:

@@ -7,6 +7,7 @@ runs as a library the umask belongs to somebody else's program, so files and fol
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -137,12 +138,21 @@ def write_once(path: Path, text: str) -> str:
     """The whole content of a file that only its owner reads: the text, unless another was written there before."""
     if not path.exists():
         make_folder(path.parent)
-        new = path.with_name(f"{path.name}.{os.getpid()}.new")
-        with open_new(new) as file:
-            file.write(text.encode())
-        fsync(new)
-        with suppress(FileExistsError):
-            os.link(new, path)  # unlike a rename, it never takes the place of what another process has written
-        new.unlink()
-        fsync(path.parent)
+        write_new(path, text)
     return path.read_text()
+
+
+def write_new(path: Path, text: str) -> bool:
+    """Write a whole file where there is none, in a folder that is there; False where there is one, which stays."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.new")
+    with open_new(new) as file:
+        file.write(text.encode())
+    fsync(new)
+    try:
+        os.link(new, path)  # unlike a rename, it never takes the place of what another process has written
+    except FileExistsError:
+        return False
+    finally:
+        new.unlink()
+    fsync(path.parent)
+    return True

@@ -71,6 +71,15 @@ class Home:
         """The files of a version, see `lucid.versions.files`."""
         return self.model(model_id) / str(number)
 
+    @property
+    def placements(self) -> Path:
+        """Rules for what is shown, see `lucid.placements.files`."""
+        return self.path / "placements"
+
+    def placement(self, name: str) -> Path:
+        """The versions of a placement."""
+        return self.placements / file_name(name)
+
     # The service
 
     @property

@@ -19,6 +19,7 @@ from lucid.data.event_batches import compact_events
 from lucid.data.links import KNOWN_RANGES, KNOWN_WORDS
 from lucid.data.selection import INTERACTIONS_FILE, LEFT_OUT_FILE, interactions_among, read_selection, select
 from lucid.errors import (
+    Damaged,
     DamagedVersion,
     ModelNotReady,
     NothingToRefresh,
@@ -29,6 +30,8 @@ from lucid.errors import (
 from lucid.evaluation.pair_quality import Bootstrap
 from lucid.graph.activity import Activity
 from lucid.graph.histories import InteractionHistory
+from lucid.placements.files import Placements
+from lucid.placements.precomputed import precompute_placements
 from lucid.schema.fields import Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
@@ -315,7 +318,25 @@ def precompute(training: Training, progress: Progress) -> tuple[int, str]:
 
     with _MADE.keeping(training, made):
         recommendations = precompute_pairs(made, pairs, progress, find, training.settings.partition_scores)
-    return recommendations, _counted(recommendations=recommendations, pairs=len(pairs))
+    placed = _precompute_placements(training)
+    return recommendations, _counted(recommendations=recommendations, pairs=len(pairs), **placed)
+
+
+def _precompute_placements(training: Training) -> dict[str, int]:
+    """Compute ahead what placements ask of the model, and count it; nothing where none does."""
+    try:
+        every = Placements(training.settings.home).all()
+    except Damaged as error:  # of which answers tell whoever asks for it; the model is none the worse
+        _log.warning("model %s: no placement is computed ahead: %s", training.model_id, error.message)
+        return {}
+    placements = [one for one in every if any(pair.model_id == training.model_id for pair in one.precompute)]
+    if not placements:
+        return {}
+    made, now = training.made, utc_now()
+    rows, told = precompute_placements(made, placements, uploads_since(made, training.request, now=now), now)
+    for sentence in told:
+        _log.warning("model %s: %s", training.model_id, sentence)
+    return {"rows_of_placements": rows}
 
 
 PRECOMPUTE_PARTITION: PartWork[Partition, None] = PartWork(

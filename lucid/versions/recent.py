@@ -27,6 +27,7 @@ from lucid.store.files import make_folder
 from lucid.store.home import Home
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import Rows
+from lucid.versions.availability import Span, availability_since
 from lucid.versions.read_edges import NO_EDGES, ReadEdges, edges_of, summed
 from lucid.versions.uploads import Uploads, activity_of, disliked_in, neighbours, others_by_id, select_from
 from lucid.versions.version import Version
@@ -58,7 +59,8 @@ def with_events(version: Version, uploads: Uploads, request: TrainingRequest, *,
 
 @dataclass(frozen=True)
 class _News:
-    """New events: interactions that equal no earlier one, and all rows that name an entity that is `defined`.
+    """New events: interactions that equal no earlier one, and all rows that name an entity that is `defined`; those
+    that say something new of an entity that the version holds are `updates`.
 
     `names` are the ends of the interactions; those that are defined are not among them.
     """
@@ -69,6 +71,7 @@ class _News:
     defined: Collection[str]
     spellings: Collection[str]
     naming: Sequence[NewEvent]
+    updates: Sequence[NewEvent]
 
 
 def _with_next(version: Version, uploads: Uploads, request: TrainingRequest, now: datetime) -> Uploads:
@@ -110,6 +113,7 @@ def _with_next(version: Version, uploads: Uploads, request: TrainingRequest, now
         relations=relations,
         left_out_by_row=by_row(uploads.left_out_by_row, left_out_later),
         left_out_by_id=by_id(uploads.left_out_by_id, left_out),
+        spans={**uploads.spans, **_spans(version, news.updates)},
         activity=uploads.activity.joined(activity_of(added, version.history)),
         disliked_by_row=by_row(uploads.disliked_by_row, disliked),
         disliked_by_id=by_id(uploads.disliked_by_id, disliked),
@@ -138,7 +142,8 @@ def _read_news(version: Version, uploads: Uploads) -> _News | None:
         fresh = [one.event for one in new if not (one.event.is_entity or log.repeats(one, uploads.compacted))]
     interactions = _not_uploaded(version, uploads.batches, fresh)
     names = {name for event in interactions for name in _names(event)} - defined
-    return _News(new[-1].number, interactions, names, defined, spellings, naming)
+    updates = [one.event for one in new if one.event.id is not None and one.event.id not in defined]
+    return _News(new[-1].number, interactions, names, defined, spellings, naming, updates)
 
 
 def _not_uploaded(
@@ -210,6 +215,17 @@ def _select_again(
                 _write(connection, home, file_type, news.naming)
                 _add_uploaded(connection, home, file_type, _files(version, batches, file_type), news.spellings)
         return select_from(version, _ONE_OF_EACH, request, now, home=home)
+
+
+def _spans(version: Version, updates: Sequence[NewEvent]) -> Mapping[int, Span]:
+    """When entities that the version holds are to be had, as events say of them."""
+    if not updates:
+        return {}
+    with TemporaryDirectory() as folder:
+        home = Path(folder)
+        with connect(threads=1) as connection:
+            _write(connection, home, "entities", updates)
+        return availability_since(version, _ONE_OF_EACH[:1], home)
 
 
 def _write(connection: duckdb.DuckDBPyConnection, home: Path, file_type: FileType, events: Sequence[NewEvent]) -> None:

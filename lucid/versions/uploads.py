@@ -21,6 +21,7 @@ from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import INTERACTION, Floats, Rows
+from lucid.versions.availability import Span, availability_since
 from lucid.versions.files import ENTITIES
 from lucid.versions.read_edges import Edges, ReadEdges, parts_by_id
 from lucid.versions.version import Version
@@ -39,7 +40,8 @@ class Uploads:
     `batches` are those that the version was not trained on; `read` and `read_later` are what `every` and `by_row` were
     made of. `activity` counts, by row, the interactions of the batches that no refresh has put into the version,
     without those of two entities that had interacted before: whether that is the same interaction once more, as in an
-    export that overlaps with the last one, the version does not know.
+    export that overlaps with the last one, the version does not know. `spans` says when
+    entities that the version holds are to be had, where that was uploaded anew.
     """
 
     by_row: Mapping[int, Neighbours]
@@ -52,6 +54,7 @@ class Uploads:
     disliked_by_row: Mapping[int, Rows] = field(default_factory=dict)
     disliked_by_id: Mapping[str, Rows] = field(default_factory=dict)
     activity: Daily = field(default_factory=Daily.none)
+    spans: Mapping[int, Span] = field(default_factory=dict)
     batches: Sequence[SelectedBatch] = ()
     read: ReadEdges = field(default_factory=ReadEdges)
     read_later: ReadEdges = field(default_factory=ReadEdges)
@@ -105,6 +108,7 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
         by_row(disliked),
         {entity_id: others for entity_id, others in disliked.items() if rows[entity_id] is None},
         activity_of(found_later, version.history),
+        availability_since(version, since),
         since,
         ReadEdges(found.edges),
         ReadEdges(found_later.edges),
@@ -200,6 +204,6 @@ def neighbours(edges: Edges, version: Version, relations: list[str]) -> dict[str
     )
     others = edges["other"].astype(np.int64)
     return {
-        entity_id: Neighbours(others[part], numbers[part], weights[:, part])
+        entity_id: Neighbours(others[part], numbers[part], weights[:, part], edges["timestamp"][part])
         for entity_id, part in parts_by_id(edges["id"])
     }

@@ -58,6 +58,10 @@ def test_every_call_of_the_contract_is_described(document: Document) -> None:
         f"GET {base}/models/{{model_id}}/versions/{{version}}/report",
         f"GET {base}/models/{{model_id}}/versions/{{version}}/report/held_out",
         f"DELETE {base}/entities",
+        *(f"{method} {base}/placements" for method in ("GET", "POST")),
+        *(f"{method} {base}/placements/{{name}}" for method in ("GET", "DELETE")),
+        f"GET {base}/placements/{{name}}/versions",
+        f"POST {base}/placements/preview",
     } <= {name for name, _ in operations(document)}
     names = [operation["operationId"] for _, operation in operations(document)]
     assert len(set(names)) == len(names)

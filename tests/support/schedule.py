@@ -45,6 +45,7 @@ SECONDS = {
     "tests/api/test_switch.py": 25,
     "tests/test_demo_catalogue.py": 25,
     "tests/erasure/test_erase.py": 25,
+    "tests/placements/test_rules.py": 45,
     "tests/api/test_damage_api.py": 25,
     "tests/data/test_conditions.py": 15,
     "tests/test_models.py": 15,
