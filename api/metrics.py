@@ -3,6 +3,7 @@
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import get_args
 
 from fastapi import FastAPI
@@ -75,7 +76,7 @@ class Metrics:
     def counted(self, answer: Answer) -> Answer:
         """The answer, with its rows counted while they are read."""
         blocks = self._counted(answer.blocks, self.served[answer.model_id])
-        return Answer(answer.model_id, answer.version, answer.unknown_source_ids, blocks, answer.columns)
+        return replace(answer, blocks=blocks)
 
     def _counted(self, blocks: Iterable[Block], of_model: Counter[ServedBy]) -> Iterator[Block]:
         for block in blocks:

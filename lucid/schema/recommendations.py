@@ -6,6 +6,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 from pydantic.config import JsonDict
 
+from lucid.schema.experiments import ExperimentName
 from lucid.schema.fields import (
     MAX_RECOMMENDATIONS,
     Exclude,
@@ -19,6 +20,9 @@ from lucid.schema.fields import (
     given,
 )
 from lucid.schema.filters import ENTITY_FIELDS, Condition, known_fields
+
+MAX_NOTED_SOURCES, MAX_NOTED_ROWS = 100, 10_000
+"""How many sources an answer may have that is noted, and how many rows at most."""
 
 
 class WeightedSource(BaseModel):
@@ -94,6 +98,12 @@ class RecommendationQuery(BaseModel):
     )
     explain: StrictBool = Field(False, description="Say of each recommendation what contributed to it.")
     version: int | None = Field(None, ge=1, le=2**31 - 1, description="Ask this version instead of the live one.")
+    recommendation_id: StrictBool = Field(
+        False, description="Note what is shown; the answer has an id, which events may name as theirs."
+    )
+    experiment: ExperimentName | None = Field(
+        None, description="Answer each source as its variant of this experiment wants it, and note what is shown."
+    )
 
     @field_validator("target_filter")
     @classmethod
@@ -118,10 +128,44 @@ class RecommendationQuery(BaseModel):
             raise ValueError("give target_type, or use=similar for targets of the source's own type")
         return self
 
+    @model_validator(mode="after")
+    def _may_be_noted(self) -> "RecommendationQuery":
+        if not self.is_noted:
+            return self
+        asked = "recommendation_id" if self.experiment is None else "experiment"
+        if self.source_type or len(self.source_id or ()) > MAX_NOTED_SOURCES:
+            found = "all of a type" if self.source_type else f"{len(self.source_id or ()):,}"
+            raise ValueError(
+                f"{asked} is for what is shown to people: found {found}, expected at most {MAX_NOTED_SOURCES} sources "
+                "in source_id; make several calls, or leave it out"
+            )
+        rows = len(self.source_id or [""]) * self.max_recommendations
+        if rows > MAX_NOTED_ROWS:
+            raise ValueError(
+                f"{asked}: found {rows:,} rows (sources times max_recommendations), expected at most "
+                f"{MAX_NOTED_ROWS:,}; ask for as many as you show"
+            )
+        if self.experiment is not None:
+            self._expect_to_fit_an_experiment()
+        return self
+
+    def _expect_to_fit_an_experiment(self) -> None:
+        if not self.source_id:
+            raise ValueError("experiment splits sources: give them in source_id")
+        if self.version is not None:
+            raise ValueError("experiment chooses the version of each source; leave version out")
+        if self.output_format == "csv" and len(self.source_id) > 1:
+            raise ValueError("CSV has no place for the variants of several sources; take output_format json")
+
     @property
     def is_plain(self) -> bool:
         """Whether nothing is asked that takes more than what was computed ahead."""
         return self.excluded == "all" and not (self.explain or self.target_filter or self.sources)
+
+    @property
+    def is_noted(self) -> bool:
+        """Whether it is noted what the answer shows."""
+        return self.recommendation_id or self.experiment is not None
 
     @property
     def excluded(self) -> Exclude | None:
