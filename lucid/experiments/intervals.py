@@ -12,10 +12,12 @@ as a Brownian motion does between the times i and j, which is what the critical 
 come between only make the looks more alike.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.float64]
+Numbers = NDArray[np.floating[Any]]
 
 ALPHA = 0.05
 ONE_LOOK = 1.959963984540054

@@ -66,14 +66,13 @@ def _counts(log: ImpressionLog, experiment: Experiment) -> dict[str, _Counts]:
         "GROUP BY i.variant, r.type",
         began,
     )
-    return {
-        variant.name: _Counts(
-            [version for name, version in versions if name == variant.name],
-            *(int(number) for number in shown.get(variant.name, (0, 0, 0))),
-            {event_type: (count, sources) for name, event_type, count, sources in events if name == variant.name},
-        )
-        for variant in experiment.variants
-    }
+    counts = {}
+    for name in (variant.name for variant in experiment.variants):
+        sources, answers, impressions = shown.get(name, (0, 0, 0))
+        of_type = {event_type: (count, by) for of, event_type, count, by in events if of == name}
+        answered_by = [version for of, version in versions if of == name]
+        counts[name] = _Counts(answered_by, sources, answers, impressions, of_type)
+    return counts
 
 
 def _result(name: str, one: _Counts, types: list[str]) -> VariantResult:
