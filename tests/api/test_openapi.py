@@ -56,6 +56,10 @@ def test_every_call_of_the_contract_is_described(document: Document) -> None:
         f"GET {base}/models/{{model_id}}/versions/{{version}}/lineage",
         f"GET {base}/models/{{model_id}}/versions/{{version}}/report",
         f"GET {base}/models/{{model_id}}/versions/{{version}}/report/held_out",
+        f"GET {base}/models/{{model_id}}/attribution",
+        *(f"{method} {base}/experiments" for method in ("POST", "GET")),
+        *(f"{method} {base}/experiments/{{name}}" for method in ("GET", "DELETE")),
+        f"POST {base}/experiments/{{name}}/stop",
         f"DELETE {base}/entities",
     } <= {name for name, _ in operations(document)}
     names = [operation["operationId"] for _, operation in operations(document)]
