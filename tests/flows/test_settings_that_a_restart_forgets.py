@@ -14,7 +14,7 @@ from lucid.flows.deployments import DEPLOYMENTS, RUNS_AT_ONCE, Deployment, place
 from lucid.settings import Settings
 
 REFRESH = "refresh-recommendations"
-DAILY = {REFRESH: "0 3 * * *", "maintain-home": "0 4 * * *"}
+DAILY = {"compact-events": "5 * * * *", REFRESH: "0 3 * * *", "maintain-home": "0 4 * * *"}
 BY_NAME = {ours.name: ours for ours in DEPLOYMENTS}
 CRON = {"cron": "30 5 * * 1-5", "timezone": "Europe/Berlin"}
 """A schedule as the Prefect UI writes one."""
@@ -150,7 +150,7 @@ def defaults_of_the_table() -> dict[str, dict[str, Any]]:
             "limit": ours.limit,
             "tags": sorted(ours.tags),
             "description": ours.description,
-            "schedules": [(DAILY[ours.name], "UTC", True)] if ours.daily else [],
+            "schedules": [(DAILY[ours.name], "UTC", True)] if ours.name in DAILY else [],
         }
         for ours in DEPLOYMENTS
     }

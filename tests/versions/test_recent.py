@@ -1,6 +1,7 @@
 """Events count in answers at once, and compaction changes no answer."""
 
 import random
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from lucid.data.events import EventIntake
 from lucid.schema.events import EventsAccepted
 from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
-from tests.support.checkerboard import ITEMS, USERS, train_checkerboard
+from tests.support.checkerboard import ITEMS, USERS, train_checkerboard, write_checkerboard
 
 
 @pytest.fixture
@@ -85,3 +86,71 @@ def test_compaction_changes_no_answer(board: Workspace, seed: int, tmp_path: Pat
 
     pd.testing.assert_frame_equal(waiting, everybody(board))
     pd.testing.assert_frame_equal(waiting, everybody(Workspace(board.settings.home)))
+
+
+ASKED: dict[str, dict[str, Any]] = {
+    "filtered": {"data_filters": {"interactions": [{"field": "metadata.device", "op": "ne", "value": "bot"}]}},
+    "of some age": {"maximum_interaction_age_days": 30},
+    "of other tags": {"data_tags": ["board"]},
+}
+
+
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+def test_what_a_training_leaves_out_is_left_out_of_answers(tmp_path: Path, asked: dict[str, Any]) -> None:
+    """By its filters, its age limit and its tags, before events are compacted as after; and after a refresh, too."""
+    board = Workspace(tmp_path / "home")
+    with_devices = tmp_path / "devices.csv"
+    rows = ['likes,u00,i00,,"{""device"": ""bot""}"', 'likes,u01,i01,,"{""device"": ""phone""}"']
+    with_devices.write_text("\n".join(["type,source_id,target_id,timestamp,metadata", *rows, ""]))
+    board.import_files([*write_checkerboard(tmp_path), with_devices], tags=["board"])
+    board.train("board", **asked)
+    now = datetime.now(UTC)
+    for day in range(4):
+        devices = ["phone", "bot"]
+        send(
+            board,
+            *(
+                likes(
+                    f"u{user:02}",
+                    f"i{(3 * user + day) % ITEMS:02}",
+                    timestamp=(now - timedelta(days=20 * (3 - day))).isoformat(timespec="seconds"),
+                    metadata={"device": devices[user % 2]},
+                )
+                for user in range(10)
+            ),
+            {"id": "n1", "type": "user"},
+            {"id": "n2", "type": "user"},
+            likes("n1", f"i{day:02}"),
+        )
+        board.recommend("board", source_id="u00", target_type="item")
+        if day == 1:
+            compact_events(board.settings, Catalog(board.settings.home))
+            board.refresh("board")
+    source: dict[str, Any] = {"source_type": "user", "target_type": "item", "max_recommendations": ITEMS}
+    waiting = board.recommend("board", **source)
+
+    assert compact_events(board.settings, Catalog(board.settings.home))
+
+    pd.testing.assert_frame_equal(waiting, board.recommend("board", **source))
+    ways = {"cache"} if "data_tags" in asked else {"cache", "folded-in"}
+    assert ways == set(waiting["served_by"])
+
+
+def test_ends_that_name_their_types_are_found(tmp_path: Path) -> None:
+    """As in a file: `1` of a user is the entity `user:1` where ids belong to their types."""
+    board = Workspace(tmp_path / "home")
+    entities, interactions = write_checkerboard(tmp_path)
+    types: dict[str, Any] = {"source_type": "user", "target_type": "item"}
+    board.import_files(entities, namespace=True)
+    board.import_files(interactions, namespace=True, **types)
+    board.train("board")
+    asked: dict[str, Any] = {"source_id": "user:u00", "target_type": "item", "max_recommendations": ITEMS}
+    before = board.recommend("board", **asked)
+    first, second = before["target_id"][:2]
+
+    send(board, likes("u00", first.removeprefix("item:"), **types), likes("user:u00", second))
+
+    waiting = board.recommend("board", **asked)
+    assert not {first, second} & set(waiting["target_id"])
+    compact_events(board.settings, Catalog(board.settings.home))
+    pd.testing.assert_frame_equal(waiting, board.recommend("board", **asked))
