@@ -54,7 +54,7 @@ class Attribution(BaseModel):
                 {
                     "model_id": "videos",
                     "from_time": "2026-05-01T00:00:00.000Z",
-                    "to_time": None,
+                    "to_time": "2026-06-01T00:00:00.000Z",
                     "by": "version",
                     "total": _GROUP,
                     "groups": [{**_GROUP, "version": 3}],
