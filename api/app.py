@@ -22,7 +22,17 @@ from lucid.api.nosniff import NoSniffing
 from lucid.api.openapi import EVERYWHERE, SERVERS, TAGS, complete_document, problems
 from lucid.api.paths import BASE, Aliases
 from lucid.api.problems import add_error_handlers
-from lucid.api.routes import data_batch, entities, events, health, models, placements, recommended_items, upload
+from lucid.api.routes import (
+    data_batch,
+    entities,
+    events,
+    experiments,
+    health,
+    models,
+    placements,
+    recommended_items,
+    upload,
+)
 from lucid.api.services import build_services, register, services_of
 from lucid.api.strangers import OwnRequests
 from lucid.service.origins import own_addresses
@@ -66,7 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     register(app, services)
     add_error_handlers(app)
-    for routes in (recommended_items, upload, data_batch, events, entities, models, placements):
+    for routes in (recommended_items, upload, data_batch, events, entities, models, placements, experiments):
         app.include_router(routes.router, prefix=BASE, responses=problems(*EVERYWHERE))
     app.include_router(health.router)
     open_console(app)

@@ -43,6 +43,7 @@ async def background_work(services: Services) -> AsyncIterator[None]:
         with suppress(asyncio.CancelledError):
             await task
     await services.intake.close()
+    await asyncio.to_thread(services.noted.close)
     await services.keys.record_uses()
     await services.runs.close()
 

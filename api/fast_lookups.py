@@ -53,7 +53,7 @@ class FastLookups:
             if await self._admitted(headers, scope["method"]):
                 scope[ADMITTED] = True
                 asked, receive = await _read(scope, headers, receive)
-                answer = self._registry.lookup_precomputed(*asked) if asked else None
+                answer = self._registry.lookup_precomputed(*asked) if asked and not asked[0].is_noted else None
                 if asked and answer:
                     await self._send(answer, asked[0].output_format, send)
                     self._metrics.call(endpoints[scope["method"]], scope["method"], 200, time.perf_counter() - began)

@@ -34,6 +34,7 @@ TAGS = [
     {"name": "data", "description": "Upload files, look after their batches, erase entities."},
     {"name": "training", "description": "Train a model and see how far it is."},
     {"name": "models", "description": "Models, their versions and reports; which version answers."},
+    {"name": "experiments", "description": "What came of answers, and which of several ways to answer is better."},
     {"name": "health", "description": "Whether the API lives and can work, and its figures; these need no key."},
 ]
 """What the calls are grouped by, in the order in which one meets them."""

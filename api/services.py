@@ -15,6 +15,7 @@ from lucid.api.queue import Queue
 from lucid.api.readiness import Readiness
 from lucid.api.runs import Runs
 from lucid.api.training_room import TrainingRoom
+from lucid.experiments.answers import NotedAnswers
 from lucid.health import HealthWarnings
 from lucid.placements.files import Placements
 from lucid.serving.registry import ModelRegistry
@@ -31,6 +32,7 @@ class Services:
     warnings: HealthWarnings
     keys: KeyRing
     registry: ModelRegistry
+    noted: NotedAnswers
     intake: Intake
     placements: Placements
     runs: Runs
@@ -46,12 +48,14 @@ def build_services(settings: Settings) -> Services:
     catalog, warnings, runs = Catalog(settings.home), HealthWarnings(), Runs(settings)
     dry_runs = DryRuns(settings)
     training_room = TrainingRoom(settings, dry_runs)
+    registry = ModelRegistry(settings.home, patient=False, warnings=warnings)
     return Services(
         settings=settings,
         catalog=catalog,
         warnings=warnings,
         keys=KeyRing(catalog, settings.rate_limit, warnings),
-        registry=ModelRegistry(settings.home, patient=False, warnings=warnings),
+        registry=registry,
+        noted=NotedAnswers(settings.home, registry),
         intake=Intake(settings),
         placements=Placements(settings.home),
         runs=runs,

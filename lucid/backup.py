@@ -25,6 +25,7 @@ from lucid.store.documents import sealed, unsealed
 from lucid.store.event_log import EventLog
 from lucid.store.files import checksum, copy_new, fsync, make_folder, write_text
 from lucid.store.home import Home
+from lucid.store.impression_log import ImpressionLog
 from lucid.store.machine import telling
 from lucid.typing import Progress
 from lucid.versions.files import MANIFEST as VERSION_MANIFEST
@@ -183,7 +184,7 @@ class _Copying:
             with suppress(_Moved, FileNotFoundError):
                 created = utc_now()
                 schedules = self._copy_prefect()  # first: a run that the catalog knows and Prefect does not is lost
-                self._copy_events()  # before the catalog, which then says which of them its batches hold already
+                self._copy_logs()  # before the catalog, which then says which events its batches hold already
                 moment = self._moment()
                 self._copy(moment)
                 return Backup(
@@ -219,7 +220,8 @@ class _Copying:
     def _of_service(self) -> dict[str, _Seen]:
         single = self._home.callback_secret, self._home.prefect_auth, self._home.batches_changed
         rules = self._home.placements.glob("*/*.json")
-        return self._listed([*(path for path in single if path.exists()), *_plain(self._home.erasures), *rules])
+        several = *_plain(self._home.erasures), *_plain(self._home.experiments), *rules
+        return self._listed([*(path for path in single if path.exists()), *several])
 
     def _of_batches(self, known: Sequence[Batch]) -> dict[str, _Seen]:
         files: dict[str, _Seen] = {}
@@ -279,11 +281,12 @@ class _Copying:
         self._note(target.relative_to(self._folder).as_posix(), *_measured(target))
         return True
 
-    def _copy_events(self) -> None:
-        target = self._folder / self._home.events.name
-        target.unlink(missing_ok=True)
-        if EventLog(self._home.path).copy_to(target):
-            self._note(target.name, *_measured(target))
+    def _copy_logs(self) -> None:
+        for log in (EventLog(self._home.path), ImpressionLog(self._home.path)):
+            target = self._folder / log.path.name
+            target.unlink(missing_ok=True)
+            if log.copy_to(target):
+                self._note(target.name, *_measured(target))
 
     def _note(self, name: str, size: int, digest: str) -> None:
         self._files[name] = size, digest

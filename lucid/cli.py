@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,10 +22,12 @@ from rich.tree import Tree
 import lucid
 from lucid import logs
 from lucid.errors import InvalidRequest, LucidError
+from lucid.schema.attribution import By, EventRate
 from lucid.schema.auto_train import duration_of, seconds_of
 from lucid.schema.batches import Batch
 from lucid.schema.comparison import Comparison
 from lucid.schema.disk import in_megabytes
+from lucid.schema.experiments import Experiment, ExperimentReport, VariantEvents
 from lucid.schema.fields import Exclude, ForAll, OnError, OutputFormat, PartName, Use, check, format_time
 from lucid.schema.lineage import Lineage
 from lucid.schema.placements import Placement, PlacementRules, PreviewRow, dump
@@ -60,15 +63,19 @@ placements_app = typer.Typer(
     help="Rules of a shop that answers follow: save, list, show, preview, retire.", no_args_is_help=True
 )
 app.add_typer(placements_app, name="placements")
+experiments_app = typer.Typer(help="Experiments: try versions on parts of the sources.", no_args_is_help=True)
+app.add_typer(experiments_app, name="experiments")
 
 out = Console(width=None if sys.stdout.isatty() else 160)
 log = Console(stderr=True)
 
 _PIECE_BYTES = 1 << 18
 _FOLLOW_SECONDS = 0.5
+_MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
 Named = Annotated[str, typer.Argument(metavar="MODEL_ID")]
 NumberOrHeld = Annotated[int | None, typer.Argument(metavar="VERSION", help="By default the one that is held.")]
+ExperimentNamed = Annotated[str, typer.Argument(metavar="NAME")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID…")]
 Tags = Annotated[str, typer.Option(help="Batches that carry all of these tags, by commas.")]
 ModelId = Annotated[str, typer.Option("--model-id", help="Name of the model.")]
@@ -237,11 +244,17 @@ def recommend(
     placement: Annotated[
         str | None, typer.Option(help="Follow the rules of this placement, or of a version of it: home@3.")
     ] = None,
+    recommendation_id: Annotated[
+        bool, typer.Option("--recommendation-id", help="Note what is shown, for events that name its id.")
+    ] = False,
+    experiment: Annotated[
+        str | None, typer.Option(help="Answer each source by its variant of this experiment.")
+    ] = None,
     output_format: Annotated[OutputFormat, typer.Option()] = "csv",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of the screen.")] = None,
 ) -> None:
     """Print recommendations of a trained model."""
-    from lucid.serving.rendering import render
+    from lucid.serving.rendering import noted_json, render
 
     if more_ids and not source_id:
         raise typer.BadParameter(f"unexpected argument {more_ids[0]!r}; ids follow --source-id")
@@ -266,12 +279,17 @@ def recommend(
             "explain": explain,
             "version": version,
             "placement": placement,
+            "recommendation_id": recommendation_id,
+            "experiment": experiment,
             "output_format": output_format,
         },
     )
     answer = lucid.Workspace().answer(query)
     if answer.unknown_source_ids:
         log.print(f"unknown: {', '.join(answer.unknown_source_ids)}", markup=False, highlight=False)
+    if answer.noted and output_format == "csv":
+        for what, told in noted_json(answer.noted).items():
+            log.print(f"{what}: {told}", markup=False, highlight=False, soft_wrap=True)
     pieces = render(answer, output_format)
     if output is None:
         _print(pieces)
@@ -794,6 +812,49 @@ def cancel_training(model_id: Named) -> None:
     out.print_json(lucid.Workspace().cancel(model_id).model_dump_json())
 
 
+@models_app.command("attribution")
+def show_attribution(
+    model_id: Named,
+    from_time: Annotated[
+        datetime | None, typer.Option("--from", formats=_MOMENTS, help="Answers shown from then on, in UTC.")
+    ] = None,
+    to_time: Annotated[
+        datetime | None, typer.Option("--to", formats=_MOMENTS, help="Answers shown before then, in UTC.")
+    ] = None,
+    by: Annotated[By | None, typer.Option(help="Also by version, pair of types or rank.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
+) -> None:
+    """Show what came of answers that were noted: rows shown, and events that named them."""
+    found = lucid.Workspace().attribution(model_id, from_time, to_time, by)
+    if as_json:
+        out.print_json(found.model_dump_json())
+        return
+    table = Table(by or "", *(Column(name, justify="right") for name in ("answers", "sources", "rows shown")), "event")
+    for name in ("events", "rows", "rate", "95% interval"):
+        table.add_column(name, justify="right")
+    for group in (*found.groups, found.total):
+        pair = f"{group.source_type} → {group.target_type}" if group.target_type else None
+        name = next((str(one) for one in (group.version, pair, group.rank) if one is not None), "all")
+        counts = ("" if one is None else f"{one:,}" for one in (group.answers, group.sources, group.impressions))
+        shown = [escape(name), *counts]
+        told = [(escape(one.type), f"{one.events:,}", f"{one.rows:,}", *_rates(one)) for one in group.events]
+        _add_rows(table, shown, told)
+    out.print(table)
+    for event_type, count in found.not_shown.items():
+        told_apart = f"{count:,} events {event_type!r} named an answer, but a target that it did not show"
+        out.print(told_apart, markup=False, highlight=False)
+
+
+def _add_rows(table: Table, shown: Sequence[str], told: Sequence[Sequence[str]]) -> None:
+    """A row for each of what is told, what is shown before the first."""
+    for number, one in enumerate(told or [()]):
+        table.add_row(*(shown if number == 0 else [""] * len(shown)), *one)
+
+
+def _rates(one: EventRate | VariantEvents) -> tuple[str, str]:
+    return f"{one.rate:.2%}", f"{one.low:.2%} to {one.high:.2%}"
+
+
 @models_app.command("deliveries")
 def list_deliveries(
     model_id: Named, resend: Annotated[str, typer.Option(metavar="EVENT", help="Send this event once more.")] = ""
@@ -867,6 +928,83 @@ def auto_train_model(
 
 def _when(one: Schedule) -> str:
     return f"{one.cron} {one.timezone}"
+
+
+@experiments_app.command("begin")
+def begin_experiment(
+    name: ExperimentNamed,
+    model_id: ModelId,
+    variants: Annotated[
+        str,
+        typer.Option(
+            metavar="JSON", help='[{"name": "now", "share": 0.5}, {"name": "new", "share": 0.5, "version": 4}]'
+        ),
+    ],
+) -> None:
+    """Answer parts of the sources in different ways, where questions name the experiment."""
+    wanted = _json("variants", variants)
+    _show_experiments([lucid.Workspace().begin_experiment(name, model_id, wanted)])
+
+
+@experiments_app.command("list")
+def list_experiments() -> None:
+    """List experiments, by name."""
+    _show_experiments(lucid.Workspace().experiments())
+
+
+@experiments_app.command("show")
+def show_experiment(
+    name: ExperimentNamed,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False,
+) -> None:
+    """Show what came of an experiment so far, and which variant is better."""
+    found = lucid.Workspace().experiment(name)
+    if as_json:
+        out.print_json(found.model_dump_json())
+    else:
+        _show_experiment(found)
+
+
+@experiments_app.command("stop")
+def stop_experiment(name: ExperimentNamed) -> None:
+    """Give everybody the live version again, and show what came of it."""
+    _show_experiment(lucid.Workspace().stop_experiment(name))
+
+
+@experiments_app.command("delete")
+def delete_experiment(name: ExperimentNamed) -> None:
+    """Delete an experiment; what was shown stays noted."""
+    _show_experiments([lucid.Workspace().delete_experiment(name)])
+
+
+def _show_experiments(experiments: Sequence[Experiment]) -> None:
+    table = Table("experiment", "model", "variants", "began", "stopped")
+    for one in experiments:
+        variants = ", ".join(
+            f"{variant.name} {variant.share:.0%}" + (f" version {variant.version}" if variant.version else "")
+            for variant in one.variants
+        )
+        table.add_row(
+            escape(one.name),
+            escape(one.model_id),
+            escape(variants),
+            format_time(one.started),
+            format_time(one.stopped) if one.stopped else "",
+        )
+    out.print(table)
+
+
+def _show_experiment(found: ExperimentReport) -> None:
+    table = Table("variant", *(Column(name, justify="right") for name in ("sources", "answers", "rows shown")), "event")
+    for name in ("events", "sources with one", "rate", "always-valid 95%"):
+        table.add_column(name, justify="right")
+    for result in found.results:
+        shown = [escape(result.name), *(f"{one:,}" for one in (result.sources, result.answers, result.impressions))]
+        told = [(escape(one.type), f"{one.events:,}", f"{one.sources:,}", *_rates(one)) for one in result.events]
+        _add_rows(table, shown, told)
+    out.print(table)
+    for sentence in (*(difference.sentence for difference in found.differences), *found.warnings):
+        out.print(f"{sentence}.", markup=False, highlight=False, soft_wrap=True)
 
 
 @keys_app.command("create")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +23,13 @@ from pydantic import TypeAdapter
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from lucid.errors import InvalidRequest, LucidError, ModelNotReady, TrainingFailed, Unavailable, UnusableFile, error_of
+from lucid.schema.attribution import Attribution, By
 from lucid.schema.auto_train import MIN_INTERVAL_SECONDS, QUIET_SECONDS, AutoTrain, AutoTrainRequest
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
 from lucid.schema.comparison import Comparison
 from lucid.schema.deliveries import Delivery
 from lucid.schema.events import MAX_EVENTS, EventsAccepted, WaitingEvent, as_json, joined, with_ids
+from lucid.schema.experiments import Experiment, ExperimentReport, ExperimentRequest
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, ForAll, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
@@ -60,6 +63,9 @@ _BLOCK_ROWS = 1000
 _BATCHES, _MODELS = TypeAdapter(list[Batch]), TypeAdapter(list[Model])
 _EVENTS = TypeAdapter(list[WaitingEvent])
 _PLACEMENTS = TypeAdapter(list[Placement])
+_EXPERIMENTS = TypeAdapter(list[Experiment])
+_NOTED = "recommendation_id", "experiment", "variant", "variants"
+"""What an answer says of its being noted."""
 _DELIVERIES, _SCHEDULES = TypeAdapter(list[Delivery]), TypeAdapter(list[Schedule])
 
 
@@ -362,6 +368,48 @@ class Client:
         answer = self._send(method, f"/models/{quote(model_id, safe='')}/gate", **arguments)
         return Gate.model_validate_json(answer.content)
 
+    def attribution(
+        self,
+        model_id: str,
+        from_time: datetime | None = None,
+        to_time: datetime | None = None,
+        by: By | None = None,
+    ) -> Attribution:
+        """What came of the noted answers of a model, shown from one moment to before another; without a zone in UTC.
+
+        Raises UnknownModel, InvalidRequest where the time ends before it begins.
+        """
+        moments = {"from": from_time, "to": to_time}
+        params = {name: moment.isoformat() for name, moment in moments.items() if moment is not None}
+        params |= {"by": by} if by else {}
+        answer = self._send("GET", f"/models/{quote(model_id, safe='')}/attribution", params=params)
+        return Attribution.model_validate_json(answer.content)
+
+    def begin_experiment(self, name: str, model_id: str, variants: Sequence[Mapping[str, Any]]) -> Experiment:
+        """Answer parts of the sources in different ways; each variant has the fields of `Variant`.
+
+        Raises InvalidRequest, UnknownModel, UnknownVersion, ExperimentExists.
+        """
+        wanted = check(ExperimentRequest, {"name": name, "model_id": model_id, "variants": variants})
+        made = self._send("POST", "/experiments", json=wanted.model_dump(exclude_none=True))
+        return Experiment.model_validate_json(made.content)
+
+    def experiments(self) -> list[Experiment]:
+        """All experiments, by name."""
+        return _EXPERIMENTS.validate_json(self._send("GET", "/experiments").content)
+
+    def experiment(self, name: str) -> ExperimentReport:
+        """An experiment and what came of it so far; raises UnknownExperiment."""
+        return ExperimentReport.model_validate_json(self._send("GET", _experiment(name)).content)
+
+    def stop_experiment(self, name: str) -> ExperimentReport:
+        """Give everybody the live version again, and return what came of it; raises UnknownExperiment."""
+        return ExperimentReport.model_validate_json(self._send("POST", f"{_experiment(name)}/stop").content)
+
+    def delete_experiment(self, name: str) -> Experiment:
+        """Delete an experiment and return what it was; what was shown stays noted. Raises UnknownExperiment."""
+        return Experiment.model_validate_json(self._send("DELETE", _experiment(name)).content)
+
     def deliveries(self, model_id: str) -> list[Delivery]:
         """The callbacks of a model and what became of them, the newest first; raises UnknownModel."""
         path = f"/models/{quote(model_id, safe='')}/deliveries"
@@ -499,6 +547,8 @@ class Client:
         half_life_days: float | None = None,
         version: int | None = None,
         placement: str | None = None,
+        recommendation_id: bool = False,
+        experiment: str | None = None,
     ) -> "pd.DataFrame":
         """Recommendations as a table: source_id, target_id, score, rank, probability, target_type, name, served_by.
 
@@ -513,6 +563,8 @@ class Client:
         Without a source, and with `use="popular"` or `use="trending"`, the rows are what is popular or trending, the
         same for all; `source_id` is empty where none was asked for. `fallback` is what unknown entities get instead of
         no rows. `window_days` and `half_life_days` say what counts as recent, by default what training has found.
+        With `recommendation_id` it is noted what is shown, and `attrs["noted"]` has the id that events may name; so it
+        is with `experiment`, beside the variants.
         """
         import pandas as pd
 
@@ -535,6 +587,8 @@ class Client:
             "target_filter": target_filter,
             "explain": explain,
             "placement": placement,
+            "recommendation_id": recommendation_id,
+            "experiment": experiment,
             # Only JSON names unknown ids; a whole type has none, but may be large, and CSV becomes a table as it comes.
             "output_format": "csv" if source_type is not None and not explain else "json",
         }
@@ -545,6 +599,8 @@ class Client:
         columns = [*Recommendation._fields, *(PLACED if placement else ()), *([EXPLANATION] if explain else [])]
         table = pd.DataFrame(answer["recommendations"], columns=columns)
         table.attrs["unknown_source_ids"] = answer["unknown_source_ids"]
+        if noted := {name: answer[name] for name in _NOTED if name in answer}:
+            table.attrs["noted"] = noted
         return table
 
     @contextmanager
@@ -736,6 +792,10 @@ def _ended(status: ModelStatus, look: Callable[[], ModelStatus], progress: "Prog
     if status.status == "error":
         raise TrainingFailed(status.message)
     return status
+
+
+def _experiment(name: str) -> str:
+    return f"/experiments/{quote(name, safe='')}"
 
 
 def _silent(_percent: float, _doing: str) -> None:

@@ -91,6 +91,16 @@ class UnknownSchedule(LucidError):
     code = "unknown_schedule"
 
 
+class UnknownExperiment(LucidError):
+    code = "unknown_experiment"
+
+
+class ExperimentExists(LucidError):
+    """An experiment of that name is there already; what is being tried is not changed."""
+
+    code = "experiment_exists"
+
+
 class AutoTrainOff(LucidError):
     code = "auto_train_off"
 

@@ -21,6 +21,7 @@ from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.event_log import EventLog
 from lucid.store.home import Home, text_of
+from lucid.store.impression_log import ImpressionLog
 from lucid.store.machine import telling
 from lucid.training.run import alone_with
 from lucid.versions.lifecycle import ModelVersions
@@ -105,7 +106,7 @@ def _old_versions(upkeep: Upkeep) -> Removed:
 def _half_done(upkeep: Upkeep) -> Removed:
     """What killed processes were writing, and batches that were being loaded and are not any more."""
     home, before = upkeep.home, time.time() - _LEFT_SECONDS
-    folders = (home.path, home.erasures, home.batches, *home.models.glob("*"))
+    folders = (home.path, home.erasures, home.experiments, home.batches, *home.models.glob("*"))
     written = [path for folder in folders for name in _LEFT for path in folder.glob(name)]
     loading = home.staging("").name
     there = [path for path in home.batches.glob("*") if path.is_dir()]
@@ -168,6 +169,19 @@ def _event_ids(upkeep: Upkeep) -> Removed:
         log.close()
 
 
+# Impressions
+
+
+def _old_impressions(upkeep: Upkeep) -> Removed:
+    """Answers that were shown long ago, with what came of them."""
+    before = utc_now() - timedelta(days=upkeep.settings.keep_impressions_days)
+    log = ImpressionLog(upkeep.settings.home)
+    try:
+        return Removed(log.forget(int(before.timestamp() * 1e6), dry_run=upkeep.dry_run))
+    finally:
+        log.close()
+
+
 # Databases
 
 
@@ -218,6 +232,7 @@ STEPS: tuple[Step, ...] = (
     Step("callbacks", _deliveries),
     Step("keys of repeated requests", _request_keys),
     Step("ids of old events", _event_ids),
+    Step("old impressions", _old_impressions),
     Step("trainings and refreshes", _trainings),  # after what tells of them
     Step("failed imports", _failed_imports),
     Step("the catalog, written anew", _catalog_file),

@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         description="How long it is kept how trainings, refreshes, callbacks and failed imports ended that nothing "
         "needs any more, and logs that were put aside.",
     )
+    keep_impressions_days: int = Field(
+        90, ge=1, le=3650, description="How long it is kept what answers have shown, and what came of it."
+    )
     flow_niceness: int = Field(
         10, ge=0, le=19, description="How far flows stand back behind look-ups where both want the processor."
     )

@@ -19,15 +19,20 @@ from lucid.data.events import EventIntake, waiting_events
 from lucid.disk import DiskMeter
 from lucid.erasure import erase
 from lucid.errors import MachineError, Unavailable
+from lucid.experiments import lifecycle
+from lucid.experiments.answers import NotedAnswers
+from lucid.experiments.attribution import attribution
 from lucid.health import HealthWarnings
 from lucid.maintenance import Removed, maintain, upkeep_now
 from lucid.placements.files import Placements
+from lucid.schema.attribution import Attribution, By
 from lucid.schema.auto_train import MIN_INTERVAL_SECONDS, QUIET_SECONDS, AutoTrain, AutoTrainRequest
 from lucid.schema.batches import Batch, BatchChange, Erased, RejectedRow, naming_of
 from lucid.schema.comparison import Comparison
 from lucid.schema.deliveries import Delivery
 from lucid.schema.disk import DiskUse
 from lucid.schema.events import MAX_EVENTS, EventsAccepted, WaitingEvent, as_json, joined
+from lucid.schema.experiments import Experiment, ExperimentReport, ExperimentRequest
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, ForAll, Ids, KeyUse, OnError, Use, check, ids_of, utc_now
 from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
@@ -39,7 +44,7 @@ from lucid.schema.training import Model, ModelStatus, Rejection, TrainingEstimat
 from lucid.service.run import prefect_calls
 from lucid.serving.preview import check_rules, preview
 from lucid.serving.registry import ModelRegistry
-from lucid.serving.rendering import Answer
+from lucid.serving.rendering import Answer, noted_json
 from lucid.settings import Settings, load_settings
 from lucid.store.catalog import Catalog
 from lucid.store.files import open_new, replacing
@@ -71,6 +76,7 @@ class Workspace:
         self._warnings = HealthWarnings(no_news=(MachineError,))
         self._registry = ModelRegistry(settings.home, warnings=self._warnings)
         self._placements = Placements(settings.home)
+        self._noted = NotedAnswers(settings.home, self._registry)
         self._sender = Sender(settings, self._warnings)
 
     def import_files(
@@ -314,6 +320,45 @@ class Workspace:
         """Let the defaults hold again; raises UnknownModel."""
         return models.set_gate(self.settings, model_id, None)
 
+    def attribution(
+        self,
+        model_id: str,
+        from_time: datetime | None = None,
+        to_time: datetime | None = None,
+        by: By | None = None,
+    ) -> Attribution:
+        """What came of the noted answers of a model; see `lucid.experiments.attribution.attribution`."""
+        return attribution(self.settings, model_id, from_time, to_time, by)
+
+    def begin_experiment(self, name: str, model_id: str, variants: Sequence[Mapping[str, Any]]) -> Experiment:
+        """Answer parts of the sources in different ways; each variant has the fields of `Variant`.
+
+        Raises InvalidRequest, UnknownModel, UnknownVersion, ExperimentExists.
+        """
+        wanted = check(ExperimentRequest, {"name": name, "model_id": model_id, "variants": variants})
+        with telling(self.settings.home):
+            return lifecycle.begin_experiment(self.settings, wanted)
+
+    def experiments(self) -> list[Experiment]:
+        """All experiments, by name."""
+        with telling(self.settings.home):
+            return lifecycle.list_experiments(self.settings)
+
+    def experiment(self, name: str) -> ExperimentReport:
+        """An experiment and what came of it so far; raises UnknownExperiment."""
+        with telling(self.settings.home):
+            return lifecycle.show_experiment(self.settings, name)
+
+    def stop_experiment(self, name: str) -> ExperimentReport:
+        """Give everybody the live version again, and return what came of it; raises UnknownExperiment."""
+        with telling(self.settings.home):
+            return lifecycle.stop_experiment(self.settings, name)
+
+    def delete_experiment(self, name: str) -> Experiment:
+        """Delete an experiment and return what it was; what was shown stays noted. Raises UnknownExperiment."""
+        with telling(self.settings.home):
+            return lifecycle.delete_experiment(self.settings, name)
+
     def deliveries(self, model_id: str) -> list[Delivery]:
         """The callbacks of a model and what became of them, the newest first; raises UnknownModel."""
         with telling(self.settings.home):
@@ -483,6 +528,8 @@ class Workspace:
         half_life_days: float | None = None,
         version: int | None = None,
         placement: str | None = None,
+        recommendation_id: bool = False,
+        experiment: str | None = None,
     ) -> pd.DataFrame:
         """Recommendations as a table: source_id, target_id, score, rank, probability, target_type, name, served_by.
 
@@ -497,6 +544,8 @@ class Workspace:
         Without a source, and with `use="popular"` or `use="trending"`, the rows are what is popular or trending, the
         same for all; `source_id` is empty where none was asked for. `fallback` is what unknown entities get instead of
         no rows. `window_days` and `half_life_days` say what counts as recent, by default what training has found.
+        With `recommendation_id` it is noted what is shown, and `attrs["noted"]` has the id that events may name; so it
+        is with `experiment`, beside the variants.
         Raises as `ModelRegistry.recommend` does.
         """
         query = check(
@@ -520,18 +569,22 @@ class Workspace:
                 "target_filter": target_filter,
                 "explain": explain,
                 "placement": placement,
+                "recommendation_id": recommendation_id,
+                "experiment": experiment,
             },
         )
         answer = self.answer(query)
         tables = [pd.DataFrame(block.table()) for block in answer.blocks if block.rows]
         table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(answer.columns))
         table.attrs["unknown_source_ids"] = answer.unknown_source_ids
+        if answer.noted:
+            table.attrs["noted"] = noted_json(answer.noted)
         return table
 
     def answer(self, query: RecommendationQuery) -> Answer:
         """The answer in blocks, for one too large for memory."""
         with telling(self.settings.home):
-            answer = self._registry.recommend(query)
+            answer = (self._noted if query.is_noted else self._registry).recommend(query)
         return replace(answer, blocks=told(self.settings.home, answer.blocks))
 
     def _sweep(self) -> None:

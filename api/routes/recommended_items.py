@@ -14,8 +14,9 @@ from lucid.api.services import Services, ServicesDep
 from lucid.schema.fields import OutputFormat, ServedBy
 from lucid.schema.filters import Condition
 from lucid.schema.recommendations import RecommendationQuery, WeightedSource
-from lucid.serving.rendering import render
+from lucid.serving.rendering import Answer, render
 
+ID_HEADER = "Lucid-Recommendation-Id"
 MEDIA_TYPES: dict[OutputFormat, str] = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
 
 _ROW: JsonDict = {
@@ -76,6 +77,13 @@ class RecommendedItem(BaseModel):
     )
 
 
+class SourceVariant(BaseModel):
+    """What a source got in an experiment; no variant where it takes no part."""
+
+    variant: str | None
+    version: int
+
+
 class RecommendedItems(BaseModel):
     """An answer in JSON: what was not found among several sources stands in `unknown_source_ids`."""
 
@@ -87,6 +95,12 @@ class RecommendedItems(BaseModel):
     recommendations: list[RecommendedItem]
     unknown_source_ids: list[str]
     served_by: ServedBy | Literal["mixed"] = Field(description="The same for the whole answer.")
+    recommendation_id: str | None = Field(None, description="Its id, where that was asked for; events may name it.")
+    experiment: str | None = Field(None, description="The experiment that was asked for.")
+    variant: str | None = Field(None, description="The variant of its one source; null where that takes no part.")
+    variants: dict[str, SourceVariant] | None = Field(
+        None, description="The variant and version of each, where there are several; `version` is that of the first."
+    )
 
 
 Some = Annotated[list[str], Field(min_length=1), BeforeValidator(split), WithJsonSchema(listed(pattern=r"[^,\s]"))]
@@ -112,6 +126,7 @@ class RecommendationParameters(RecommendationQuery):
     exclude_interacted: bool = _same("exclude_interacted")
     exclude_disliked: bool = _same("exclude_disliked")
     explain: bool = _same("explain")
+    recommendation_id: bool = _same("recommendation_id")
     target_filter: InJson[list[Condition]] | None = _same("target_filter", ", as JSON", examples=[_FILTER])
 
 
@@ -150,8 +165,23 @@ def get_recommended_items(
 
 
 def _answer(services: Services, query: RecommendationQuery) -> StreamingResponse:
-    answer = services.metrics.counted(services.registry.recommend(query))
-    return StreamingResponse(render(answer, query.output_format), media_type=MEDIA_TYPES[query.output_format])
+    found = services.noted.recommend(query) if query.is_noted else services.registry.recommend(query)
+    answer = services.metrics.counted(found)
+    media_type, headers = MEDIA_TYPES[query.output_format], _headers(answer) if query.output_format == "csv" else None
+    return StreamingResponse(render(answer, query.output_format), media_type=media_type, headers=headers)
+
+
+def _headers(answer: Answer) -> dict[str, str]:
+    """What JSON says beside the rows of an answer that is noted, for CSV; its one source has a variant."""
+    if answer.noted is None:
+        return {}
+    headers = {ID_HEADER: answer.noted.recommendation_id}
+    if answer.noted.experiment is not None:
+        headers["Lucid-Experiment"] = answer.noted.experiment
+    for told in (answer.noted.variants or {}).values():
+        if told["variant"] is not None:
+            headers["Lucid-Variant"] = told["variant"]
+    return headers
 
 
 endpoints = {"POST": post_recommended_items, "GET": get_recommended_items}

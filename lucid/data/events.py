@@ -26,12 +26,14 @@ from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.duck import connect
 from lucid.store.event_log import EventLog, LoggedEvent, NewEvent
+from lucid.store.impression_log import ImpressionLog, NewResponse, is_recommendation_id
 
 _COLUMNS: dict[FileType, tuple[str, ...]] = {
     "entities": ENTITY_COLUMNS,
     "interactions": (*INTERACTION_COLUMNS, *TYPE_COLUMNS),
 }
 _IDS = {"id", "source_id", "target_id"}
+_ANSWER = "recommendation_id"
 _TAIL = 1000
 """How many waiting events one look gives at most."""
 
@@ -46,6 +48,7 @@ class _Item:
     cells: dict[str, str | None] = field(default_factory=dict)
     error: EventError | None = None
     event: NewEvent | None = None
+    recommendation_id: str | None = None
 
     def reject(self, column: str | None, code: str, message: str, value: str | None) -> None:
         self.error = EventError(
@@ -58,6 +61,7 @@ class EventIntake:
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._log = settings, EventLog(settings.home)
+        self._impressions = ImpressionLog(settings.home)
         self._turn = threading.Lock()
         self._duckdb: duckdb.DuckDBPyConnection | None = None
         self._after: int | None = None
@@ -73,14 +77,45 @@ class EventIntake:
             self._check([item for call in items for item in call], received)
             for call in items:
                 _refuse_conflicts(call)
+            self._refuse_unknown_answers([item for call in items for item in call])
             good = [item for call in items for item in call if item.error is None]
             new = self._write([item.event for item in good if item.event is not None]) if good else []
+            self._attribute(good)
         known = {id(item) for item, is_new in zip(good, new, strict=True) if not is_new}
         return [_answer(call, known) for call in items]
 
     def close(self) -> None:
         """Let go of the log's file."""
         self._log.close()
+        self._impressions.close()
+
+    def _refuse_unknown_answers(self, items: Sequence[_Item]) -> None:
+        """Reject events that name an answer which is not known."""
+        named = {item.recommendation_id for item in items if item.recommendation_id and item.error is None}
+        unknown = named - self._impressions.known(named) if named else named
+        for item in items:
+            if item.error is None and item.recommendation_id in unknown:
+                days = f"{self._settings.keep_impressions_days} days (LUCID_KEEP_IMPRESSIONS_DAYS)"
+                told = f"no answer has this id; answers are kept for {days}: send the event without it"
+                item.reject("recommendation_id", "unknown_recommendation", told, item.recommendation_id)
+
+    def _attribute(self, items: Sequence[_Item]) -> None:
+        """Note what came of answers. Events that were known are noted too, if they are not: a process may have been
+        killed after it had written an event and before it had noted this."""
+        responses = [
+            NewResponse(
+                item.recommendation_id,
+                item.event_id,
+                item.event.type,
+                item.event.source_id or "",
+                item.event.target_id or "",
+                item.event.received,
+            )
+            for item in items
+            if item.recommendation_id is not None and item.event is not None
+        ]
+        if responses:
+            self._impressions.respond(responses)
 
     def _write(self, events: Sequence[NewEvent]) -> list[bool]:
         if self._after is None:  # once: only a restore makes a log that is older than the catalog
@@ -171,10 +206,18 @@ def _read(index: int, raw: Any, settings: Settings) -> _Item:
         return item
     item.file_type = "entities" if is_entity else "interactions"
     columns = _COLUMNS[item.file_type]
+    fields = ["event_id", *columns]
+    if not is_entity:
+        fields.append(_ANSWER)
+        item.recommendation_id = given.pop(_ANSWER, None)
+        if item.recommendation_id is not None and not is_recommendation_id(item.recommendation_id):
+            expected = "expected the id of an answer: 32 of the characters 0-9 a-f"
+            item.reject(_ANSWER, "invalid_value", expected, _cut(item.recommendation_id))
+            return item
     strange = next((name for name in given if name not in columns), None)
     if strange is not None:
         what = f"field of an event of {item.file_type}"
-        item.reject(strange[:SHOWN_VALUE], "unknown_field", unknown(what, strange, ["event_id", *columns]), None)
+        item.reject(strange[:SHOWN_VALUE], "unknown_field", unknown(what, strange, fields), None)
         return item
     for name in columns:
         try:

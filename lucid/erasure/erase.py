@@ -9,11 +9,13 @@ can be done again, so an erasure that was cut off is simply repeated.
 from collections.abc import Sequence
 
 from lucid.erasure.batches import erase_from_batches
+from lucid.erasure.matching import matcher
 from lucid.erasure.models import erase_from_model
 from lucid.errors import InvalidRequest
 from lucid.schema.batches import Erased
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
+from lucid.store.impression_log import ImpressionLog
 from lucid.typing import Progress
 
 MAX_IDS_LENGTH = 1_000_000
@@ -29,7 +31,15 @@ def erase(settings: Settings, ids: Sequence[str], progress: Progress) -> Erased:
     for number, model_id in enumerate(models, start=1):
         progress(100 * number / (len(models) + 1), f"model {model_id}")
         counts += erase_from_model(settings, model_id, ids)
-    return counts
+    return counts + _erase_from_impressions(settings, ids)  # last: until now an answer could show the entities
+
+
+def _erase_from_impressions(settings: Settings, ids: Sequence[str]) -> Erased:
+    log = ImpressionLog(settings.home)
+    try:
+        return Erased(impressions=log.erase(ids, matcher(ids)))
+    finally:
+        log.close()
 
 
 def check_ids(ids: Sequence[str]) -> None:

@@ -143,6 +143,7 @@ class Erased(BaseModel):
                     "models": 1,
                     "vectors": 1,
                     "recommendations": 130,
+                    "impressions": 400,
                 }
             ]
         }
@@ -155,6 +156,7 @@ class Erased(BaseModel):
     models: int = Field(0, description="Models whose live version held one of the entities.")
     vectors: int = Field(0, description="Vectors in these versions.")
     recommendations: int = Field(0, description="Cached recommendations for or of the entities.")
+    impressions: int = Field(0, description="Rows of answers that were noted, for or of the entities.")
 
     def __add__(self, other: "Erased") -> "Erased":
         mine, others = self.model_dump(), other.model_dump()

@@ -71,6 +71,9 @@ class InteractionEvent(BaseModel):
     metadata: _Metadata = Field(None, description="An object, or the same as text.")
     source_type: str | None = None
     target_type: str | None = None
+    recommendation_id: str | None = Field(
+        None, pattern="^[0-9a-f]{32}$", description="The answer that it came of, as `recommended_items` gave its id."
+    )
 
 
 class EventError(BaseModel):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 from pydantic.config import JsonDict
 
+from lucid.schema.experiments import ExperimentName
 from lucid.schema.fields import (
     MAX_RECOMMENDATIONS,
     Exclude,
@@ -25,6 +26,9 @@ from lucid.schema.placements import PlacementReference
 
 MAX_DAYS = 36_500
 """The longest window and half-life, a hundred years."""
+
+MAX_NOTED_SOURCES, MAX_NOTED_ROWS = 100, 10_000
+"""How many sources an answer may have that is noted, and how many rows at most."""
 
 
 class WeightedSource(BaseModel):
@@ -150,6 +154,12 @@ class RecommendationQuery(BaseModel):
     placement: PlacementReference | None = Field(
         None, description="Rules of a shop that the answer follows: a placement, or a version of it as `home@3`."
     )
+    recommendation_id: StrictBool = Field(
+        False, description="Note what is shown; the answer has an id, which events may name as theirs."
+    )
+    experiment: ExperimentName | None = Field(
+        None, description="Answer each source as its variant of this experiment wants it, and note what is shown."
+    )
 
     @field_validator("target_filter")
     @classmethod
@@ -213,11 +223,45 @@ class RecommendationQuery(BaseModel):
         """What counts as recent: window and half-life in days; None for what is not given."""
         return self.window_days, self.half_life_days
 
+    @model_validator(mode="after")
+    def _may_be_noted(self) -> "RecommendationQuery":
+        if not self.is_noted:
+            return self
+        asked = "recommendation_id" if self.experiment is None else "experiment"
+        if self.source_type or len(self.source_id or ()) > MAX_NOTED_SOURCES:
+            found = "all of a type" if self.source_type else f"{len(self.source_id or ()):,}"
+            raise ValueError(
+                f"{asked} is for what is shown to people: found {found}, expected at most {MAX_NOTED_SOURCES} sources "
+                "in source_id; make several calls, or leave it out"
+            )
+        rows = len(self.source_id or [""]) * self.max_recommendations
+        if rows > MAX_NOTED_ROWS:
+            raise ValueError(
+                f"{asked}: found {rows:,} rows (sources times max_recommendations), expected at most "
+                f"{MAX_NOTED_ROWS:,}; ask for as many as you show"
+            )
+        if self.experiment is not None:
+            self._expect_to_fit_an_experiment()
+        return self
+
+    def _expect_to_fit_an_experiment(self) -> None:
+        if not self.source_id:
+            raise ValueError("experiment splits sources: give them in source_id")
+        if self.version is not None:
+            raise ValueError("experiment chooses the version of each source; leave version out")
+        if self.output_format == "csv" and len(self.source_id) > 1:
+            raise ValueError("CSV has no place for the variants of several sources; take output_format json")
+
     @property
     def is_plain(self) -> bool:
         """Whether nothing is asked that takes more than what was computed ahead."""
         extras = self.explain, self.target_filter, self.sources, self.for_all, self.placement
         return self.excluded == "all" and not any(extras)
+
+    @property
+    def is_noted(self) -> bool:
+        """Whether it is noted what the answer shows."""
+        return self.recommendation_id or self.experiment is not None
 
     @property
     def excluded(self) -> Hidden | None:

@@ -35,7 +35,7 @@ class Blocks:
         ids = [sources[position].id for position in positions]
         numbers = _numbers(ranked.best.scores), _numbers(ranks), _numbers(self._probabilities(ranked))
         columns = self._columns(ids, rows, *numbers, self._type_names(rows), _served_by(sources, positions))
-        return Block(columns, len(positions), counted(sources))
+        return Block(columns, len(positions), counted(sources), {one.id: one.entity_type for one in sources})
 
     def placed(self, ranked: Ranked, reference: str) -> Block:
         """The same rows, and how the placement of that name and version came to them."""
@@ -55,7 +55,7 @@ class Blocks:
         calibration = self._version.config.pair(source.entity_type, target_type).calibration
         numbers = _numbers(points), _RANKS[: len(rows)], _numbers(calibration.probability(points))
         columns = self._columns(source.id, rows, *numbers, self._types[target_type], _served_by([source], [0]))
-        return Block(columns, len(rows), counted([source]))
+        return Block(columns, len(rows), counted([source]), {source.id: source.entity_type})
 
     def _probabilities(self, ranked: Ranked) -> NDArray[np.float64]:
         if ranked.probabilities is not None:

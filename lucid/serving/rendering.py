@@ -7,7 +7,7 @@ lie in the version's files as they are sent.
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -26,15 +26,28 @@ MIXED = "mixed"
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of an answer; `served_by` counts all its sources, those without a row included."""
+    """Rows of an answer; `served_by` counts all its sources, those without a row included.
+
+    `sources` has the type of each, by its id as JSON.
+    """
 
     columns: Mapping[str, Column]
     rows: int
     served_by: Mapping[ServedBy, int]
+    sources: Mapping[bytes, str] = field(default_factory=dict)
 
     def table(self) -> dict[str, list[Any]]:
         """The columns as Python values."""
         return {name: _decoded(column, self.rows) for name, column in self.columns.items()}
+
+
+@dataclass(frozen=True)
+class Noted:
+    """The id of an answer that was noted; in an experiment, with the variant and version of each of its sources."""
+
+    recommendation_id: str
+    experiment: str | None = None
+    variants: Mapping[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,7 @@ class Answer:
     columns: Sequence[str] = Recommendation._fields
     placement: str | None = None
     """`name@version` of the placement that it follows."""
+    noted: Noted | None = None
 
 
 def render(answer: Answer, output_format: OutputFormat) -> Iterator[bytes]:
@@ -87,7 +101,22 @@ def json_pieces(answer: Answer) -> Iterator[bytes]:
             yield separator + _json_rows(block)
             separator = b","
     how = served_by.pop() if len(served_by) == 1 else MIXED
-    yield b'],"unknown_source_ids":%b,"served_by":"%b"}' % (orjson.dumps(answer.unknown_source_ids), how.encode())
+    noted = b"," + orjson.dumps(noted_json(answer.noted))[1:-1] if answer.noted else b""
+    unknown = orjson.dumps(answer.unknown_source_ids)
+    yield b'],"unknown_source_ids":%b,"served_by":"%b"%b}' % (unknown, how.encode(), noted)
+
+
+def noted_json(noted: Noted) -> dict[str, Any]:
+    """What an answer says of its being noted."""
+    told: dict[str, Any] = {"recommendation_id": noted.recommendation_id}
+    if noted.variants is not None:
+        told["experiment"] = noted.experiment
+        if len(noted.variants) == 1:
+            (only,) = noted.variants.values()
+            told["variant"] = only["variant"]
+        else:
+            told["variants"] = noted.variants
+    return told
 
 
 def _csv_rows(block: Block) -> bytes:

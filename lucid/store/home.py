@@ -45,6 +45,11 @@ class Home:
         return self.path / "events.sqlite"
 
     @property
+    def impressions(self) -> Path:
+        """What answers have shown, and what came of it, see `lucid.store.impression_log`."""
+        return self.path / "impressions.sqlite"
+
+    @property
     def uploads(self) -> Path:
         return self.path / "uploads"
 
@@ -79,6 +84,14 @@ class Home:
     def placement(self, name: str) -> Path:
         """The versions of a placement."""
         return self.placements / file_name(name)
+
+    @property
+    def experiments(self) -> Path:
+        """Which versions and placements are tried on whom, see `lucid.versions.experiments`."""
+        return self.path / "experiments"
+
+    def experiment(self, name: str) -> Path:
+        return self.experiments / f"{file_name(name)}.json"
 
     # The service
 

@@ -26,6 +26,7 @@ from lucid.store.documents import read_text, set_aside
 from lucid.store.files import write_text
 from lucid.store.home import Home
 from lucid.store.locks import forget, working
+from lucid.versions.experiments import Experiments
 from lucid.versions.files import LIVE, REVIEW
 from lucid.versions.reviews import Review, read_review, write_review
 from lucid.versions.version import Version
@@ -242,7 +243,8 @@ class ModelVersions:
         write_text(self.pointer, f"{version.number} {_PINNED}" if pinned else str(version.number))
 
     def superfluous(self, keep: int) -> list[Version]:
-        """All complete versions but the live one, those held, and the newest `keep` trainings; refreshes do not count.
+        """All complete versions but the live one, those held, those that an experiment tries, and the newest `keep`
+        trainings; refreshes do not count.
 
         Rejected ones are counted apart, so that they take the place of none that could answer. Raises ModelNotReady,
         UnknownModel, DamagedVersion.
@@ -254,7 +256,9 @@ class ModelVersions:
         approved = [version for version in trainings if version.number not in reviews]
         rejected = [version for version in trainings if version.number in reviews and not reviews[version.number].held]
         old = refreshes + approved[:-keep] + rejected[:-keep]
-        return sorted((version for version in old if version != live), key=lambda version: version.number)
+        tried = Experiments(self.home).versions_of(self.model_id)
+        left = (version for version in old if version != live and version.number not in tried)
+        return sorted(left, key=lambda version: version.number)
 
     def prune(self, keep: int) -> None:
         """Remove what is `superfluous`."""
