@@ -1,11 +1,10 @@
 """Experiments as their owner begins, looks at, stops and deletes them."""
 
-from lucid.errors import InvalidRequest
 from lucid.experiments.report import report_of
 from lucid.models import find_model
+from lucid.placements.files import Placements
 from lucid.schema.experiments import Experiment, ExperimentReport, ExperimentRequest
 from lucid.schema.fields import utc_now
-from lucid.schema.recommendations import RecommendationQuery
 from lucid.settings import Settings
 from lucid.versions.experiments import Experiments
 from lucid.versions.lifecycle import ModelVersions
@@ -15,14 +14,14 @@ def begin_experiment(settings: Settings, wanted: ExperimentRequest) -> Experimen
     """Begin an experiment; its variants are never changed, as that would give sources another one.
 
     Versions that it names are kept as long as it runs. Raises UnknownModel, ModelNotReady, UnknownVersion,
-    InvalidRequest for a placement where there is none of them, ExperimentExists.
+    UnknownPlacement, InvalidRequest for what names no placement, ExperimentExists.
     """
     find_model(settings, wanted.model_id)
     for variant in wanted.variants:
         if variant.version is not None:
             ModelVersions(settings.home, wanted.model_id).named(variant.version)
-        if variant.placement is not None and "placement" not in RecommendationQuery.model_fields:
-            raise InvalidRequest(f"variant {variant.name!r}: this release has no placements; leave `placement` out")
+        if variant.placement is not None:
+            Placements(settings.home).find(variant.placement)
     experiment = Experiment(**wanted.model_dump(), started=utc_now())
     Experiments(settings.home).add(experiment)
     return experiment

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, field_validator
+from pydantic.config import JsonDict
 
 from lucid.schema.fields import ModelId, Time
 
@@ -29,12 +30,16 @@ class Variant(BaseModel):
     placement: str | None = Field(None, min_length=1, max_length=200, description="The placement that it follows.")
 
 
+_ASKED: JsonDict = {"name": "deeper", "model_id": "videos", "variants": _VARIANTS}
+_BEGUN: JsonDict = {**_ASKED, "started": "2026-05-04T12:30:00.000Z", "stopped": None}
+
+
 class ExperimentRequest(BaseModel):
     """What is tried on whom. Sources beyond the shares take no part, and get the live version."""
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"name": "deeper", "model_id": "videos", "variants": _VARIANTS}]},
+        json_schema_extra={"examples": [_ASKED]},
     )
 
     name: ExperimentName
@@ -58,6 +63,8 @@ class ExperimentRequest(BaseModel):
 
 class Experiment(ExperimentRequest):
     """An experiment as it is; after it was stopped everybody gets the live version."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_BEGUN]})
 
     started: Time
     stopped: Time | None = None
