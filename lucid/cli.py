@@ -25,7 +25,7 @@ from lucid.schema.comparison import Comparison
 from lucid.schema.disk import in_megabytes
 from lucid.schema.fields import Exclude, OnError, OutputFormat, PartName, Use, check, format_time
 from lucid.schema.lineage import Lineage
-from lucid.schema.recommendations import RecommendationQuery
+from lucid.schema.recommendations import RecommendationQuery, session_of
 from lucid.schema.schedules import Schedule
 from lucid.schema.training import Model, TrainingEstimate
 from lucid.settings import THREADS_THAT_SLEEP, load_settings
@@ -201,6 +201,9 @@ def recommend(
     sources: Annotated[
         str | None, typer.Option(metavar="JSON", help='Several as one: [{"id": …, "weight": …}].')
     ] = None,
+    session: Annotated[
+        str | None, typer.Option(metavar="JSON", help='What somebody came to, oldest first: [{"id": …}], or ["id"].')
+    ] = None,
     use: Annotated[Use, typer.Option(help="similar: recommend entities of the source's own type.")] = "recommend",
     target_filter: Annotated[str | None, typer.Option(metavar="JSON", help="Conditions as in data_filters.")] = None,
     exclude_interacted: Annotated[bool, typer.Option(help="Leave out what sources interacted with.")] = True,
@@ -225,6 +228,7 @@ def recommend(
             "max_recommendations": max_recommendations,
             "threshold": threshold,
             "sources": _json("sources", sources),
+            "session": session_of(_json("session", session)),
             "use": use,
             "target_filter": _json("target-filter", target_filter),
             "exclude_interacted": exclude_interacted,

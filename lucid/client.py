@@ -28,7 +28,7 @@ from lucid.schema.deliveries import Delivery
 from lucid.schema.fields import MAX_RECOMMENDATIONS, Exclude, Ids, KeyUse, OnError, Use, check, ids_of
 from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
-from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery
+from lucid.schema.recommendations import EXPLANATION, Recommendation, RecommendationQuery, session_of
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
 from lucid.schema.training import Model, ModelStatus, Rejection, TrainingEstimate, TrainingRequest, held_version
 from lucid.store.files import open_new, replacing
@@ -417,6 +417,7 @@ class Client:
         source_id: Ids | None = None,
         source_type: str | Sequence[str] | None = None,
         sources: Sequence[Mapping[str, Any]] | None = None,
+        session: Sequence[str | int | Mapping[str, Any]] | None = None,
         use: Use = "recommend",
         target_filter: Sequence[Mapping[str, Any]] | None = None,
         explain: bool = False,
@@ -428,8 +429,9 @@ class Client:
     ) -> "pd.DataFrame":
         """Recommendations as a table: source_id, target_id, score, rank, probability, target_type, name, served_by.
 
-        Exactly one of `source_id`, `source_type` and `sources` says for whom: `sources` takes several entities as one,
-        each `{"id", "weight"}`, and a whole number stands for an id. `use="similar"` stands for the source's own type
+        Exactly one of `source_id`, `source_type`, `sources` and `session` says for whom: `sources` takes several
+        entities as one, each `{"id", "weight"}`; `session` what somebody came to, oldest first, each an id or
+        `{"id", "type", "timestamp"}`. A whole number stands for an id. `use="similar"` stands for the source's own type
         instead of `target_type`, `target_filter` takes conditions as `data_filters` does, `explain` adds a column
         `explanation`. `exclude="learned"` recommends again what is known of a source but was kept from the model by its
         age limit or filters. Unknown ids in a list have no rows; their list stands in the table's
@@ -448,6 +450,7 @@ class Client:
             "exclude": exclude,
             "version": version,
             "sources": sources,
+            "session": session_of(session),
             "use": use,
             "target_filter": target_filter,
             "explain": explain,

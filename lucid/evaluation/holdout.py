@@ -133,3 +133,5 @@ class Holdout:
     """Interactions of targets that keep none with the source type."""
     indirect: Halves
     """Pairs that no interaction links: what sources reach in two steps only over withheld edges."""
+    graph: TypedGraph | None = None
+    """The whole graph, which tells the order of what is withheld; None where nobody asks."""

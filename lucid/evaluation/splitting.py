@@ -48,7 +48,10 @@ def hold_out(graph: TypedGraph, seed: int, config: HoldoutConfig | None = None) 
     ]
     cold_targets = [HeldOut.by_source(pair, edges[:, connected[edges].all(axis=0)], history) for pair, edges in whole]
     indirect = indirect_pairs(graph, train, connected, config, rng)
-    return Holdout(train, *(Halves.at_random(held, config, rng) for held in (warm_targets, cold_targets, indirect)))
+    warm_halves, cold_halves, indirect_halves = (
+        Halves.at_random(held, config, rng) for held in (warm_targets, cold_targets, indirect)
+    )
+    return Holdout(train, warm_halves, cold_halves, indirect_halves, graph)
 
 
 def _pairs_each_way_once(graph: TypedGraph) -> list[Pair]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from lucid.graph.typed_graph import TypedGraph
 
+TimedRows = tuple[Rows, NDArray[np.float64]]
+"""Rows in the order of time, oldest first, and their times in Unix seconds."""
+
 MEMORY, DECAY = 10, 0.7
 """How many of a source's latest targets count, and how much less each one before the last; measured on two data sets."""
 _WINDOW = 10
@@ -48,7 +51,7 @@ class Follows:
     latest: NDArray[np.int32]
     times: NDArray[np.float64]
 
-    def recent(self, row: int) -> tuple[Rows, NDArray[np.float64]]:
+    def recent(self, row: int) -> TimedRows:
         """The latest targets (rows) of a source, oldest first, and their times."""
         found, times = self.latest[row - self.sources.start], self.times[row - self.sources.start]
         known = found >= 0
@@ -93,7 +96,7 @@ class Follows:
             self, starts=starts, indices=self.indices[kept], values=self.values[kept], latest=latest, times=times
         )
 
-    def with_latest(self, later: Mapping[int, tuple[Rows, NDArray[np.float64]]]) -> "Follows":
+    def with_latest(self, later: Mapping[int, TimedRows]) -> "Follows":
         """A copy that knows what some sources (rows) came to since; rows of any type, and their times."""
         latest, times = self.latest.copy(), self.times.copy()
         for row, since in later.items():
@@ -107,9 +110,10 @@ class Follows:
         return replace(self, latest=latest, times=times)
 
 
-def in_order(parts: Sequence[tuple[Rows, NDArray[np.float64]]]) -> tuple[Rows, NDArray[np.float64]]:
+def in_order(parts: Sequence[TimedRows]) -> TimedRows:
     """Timed rows of several lists in the order of time, each row where it stands last."""
-    rows, times = (np.concatenate(each) for each in zip(*parts, strict=True))
+    rows = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in parts)])
+    times = np.concatenate([np.empty(0), *(times for _, times in parts)])
     order = np.argsort(times, kind="stable")
     rows, times = rows[order], times[order]
     _, from_the_end = np.unique(rows[::-1], return_index=True)

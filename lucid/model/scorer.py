@@ -52,6 +52,10 @@ class Profile:
     left_out: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     recent: Rows = field(default_factory=lambda: np.empty(0, np.int64))
 
+    def after(self, recent: Rows) -> "Profile":
+        """The same source with other rows that it came to last, oldest first."""
+        return replace(self, recent=recent)
+
     def hidden(self, exclude: Exclude | None) -> Rows | None:
         """Rows, sorted, that are not recommended to the source, whose own interactions may be left out; or None."""
         if exclude is None:

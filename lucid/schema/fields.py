@@ -26,9 +26,10 @@ PartName = Literal["api", "flows", "prefect"]
 Use = Literal["recommend", "similar"]
 Exclude = Literal["all", "learned"]
 """Which interactions of a source count as its own: all that are known, or only those that the model learned from."""
-ServedBy = Literal["cache", "folded-in", "popular"]
+ServedBy = Literal["cache", "folded-in", "session", "popular"]
 """Where an answer comes from: from the version as it is, computed ahead or just now; from the version and what was
-uploaded since; or from popularity alone, as nothing is known of the source."""
+uploaded since; from the version and the session in the query; or from popularity alone, as nothing is known of the
+source."""
 
 Stage = Literal["queued", "select", "build", "fit", "evaluate", "precompute", "publish", "finished", "cancelling"]
 KeyUse = Literal["entity", "number", "text", "identifier", "ignored"]

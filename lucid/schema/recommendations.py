@@ -1,6 +1,7 @@
 """Queries for recommendations, and the rows of their answers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
@@ -14,11 +15,15 @@ from lucid.schema.fields import (
     ModelId,
     OutputFormat,
     ServedBy,
+    Text,
     TextList,
     Use,
     given,
 )
 from lucid.schema.filters import ENTITY_FIELDS, Condition, known_fields
+
+MAX_SESSION = 1000
+"""Entities that a session may hold."""
 
 
 class WeightedSource(BaseModel):
@@ -38,6 +43,35 @@ def weights_of(sources: Iterable[WeightedSource]) -> dict[str, float]:
     return weights
 
 
+class SessionItem(BaseModel):
+    """An entity that somebody came to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Id = Field(description="An entity.", examples=["video_1"])
+    type: Text | None = Field(None, description="Its type, where the id alone does not tell it.", examples=["video"])
+    timestamp: datetime | None = Field(
+        None, description="When: ISO 8601 (no offset: UTC) or Unix seconds. Give it of all or of none."
+    )
+
+
+def session_of(items: object) -> object:
+    """A session as Python takes it, where an id stands for an entity of which nothing else is said."""
+    if isinstance(items, str) or not isinstance(items, Iterable):
+        return items
+    return [item if isinstance(item, Mapping) else {"id": item} for item in items]
+
+
+def in_order(session: Sequence[SessionItem]) -> list[SessionItem]:
+    """A session in the order of time, or as it was given where no times were."""
+    times = [
+        moment if (moment := item.timestamp) is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+        for item in session
+    ]
+    order = sorted(range(len(session)), key=lambda place: times[place] or datetime.min.replace(tzinfo=UTC))
+    return [session[place] for place in order]
+
+
 _WITH_TARGETS: JsonDict = {
     **given("target_type"),
     "not": {"required": ["use"], "properties": {"use": {"const": "similar"}}},
@@ -53,7 +87,15 @@ class RecommendationQuery(BaseModel):
         extra="forbid",
         json_schema_extra={
             "allOf": [
-                {"oneOf": [given("source_id"), given("entity_id"), given("source_type"), given("sources")]},
+                {
+                    "oneOf": [
+                        given("source_id"),
+                        given("entity_id"),
+                        given("source_type"),
+                        given("sources"),
+                        given("session"),
+                    ]
+                },
                 {"oneOf": [_WITH_TARGETS, _SIMILAR]},
             ],
             "examples": [
@@ -73,6 +115,13 @@ class RecommendationQuery(BaseModel):
     source_type: TextList | None = Field(None, description="All entities of one type or several.")
     sources: list[WeightedSource] | None = Field(
         None, min_length=1, max_length=100, description="Several entities of one type, asked for as one."
+    )
+    session: list[SessionItem] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_SESSION,
+        description="What somebody came to, oldest first, who need not be known; nothing of it is stored. What is "
+        "recommended follows its latest entities, where the order of interactions tells that.",
     )
     target_type: TextList | None = Field(
         None, description="What to recommend: one type or several.", examples=["video"]
@@ -107,13 +156,22 @@ class RecommendationQuery(BaseModel):
             raise ValueError("the weights of an id are added, and at least one id must keep a weight")
         return sources
 
+    @field_validator("session")
+    @classmethod
+    def _times_of_all(cls, session: list[SessionItem] | None) -> list[SessionItem] | None:
+        timed = sum(item.timestamp is not None for item in session or ())
+        if session and timed not in (0, len(session)):
+            raise ValueError(f"{timed} of {len(session)} entities have a timestamp; give it of all or of none")
+        return session
+
     @model_validator(mode="after")
     def _one_source(self) -> "RecommendationQuery":
         if self.source_id and self.entity_id:
             raise ValueError("give source_id or its alias entity_id, not both")
         self.source_id = self.source_id or self.entity_id
-        if [bool(self.source_id), bool(self.source_type), bool(self.sources)].count(True) != 1:
-            raise ValueError("give exactly one of source_id, source_type and sources")
+        given = self.source_id, self.source_type, self.sources, self.session
+        if [bool(one) for one in given].count(True) != 1:
+            raise ValueError("give exactly one of source_id, source_type, sources and session")
         if (self.use == "similar") == bool(self.target_type):
             raise ValueError("give target_type, or use=similar for targets of the source's own type")
         return self
@@ -121,7 +179,7 @@ class RecommendationQuery(BaseModel):
     @property
     def is_plain(self) -> bool:
         """Whether nothing is asked that takes more than what was computed ahead."""
-        return self.excluded == "all" and not (self.explain or self.target_filter or self.sources)
+        return self.excluded == "all" and not (self.explain or self.target_filter or self.sources or self.session)
 
     @property
     def excluded(self) -> Exclude | None:

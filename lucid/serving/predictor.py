@@ -18,7 +18,8 @@ from lucid.schema.training import TrainingRequest
 from lucid.serving.blocks import Blocks
 from lucid.serving.ranker import Ranker
 from lucid.serving.rendering import Answer, Block
-from lucid.serving.sources import find_sources, held
+from lucid.serving.sessions import session_source
+from lucid.serving.sources import Found, find_sources, held
 from lucid.store.catalog import Catalog
 from lucid.versions.precomputed import MILLION, UNUSED
 from lucid.versions.uploads import Uploads, no_uploads, uploads_since
@@ -65,7 +66,7 @@ class Predictor:
         if query.target_filter:
             check_conditions(query.target_filter, self.version.names, "target_filter")
         uploads = self._uploads  # the same for the whole answer
-        found = find_sources(query, self.version, uploads)
+        found = _found(query, self.version, uploads)
         ranked = (self._ranker.rank(sources, query) for sources in found.blocks)
         if query.explain:
             blocks = (self._blocks.explained(each, uploads) for each in ranked)
@@ -105,3 +106,11 @@ class Predictor:
                 if (found := path.stat().st_size) < size:
                     what = f"version {self.version.number}"
                     raise DamagedVersion(what, f"{path.name}: {found:,} bytes instead of {size:,}")
+
+
+def _found(query: RecommendationQuery, version: Version, uploads: Uploads) -> Found:
+    """The sources of a query, or what its session stands for."""
+    if not query.session:
+        return find_sources(query, version, uploads)
+    source, unknown = session_source(query.session, query.target_type or (), version)
+    return Found(iter([[source]]), unknown)

@@ -10,6 +10,7 @@ import orjson
 from lucid.errors import UnknownSource
 from lucid.graph.adjacency import Neighbours
 from lucid.model.fold_in import folded_in_profile
+from lucid.model.follows import TimedRows, in_order
 from lucid.model.scorer import Profile
 from lucid.schema.fields import ServedBy
 from lucid.schema.recommendations import RecommendationQuery, weights_of
@@ -32,6 +33,8 @@ class Source:
     entity_type: str
     profile: Profile | None = None
     served_by: ServedBy = "cache"
+    edges: Neighbours | None = None
+    """All of them, where they are known from the query alone."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,15 @@ def held(entity_id: bytes, row: int, version: Version, uploads: Uploads) -> Sour
     unchanged: ServedBy = "cache" if version.knows(row) else "popular"
     if edges is None and left_out is None:
         return Source(entity_id, row, entity_type, served_by=unchanged)
-    profile = _profile(version, uploads, row, edges, left_out)
+    profile = _profile(version, uploads, row, edges, left_out).after(
+        recent_of(row, uploads.recent_by_row.get(row), version)
+    )
     return Source(entity_id, row, entity_type, profile, unchanged if edges is None else "folded-in")
 
 
 def _new(entity_id: bytes, name: str, version: Version, uploads: Uploads) -> Source:
     profile = _profile(version, uploads, None, uploads.by_id.get(name), uploads.left_out_by_id.get(name))
+    profile = profile.after(recent_of(None, uploads.recent_by_id.get(name), version))
     is_known = any(vector.any() for vector in profile.vectors)
     return Source(entity_id, None, uploads.new[name], profile, "folded-in" if is_known else "popular")
 
@@ -113,8 +119,16 @@ def _profile(
     return replace(profile, left_out=np.union1d(before, nothing if left_out is None else left_out))
 
 
+def recent_of(row: int | None, since: TimedRows | None, version: Version) -> Rows:
+    """What a source came to last, oldest first: what the version knows of that, and what was uploaded since."""
+    known = [] if row is None else [one.recent(row) for one in version.follows.values() if row in one.sources]
+    return in_order([*known, *([since] if since else [])])[0]
+
+
 def edges_of(source: Source, version: Version, uploads: Uploads) -> Neighbours:
     """All edges of a source, those uploaded since included."""
+    if source.edges is not None:
+        return source.edges
     if source.row is None:
         return uploads.by_id.get(orjson.loads(source.id)) or Neighbours.none(len(version.embeddings))
     edges, new = version.adjacency.of(source.row), uploads.every.get(source.row)

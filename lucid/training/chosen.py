@@ -30,6 +30,22 @@ class LearnedFilterTrial:
 
 
 @dataclass(frozen=True)
+class FollowsTrial:
+    """How often the next interactions of validation sources are among the first ten: without order, with what follows
+    what where the order is shuffled, and as it is; with which weight and direction, and whether it counts from now."""
+
+    source_type: str
+    target_type: str
+    sources: int
+    plain: float
+    shuffled: float
+    ordered: float
+    weight: float
+    backward: float
+    kept: bool
+
+
+@dataclass(frozen=True)
 class ChosenSettings:
     """What was chosen for several pairs together, and what was tried on the way."""
 
@@ -41,6 +57,8 @@ class ChosenSettings:
     learned_filters: list[LearnedFilterTrial]
     given_up: list[str] = field(default_factory=list)
     """What there was no time to try, see `max_minutes`."""
+    follows: list[FollowsTrial] = field(default_factory=list)
+    """Of the pairs whose times tell an order."""
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "ChosenSettings":
@@ -50,6 +68,7 @@ class ChosenSettings:
             [TriedWeights(RelationWeights.from_json(one["weights"]), one["mean_log_ndcg"]) for one in raw["tried"]],
             [LearnedFilterTrial(**trial) for trial in raw["learned_filters"]],
             raw.get("given_up", []),  # trainings of earlier releases took the time that they needed
+            [FollowsTrial(**trial) for trial in raw.get("follows", ())],
         )
 
 

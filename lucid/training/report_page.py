@@ -91,6 +91,19 @@ better, it is left out.
 | {{ filter.source_type }} → {{ filter.target_type }} | {{ filter.plain | figure }} | {{ filter.learned | figure }} | {{ "kept" if filter.kept else "left out" }} |
 {% endfor %}
 {% endif -%}
+{% if chosen.follows -%}
+## What follows what
+
+How often the next interactions of validation sources are among the first ten: without order, with the same interactions
+in an order that tells nothing, and as they came. It counts where both gains are beyond chance. A direction of 0 counts
+only what came after, 1 what came before as much.
+
+| pair | sources | without order | shuffled | in order | weight | direction | |
+|---|---:|---:|---:|---:|---:|---:|---|
+{% for trial in chosen.follows -%}
+| {{ trial.source_type }} → {{ trial.target_type }} | {{ trial.sources | count }} | {{ trial.plain | figure }} | {{ trial.shuffled | figure }} | {{ trial.ordered | figure }} | {{ trial.weight }} | {{ trial.backward }} | {{ "kept" if trial.kept else "left out" }} |
+{% endfor %}
+{% endif -%}
 ## Relation weights
 
 What relations weigh, and how much degrees are damped, in each decomposition of the graph:

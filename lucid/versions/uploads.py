@@ -13,11 +13,12 @@ from lucid.data.since import Since, select_since
 from lucid.graph.adjacency import Neighbours
 from lucid.model.embedding import Embedding
 from lucid.model.fold_in import folded_in, unknown_edges
+from lucid.model.follows import TimedRows, in_order
 from lucid.schema.filters import DataFilters
 from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog
 from lucid.store.tables.batches import SelectedBatch
-from lucid.typing import Rows
+from lucid.typing import INTERACTION, Rows
 from lucid.versions.files import ENTITIES
 from lucid.versions.version import Version
 
@@ -31,7 +32,8 @@ class Uploads:
     `by_row` lacks what a refresh has put into the version already, `every` does not. `new` gives the type of each
     new entity. Relations beyond those of the version's adjacency come last in `relations`. `left_out_by_row`,
     which lacks what a refresh has put into the version, too, and `left_out_by_id` are sorted rows of what entities
-    interacted with but a training would not learn from.
+    interacted with but a training would not learn from. `recent_by_row` and `recent_by_id` are what they came to, in
+    the order of time, where that counts for anything; by row without what a refresh has put into the version.
     """
 
     by_row: Mapping[int, Neighbours]
@@ -41,6 +43,8 @@ class Uploads:
     relations: Sequence[str]
     left_out_by_row: Mapping[int, Rows] = field(default_factory=dict)
     left_out_by_id: Mapping[str, Rows] = field(default_factory=dict)
+    recent_by_row: Mapping[int, TimedRows] = field(default_factory=dict)
+    recent_by_id: Mapping[str, TimedRows] = field(default_factory=dict)
 
 
 def no_uploads(version: Version) -> Uploads:
@@ -66,6 +70,7 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
     every, found = read(since)
     later, found_later = (every, found) if unfolded == since else read(unfolded)
     left_out, left_out_later = _others_by_id(found), _others_by_id(found_later)
+    recent, recent_later = ((_recent_by_id(one) if version.follows else {}) for one in (found, found_later))
     rows = {entity_id: version.index.row(entity_id) for entity_id in {*every, *left_out}}
 
     def by_row(by_id: Mapping[str, T]) -> dict[int, T]:
@@ -84,6 +89,8 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
         relations,
         by_row(left_out_later),
         {entity_id: others for entity_id, others in left_out.items() if rows[entity_id] is None},
+        by_row(recent_later),
+        {entity_id: timed for entity_id, timed in recent.items() if rows[entity_id] is None},
     )
 
 
@@ -118,6 +125,14 @@ def _others_by_id(found: Since) -> dict[str, Rows]:
     """Rows, sorted, of what entities interacted with but a training would not learn from, by id."""
     others = found.left_out["other"].astype(np.int64)
     return {entity_id: others[part] for entity_id, part in _parts_by_id(found.left_out["id"])}
+
+
+def _recent_by_id(found: Since) -> dict[str, TimedRows]:
+    """What entities came to and when, by id: each where it was last, oldest first."""
+    edges = found.edges
+    timed = ~np.isnan(edges["timestamp"]) & np.char.startswith(edges["relation"].astype(str), INTERACTION)
+    others, times = edges["other"][timed].astype(np.int64), edges["timestamp"][timed].astype(np.float64)
+    return {entity_id: in_order([(others[part], times[part])]) for entity_id, part in _parts_by_id(edges["id"][timed])}
 
 
 def _parts_by_id(ids: NDArray[Any]) -> Iterator[tuple[str, slice]]:

@@ -14,6 +14,7 @@ from lucid.graph.adjacency import Adjacency
 from lucid.graph.entity_index import EntityIndex
 from lucid.graph.histories import InteractionHistory
 from lucid.model.embedding import Embedding
+from lucid.model.follows import Follows
 from lucid.model.pair_model import Pair
 from lucid.model.scorer import Scorer
 from lucid.store.duck import connect
@@ -28,6 +29,7 @@ from lucid.versions.files import (
     VALUES,
     read_adjacency,
     read_embeddings,
+    read_follows,
     read_history,
     read_left_out,
 )
@@ -89,6 +91,11 @@ class Version:
         return read_adjacency(self.folder)
 
     @cached_property
+    def follows(self) -> dict[Pair, Follows]:
+        """What follows what, of the pairs in whose scores it counts."""
+        return read_follows(self.folder, self.config.entity_types)
+
+    @cached_property
     def index(self) -> EntityIndex:
         return EntityIndex(self.folder / INDEX)
 
@@ -119,7 +126,14 @@ class Version:
         pair = source_type, target_type
         if pair not in self._scorers:
             config = self.config
-            scorer = Scorer(self.embeddings, config.pair(*pair), config.entity_types, self.history, self.left_out)
+            scorer = Scorer(
+                self.embeddings,
+                config.pair(*pair),
+                config.entity_types,
+                self.history,
+                self.left_out,
+                self.follows.get(pair),
+            )
             self._scorers[pair] = scorer if pair in config.pairs else scorer.scaled()
         return self._scorers[pair]
 
@@ -129,7 +143,15 @@ class Version:
 
     def open(self) -> "Version":
         """Open all that answers are made of, as the version may be removed meanwhile; mapped, it is not read yet."""
-        answering = self.embeddings, self.history, self.left_out, self.adjacency, self.index, self.precomputed
+        answering = (
+            self.embeddings,
+            self.history,
+            self.left_out,
+            self.adjacency,
+            self.index,
+            self.precomputed,
+            self.follows,
+        )
         assert all(part is not None for part in (self.manifest, self.origin, *answering))
         return self
 
