@@ -31,8 +31,9 @@ class LearnedFilterTrial:
 
 @dataclass(frozen=True)
 class FollowsTrial:
-    """How often the next interactions of validation sources are among the first ten: without order, with what follows
-    what where the order is shuffled, and as it is; with which weight and direction, and whether it counts from now."""
+    """NDCG@10 of the next interactions of validation sources: without order, with what follows what where the order is
+    shuffled, and as it is, and how often they are among the first ten (HR@10) without order and with it; the weight and
+    direction with which that is, and whether it counts."""
 
     source_type: str
     target_type: str
@@ -40,6 +41,8 @@ class FollowsTrial:
     plain: float
     shuffled: float
     ordered: float
+    plain_hit_rate: float
+    ordered_hit_rate: float
     weight: float
     backward: float
     kept: bool

@@ -69,8 +69,22 @@ class OrderJudge:
         shuffled = judged.shuffled(self._config.seed)
         (control,) = shuffled.ranked(scorer, [shuffled.scaled(scorer, best)])
         kept = self._surely(found.ndcg - plain.ndcg) and self._surely(found.ndcg - control.ndcg)
-        before, unordered, after = (round(float(one.hits.mean()), 4) for one in (plain, control, found))
-        trial = FollowsTrial(*held.pair, len(found.hits), before, unordered, after, best.weight, best.backward, kept)
+        before, unordered, after, hits_before, hits_after = (
+            round(float(figures.mean()), 4)
+            for figures in (plain.ndcg, control.ndcg, found.ndcg, plain.hits, found.hits)
+        )
+        trial = FollowsTrial(
+            *held.pair,
+            len(found.hits),
+            before,
+            unordered,
+            after,
+            hits_before,
+            hits_after,
+            best.weight,
+            best.backward,
+            kept,
+        )
         return (scorer.following(judged.follows(best), best) if kept else scorer), trial
 
     def _best(self, judged: "_Judged", scorer: Scorer) -> tuple[FollowsModel, Ranked]:
