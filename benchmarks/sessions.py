@@ -142,11 +142,12 @@ def split(name: str, entities: pd.DataFrame, rows: pd.DataFrame, kind: str) -> D
     last = last[last["source_id"].isin(late)]
     pairs = {*zip(last["source_id"], last["target_id"], strict=True)}
     is_last = [one in pairs for one in zip(rows["source_id"], rows["target_id"], strict=True)]
-    before = mine.drop(last.index).groupby("source_id")["target_id"].agg(list)
+    earlier = mine.drop(last.index).groupby("source_id")["target_id"]
+    before = {str(source): [*targets] for source, targets in earlier}
     types = entities.set_index("id")["type"]
     ends = types[last["source_id"].iloc[0]], types[last["target_id"].iloc[0]]
     wanted = dict(zip(last["source_id"], last["target_id"], strict=True))
-    return Dataset(name, entities, rows[~np.array(is_last)], wanted, before.to_dict(), *map(str, ends))
+    return Dataset(name, entities, rows[~np.array(is_last)], wanted, before, *map(str, ends))
 
 
 def chain(users: int = 400, items: int = 300, steps: int = 40, seed: int = 0) -> Dataset:

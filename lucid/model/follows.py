@@ -24,7 +24,8 @@ TimedRows = tuple[Rows, NDArray[np.float64]]
 """Rows in the order of time, oldest first, and their times in Unix seconds."""
 
 MEMORY, DECAY = 10, 0.7
-"""How many of a source's latest targets count, and how much less each one before the last; measured on two data sets."""
+"""How many of a source's latest targets count, and how much less each one before the last; measured on two data
+sets."""
 _WINDOW = 10
 """Places that a target may stand after another; measured against 1, 3 and 50."""
 _AFFORDABLE = 10_000_000

@@ -73,18 +73,8 @@ class OrderJudge:
             round(float(figures.mean()), 4)
             for figures in (plain.ndcg, control.ndcg, found.ndcg, plain.hits, found.hits)
         )
-        trial = FollowsTrial(
-            *held.pair,
-            len(found.hits),
-            before,
-            unordered,
-            after,
-            hits_before,
-            hits_after,
-            best.weight,
-            best.backward,
-            kept,
-        )
+        figures = before, unordered, after, hits_before, hits_after
+        trial = FollowsTrial(*held.pair, len(found.hits), *figures, best.weight, best.backward, kept)
         return (scorer.following(judged.follows(best), best) if kept else scorer), trial
 
     def _best(self, judged: "_Judged", scorer: Scorer) -> tuple[FollowsModel, Ranked]:

@@ -65,9 +65,9 @@ def test_the_next_item_follows_the_session(walks: Workspace) -> None:
 
 def test_a_session_is_answered_as_the_source_that_it_is_of(walks: Workspace) -> None:
     """What a user came to gives as a session what the user gets: the same first items."""
-    agreed = sum(
-        firsts(walks, session=walked(user))[0] == firsts(walks, source_id=f"u{user:02}")[0] for user in range(20)
-    )
+    users = range(20)
+    of_sessions = [firsts(walks, session=walked(user))[0] for user in users]
+    agreed = sum(one == firsts(walks, source_id=f"u{user:02}")[0] for one, user in zip(of_sessions, users, strict=True))
 
     assert agreed >= 18
 
@@ -221,7 +221,7 @@ def test_the_command_asks_about_sessions(walks: Workspace, monkeypatch: pytest.M
     """Ids alone will do."""
     monkeypatch.setenv("LUCID_HOME", str(walks.settings.home))
     session = [item(10 + step) for step in range(4)]
-    asking = ["recommend", "walks", "--target-type", "item", "--max-recommendations", "1", "--session"]
+    asking = ["recommend", "--model-id", "walks", "--target-type", "item", "--max-recommendations", "1", "--session"]
 
     shown = CliRunner().invoke(app, [*asking, json.dumps(session)])
 

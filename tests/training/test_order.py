@@ -60,9 +60,8 @@ def test_order_that_tells_nothing_changes_no_answer(tmp_path: Path, timed: bool)
     with patch.object(OrderJudge, "ordered", lambda _self, scorer, _held: (scorer, None)):
         workspace.train("plain")
 
-    looked, plain = (
-        workspace.recommend(model, source_type="user", target_type="item") for model in ("looked", "plain")
-    )
+    asked = {"source_type": "user", "target_type": "item"}
+    looked, plain = (workspace.recommend(model, **asked) for model in ("looked", "plain"))  # type: ignore[arg-type]
 
     assert plain.equals(looked)
     version = live(workspace, "looked")
