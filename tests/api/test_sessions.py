@@ -56,7 +56,6 @@ def test_all_ways_to_ask_give_the_same_answer(api: Api, home: Path) -> None:
 @pytest.mark.parametrize(
     ("session", "message"),
     [
-        ([], "found a list of 0, expected at least 1"),
         ([*SESSION, {"id": "a", "timestamp": 1}], "1 of 5 entities have a timestamp; give it of all or of none"),
         ([{"id": "u01"}], "no source interacts with that; interactions are user → item"),
         ([{"id": item(1), "type": "planet"}], "planet"),

@@ -217,13 +217,17 @@ def test_an_erased_entity_follows_nothing(own: Workspace) -> None:
     assert item(34) == asked(own, [item(30 + step) for step in range(4)])["target_id"][0]
 
 
-def test_the_command_asks_about_sessions(walks: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ids alone will do."""
+def test_the_command_asks_about_sessions(walks: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids alone will do; what is no JSON is refused."""
     monkeypatch.setenv("LUCID_HOME", str(walks.settings.home))
     session = [item(10 + step) for step in range(4)]
-    asking = ["recommend", "--model-id", "walks", "--target-type", "item", "--max-recommendations", "1", "--session"]
+    asking = ["recommend", "--model-id", "walks", "--target-type", "item", "--output", str(tmp_path / "found.csv")]
 
-    shown = CliRunner().invoke(app, [*asking, json.dumps(session)])
+    told = CliRunner().invoke(app, [*asking, "--session", json.dumps([*session, "nobody"])])
+    refused = CliRunner().invoke(app, [*asking, "--session", "i01"])
 
-    assert 0 == shown.exit_code, shown.output
-    assert f"{SESSION},{item(14)}," in shown.output
+    assert 0 == told.exit_code, told.output
+    assert "unknown: nobody" in told.output
+    assert f"{SESSION},{item(14)}," in (tmp_path / "found.csv").read_text().splitlines()[1]
+    assert 2 == refused.exit_code
+    assert "--session is not JSON" in refused.output
