@@ -22,6 +22,8 @@ from lucid.training.chosen import FollowsTrial
 from lucid.typing import Rows
 
 _CUTOFF = 10
+_KEPT = 3
+"""Weightings of what follows what that are held: as many as are compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class _Judged:
         """What follows what, under some direction and exponent."""
         key = model.backward, model.exponent
         if key not in self._known:
+            self._known = dict([*self._known.items()][1 - _KEPT :])  # each may take a hundred megabytes
             self._known[key] = self._transitions.weighed(model)
         return self._known[key]
 
