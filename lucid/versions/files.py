@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.data.links import KNOWN_RANGES, KNOWN_WORDS
+from lucid.errors import DamagedVersion
 from lucid.graph.adjacency import Adjacency
 from lucid.graph.entity_types import EntityTypes
 from lucid.graph.histories import InteractionHistory
@@ -135,12 +136,19 @@ def write_follows(folder: Path, follows: Mapping[Pair, Follows]) -> None:
 
 
 def read_follows(folder: Path, entity_types: EntityTypes) -> dict[Pair, Follows]:
-    """What follows what, by pair, mapped; nothing for a version of an earlier release, which knew of no order."""
+    """What follows what, by pair, mapped; nothing for a version of an earlier release, which knew of no order.
+
+    Raises DamagedVersion where it cannot be read.
+    """
     if not (folder / FOLLOWS).exists():
         return {}
-    tensors = MappedTensors(folder / FOLLOWS)
+    try:
+        tensors = MappedTensors(folder / FOLLOWS)
+        pairs = dict.fromkeys((source, target) for source, target, _ in map(json.loads, tensors))
+    except ValueError as error:  # nearly all of a file without pairs is what names them
+        raise DamagedVersion(f"version {folder.name}", f"{FOLLOWS}: not readable") from error
     found = {}
-    for source, target in dict.fromkeys((source, target) for source, target, _ in map(json.loads, tensors)):
+    for source, target in pairs:
         arrays = (tensors[json.dumps([source, target, name])] for name in _FOLLOWS)
         found[source, target] = Follows(entity_types.rows(source), entity_types.rows(target), *arrays)
     return found
