@@ -5,7 +5,8 @@
 Each source loses its latest interaction; a model is trained with order and without. Printed is how often the latest one
 is among the first ten targets: for the source, and for a session of what it came to before, asked of the same model.
 Beside it stand the gain in percent with its 95% interval (sources drawn anew a thousand times) and what the training
-took of all processors, so that others who use them disturb less. Without data, walks through a generated chain are taken, of which the next step is known.
+took of all processors, so that others who use them disturb less. Without data, walks through a generated chain are
+taken, of which the next step is known.
 """
 
 import argparse
