@@ -14,7 +14,7 @@ from lucid.flows.sentences import cancellable, in_a_sentence
 from lucid.flows.tasks import do_steps, link_flow_run, tell_customer
 from lucid.schema.fields import KeyUse, ModelId, check
 from lucid.schema.filters import DataFilters
-from lucid.schema.training import InteractionAge, MaxMinutes, ModelStatus, TrainingRequest
+from lucid.schema.training import InteractionAge, InteractionUse, MaxMinutes, ModelStatus, TrainingRequest
 from lucid.settings import load_settings
 from lucid.training.run import Training, working_on
 from lucid.training.steps import TRAINING
@@ -39,6 +39,7 @@ def train_model(
     precompute: Pairs | None = None,
     data_filters: DataFilters | None = None,
     metadata_rules: dict[str, KeyUse] | None = None,
+    interaction_rules: dict[str, InteractionUse] | None = None,
     allow_type_changes: bool = False,
     max_minutes: MaxMinutes | None = None,
     version: VersionOfApi = None,
@@ -54,6 +55,8 @@ def train_model(
         precompute: Further pairs of types whose recommendations are computed ahead.
         data_filters: Conditions on entities and interactions that all must hold.
         metadata_rules: How to use metadata keys where the data would decide otherwise, for example {"zip": "ignored"}.
+        interaction_rules: What types of interactions say of liking and dislike, where the data would decide otherwise,
+            for example {"rated": {"value_key": "stars"}, "returned": {"weight": -1}}.
         allow_type_changes: Train even where more than 1% of a type's ids have become another type.
         max_minutes: Give up trying settings for which no time is left, so that the training takes about so long.
         version: The API alone passes it, for trainings that it has entered, whose request the catalog holds.
@@ -67,6 +70,7 @@ def train_model(
         "precompute": precompute or None,
         "data_filters": data_filters,
         "metadata_rules": metadata_rules or None,
+        "interaction_rules": interaction_rules or None,
         "allow_type_changes": allow_type_changes,
         "max_minutes": max_minutes,
     }

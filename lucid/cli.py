@@ -143,6 +143,12 @@ def train(
     metadata_rules: Annotated[
         str | None, typer.Option(metavar="JSON", help='How to use metadata keys: {"zip": "ignored"}.')
     ] = None,
+    interaction_rules: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON", help='What interactions say: {"rated": {"value_key": …}, "returned": {"weight": -1}}.'
+        ),
+    ] = None,
     precompute: Annotated[
         str | None, typer.Option(metavar="JSON", help='More pairs: [{"source_type": …, "target_type": …}].')
     ] = None,
@@ -163,6 +169,7 @@ def train(
         "max_minutes": max_minutes,
         "data_filters": _json("data-filters", data_filters),
         "metadata_rules": _json("metadata-rules", metadata_rules),
+        "interaction_rules": _json("interaction-rules", interaction_rules),
         "precompute": _json("precompute", precompute),
     }
     if dry_run:
@@ -207,6 +214,7 @@ def recommend(
     use: Annotated[Use, typer.Option(help="similar: recommend entities of the source's own type.")] = "recommend",
     target_filter: Annotated[str | None, typer.Option(metavar="JSON", help="Conditions as in data_filters.")] = None,
     exclude_interacted: Annotated[bool, typer.Option(help="Leave out what sources interacted with.")] = True,
+    exclude_disliked: Annotated[bool, typer.Option(help="Leave out what sources disliked, in any case.")] = True,
     exclude: Annotated[Exclude, typer.Option(help="learned: recommend again what was kept from the model.")] = "all",
     explain: Annotated[bool, typer.Option("--explain", help="Say what contributed to each recommendation.")] = False,
     version: Annotated[int | None, typer.Option(help="Ask this version instead of the live one.")] = None,
@@ -232,6 +240,7 @@ def recommend(
             "use": use,
             "target_filter": _json("target-filter", target_filter),
             "exclude_interacted": exclude_interacted,
+            "exclude_disliked": exclude_disliked,
             "exclude": exclude,
             "explain": explain,
             "version": version,

@@ -186,6 +186,7 @@ class Client:
         precompute: Sequence[dict[str, Any]] | None = None,
         data_filters: Mapping[str, Any] | None = None,
         metadata_rules: Mapping[str, KeyUse] | None = None,
+        interaction_rules: Mapping[str, Any] | None = None,
         allow_type_changes: bool = False,
         max_minutes: float | None = None,
         progress: "Progress | None" = None,
@@ -202,6 +203,7 @@ class Client:
             "precompute": precompute,
             "data_filters": data_filters,
             "metadata_rules": metadata_rules,
+            "interaction_rules": interaction_rules,
             "allow_type_changes": allow_type_changes or None,
             "max_minutes": max_minutes,
         }
@@ -424,6 +426,7 @@ class Client:
         max_recommendations: int = MAX_RECOMMENDATIONS,
         threshold: float = 0,
         exclude_interacted: bool = True,
+        exclude_disliked: bool = True,
         exclude: Exclude = "all",
         version: int | None = None,
     ) -> "pd.DataFrame":
@@ -447,6 +450,7 @@ class Client:
             "max_recommendations": max_recommendations,
             "threshold": threshold,
             "exclude_interacted": exclude_interacted,
+            "exclude_disliked": exclude_disliked,
             "exclude": exclude,
             "version": version,
             "sources": sources,

@@ -24,7 +24,7 @@ router = APIRouter(route_class=Screen)
 
 _MOST_RUNS = 50
 _CANCEL_SECONDS = 5
-_IN_JSON = ("data_filters", "metadata_rules", "precompute")
+_IN_JSON = ("data_filters", "metadata_rules", "interaction_rules", "precompute")
 _STAGES = ("queued", "select", "build", "fit", "evaluate", "precompute", "publish", "finished")
 
 

@@ -103,6 +103,7 @@ class RecommendationParameters(RecommendationQuery):
     session: InJson[list[SessionItem]] | None = _same("session", ", as JSON", examples=[_SESSION])
     target_type: Some | None = _same("target_type", examples=[["video"]])
     exclude_interacted: bool = _same("exclude_interacted")
+    exclude_disliked: bool = _same("exclude_disliked")
     explain: bool = _same("explain")
     target_filter: InJson[list[Condition]] | None = _same("target_filter", ", as JSON", examples=[_FILTER])
 

@@ -6,7 +6,7 @@ Parquet files for the graph. Knows nothing of tensors.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from lucid.data.links import add_made, find_merges, learn, link, read, write_lea
 from lucid.data.metadata import SHOWN_VALUE, KeyRule, Reading, judge_keys, read_values
 from lucid.data.names import KeyValues, Names, check_conditions, check_keys, check_pairs, read_keys, read_types
 from lucid.data.numbers import Misfits, find_misfits
+from lucid.data.strengths import StrengthRule, disliking, find_rules, number_of, pointer
 from lucid.data.timestamps import CLOCK_SKEW_DAYS
 from lucid.data.type_changes import find_losses, refuse_losses
 from lucid.errors import TrainingFailed
 from lucid.schema.fields import FileType, KeyUse
 from lucid.schema.filters import ENTITY_FIELDS, INTERACTION_FIELDS, METADATA, Condition, DataFilters
-from lucid.schema.training import PrecomputePair
+from lucid.schema.training import InteractionUse, PrecomputePair
 from lucid.store.duck import connect, copy, count
 from lucid.store.files import make_folder
 from lucid.store.home import Home
@@ -54,10 +55,10 @@ class Selection:
     """Where the selected rows lie and how they came about.
 
     `folder` holds `entities.parquet` (row, id, type, name, media_url), sorted by type and id, rows counted from 0, and
-    `values.parquet` (row, key, value), their metadata;
-    `interactions.parquet` (type, source_row, target_row, timestamp, repeats), and `left_out.parquet` (source_row,
-    target_row), interactions of known entities that are too old, impossible or not wanted; `links.parquet` and
-    `words.parquet` (key, source_row, target_row); and what `lucid.data.links` has learnt of all values.
+    `values.parquet` (row, key, value), their metadata; `interactions.parquet` (type, source_row, target_row, timestamp,
+    repeats, number), and `left_out.parquet` (source_row, target_row), interactions of known entities that are too old,
+    impossible or not wanted; `links.parquet` and `words.parquet` (key, source_row, target_row); and what
+    `lucid.data.links` has learnt of all values.
     """
 
     folder: Path
@@ -65,6 +66,8 @@ class Selection:
     steps: list[Step]
     keys: list[KeyRule]
     reading: Reading
+    strengths: list[StrengthRule] = field(default_factory=list)
+    """What the interactions of each type say; `number` holds the values that they speak of."""
 
 
 def select(
@@ -76,9 +79,11 @@ def select(
     maximum_interaction_age_days: int | None = None,
     data_filters: DataFilters | None = None,
     metadata_rules: Mapping[str, KeyUse] | None = None,
+    interaction_rules: Mapping[str, InteractionUse] | None = None,
     precompute: Sequence[PrecomputePair] = (),
     allow_type_changes: bool = False,
     checked: bool = False,
+    strengths: list[StrengthRule] | None = None,
     memory_limit: str | None = None,
 ) -> Selection:
     """Write the rows that a training uses into `folder`.
@@ -86,7 +91,8 @@ def select(
     `started` (aware) is the moment from which age counts; interactions without a timestamp have no age and stay.
     Raises TrainingFailed, with the step that emptied the data, where no interaction is left, and where more than a few
     ids of a type have become another type, unless that is allowed; UnknownType or InvalidRequest for names that the
-    rows do not have, unless they were `checked` when there were perhaps others. `memory_limit` as for `connect`.
+    rows do not have, unless they were `checked` when there were perhaps others. `strengths` are given where it is known
+    what interactions say, as a version has read them. `memory_limit` as for `connect`.
     """
     make_folder(folder)
     with connect(spill=folder / "spill", memory_limit=memory_limit) as connection:
@@ -107,10 +113,12 @@ def select(
             types = read_types(connection, "entities")
             check_pairs(precompute, types)
             check_interaction_names(connection, files_of(home, batches, "interactions"), filters.interactions, types)
-        steps += read_interactions(connection, home, batches, started, maximum_interaction_age_days, filters)
+        if strengths is None:
+            strengths = find_rules(connection, files_of(home, batches, "interactions"), interaction_rules)
+        steps += read_interactions(connection, home, batches, started, maximum_interaction_age_days, filters, strengths)
         _refuse_nothing(steps, batches)
-        _write(connection, folder)
-    selection = Selection(folder, [batch.batch_id for batch in batches], steps, keys, reading)
+        _write(connection, folder, strengths)
+    selection = Selection(folder, [batch.batch_id for batch in batches], steps, keys, reading, strengths)
     (folder / "selection.json").write_text(json.dumps(asdict(selection), default=str))
     return selection
 
@@ -124,6 +132,7 @@ def read_selection(folder: Path) -> Selection:
         [Step(**step) for step in raw["steps"]],
         [KeyRule(**key) for key in raw["keys"]],
         Reading.from_json(raw["reading"]),
+        [StrengthRule.from_json(rule) for rule in raw["strengths"]],
     )
 
 
@@ -143,18 +152,24 @@ def _tell_readings(connection: duckdb.DuckDBPyConnection, keys: Sequence[KeyRule
     return told
 
 
-def interactions_among(folder: Path, entities: Path, name: str = INTERACTIONS_FILE) -> tuple[Rows, Rows]:
+def interactions_among(
+    folder: Path, entities: Path, name: str = INTERACTIONS_FILE, disliked: Sequence[StrengthRule] | None = None
+) -> tuple[Rows, Rows]:
     """Source and target rows of a selection's interactions in the numbering of another `entities.parquet`.
 
-    `name` is one of the selection's files. Interactions with an entity that the other numbering lacks are left out.
+    `name` is one of the selection's files. Interactions with an entity that the other numbering lacks are left out, and
+    so are those that tell of no dislike, where the rules are given that say which do.
     """
+    bind = Binder()
+    wanted = "true" if disliked is None else disliking(disliked, bind)
     with connect() as connection:
         found = connection.execute(
             "WITH known AS (SELECT here.row AS here, there.row AS there FROM read_parquet($here) here "
             "JOIN read_parquet($there) there USING (id)) "
             "SELECT s.there AS source, t.there AS target FROM read_parquet($interactions) "
-            "JOIN known s ON s.here = source_row JOIN known t ON t.here = target_row",
+            f"JOIN known s ON s.here = source_row JOIN known t ON t.here = target_row WHERE {wanted}",
             {
+                **bind.values,
                 "here": str(folder / "entities.parquet"),
                 "there": str(entities),
                 "interactions": str(folder / name),
@@ -261,10 +276,13 @@ def read_interactions(
     started: datetime,
     age_days: int | None,
     filters: DataFilters,
+    strengths: Sequence[StrengthRule] = (),
 ) -> list[Step]:
     """Create `interactions`: young enough, as the filters want, equal rows once, both ends known.
 
-    What the age or the filters leave out stays known as `left_out` (source_id, target_id), each once.
+    `number` is the value that tells how much was liked what, where `strengths` name one; of equal rows the last one
+    counts, which `position` tells. Types whose weight is 0 are left out. What the age or the filters leave out stays
+    known as `left_out` (source_id, target_id), each once.
 
     Times of more than a day after `started` (aware) cannot be. Imports refuse them, and what earlier ones have let
     pass is left out: with any other time it would move all ages or count as new.
@@ -278,9 +296,13 @@ def read_interactions(
     oldest = _days_before(started, age_days) if age_days is not None else None
     rows = count(connection, "read_parquet($files)", {"files": files})
     resolved = _resolved(connection, files)
+    number, position = _numbers(strengths, bind)
+    if unweighed := [rule.type for rule in strengths if rule.weight == 0]:
+        wanted = f"{wanted} AND NOT list_contains({bind(unweighed)}, type)"
     connection.execute(
-        "CREATE TABLE young AS SELECT type, source_id, target_id, timestamp, "
-        f"{wanted} AS wanted FROM {_WITH_TYPES.format(resolved) if filters.interactions else resolved} "
+        f"CREATE TABLE young AS SELECT type, source_id, target_id, timestamp, {number} AS number, "
+        f"{position} AS position, {wanted} AS wanted "
+        f"FROM {_WITH_TYPES.format(resolved) if filters.interactions else resolved} "
         "WHERE $oldest::TIMESTAMPTZ IS NULL OR timestamp IS NULL OR timestamp >= $oldest::TIMESTAMPTZ",
         {"files": files, "oldest": oldest, **bind.values},
     )
@@ -296,7 +318,11 @@ def read_interactions(
     _leave_out(connection, "NOT wanted")
     filtered = count(connection, "young")
     connection.execute(
-        "CREATE TABLE equal_once AS SELECT DISTINCT type, source_id, target_id, timestamp FROM young; DROP TABLE young"
+        "CREATE TABLE equal_once AS SELECT DISTINCT type, source_id, target_id, timestamp, NULL::DOUBLE AS number, "
+        "NULL::BIGINT AS position FROM young; DROP TABLE young"
+        if position == _NO_POSITION
+        else "CREATE TABLE equal_once AS SELECT type, source_id, target_id, timestamp, "
+        "arg_max(number, position) AS number, max(position) AS position FROM young GROUP BY ALL; DROP TABLE young"
     )
     different = count(connection, "equal_once")
     connection.execute(
@@ -353,7 +379,7 @@ _INTERACTIONS = "read_parquet($files, union_by_name = true, filename = true, fil
 # An end that names its type is the entity with just that id, or the one of a namespace, `type:id`; never one of another
 # type.
 _RESOLVED = f"""(
-    SELECT i.type, i.timestamp, filename, file_row_number,
+    SELECT i.type, i.timestamp, i.metadata, filename, file_row_number,
         CASE WHEN sn.id IS NULL AND sp.id IS NULL OR sp.type = i.source_type THEN i.source_id
             ELSE i.source_type || ':' || i.source_id END AS source_id,
         CASE WHEN tn.id IS NULL AND tp.id IS NULL OR tp.type = i.target_type THEN i.target_id
@@ -369,6 +395,21 @@ def _resolved(connection: duckdb.DuckDBPyConnection, files: list[str]) -> str:
     """Interactions in SQL, their ends named as the entities are, with the place of each row in `$files`."""
     described = connection.execute(f"DESCRIBE SELECT * FROM {_INTERACTIONS}", {"files": files}).fetchall()
     return _RESOLVED if "source_type" in {row[0] for row in described} else _INTERACTIONS
+
+
+_NO_POSITION = "NULL::BIGINT"
+
+
+def _numbers(strengths: Sequence[StrengthRule], bind: Binder) -> tuple[str, str]:
+    """SQL of the number that an interaction carries, as its type has it, and of what tells the later row; or NULLs."""
+    valued = [rule for rule in strengths if rule.has_values]
+    if not valued:
+        return "NULL::DOUBLE", _NO_POSITION
+    numbers = (f"WHEN {bind(rule.type)} THEN {number_of(bind(pointer(rule.key or '')))}" for rule in valued)
+    return (
+        f"CASE type {' '.join(numbers)} END",
+        "list_position($files, filename)::BIGINT * 1_000_000_000_000 + file_row_number",
+    )
 
 
 def _interactions_wanted(
@@ -413,7 +454,18 @@ def _refuse_nothing(steps: list[Step], batches: Sequence[SelectedBatch]) -> None
     raise TrainingFailed(f"no interactions are left to train on; {hint}", code="no_interactions")
 
 
-def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+def latest_number(strengths: Sequence[StrengthRule], kind: str = "type") -> str:
+    """SQL of the number of several equal interactions, of which `kind` is the type: amounts are added, of ratings the
+    latest counts."""
+    added = [rule.type for rule in strengths if rule.meaning == "amount"]
+    latest = "arg_max(number, (coalesce(timestamp, '-infinity'::TIMESTAMPTZ), position))"
+    if not any(rule.has_values for rule in strengths):
+        return "NULL::DOUBLE"
+    types = ", ".join("'" + name.replace("'", "''") + "'" for name in added)
+    return f"CASE WHEN {kind} IN ({types}) THEN sum(number) ELSE {latest} END" if added else latest
+
+
+def _write(connection: duckdb.DuckDBPyConnection, folder: Path, strengths: Sequence[StrengthRule]) -> None:
     # Rows are numbered by type and id, so a type is one block of rows and the order of rows is that of ids.
     connection.execute(
         "CREATE TABLE numbered AS SELECT (row_number() OVER (ORDER BY type, id) - 1)::BIGINT AS row, id, type, name, "
@@ -422,9 +474,10 @@ def _write(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     copy(connection, "SELECT * FROM numbered ORDER BY row", folder / "entities.parquet")
     copy(
         connection,
-        "SELECT i.type, s.row AS source_row, t.row AS target_row, max(timestamp) AS timestamp, count(*) AS repeats "
+        "SELECT i.type, s.row AS source_row, t.row AS target_row, max(timestamp) AS timestamp, count(*) AS repeats, "
+        f"{latest_number(strengths, 'i.type')} AS number "
         "FROM interactions i JOIN numbered s ON s.id = source_id JOIN numbered t ON t.id = target_id "
-        "GROUP BY ALL ORDER BY ALL",
+        "GROUP BY i.type, s.row, t.row ORDER BY ALL",
         folder / INTERACTIONS_FILE,
     )
     copy(

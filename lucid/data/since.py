@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from lucid.data.flattening import flatten_as_before
 from lucid.data.links import link, read, read_learnt
 from lucid.data.metadata import Reading, read_values
-from lucid.data.selection import filter_entities, read_entities, read_interactions
+from lucid.data.selection import filter_entities, latest_number, read_entities, read_interactions
+from lucid.data.strengths import StrengthRule
 from lucid.schema.fields import KeyUse
 from lucid.schema.filters import DataFilters
 from lucid.store.duck import connect
@@ -24,10 +25,10 @@ from lucid.typing import INTERACTION, LINK, TEXT
 class Since:
     """Rows that were uploaded since a version was trained, as its graph sees them.
 
-    `edges` has the columns id, relation, other (row of a known entity), timestamp (Unix seconds or NaN) and repeats,
-    sorted by id: interactions of every entity either way, and links and words of entities that the version does not
-    hold; these are `new` (id to type). `left_out` has the columns id and other of interactions, either way, that are
-    not among the edges as they are too old or not wanted.
+    `edges` has the columns id, relation, other (row of a known entity), timestamp (Unix seconds or NaN), repeats and
+    number (what tells how much was liked what, or NaN), sorted by id: interactions of every entity either way, and
+    links and words of entities that the version does not hold; these are `new` (id to type). `left_out` has the columns
+    id and other of interactions, either way, that are not among the edges as they are too old or not wanted.
     """
 
     edges: dict[str, NDArray[Any]]
@@ -42,6 +43,7 @@ def select_since(
     learnt: Path,
     uses: Mapping[str, KeyUse],
     reading: Reading | None,
+    strengths: Sequence[StrengthRule] = (),
     *,
     now: datetime,
     maximum_interaction_age_days: int | None,
@@ -50,7 +52,7 @@ def select_since(
     """Select from batches as a training would, for a version with the given `entities.parquet`.
 
     `learnt` is a folder with what its training learnt of metadata values, `uses` says how it used each key and
-    `reading` how it read them, None where a release did that had no readings.
+    `reading` how it read them, None where a release did that had no readings; `strengths` what interactions say.
     """
     with connect(threads=2) as connection:
         read_entities(connection, home, batches)
@@ -70,22 +72,26 @@ def select_since(
         read(connection, uses, reading)
         link(connection, uses, reading, candidates="held")
         connection.execute("INSERT INTO entities (id, type, name) SELECT id, type, name FROM held")
-        read_interactions(connection, home, batches, now, maximum_interaction_age_days, data_filters)
+        read_interactions(connection, home, batches, now, maximum_interaction_age_days, data_filters, strengths)
         connection.execute(
             "CREATE TABLE IF NOT EXISTS interactions "
-            "(type VARCHAR, source_id VARCHAR, target_id VARCHAR, timestamp TIMESTAMPTZ)"
+            "(type VARCHAR, source_id VARCHAR, target_id VARCHAR, timestamp TIMESTAMPTZ, number DOUBLE, "
+            "position BIGINT)"
         )
         edges = connection.execute(
-            """
-            WITH ends AS (
-                SELECT source_id AS id, target_id AS other, $interaction || type AS relation, timestamp
-                FROM interactions
-                UNION ALL SELECT target_id, source_id, $interaction || type, timestamp FROM interactions
-                UNION ALL SELECT DISTINCT source_id, target_id, $link || key, NULL FROM links
-                UNION ALL SELECT DISTINCT source_id, target_id, $text || key, NULL FROM words)
+            f"""
+            WITH said AS (
+                SELECT $interaction || type AS relation, type, timestamp, number, position, source_id, target_id
+                FROM interactions),
+            ends AS (
+                SELECT source_id AS id, target_id AS other, * EXCLUDE (source_id, target_id) FROM said
+                UNION ALL SELECT target_id, source_id, * EXCLUDE (source_id, target_id) FROM said
+                UNION ALL SELECT DISTINCT source_id, target_id, $link || key, NULL, NULL, NULL, NULL FROM links
+                UNION ALL SELECT DISTINCT source_id, target_id, $text || key, NULL, NULL, NULL, NULL FROM words)
             SELECT ends.id, relation, row AS other, coalesce(epoch(max(timestamp)), 'nan'::DOUBLE) AS timestamp,
-                count(*) AS repeats
-            FROM ends JOIN held ON held.id = other WHERE ends.id <> other GROUP BY ALL ORDER BY ALL""",
+                count(*) AS repeats, coalesce({latest_number(strengths, "ends.type")}, 'nan'::DOUBLE) AS number
+            FROM ends JOIN held ON held.id = other WHERE ends.id <> other GROUP BY ends.id, relation, ends.type, row
+            ORDER BY ALL""",
             {"interaction": INTERACTION, "link": LINK, "text": TEXT},
         ).fetchnumpy()
         left_out = connection.execute(

@@ -164,7 +164,7 @@ def _derive_without(
                 CONFIG: lambda folder: write_config(folder, parent.config.without(rows)),
                 EMBEDDINGS: lambda folder: write_embeddings(folder, embeddings),
                 HISTORY: lambda folder: write_history(
-                    folder, parent.history.without(rows), parent.left_out.without(rows)
+                    folder, *(one.without(rows) for one in (parent.history, parent.left_out, parent.disliked))
                 ),
                 ADJACENCY: lambda folder: write_adjacency(folder, parent.adjacency.without(rows)),
                 FOLLOWS: lambda folder: write_follows(folder, follows),

@@ -44,12 +44,20 @@ def judge_pairs(
 ) -> Recorded:
     """Record every pair on the test sources; the embeddings must not have seen the held-out interactions."""
     models = {pair.pair: pair for pair in pairs}
-    history, follows = holdout.train.history(), learn_follows(holdout.train, pairs)
+    history, disliked = holdout.train.history(), holdout.train.disliked()
+    follows = learn_follows(holdout.train, pairs)
     cold = {held.pair: held for held in holdout.cold.test if len(held.sources)}
 
     def judged(held: HeldOut) -> RecordedPair:
         pair = models[held.pair]
-        scorer = Scorer(embeddings, pair, holdout.train.entity_types, history, follows=follows.get(pair.pair))
+        scorer = Scorer(
+            embeddings,
+            pair,
+            holdout.train.entity_types,
+            history,
+            disliked=disliked,
+            follows=follows.get(pair.pair),
+        )
         recorded = _record(scorer, held)
         if apart := cold.get(held.pair):
             recorded = replace(

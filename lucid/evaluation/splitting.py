@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lucid.data.strengths import LIKED
 from lucid.evaluation.holdout import Halves, HeldOut, Holdout, HoldoutConfig, shuffled
 from lucid.graph.histories import InteractionHistory, are_among, distinct
 from lucid.graph.typed_graph import TypedGraph
@@ -14,7 +15,8 @@ def hold_out(graph: TypedGraph, seed: int, config: HoldoutConfig | None = None) 
     """Withhold interactions of every pair: each source's latest where there are timestamps, else random ones.
 
     A withheld pair of entities is linked by no interaction any more, whatever its type or direction, so that
-    nothing of the answer is left in what propagates.
+    nothing of the answer is left in what propagates. To find again is what was liked: of interactions that say how much
+    somebody liked what he met, only those that say so.
     """
     from lucid.evaluation.indirect import indirect_pairs
 
@@ -40,18 +42,38 @@ def hold_out(graph: TypedGraph, seed: int, config: HoldoutConfig | None = None) 
         connected[train.rows(edge_type).numpy().ravel()] = True
     for _, edges in whole:
         cold[edges[1]] = True
-    history, warm = train.history(), connected & ~cold
+    history, warm, disliked = train.history(), connected & ~cold, _not_liked(graph)
+
+    def liked(edges: NDArray[np.int64], among: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return edges[:, among[edges].all(axis=0) & ~are_among(_undirected(edges, size), disliked)]
+
     warm_targets = [
         held
         for pair, edges in zip(linked, withheld, strict=True)
-        for held in _both_directions(pair, edges[:, warm[edges].all(axis=0)], history)
+        for held in _both_directions(pair, liked(edges, warm), history)
     ]
-    cold_targets = [HeldOut.by_source(pair, edges[:, connected[edges].all(axis=0)], history) for pair, edges in whole]
+    cold_targets = [HeldOut.by_source(pair, liked(edges, connected), history) for pair, edges in whole]
     indirect = indirect_pairs(graph, train, connected, config, rng)
-    warm_halves, cold_halves, indirect_halves = (
-        Halves.at_random(held, config, rng) for held in (warm_targets, cold_targets, indirect)
+    not_liked = [
+        HeldOut.by_source(
+            pair, edges[:, warm[edges].all(axis=0) & are_among(_undirected(edges, size), disliked)], history
+        )
+        for pair, edges in zip(linked, withheld, strict=True)
+        if pair in graph.pairs_with_strengths
+    ]
+    warm_halves, cold_halves, indirect_halves, disliked_halves = (
+        Halves.at_random(held, config, rng) for held in (warm_targets, cold_targets, indirect, not_liked)
     )
-    return Holdout(train, warm_halves, cold_halves, indirect_halves, graph)
+    return Holdout(train, warm_halves, cold_halves, indirect_halves, disliked_halves, graph)
+
+
+def _not_liked(graph: TypedGraph) -> NDArray[np.int64]:
+    """Pairs of rows, as `_undirected` numbers them, of which an interaction says that they are not liked; sorted."""
+    keys = [np.empty(0, np.int64)]
+    for edge_type in graph.interaction_types:
+        if (strengths := graph.strengths(edge_type)) is not None:
+            keys.append(_undirected(graph.rows(edge_type).numpy()[:, strengths < LIKED], graph.entity_types.size))
+    return distinct(np.concatenate(keys))
 
 
 def _pairs_each_way_once(graph: TypedGraph) -> list[Pair]:

@@ -36,6 +36,17 @@ class InteractionHistory:
         kept = ~(np.isin(sources, rows) | np.isin(self.indices, rows))
         return self._of_keys(size, sources[kept] * size + self.indices[kept])
 
+    def minus(self, other: "InteractionHistory") -> "InteractionHistory":
+        """A history without what stands in another one, of the same graph."""
+        if not len(other.indices):
+            return self
+        size = len(self.starts) - 1
+        keys, known = (
+            np.repeat(np.arange(size, dtype=np.int64), np.diff(one.starts)) * size + one.indices
+            for one in (self, other)
+        )
+        return self._of_keys(size, keys[~are_among(keys, known)])
+
     @classmethod
     def _of_keys(cls, size: int, keys: Rows) -> "InteractionHistory":
         starts = np.searchsorted(keys, np.arange(size + 1, dtype=np.int64) * size)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,21 +29,42 @@ def robust_range(times: Sequence[NDArray[np.float64]]) -> tuple[float, float] | 
     return float(ordered[trimmed]), float(ordered[count - 1 - trimmed])
 
 
+StrengthUse = Literal["ignored", "graded", "mild", "signed", "strong"]
+"""How strengths weigh, from not at all to dislikes that push away as much as likes pull."""
+STRENGTH_USES: tuple[StrengthUse, ...] = get_args(StrengthUse)
+_AT = (-1.0, -0.5, 0.5, 1.0)
+_FACTORS: dict[StrengthUse, tuple[float, float, float, float]] = {
+    "ignored": (1, 1, 1, 1),
+    "graded": (0.25, 0.5, 1, 1.25),
+    "mild": (0, 0, 1, 1.5),
+    "signed": (-0.5, -0.25, 1, 1.5),
+    "strong": (-1, -0.5, 1, 1.5),
+}
+"""What an edge weighs at strengths of `_AT`, linear between them; set by hand, `benchmarks/LOG.md` has the figures."""
+
+
+def strength_factors(strengths: Floats, use: StrengthUse) -> NDArray[np.float64]:
+    """How many times as much edges weigh for their strengths, (E); 1 for those that have none."""
+    return np.nan_to_num(np.interp(strengths, _AT, _FACTORS[use]), nan=1.0)
+
+
 @dataclass(frozen=True)
 class RelationWeights:
     """How much the edges of each relation weigh (1 where it is not named), and the damping a of the degrees.
 
     With a weight of 0 a relation is left out. An edge that was repeated r times weighs `r ** repeats` as much, and half
-    as much for every `half_life` (seconds), if there is one, that it is older than the newest.
+    as much for every `half_life` (seconds), if there is one, that it is older than the newest. What its strength weighs
+    is told by `strengths`, see `strength_factors`.
     """
 
     relations: Mapping[str, float]
     damping: float
     repeats: float = 0.0
     half_life: float | None = None
+    strengths: StrengthUse = "ignored"
 
     def __hash__(self) -> int:
-        return hash((*sorted(self.relations.items()), self.damping, self.repeats, self.half_life))
+        return hash((*sorted(self.relations.items()), self.damping, self.repeats, self.half_life, self.strengths))
 
     def of(self, relation: str) -> float:
         """The weight of a relation's edges before repeats and age."""
@@ -59,12 +80,13 @@ class RelationWeights:
         repeats: NDArray[np.int64],
         times: NDArray[np.float64],
         newest: float | None,
+        strengths: Floats | None = None,
     ) -> Floats:
-        """The weight of each edge, (E) float32: `w(relation) * repeats ** p * 0.5 ** (age / half-life)`.
+        """The weight of each edge, (E) float32: `w(relation) * repeats ** p * 0.5 ** (age / half-life) * f(strength)`.
 
         `relations` names the relation of all edges or of each (E); `times` are Unix seconds (E), NaN for edges that
         have none, which do not age; `newest` is the time from which ages are counted, None where nothing has a time.
-        Edges that are newer have no age.
+        Edges that are newer have no age. Dislikes may weigh less than zero; `strengths` (E) are NaN for none.
         """
         if isinstance(relations, str):
             base: float | NDArray[np.float64] = self.of(relations)
@@ -75,6 +97,8 @@ class RelationWeights:
         if self.half_life is not None and newest is not None:
             ages = np.maximum(newest - times, 0) / self.half_life
             weights = weights * np.nan_to_num(0.5**ages, nan=1.0)
+        if strengths is not None and self.strengths != "ignored":
+            weights = weights * strength_factors(strengths, self.strengths)
         return np.asarray(weights, np.float32)
 
     def to_json(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid.data.strengths import DISLIKED
 from lucid.typing import Rows
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class Sequences:
     """The timed targets of each source, oldest first: those of source s lie at `starts[s]:starts[s + 1]`.
 
     Each target stands once, where the source came to it last. `targets` (E) and the sources are counted from the first
-    of their types, `times` (E) are Unix seconds. What has no time is left out.
+    of their types, `times` (E) are Unix seconds. What has no time is left out, and what was disliked.
     """
 
     starts: NDArray[np.int64]
@@ -70,12 +71,13 @@ class Sequences:
         for source, relation, target in graph.interaction_types:
             if (source, target) not in (pair, pair[::-1]):
                 continue
-            rows, time = (
-                graph.rows((source, relation, target)).numpy(),
-                graph.data[source, relation, target].time.numpy(),
-            )
-            ends.append((rows if (source, target) == pair else rows[::-1])[:, ~np.isnan(time)])
-            times.append(time[~np.isnan(time)])
+            edge_type = source, relation, target
+            rows, time = graph.rows(edge_type).numpy(), graph.data[edge_type].time.numpy()
+            counts = ~np.isnan(time)
+            if (strengths := graph.strengths(edge_type)) is not None:
+                counts &= ~(strengths <= DISLIKED)
+            ends.append((rows if (source, target) == pair else rows[::-1])[:, counts])
+            times.append(time[counts])
         (first, second), time = np.concatenate(ends, axis=1), np.concatenate(times)
         return cls.of_events(len(sources), first - sources.start, second - targets.start, time)
 

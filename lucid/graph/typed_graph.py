@@ -19,6 +19,7 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from lucid.data.selection import Selection
+from lucid.data.strengths import DISLIKED
 from lucid.graph.adjacency import Adjacency
 from lucid.graph.entity_types import EntityTypes, read_entity_types
 from lucid.graph.histories import InteractionHistory
@@ -28,12 +29,14 @@ from lucid.typing import INTERACTION, LINK, TEXT, Floats, Rows
 
 EdgeType = tuple[str, str, str]
 """Source type, relation, target type."""
+_FIELDS = "edge_index", "time", "repeats", "strength"
 
 
 @dataclass(frozen=True)
 class TypedGraph:
     """`data[type].num_nodes`; per edge type `edge_index` (2, E) int64 counted within the types, `time` (E) float64
-    Unix seconds with NaN for none, `repeats` (E) int64."""
+    Unix seconds with NaN for none, `repeats` (E) int64; `strength` (E) float32 with NaN for none, see
+    `lucid.data.strengths`, where any edge of the type has one."""
 
     data: HeteroData
     entity_types: EntityTypes
@@ -76,11 +79,35 @@ class TypedGraph:
         """The weight of each edge of a type, (E) float32; ages count from `newest`."""
         edges = self.data[edge_type]
         newest = self.newest if weights.half_life is not None else None
-        return weights.edge_weights(edge_type[1], edges.repeats.numpy(), edges.time.numpy(), newest)
+        return weights.edge_weights(
+            edge_type[1], edges.repeats.numpy(), edges.time.numpy(), newest, self.strengths(edge_type)
+        )
+
+    def strengths(self, edge_type: EdgeType) -> Floats | None:
+        """The strength of each edge of a type, (E) with NaN for none; None where none has any."""
+        found: Tensor | None = self.data[edge_type].get("strength")
+        return None if found is None else found.numpy()
+
+    @property
+    def pairs_with_strengths(self) -> set[tuple[str, str]]:
+        """Pairs (source type, target type) of which interactions say how much somebody liked what he met."""
+        return {(one[0], one[2]) for one in self.interaction_types if self.strengths(one) is not None}
 
     def history(self) -> InteractionHistory:
         """What each entity interacted with, over all interaction types and both directions."""
-        edges = [self.rows(edge_type).numpy() for edge_type in self.interaction_types]
+        return self._history([self.rows(edge_type).numpy() for edge_type in self.interaction_types])
+
+    def disliked(self) -> InteractionHistory:
+        """What each entity disliked, and whom it was disliked by."""
+        return self._history(
+            [
+                self.rows(edge_type).numpy()[:, strengths <= DISLIKED]
+                for edge_type in self.interaction_types
+                if (strengths := self.strengths(edge_type)) is not None
+            ]
+        )
+
+    def _history(self, edges: Sequence[NDArray[np.int64]]) -> InteractionHistory:
         joined = np.concatenate(edges, axis=1) if edges else np.empty((2, 0), np.int64)
         return InteractionHistory.from_edges(self.entity_types.size, joined[0], joined[1])
 
@@ -118,9 +145,9 @@ class TypedGraph:
         for edge_type in self.edge_types:
             store, mask = self.data[edge_type], keep.get(edge_type)
             every = slice(None) if mask is None else mask
-            data[edge_type].edge_index = store.edge_index[:, every]
-            data[edge_type].time = store.time[every]
-            data[edge_type].repeats = store.repeats[every]
+            for field in _FIELDS:
+                if field in store:
+                    data[edge_type][field] = store[field][..., every]
         return TypedGraph(data, self.entity_types)
 
 
@@ -130,7 +157,9 @@ def build(selection: Selection) -> TypedGraph:
     data = HeteroData()
     for entity_type in entity_types.types:
         data[entity_type].num_nodes = len(entity_types.rows(entity_type))
-    for relation, source, target, time, repeats in _read_edges(selection.folder):
+    rules = {INTERACTION + rule.type: rule for rule in selection.strengths}
+    for relation, source, target, time, repeats, number in _read_edges(selection.folder):
+        strength = rules[relation].strengths(number) if relation in rules else None
         for edge_type, edges in _by_types(entity_types, relation, source, target):
             index = np.stack(
                 [
@@ -141,16 +170,19 @@ def build(selection: Selection) -> TypedGraph:
             data[edge_type].edge_index = torch.from_numpy(index)
             data[edge_type].time = torch.from_numpy(time[edges])
             data[edge_type].repeats = torch.from_numpy(repeats[edges])
+            if strength is not None and not np.isnan(strength[edges]).all():
+                data[edge_type].strength = torch.from_numpy(strength[edges])
     return TypedGraph(data, entity_types)
 
 
 def write_graph(graph: TypedGraph, folder: Path) -> None:
     """Write `graph.safetensors` and `graph.json` into a folder; `read_graph` reads them back."""
-    tensors, names = {}, []
+    tensors: dict[str, Tensor] = {}
+    names = []
     for number, edge_type in enumerate(graph.edge_types):
         names.append(list(edge_type))
-        for field in ("edge_index", "time", "repeats"):
-            tensors[f"{number}.{field}"] = graph.data[edge_type][field].contiguous()
+        store = graph.data[edge_type]
+        tensors |= {f"{number}.{field}": store[field].contiguous() for field in _FIELDS if field in store}
     save_file(tensors, folder / "graph.safetensors")
     meta: dict[str, Any] = {"edge_types": names, "entity_types": graph.entity_types.to_json()}
     (folder / "graph.json").write_text(json.dumps(meta))
@@ -165,15 +197,18 @@ def read_graph(folder: Path) -> TypedGraph:
     for entity_type in entity_types.types:
         data[entity_type].num_nodes = len(entity_types.rows(entity_type))
     for number, (source, relation, target) in enumerate(meta["edge_types"]):
-        for field in ("edge_index", "time", "repeats"):
-            data[source, relation, target][field] = tensors[f"{number}.{field}"]
+        for field in _FIELDS:
+            if (tensor := tensors.get(f"{number}.{field}")) is not None:
+                data[source, relation, target][field] = tensor
     return TypedGraph(data, entity_types)
 
 
-def _read_edges(folder: Path) -> Iterator[tuple[str, Rows, Rows, NDArray[np.float64], NDArray[np.int64]]]:
-    """Relation name, source rows, target rows, times and repeats of each interaction type and metadata key."""
-    timed = "type AS name, source_row, target_row, epoch(timestamp)::DOUBLE AS time, repeats"
-    untimed = "key AS name, source_row, target_row, NULL::DOUBLE AS time, 1::BIGINT AS repeats"
+def _read_edges(
+    folder: Path,
+) -> Iterator[tuple[str, Rows, Rows, NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]]:
+    """Relation name, source rows, target rows, times, repeats and numbers of each interaction type and metadata key."""
+    timed = "type AS name, source_row, target_row, epoch(timestamp)::DOUBLE AS time, repeats, number"
+    untimed = "key AS name, source_row, target_row, NULL::DOUBLE AS time, 1::BIGINT AS repeats, NULL::DOUBLE AS number"
     queries = (
         (INTERACTION, timed, "interactions.parquet"),
         (LINK, untimed, "links.parquet"),
@@ -192,6 +227,7 @@ def _read_edges(folder: Path) -> Iterator[tuple[str, Rows, Rows, NDArray[np.floa
                     part["target_row"].to_numpy(np.int64),
                     part["time"].to_numpy(np.float64, na_value=np.nan),
                     part["repeats"].to_numpy(np.int64),
+                    part["number"].to_numpy(np.float64, na_value=np.nan),
                 )
 
 

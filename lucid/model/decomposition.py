@@ -1,8 +1,9 @@
 """The decomposition of the typed graph: its leading eigenvectors, in one space for the entities of all types.
 
 All entities stand in one symmetric adjacency A in which each relation has a weight. It is normalised,
-`(D + a)^-1/2 A (D + a)^-1/2`, and its eigenpairs of largest absolute value are what infinitely many linear
-message-passing layers converge to (GF-CF, Shen et al. 2021, for one pair of types; here for all at once).
+`(D + a)^-1/2 A (D + a)^-1/2`, where dislikes may weigh less than zero and D sums what edges weigh, whatever their sign
+(Kunegis et al. 2010). Its eigenpairs of largest absolute value are what infinitely many linear message-passing layers
+converge to (GF-CF, Shen et al. 2021, for one pair of types; here for all at once).
 
 Where the types fall into two sides that only link across (users and items, say), every eigenvalue comes with both
 signs, so the positive ones tell all and are found at half the cost, by the singular vectors of the block between the
@@ -264,8 +265,10 @@ def _normalised(graph: TypedGraph, weights: RelationWeights) -> tuple[Tensor, Te
     used = _used(graph, weights)
     joined = torch.cat([graph.rows(edge_type) for edge_type in used], dim=1)
     given = torch.cat([torch.from_numpy(graph.edge_weights(edge_type, weights)) for edge_type in used])
+    if not (weighs := given != 0).all():  # dislikes that are left out
+        joined, given = joined[:, weighs], given[weighs]
     rows, values = torch.cat([joined, joined.flip(0)], dim=1), given.repeat(2)
-    degrees = torch.zeros(graph.entity_types.size).index_add_(0, rows[0], values)
+    degrees = torch.zeros(graph.entity_types.size).index_add_(0, rows[0], values.abs())
     damped = (degrees + weights.damping).rsqrt()
     return rows, values * damped[rows[0]] * damped[rows[1]], degrees
 
@@ -291,7 +294,9 @@ def _connected(graph: TypedGraph, weights: RelationWeights) -> Tensor:
     """Whether an entity has any edge, (n) bool; the others would only take time and memory."""
     connected = torch.zeros(graph.entity_types.size, dtype=torch.bool)
     for edge_type in _used(graph, weights):
-        connected[graph.rows(edge_type).flatten()] = True
+        connected[graph.rows(edge_type)[:, torch.from_numpy(graph.edge_weights(edge_type, weights) != 0)].flatten()] = (
+            True
+        )
     return connected
 
 

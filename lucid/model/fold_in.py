@@ -23,7 +23,7 @@ _SMALLEST = 1e-3
 def folded_in(embedding: Embedding, row: int | None, others: Rows, weights: Floats) -> tuple[Floats, float]:
     """Vector (q) and degree of an entity after it got further edges; `row` is None where it had none."""
     before = float(embedding.degrees[row]) if row is not None else 0.0
-    after = before + float(weights.sum())
+    after = before + float(np.abs(weights).sum())
     if after <= 0 or not len(others):
         vector = embedding.vectors[row] if row is not None else np.zeros(len(embedding.values), np.float32)
         return vector, before

@@ -26,7 +26,7 @@ from lucid.model.item_knn import ItemKNN
 from lucid.model.masking import mask
 from lucid.model.pair_model import Blend, FollowsModel, PairModel
 from lucid.model.spectral_filter import SpectralFilter
-from lucid.schema.fields import Exclude
+from lucid.schema.fields import Hidden
 from lucid.typing import Floats, Rows
 
 _POPULARITY = 1e-4
@@ -42,31 +42,41 @@ class Profile:
     """A source as a model sees it: its vector in each decomposition, (q) each, and the rows that it interacted with.
 
     These are sorted. `row` is its own; None for an entity that the model does not hold. `left_out` are rows, sorted,
-    that it interacted with too, but that the model did not learn from. `recent` are rows that it came to last, oldest
-    first, as far as an order is known and counts.
+    that it interacted with too, but that the model did not learn from. Of all these it disliked the rows `disliked`.
+    `recent` are rows that it came to last, oldest first, as far as an order is known and counts.
     """
 
     vectors: tuple[Floats, ...]
     interacted: Rows
     row: int | None
     left_out: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    disliked: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     recent: Rows = field(default_factory=lambda: np.empty(0, np.int64))
 
     def after(self, recent: Rows) -> "Profile":
         """The same source with other rows that it came to last, oldest first."""
         return replace(self, recent=recent)
 
-    def hidden(self, exclude: Exclude | None) -> Rows | None:
+    @property
+    def liked(self) -> Rows:
+        """What it interacted with and did not dislike, sorted."""
+        if not len(self.disliked):
+            return self.interacted
+        return np.setdiff1d(self.interacted, self.disliked, assume_unique=True)
+
+    def hidden(self, exclude: Hidden | None) -> Rows | None:
         """Rows, sorted, that are not recommended to the source, whose own interactions may be left out; or None."""
         if exclude is None:
             return None
+        if exclude == "disliked":
+            return self.disliked
         if exclude == "learned" or not len(self.left_out):
             return self.interacted
         return np.union1d(self.interacted, self.left_out)
 
 
 class Scorer:
-    """Scores the targets of one pair of types; item-kNN counts what `history` holds.
+    """Scores the targets of one pair of types; item-kNN counts what `history` holds and nobody `disliked`.
 
     `left_out` are interactions that the model did not learn from, which the profiles of sources name. `follows` is
     there for a pair whose model counts it.
@@ -79,16 +89,18 @@ class Scorer:
         entity_types: EntityTypes,
         history: InteractionHistory,
         left_out: InteractionHistory | None = None,
+        disliked: InteractionHistory | None = None,
         follows: Follows | None = None,
     ) -> None:
         self.pair, self.entity_types = pair, entity_types
         self.sources, self.targets = entity_types.rows(pair.source_type), entity_types.rows(pair.target_type)
         self._embeddings, self._history = embeddings, history
-        self._left_out = left_out or InteractionHistory.none(entity_types.size)
+        nothing = InteractionHistory.none(entity_types.size)
+        self._left_out, self._disliked = left_out or nothing, disliked or nothing
         self._follows = follows if pair.follows else None
         self._warm, self._cold = embeddings[pair.decomposition], embeddings[pair.cold_decomposition]
         # Made when it is first asked for, and shared with what `blended` and `scaled` return.
-        self._item_knn = cache(lambda: ItemKNN(history, entity_types, pair.pair))
+        self._item_knn = cache(lambda: ItemKNN(history.minus(self._disliked), entity_types, pair.pair))
 
     @property
     def erased(self) -> Rows:
@@ -171,6 +183,7 @@ class Scorer:
                 self._history.of(row),
                 row,
                 self._left_out.of(row),
+                self._disliked.of(row),
                 self._recent(row),
             )
             for row in sources.tolist()
@@ -191,8 +204,8 @@ class Scorer:
     ) -> NDArray[np.float64]:
         """How much of the raw score of some targets (rows) each edge of a source contributes, (edges, targets).
 
-        `interactions` tells which edges are, `recent` which rows the source came to last, see `Profile`. The sum over
-        all edges is the score, but for what the decomposition leaves out.
+        `interactions` tells which edges are that, and no dislikes, `recent` which rows the source came to last, see
+        `Profile`. The sum over all edges is the score, but for what the decomposition leaves out.
         """
         pair, cold = self.pair, self._is_cold[targets - self.targets.start]
         found = _contributions(self._warm, edges, pair.decomposition, pair.filter, targets)
@@ -268,8 +281,8 @@ class Scorer:
         raw = self._spectral(warm, cold)
         shared = None
         if blend.share:
-            interacted = [profile.interacted for profile in profiles]
-            shared = blend.share * blend.scale * self._item_knn().scores_of(interacted)
+            liked = [profile.liked for profile in profiles]
+            shared = blend.share * blend.scale * self._item_knn().scores_of(liked)
             raw *= np.float32(1 - blend.share)
             raw += shared.astype(np.float32)
         raw += self._popularity
@@ -290,7 +303,8 @@ class Scorer:
         return model.weight * model.scale * self._follows.scores_of(recent)
 
     def _with(self, pair: PairModel) -> "Scorer":
-        other = Scorer(self._embeddings, pair, self.entity_types, self._history, self._left_out, self._follows)
+        known = self._history, self._left_out, self._disliked
+        other = Scorer(self._embeddings, pair, self.entity_types, *known, self._follows)
         other._item_knn = self._item_knn
         return other
 
@@ -358,7 +372,7 @@ def _contributions(
     gains = np.divide(spectral.response(embedding.values)[:used], values, out=np.zeros(used), where=values != 0)
     weights = edges.weights[decomposition].astype(np.float64)
     per_edge = weights / np.sqrt(embedding.degrees[edges.rows] + embedding.damping)
-    per_edge /= np.sqrt(weights.sum() + embedding.damping + 1e-12)
+    per_edge /= np.sqrt(np.abs(weights).sum() + embedding.damping + 1e-12)
     left = embedding.vectors[edges.rows, :used] * gains * per_edge[:, None]
     return np.asarray(left @ embedding.vectors[targets, :used].T * embedding.target_factor(spectral, targets))
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lucid.graph.histories import within
 from lucid.model.masking import mask_source
 from lucid.model.scorer import Profile, Scorer
-from lucid.schema.fields import Exclude
+from lucid.schema.fields import Hidden
 from lucid.typing import AnyFloats, Rows
 
 BLOCK_SOURCES = 256
@@ -39,7 +39,7 @@ def top_n(
     profiles: Sequence[Profile],
     n: int,
     *,
-    exclude: Exclude | None = "all",
+    exclude: Hidden | None = "all",
     allowed: NDArray[np.bool_] | None = None,
 ) -> TopN:
     """The n best targets for each source, score falling, ties in the order of rows, which is that of ids.
@@ -61,7 +61,7 @@ def top_n_blended(
     weights: Sequence[float],
     n: int,
     *,
-    exclude: Exclude | None = "all",
+    exclude: Hidden | None = "all",
     allowed: NDArray[np.bool_] | None = None,
 ) -> TopN:
     """The n best targets for several sources as one: their raw scores are added with weights, not all of them zero.
@@ -84,7 +84,7 @@ def _top_n_of_block(
     scorer: Scorer,
     profiles: Sequence[Profile],
     n: int,
-    exclude: Exclude | None,
+    exclude: Hidden | None,
     allowed: NDArray[np.bool_] | None,
 ) -> TopN:
     block, targets, calibration = scorer.score(profiles), scorer.targets, scorer.pair.calibration

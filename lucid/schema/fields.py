@@ -26,6 +26,8 @@ PartName = Literal["api", "flows", "prefect"]
 Use = Literal["recommend", "similar"]
 Exclude = Literal["all", "learned"]
 """Which interactions of a source count as its own: all that are known, or only those that the model learned from."""
+Hidden = Exclude | Literal["disliked"]
+"""What is not recommended to a source: its own, or what it disliked alone."""
 ServedBy = Literal["cache", "folded-in", "session", "popular"]
 """Where an answer comes from: from the version as it is, computed ahead or just now; from the version and what was
 uploaded since; from the version and the session in the query; or from popularity alone, as nothing is known of the

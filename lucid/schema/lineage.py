@@ -37,6 +37,7 @@ class UsedSelection(BaseModel):
     maximum_interaction_age_days: int | None = None
     data_filters: dict[str, Any] | None = None
     metadata_rules: dict[str, str] | None = None
+    interaction_rules: dict[str, Any] | None = None
     steps: list[SelectionStep] | None = None
 
 
@@ -102,6 +103,7 @@ class Lineage(BaseModel):
                         "maximum_interaction_age_days": 365,
                         "data_filters": None,
                         "metadata_rules": None,
+                        "interaction_rules": None,
                         "steps": [{"step": "interactions: in the selected batches", "kept": 1200, "removed": 0}],
                     },
                     "seed": 0,

@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 from lucid.schema.fields import (
     MAX_RECOMMENDATIONS,
     Exclude,
+    Hidden,
     Id,
     IdList,
     ModelId,
@@ -136,6 +137,9 @@ class RecommendationQuery(BaseModel):
     )
     output_format: OutputFormat = Field("json", description="One JSON object, or CSV with a header.")
     exclude_interacted: StrictBool = Field(True, description="Leave out what the source already interacted with.")
+    exclude_disliked: StrictBool = Field(
+        True, description="Leave out what the source disliked, also where `exclude_interacted` is false."
+    )
     exclude: Exclude = Field(
         "all",
         description="Which interactions count for `exclude_interacted`: `all` that are known, those included that "
@@ -182,9 +186,9 @@ class RecommendationQuery(BaseModel):
         return self.excluded == "all" and not (self.explain or self.target_filter or self.sources or self.session)
 
     @property
-    def excluded(self) -> Exclude | None:
+    def excluded(self) -> Hidden | None:
         """Which of a source's interactions are not recommended to it; None for no such limit."""
-        return self.exclude if self.exclude_interacted else None
+        return self.exclude if self.exclude_interacted else "disliked" if self.exclude_disliked else None
 
 
 EXPLANATION = "explanation"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from pydantic.config import JsonDict
 
 from lucid.errors import UnknownVersion
@@ -24,6 +24,31 @@ class PrecomputePair(BaseModel):
     source_type: str = Field(min_length=1, description="Type of the entities that get recommendations.")
     target_type: str = Field(min_length=1, description="Type of the entities that are recommended.")
     max_recommendations: int = Field(MAX_RECOMMENDATIONS, ge=1, le=10_000, description="How many for each source.")
+
+
+class InteractionRule(BaseModel):
+    """What interactions of one type say, where names and values would decide otherwise."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    weight: float | None = Field(
+        None, ge=-100, le=100, description="How much they count; negative: they tell of dislike; 0: they are left out."
+    )
+    value_key: str | None = Field(
+        None, min_length=1, max_length=1000, description="The metadata key that says how much, such as `rating`."
+    )
+    positive_above: float | None = Field(None, description="Values from here on tell of liking.")
+    negative_below: float | None = Field(None, description="Values down from here tell of dislike.")
+
+    @model_validator(mode="after")
+    def _apart(self) -> "InteractionRule":
+        if None not in (self.positive_above, self.negative_below) and self.negative_below >= self.positive_above:  # type: ignore[operator]
+            raise ValueError("negative_below must be less than positive_above")
+        return self
+
+
+InteractionUse = InteractionRule | Literal["learned", "ignored"]
+"""`learned` is as without a rule, `ignored` counts all interactions of the type alike."""
 
 
 class TrainingRequest(BaseModel):
@@ -62,6 +87,14 @@ class TrainingRequest(BaseModel):
     )
     metadata_rules: dict[str, KeyUse] | None = Field(
         None, description="How to use metadata keys, where the data would decide otherwise."
+    )
+    interaction_rules: dict[str, InteractionUse] | None = Field(
+        None,
+        max_length=MAX_PARTS,
+        description="What types of interactions say of liking and dislike, where the data would decide otherwise.",
+        examples=[
+            {"rated": {"value_key": "stars", "positive_above": 4, "negative_below": 2}, "returned": {"weight": -1}}
+        ],
     )
     allow_type_changes: StrictBool = Field(
         False, description="Train even where more than 1% of a type's ids have become another type."

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lucid.graph.adjacency import Neighbours
 from lucid.serving.ranker import Blend, Ranked
-from lucid.serving.sources import Source, edges_of
+from lucid.serving.sources import Source, disliked_by, edges_of
 from lucid.typing import Rows
 from lucid.versions.uploads import Uploads
 from lucid.versions.version import Version
@@ -39,14 +39,19 @@ def explain(ranked: Ranked, version: Version, uploads: Uploads) -> list[bytes]:
 
 
 def _by_edge(source: Source, targets: Rows, version: Version, uploads: Uploads) -> list[bytes]:
-    """For each target (row) the edges of its source that contributed."""
+    """For each target (row) the edges of its source that contributed.
+
+    A dislike is no reason that anybody would understand, though it speaks for what is unlike it.
+    """
     edges, names = _strongest(version, edges_of(source, version, uploads)), uploads.relations
-    interactions = edges.are_interactions(names)
+    disliked = edges.are_interactions(names) & np.isin(edges.rows, disliked_by(source, version))
+    interactions = edges.are_interactions(names) & ~disliked
     contributions = np.zeros((len(edges.rows), len(targets)))
     for entity_type, of_type in _by_type(targets, version) if len(edges.rows) else ():
         scorer = version.scorer(source.entity_type, entity_type)
         recent = (source.profile or scorer.profiles(np.array([source.row]))[0]).recent
         contributions[:, of_type] = scorer.contributions(edges, interactions, targets[of_type], recent)
+    contributions[disliked] = 0
     ids, texts = version.index.ids(edges.rows), version.index.names(edges.rows)
 
     def described(edge: int) -> tuple[str, str, str, str, str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lucid.errors import InvalidRequest
 from lucid.model.scorer import Profile, Scorer
 from lucid.model.top_n import TopN, top_n, top_n_blended
-from lucid.schema.fields import Exclude
+from lucid.schema.fields import Hidden
 from lucid.schema.recommendations import RecommendationQuery, weights_of
 from lucid.serving.sources import Source, as_one
 from lucid.serving.target_filter import TargetFilter
@@ -127,7 +127,7 @@ class Ranker:
 class _Limits(TypedDict):
     """What a query says of the targets that may be recommended."""
 
-    exclude: Exclude | None
+    exclude: Hidden | None
     allowed: NDArray[np.bool_] | None
 
 

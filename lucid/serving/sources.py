@@ -95,28 +95,44 @@ def held(entity_id: bytes, row: int, version: Version, uploads: Uploads) -> Sour
     unchanged: ServedBy = "cache" if version.knows(row) else "popular"
     if edges is None and left_out is None:
         return Source(entity_id, row, entity_type, served_by=unchanged)
-    profile = _profile(version, uploads, row, edges, left_out).after(
-        recent_of(row, uploads.recent_by_row.get(row), version)
+    disliked = uploads.disliked_by_row.get(row)
+    known = _profile(version, uploads, row, edges)
+    profile = replace(
+        known,
+        left_out=_joined(version.left_out.of(row), left_out),
+        disliked=_joined(version.disliked.of(row), disliked),
+        recent=recent_of(row, uploads.recent_by_row.get(row), version),
     )
     return Source(entity_id, row, entity_type, profile, unchanged if edges is None else "folded-in")
 
 
 def _new(entity_id: bytes, name: str, version: Version, uploads: Uploads) -> Source:
-    profile = _profile(version, uploads, None, uploads.by_id.get(name), uploads.left_out_by_id.get(name))
-    profile = profile.after(recent_of(None, uploads.recent_by_id.get(name), version))
+    nothing = np.empty(0, np.int64)
+    profile = replace(
+        _profile(version, uploads, None, uploads.by_id.get(name)),
+        left_out=uploads.left_out_by_id.get(name, nothing),
+        disliked=uploads.disliked_by_id.get(name, nothing),
+        recent=recent_of(None, uploads.recent_by_id.get(name), version),
+    )
     is_known = any(vector.any() for vector in profile.vectors)
     return Source(entity_id, None, uploads.new[name], profile, "folded-in" if is_known else "popular")
 
 
-def _profile(
-    version: Version, uploads: Uploads, row: int | None, edges: Neighbours | None, left_out: Rows | None
-) -> Profile:
-    """A source with what was uploaded since: edges to fold in, and rows that it interacted with beside these."""
+def _profile(version: Version, uploads: Uploads, row: int | None, edges: Neighbours | None) -> Profile:
+    """A source with the edges that were uploaded since folded in."""
     edges = edges or Neighbours.none(len(version.embeddings))
-    profile = folded_in_profile(version.embeddings, version.history, row, edges, uploads.relations)
-    nothing = np.empty(0, np.int64)
-    before = version.left_out.of(row) if row is not None else nothing
-    return replace(profile, left_out=np.union1d(before, nothing if left_out is None else left_out))
+    return folded_in_profile(version.embeddings, version.history, row, edges, uploads.relations)
+
+
+def _joined(before: Rows, since: Rows | None) -> Rows:
+    return before if since is None else np.union1d(before, since)
+
+
+def disliked_by(source: Source, version: Version) -> Rows:
+    """What a source disliked, sorted rows."""
+    if source.profile is not None:
+        return source.profile.disliked
+    return version.disliked.of(source.row) if source.row is not None else np.empty(0, np.int64)
 
 
 def recent_of(row: int | None, since: TimedRows | None, version: Version) -> Rows:

@@ -97,7 +97,7 @@ class Shape:
         plain = [count for name, count in self.relations.items() if not name.startswith(TEXT)]
         large = sum(count >= MIN_RELATION_SHARE * sum(plain) for count in plain)
         groups = large + (large < len(plain)) + (len(plain) < len(self.relations))
-        ages = self.workload.are_repeated + 2 * self.workload.are_timed
+        ages = self.workload.are_repeated + 2 * self.workload.are_timed + 4 * self.workload.have_strengths
         return DAMPINGS - 1 + ages + 2 * groups * (groups > 1)
 
     @cached_property

@@ -71,6 +71,7 @@ def _look(settings: Settings, request: TrainingRequest) -> TrainingEstimate:
         maximum_interaction_age_days=request.maximum_interaction_age_days,
         data_filters=request.data_filters,
         metadata_rules=request.metadata_rules,
+        interaction_rules=request.interaction_rules,
         precompute=request.precompute or (),
         allow_type_changes=request.allow_type_changes,
         memory_limit=_MEMORY,

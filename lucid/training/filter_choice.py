@@ -90,9 +90,20 @@ class FilterJudge:
     ) -> None:
         self._earlier, self._config, self._budget = earlier, config or FilterConfig(), budget or Budget()
         self.entity_types, self._history = holdout.train.entity_types, holdout.train.history()
-        self._order = OrderJudge(holdout)
+        self._disliked, self._order = holdout.train.disliked(), OrderJudge(holdout)
         self.direct = [held for held in holdout.warm.validation if len(held.sources)]
         self.indirect = [held for held in holdout.indirect.validation if len(held.sources)]
+        said = holdout.train.pairs_with_strengths
+        disliked = {held.pair: held for held in holdout.disliked.validation if len(held.sources)}
+        self._said = [
+            (
+                self._judged(self.some(held)),
+                self._judged(self.some(disliked[held.pair])) if held.pair in disliked else None,
+            )
+            for held in self.direct
+            if held.pair in said
+        ]
+        """What was liked, and what was not, of pairs of which interactions say so."""
         cold = [held for held in holdout.cold.validation if len(held.sources) >= self._config.min_sources]
         self._warm = [self._judged(self.some(held)) for held in self.direct]
         self._cold = [Judged.among_withheld(self.some(held)) for held in cold]
@@ -109,12 +120,7 @@ class FilterJudge:
 
         `roughly` asks a part of the sources only.
         """
-        filters = [
-            SpectralFilter(sign_mode, len(embedding.values), ridge, exponent)
-            for ridge in self._config.search_ridges
-            for sign_mode in _sign_modes(embedding)
-            for exponent in self._config.search_exponents
-        ]
+        filters = self._search_filters(embedding, self._config.search_exponents)
         by_sign = BySign(embedding)
 
         def best(judged: Judged) -> float:
@@ -122,6 +128,31 @@ class FilterJudge:
 
         found = list(side_by_side(best, self._raced if roughly else self._searched))
         return np.log(np.array(found, dtype=np.float64) + _NEGLIGIBLE)
+
+    def score_said(self, embedding: Embedding) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """NDCG, by source, of what was liked and of what was not, in pairs of which interactions say so.
+
+        Each pair is ranked by the filter that is best for what was liked. Where dislikes push away, degrees say less of
+        what is liked, so all exponents are tried.
+        """
+        filters, by_sign = self._search_filters(embedding, self._config.degree_exponents), BySign(embedding)
+
+        def judge(pair: tuple[Judged, Judged | None]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            liked, disliked = pair
+            found = liked.on(by_sign).ndcg(filters)
+            best = int(np.argmax([figures.mean() for figures in found]))
+            return found[best], disliked.on(by_sign).ndcg([filters[best]])[0] if disliked else np.empty(0)
+
+        likes, dislikes = zip(*side_by_side(judge, self._said), strict=True) if self._said else ((), ())
+        return np.concatenate([np.empty(0), *likes]), np.concatenate([np.empty(0), *dislikes])
+
+    def _search_filters(self, embedding: Embedding, exponents: Sequence[float]) -> list[SpectralFilter]:
+        return [
+            SpectralFilter(sign_mode, len(embedding.values), ridge, exponent)
+            for ridge in self._config.search_ridges
+            for sign_mode in _sign_modes(embedding)
+            for exponent in exponents
+        ]
 
     def mean(self, embedding: Embedding) -> float:
         """`score` on average over the pairs."""
@@ -276,7 +307,7 @@ class FilterJudge:
 
     def blended(self, pair: PairModel, embeddings: Sequence[Embedding], held: HeldOut) -> Scorer:
         """What scores a pair, with the share of item-kNN that ranks best where that can be told and afforded."""
-        plain = Scorer(embeddings, pair, self.entity_types, self._history).scaled()
+        plain = Scorer(embeddings, pair, self.entity_types, self._history, disliked=self._disliked).scaled()
         if len(held.sources) < self._config.min_sources or not plain.may_blend:
             return plain
         if not self._budget.allows("calibrate"):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from lucid.data.strengths import StrengthRule
 from lucid.evaluation.holdout import HeldOut, Holdout
 from lucid.evaluation.quality import judged_raw
 from lucid.graph.relation_weights import RelationWeights
@@ -27,7 +28,7 @@ from lucid.side_by_side import side_by_side
 from lucid.training.budget import Budget
 from lucid.training.chosen import ChosenSettings, FollowsTrial
 from lucid.training.filter_choice import Assigned, FilterJudge
-from lucid.training.tuning import Tried, Try, WeightSearch, grown
+from lucid.training.tuning import Asked, Tried, Try, WeightSearch, grown
 from lucid.typing import Progress
 
 _EVIDENCE_OF_OTHERS = 5
@@ -132,11 +133,13 @@ def choose(
     earlier: EarlierSettings | None = None,
     budget: Budget | None = None,
     parts: Parts | None = None,
+    strengths: Sequence[StrengthRule] = (),
 ) -> Fitted:
     """Choose weights, damping and filters, and calibrate, on the validation part of the holdout.
 
     The embeddings of the result are those of the graph without the held-out interactions. What the budget has no time
-    for stays as it would begin, and is told with what was chosen.
+    for stays as it would begin, and is told with what was chosen. `strengths` are what
+    interactions say, and what was asked for of them.
     """
     budget, parts = budget or Budget(), parts or Here()
     judge = FilterJudge(holdout, earlier.filters if earlier else {}, budget=budget)
@@ -148,6 +151,7 @@ def choose(
         lambda percent, doing: progress(0.6 * percent, doing),
         budget=budget,
         judge_each=parts.judge_each,
+        asked=Asked.of(strengths),
     )
     weightings = search.best_from(earlier.weightings) if earlier else search.best()
     budget.give_up("settings of relation weights", search.left_out)
@@ -194,9 +198,11 @@ def refit(graph: TypedGraph, fitted: Fitted, solver: Solver) -> Fitted:
         )
         for weights, embedding in zip(fitted.chosen.weightings, fitted.embeddings, strict=True)
     )
-    history, follows = graph.history(), learn_follows(graph, fitted.pairs)
+    history, disliked, follows = graph.history(), graph.disliked(), learn_follows(graph, fitted.pairs)
     pairs = [
-        Scorer(embeddings, pair, graph.entity_types, history, follows=follows.get(pair.pair)).scaled().pair
+        Scorer(embeddings, pair, graph.entity_types, history, disliked=disliked, follows=follows.get(pair.pair))
+        .scaled()
+        .pair
         for pair in fitted.pairs
     ]
     return replace(fitted, embeddings=embeddings, pairs=pairs, follows=follows)

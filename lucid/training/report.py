@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lucid.data.drift import Drift
 from lucid.data.metadata import KeyRule
 from lucid.data.selection import Step
+from lucid.data.strengths import StrengthRule
 from lucid.evaluation.figures import quality_of
 from lucid.evaluation.pair_quality import Bootstrap, PairQuality
 from lucid.evaluation.recorded import Recorded
@@ -66,6 +67,8 @@ class TrainingReport:
     pairs: Sequence[PairQuality]
     bootstrap: Bootstrap | None
     """What intervals of `pairs` were drawn with; None in reports of earlier releases, which have none."""
+    strengths: Sequence[StrengthRule] = ()
+    """What the interactions of each type say of liking and dislike; earlier releases did not look."""
 
     def examples(self) -> Iterator[str]:
         """Values of customers that the report shows."""
@@ -129,6 +132,7 @@ class TrainingReport:
             ChosenSettings.from_json(raw["chosen"]),
             [PairQuality.from_json(pair) for pair in raw["pairs"]],
             Bootstrap(**raw["bootstrap"]) if raw.get("bootstrap") else None,
+            [StrengthRule.from_json(rule) for rule in raw.get("strengths", ())],
         )
 
 

@@ -36,6 +36,16 @@ _TEMPLATE = """\
 {% endfor %}
 Values that do not fit the form of their key lead nowhere; `report.json` has examples. Of text, telling words become entities of the type `word`.
 {% endif %}
+{% if strengths -%}
+## What interactions say
+
+| type | taken as | because | liked from | disliked up to | interactions | values |
+|---|---|---|---:|---:|---:|---:|
+{% for rule in strengths -%}
+| {{ rule.type }} | {{ rule.meaning }} | {{ rule.reason }} | {{ rule.positive_above | optional }} | {{ rule.negative_below | optional }} | {{ rule.interactions | count }} | {{ rule["values"] | count }} |
+{% endfor %}
+What this weighs stands with the relation weights. Interactions that say that something was not liked are not to be found again.
+{% endif -%}
 ## Graph
 
 {{ graph.entities | count }} entities of {{ graph.entity_types | length }} types: {{ graph.entity_types | join(", ") }}.
@@ -117,6 +127,9 @@ What relations weigh, and how much degrees are damped, in each decomposition of 
 {% endif -%}
 {% if weights.half_life -%}
 | {{ loop.index0 }} | (half-life in days) | {{ (weights.half_life / 86400) | figure(1) }} |
+{% endif -%}
+{% if weights.strengths != "ignored" -%}
+| {{ loop.index0 }} | (use of strengths) | {{ weights.strengths }} |
 {% endif -%}
 {% set number = loop.index0 -%}
 {% for name, weight in weights.relations.items() -%}

@@ -145,6 +145,8 @@ def select_data(training: Training, progress: Progress) -> tuple[Path, str]:
             maximum_interaction_age_days=training.request.maximum_interaction_age_days,
             data_filters=training.request.data_filters,
             metadata_rules=training.request.metadata_rules,
+            interaction_rules=training.request.interaction_rules,
+            strengths=training.versions.version(training.refresh_of).origin.strengths if training.refresh_of else None,
             precompute=training.request.precompute or (),
             # A refresh leaves what its version holds as it was trained; batches may be gone since.
             allow_type_changes=training.request.allow_type_changes or refreshes,
@@ -194,6 +196,7 @@ def fit_model(training: Training, progress: Progress) -> tuple[Path, str]:
         _earlier_settings(training),
         _budget(training),
         Apart(training, training.spread) if training.spread else None,
+        read_selection(training.work).strengths,
     )
     _write_fitted(training.work, graph, chosen, seed)
     write_chosen(training.work, chosen.chosen)
@@ -203,13 +206,15 @@ def fit_model(training: Training, progress: Progress) -> tuple[Path, str]:
     fitted = refit(graph, chosen, solver)
     _write_fitted(training.folder, graph, fitted, seed)
     left_out = interactions_among(training.work, training.work / ENTITIES, LEFT_OUT_FILE)
-    write_history(training.folder, graph.history(), InteractionHistory.from_edges(graph.entity_types.size, *left_out))
+    left_out_history = InteractionHistory.from_edges(graph.entity_types.size, *left_out)
+    write_history(training.folder, graph.history(), left_out_history, graph.disliked())
     adjacency, relations = graph.adjacency(fitted.chosen.weightings)
     write_adjacency(training.folder, adjacency)
     write_follows(training.folder, fitted.follows)
     selection = read_selection(training.work)
     keys = {rule.key: rule.use for rule in selection.keys}
-    write_origin(training.folder, Origin(selection.batch_ids, [], keys, relations, graph.newest, selection.reading))
+    origin = Origin(selection.batch_ids, [], keys, relations, graph.newest, selection.reading, selection.strengths)
+    write_origin(training.folder, origin)
     for name in (ENTITIES, VALUES, KNOWN_RANGES, KNOWN_WORDS):
         shutil.copyfile(training.work / name, training.folder / name)
     return training.folder, _counted(pairs=len(fitted.pairs), decompositions=len(fitted.embeddings))
@@ -242,6 +247,7 @@ def evaluate_model(training: Training, _progress: Progress) -> tuple[Path, str]:
         read_chosen(training.work),
         quality,
         drawn,
+        selection.strengths,
     )
     write_held_out(training.folder, recorded)
     write_report(training.folder, report)
@@ -261,10 +267,10 @@ def fold_in(training: Training, _progress: Progress) -> tuple[Path, str]:
     origin, selected = parent.origin, set(read_selection(training.work).batch_ids)
     folded_ids = sorted({*origin.folded_ids, *selected} - set(origin.batch_ids))
     size, names = parent.config.entity_types.size, parent.folder / ENTITIES
-    history, left_out = (
-        InteractionHistory.from_edges(size, *interactions_among(training.work, names, name))
-        for name in (INTERACTIONS_FILE, LEFT_OUT_FILE)
-    )
+    histories = [
+        InteractionHistory.from_edges(size, *interactions_among(training.work, names, name, disliked))
+        for name, disliked in ((INTERACTIONS_FILE, None), (LEFT_OUT_FILE, None), (INTERACTIONS_FILE, origin.strengths))
+    ]
     follows = {pair: one.with_latest(uploads.recent_by_row) for pair, one in parent.follows.items()}
     with parent.learnt() as learnt:
         derive(
@@ -273,7 +279,7 @@ def fold_in(training: Training, _progress: Progress) -> tuple[Path, str]:
             changed={
                 CONFIG: lambda folder: write_config(folder, parent.config),  # in the format of today
                 EMBEDDINGS: lambda folder: write_embeddings(folder, with_uploads(parent, uploads)),
-                HISTORY: lambda folder: write_history(folder, history, left_out),
+                HISTORY: lambda folder: write_history(folder, *histories),
                 ORIGIN: lambda folder: write_origin(folder, replace(origin, folded_ids=folded_ids)),
                 HELD_OUT: lambda folder: write_held_out(folder, read_held_out(parent.folder)),  # it may have none
                 FOLLOWS: lambda folder: write_follows(folder, follows),

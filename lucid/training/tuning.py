@@ -4,14 +4,15 @@ Chosen for all pairs together, with few eigenvectors; then, where something that
 better, once more for those alone, as a second decomposition.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lucid.graph.relation_weights import RelationWeights
+from lucid.data.strengths import StrengthRule
+from lucid.graph.relation_weights import STRENGTH_USES, RelationWeights
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.decomposition import Solver, decompose, max_rank
 from lucid.model.embedding import Embedding
@@ -83,6 +84,20 @@ class Try:
     name: str = "relation weights"
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a training was asked to do with interactions: weights of relations that are not looked for, and whether
+    dislikes must count as that."""
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    is_signed: bool = False
+
+    @classmethod
+    def of(cls, rules: Iterable[StrengthRule]) -> "Asked":
+        given = {INTERACTION + rule.type: rule.weight for rule in rules if rule.weight is not None}
+        return cls(given, any(rule.is_asked and rule.meaning != "plain" for rule in rules))
+
+
 Tried = tuple[NDArray[np.float64], NDArray[np.float64] | None] | None
 """Log NDCG by pairs: by a part of the sources, and by all of them, where these were asked; None where it was left out
 for want of time."""
@@ -129,10 +144,11 @@ class WeightSearch:
         config: TuningConfig = CONFIG,
         budget: Budget | None = None,
         judge_each: "Callable[[WeightSearch, Sequence[Try]], Iterable[Tried]] | None" = None,
+        asked: Asked | None = None,
     ) -> None:
         """`judge_each` has `judged` done for some tries; without it, this process does them side by side."""
         self._judge_each = judge_each or (lambda search, tries: side_by_side(search.judged, tries))
-        self._train, self.judge, self._solver = train, judge, solver
+        self._train, self.judge, self._solver, self._asked = train, judge, solver, asked or Asked()
         self._progress, self._config, self._budget = progress, config, budget or Budget()
         self._edge_counts: dict[str, int] = {}
         for edge_type in graph.edge_types:
@@ -157,7 +173,7 @@ class WeightSearch:
         start = RelationWeights({name: self._first_weight(name) for name in self._edge_counts}, config.damping)
         if not pair_weights.sum() or self._is_over([start]):
             return [start]
-        first = self._climb(start, pair_weights, self._most // 2)
+        first = self._with_strengths(self._climb(start, pair_weights, self._most // 2))
         if len(self._edge_counts) == 1:  # another damping alone is not worth a second one
             return [first]
         if not self._budget.allows("search"):
@@ -170,7 +186,7 @@ class WeightSearch:
         unsatisfied = weighty * (self._score(begin) > self._score(first) + config.min_gain_of_second)
         if not unsatisfied.any():
             return [first]
-        second = self._climb(begin, unsatisfied, self._most)
+        second = self._climb(replace(begin, strengths=first.strengths), unsatisfied, self._most)
         return [first] if second == first else [first, second]
 
     def best_from(self, earlier: Sequence[RelationWeights]) -> list[RelationWeights]:
@@ -180,19 +196,25 @@ class WeightSearch:
         known = [
             replace(
                 weights,
-                relations={name: weights.relations.get(name, self._first_weight(name)) for name in self._edge_counts},
+                relations={
+                    name: self._asked.weights.get(name, weights.relations.get(name, self._first_weight(name)))
+                    for name in self._edge_counts
+                },
+                strengths=weights.strengths if self._train.pairs_with_strengths else "ignored",
             )
             for weights in earlier
         ]
         if not pair_weights.sum() or self._is_over(known):
             return known
         first = self._climb(known[0], pair_weights, self._most // 2)
+        if first.strengths == "ignored":
+            first = self._with_strengths(first)
         if len(known) == 1:
             return [first]
         if self._is_over(known[1:]):
             return [first, known[1]]
         suited = pair_weights * (self._score(known[1]) > self._score(first))
-        return [first, self._climb(known[1], suited, self._most)]
+        return [first, replace(self._climb(known[1], suited, self._most), strengths=first.strengths)]
 
     def decomposed(self, weights: RelationWeights) -> Embedding:
         """Few eigenvectors under some weights, all begun from the same ones, so that none is closer to its end."""
@@ -228,6 +250,8 @@ class WeightSearch:
 
     def _first_weight(self, relation: str) -> float:
         config, prefix = self._config, relation.partition(":")[0] + ":"
+        if relation in self._asked.weights:
+            return self._asked.weights[relation]
         return {INTERACTION: config.interaction_weight, LINK: config.link_weight, TEXT: config.text_weight}[prefix]
 
     def _climb(self, best: RelationWeights, pair_weights: NDArray[np.float64], most: int) -> RelationWeights:
@@ -244,6 +268,31 @@ class WeightSearch:
             if best == before:
                 break
         return best
+
+    def _with_strengths(self, best: RelationWeights) -> RelationWeights:
+        """The use of strengths that dislikes weigh most in, where they pay.
+
+        What was liked must be ranked no worse, and what was disliked surely lower; without dislikes, what was liked
+        surely better. Where values are noise, neither is the case.
+        """
+        if not self._train.pairs_with_strengths:
+            return best
+        if not self._budget.allows("search"):
+            self._budget.give_up("uses of strengths")
+            return best
+        tries = [replace(best, strengths=use) for use in STRENGTH_USES]
+        likes, dislikes = zip(
+            *side_by_side(lambda one: self.judge.score_said(self.decomposed(one)), tries), strict=True
+        )
+        chosen = replace(best, strengths="mild") if self._asked.is_signed else best
+        for one, liked, disliked in zip(tries[1:], likes[1:], dislikes[1:], strict=True):
+            if len(disliked):
+                pays = (liked - likes[0]).sum() >= 0 and _surely(dislikes[0] - disliked) > 0
+            else:
+                pays = len(liked) > 0 and _surely(liked - likes[0]) > 0
+            chosen = one if pays else chosen
+        self._score(chosen)
+        return chosen
 
     def _race(
         self, new: Sequence[RelationWeights], best: RelationWeights | None, pair_weights: NDArray[np.float64]
@@ -310,12 +359,18 @@ class WeightSearch:
 
     def _relation_groups(self) -> list[list[str]]:
         """Relations that are weighed together: words, each large relation by itself, the small ones."""
-        edges = {name: count for name, count in self._edge_counts.items() if not name.startswith(TEXT)}
+        free = {name: count for name, count in self._edge_counts.items() if name not in self._asked.weights}
+        edges = {name: count for name, count in free.items() if not name.startswith(TEXT)}
         least = self._config.min_relation_share * sum(edges.values())
         large = sorted((name for name, count in edges.items() if count >= least), key=lambda name: -edges[name])
         small = [name for name in edges if name not in large]
-        text = [name for name in self._edge_counts if name not in edges]
+        text = [name for name in free if name not in edges]
         return [names for names in (text, *([name] for name in large), small) if names]
+
+
+def _surely(differences: NDArray[np.float64]) -> float:
+    """A mean less two standard errors of it."""
+    return float(differences.mean() - 2 * differences.std() / len(differences) ** 0.5)
 
 
 def _gain(candidate: NDArray[np.float64], best: NDArray[np.float64], pair_weights: NDArray[np.float64]) -> float:

@@ -51,6 +51,8 @@ class Workload:
     """Whether interactions span any time."""
     values: int
     """Of metadata."""
+    have_strengths: bool = False
+    """Whether interactions carry values that tell how much was liked what."""
 
     @property
     def size(self) -> int:
@@ -115,6 +117,7 @@ def count_workload(folder: Path, asked: Iterable[PrecomputePair] = ()) -> Worklo
             repeated,
             timed,
             count(connection, "read_parquet($path)", {"path": str(folder / "values.parquet")}),
+            bool(count(connection, "read_parquet($path) WHERE number IS NOT NULL", interactions)),
         )
 
 

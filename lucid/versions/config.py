@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lucid.data.metadata import Reading
+from lucid.data.strengths import StrengthRule
 from lucid.errors import OutdatedVersion
 from lucid.graph.entity_types import EntityTypes
 from lucid.graph.relation_weights import RelationWeights
@@ -69,6 +70,8 @@ class Origin:
     newest: float | None
     reading: Reading | None = None
     """How its metadata were read; None where a release did that which had no readings."""
+    strengths: list[StrengthRule] = field(default_factory=list)
+    """What its interactions say of liking and dislike; nothing where a release trained it that knew of none."""
 
 
 def write_config(folder: Path, config: VersionConfig) -> None:
@@ -158,7 +161,10 @@ def read_origin(folder: Path) -> Origin:
 
 def _origin(raw: Any) -> Origin:
     reading = raw.get("reading")
-    origin = Origin(**{**raw, "reading": Reading.from_json(reading) if reading is not None else None})
+    strengths = [StrengthRule.from_json(rule) for rule in raw.get("strengths", [])]
+    origin = Origin(
+        **{**raw, "reading": Reading.from_json(reading) if reading is not None else None, "strengths": strengths}
+    )
     lists = origin.batch_ids, origin.folded_ids, origin.relations
     if not (isinstance(origin.keys, dict) and all(isinstance(found, list) for found in lists)):
         raise TypeError("keys and lists expected")

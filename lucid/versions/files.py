@@ -96,10 +96,14 @@ def read_embeddings(
     )
 
 
-def write_history(folder: Path, history: InteractionHistory, left_out: InteractionHistory) -> None:
-    """What was learned from, and what was left out of that but is known all the same."""
+def write_history(
+    folder: Path, history: InteractionHistory, left_out: InteractionHistory, disliked: InteractionHistory | None = None
+) -> None:
+    """What was learned from; what was left out of that but is known all the same; and what was disliked."""
     tensors: dict[str, NDArray[Any]] = {"starts": history.starts, "indices": history.indices}
     tensors |= {"left_out.starts": left_out.starts, "left_out.indices": left_out.indices}
+    if disliked is not None and len(disliked.indices):
+        tensors |= {"disliked.starts": disliked.starts, "disliked.indices": disliked.indices}
     write_tensors(folder / HISTORY, tensors)
 
 
@@ -110,10 +114,19 @@ def read_history(folder: Path) -> InteractionHistory:
 
 def read_left_out(folder: Path) -> InteractionHistory:
     """Empty for a version of an earlier release, which knew no more than it had learned from."""
+    return _read_part(folder, "left_out")
+
+
+def read_disliked(folder: Path) -> InteractionHistory:
+    """Empty where nobody said that he disliked anything, or no release knew."""
+    return _read_part(folder, "disliked")
+
+
+def _read_part(folder: Path, name: str) -> InteractionHistory:
     tensors = MappedTensors(folder / HISTORY)
-    if "left_out.starts" not in tensors:
+    if f"{name}.starts" not in tensors:
         return InteractionHistory.none(len(tensors["starts"]) - 1)
-    return InteractionHistory(tensors["left_out.starts"], tensors["left_out.indices"])
+    return InteractionHistory(tensors[f"{name}.starts"], tensors[f"{name}.indices"])
 
 
 def write_adjacency(folder: Path, adjacency: Adjacency) -> None:

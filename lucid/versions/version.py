@@ -28,6 +28,7 @@ from lucid.versions.files import (
     MANIFEST,
     VALUES,
     read_adjacency,
+    read_disliked,
     read_embeddings,
     read_follows,
     read_history,
@@ -87,6 +88,11 @@ class Version:
         return read_left_out(self.folder)
 
     @cached_property
+    def disliked(self) -> InteractionHistory:
+        """What each entity disliked, and whom it was disliked by."""
+        return read_disliked(self.folder)
+
+    @cached_property
     def adjacency(self) -> Adjacency:
         return read_adjacency(self.folder)
 
@@ -132,6 +138,7 @@ class Version:
                 config.entity_types,
                 self.history,
                 self.left_out,
+                self.disliked,
                 self.follows.get(pair),
             )
             self._scorers[pair] = scorer if pair in config.pairs else scorer.scaled()
@@ -143,15 +150,8 @@ class Version:
 
     def open(self) -> "Version":
         """Open all that answers are made of, as the version may be removed meanwhile; mapped, it is not read yet."""
-        answering = (
-            self.embeddings,
-            self.history,
-            self.left_out,
-            self.adjacency,
-            self.index,
-            self.precomputed,
-            self.follows,
-        )
+        interactions = self.history, self.left_out, self.disliked, self.follows
+        answering = self.embeddings, interactions, self.adjacency, self.index, self.precomputed
         assert all(part is not None for part in (self.manifest, self.origin, *answering))
         return self
 

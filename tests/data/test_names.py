@@ -154,7 +154,12 @@ def test_the_training_itself_refuses_what_could_not_be_looked_up_before(
 
 def found(shop: Workspace, *conditions: dict[str, Any]) -> set[int]:
     table = shop.recommend(
-        "shop", source_id="u0", target_type="movie", target_filter=list(conditions), exclude_interacted=False
+        "shop",
+        source_id="u0",
+        target_type="movie",
+        target_filter=list(conditions),
+        exclude_interacted=False,
+        exclude_disliked=False,
     )
     return {int(target) for target in table["target_id"]}
 

@@ -185,6 +185,7 @@ def test_forms_carry_the_limits_and_offer_nothing_of_the_api() -> None:
         "callback_url": {"pattern": "^(https?://.+)?$"},
         "precompute": {"maxItems": 1000},
         "metadata_rules": {},
+        "interaction_rules": {},
         "allow_type_changes": {},
         "max_minutes": {"maximum": 10_080},
     } == train

@@ -1,6 +1,7 @@
 """What a training will select, take and need is told before it begins, and nothing is left of the question."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,10 +151,12 @@ def test_a_model_takes_what_it_took_last(workspace: Workspace, tmp_path: Path) -
     folder = ModelVersions(workspace.settings.home, "board").live().folder
     noted, timings = read_cost(folder), read_timings(folder)
     assert noted
+    assert noted.peak_bytes > 100_000_000  # torch alone is more
+    noted = replace(noted, peak_bytes=700_000_000)  # the process of these tests may hold more than estimates follow
+    write_cost(folder, noted)
     assert noted.workload
     again, other = (estimate(workspace.settings.home, name, noted.workload) for name in ("board", "another"))
 
-    assert noted.peak_bytes > 100_000_000  # torch alone is more
     assert (again.based_on, other.based_on) == ("the last training of this model", "the last trainings of other models")
     for found in (again, other):
         assert sum(timings.values()) == pytest.approx(found.seconds, rel=0.01)
