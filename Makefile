@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Quiet twice: no warnings of pip's own either, such as of being root; errors are told all the same.
 export PIP_QUIET := 2
 
-.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-signals bench-trending bench-placements bench-starts bench-cancel bench-estimate bench-events bench-console chaos soak diagram vendor audit lock clean
+.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-sessions bench-signals bench-trending bench-placements bench-starts bench-cancel bench-estimate bench-events bench-console chaos soak diagram vendor audit lock clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
@@ -42,6 +42,7 @@ help:
 	@echo "make bench-events              events a second, how soon they count, and what kills lose; ARGS='--rounds 100'"
 	@echo "make bench-trending   what popular and trending cost, and whether what rises is found"
 	@echo "make bench-fresh DATA=folder   how well folded-in answers agree with a retrained model, on its ml-latest-small"
+	@echo "make bench-sessions [DATA=folder]   how much better next interactions are ranked where their order counts"
 	@echo "make bench-signals DATA=folder   what it is worth that ratings say how much was liked what, on its ml-1m and ml-latest-small"
 	@echo "make bench-placements   10,000 random rule sets of placements against an oracle, and how long answers with rules take"
 	@echo "make chaos [ROUNDS=30]   kill parts of a running service at random moments, and see that nothing is lost"
@@ -107,6 +108,9 @@ bench-api: $(INSTALLED)
 
 bench-fresh: $(INSTALLED)
 	$(BIN)/python -m benchmarks.freshness $(DATA)
+
+bench-sessions: $(INSTALLED)
+	$(BIN)/python -m benchmarks.sessions $(if $(DATA),--data $(DATA)) $(ARGS)
 
 bench-signals: $(INSTALLED)
 	$(BIN)/python -m benchmarks.signals $(DATA) $(ARGS)

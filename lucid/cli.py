@@ -32,7 +32,7 @@ from lucid.schema.fields import Exclude, ForAll, OnError, OutputFormat, PartName
 from lucid.schema.lineage import Lineage
 from lucid.schema.placements import Placement, PlacementRules, PreviewRow, dump
 from lucid.schema.placements_yaml import read_rules, write_yaml
-from lucid.schema.recommendations import RecommendationQuery
+from lucid.schema.recommendations import RecommendationQuery, session_of
 from lucid.schema.schedules import Schedule
 from lucid.schema.training import Model, TrainingEstimate
 from lucid.settings import THREADS_THAT_SLEEP, load_settings
@@ -229,6 +229,9 @@ def recommend(
     sources: Annotated[
         str | None, typer.Option(metavar="JSON", help='Several as one: [{"id": …, "weight": …}].')
     ] = None,
+    session: Annotated[
+        str | None, typer.Option(metavar="JSON", help='What somebody came to, oldest first: [{"id": …}], or ["id"].')
+    ] = None,
     use: Annotated[
         Use, typer.Option(help="similar: of the source's own type; popular, trending: the same for all.")
     ] = "recommend",
@@ -268,6 +271,7 @@ def recommend(
             "max_recommendations": max_recommendations,
             "threshold": threshold,
             "sources": _json("sources", sources),
+            "session": session_of(_json("session", session)),
             "use": use,
             "fallback": fallback,
             "window_days": window_days,

@@ -35,7 +35,7 @@ from lucid.schema.gate import Gate, GateRequest
 from lucid.schema.lineage import Lineage
 from lucid.schema.placements import Placement, PlacementRequest, Preview, PreviewRequest, dump
 from lucid.schema.placements_yaml import read_placement
-from lucid.schema.recommendations import EXPLANATION, PLACED, Recommendation, RecommendationQuery
+from lucid.schema.recommendations import EXPLANATION, PLACED, Recommendation, RecommendationQuery, session_of
 from lucid.schema.schedules import Schedule, ScheduleRequest, Work
 from lucid.schema.training import Model, ModelStatus, Rejection, TrainingEstimate, TrainingRequest, held_version
 from lucid.store.files import open_new, replacing
@@ -534,6 +534,7 @@ class Client:
         source_id: Ids | None = None,
         source_type: str | Sequence[str] | None = None,
         sources: Sequence[Mapping[str, Any]] | None = None,
+        session: Sequence[str | int | Mapping[str, Any]] | None = None,
         use: Use = "recommend",
         target_filter: Sequence[Mapping[str, Any]] | None = None,
         explain: bool = False,
@@ -552,8 +553,9 @@ class Client:
     ) -> "pd.DataFrame":
         """Recommendations as a table: source_id, target_id, score, rank, probability, target_type, name, served_by.
 
-        One of `source_id`, `source_type` and `sources` says for whom: `sources` takes several entities as one, each
-        `{"id", "weight"}`, and a whole number stands for an id. `use="similar"` stands for the source's own type
+        One of `source_id`, `source_type`, `sources` and `session` says for whom: `sources` takes several
+        entities as one, each `{"id", "weight"}`; `session` what somebody came to, oldest first, each an id or
+        `{"id", "type", "timestamp"}`. A whole number stands for an id. `use="similar"` stands for the source's own type
         instead of `target_type`, `target_filter` takes conditions as `data_filters` does, `explain` adds a column
         `explanation`. `exclude="learned"` recommends again what is known of a source but was kept from the model by its
         age limit or filters. With a `placement`, or a version of it as `home@3`, the table has the columns `rules`,
@@ -580,6 +582,7 @@ class Client:
             "exclude": exclude,
             "version": version,
             "sources": sources,
+            "session": session_of(session),
             "use": use,
             "fallback": fallback,
             "window_days": window_days,

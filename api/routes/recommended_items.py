@@ -13,7 +13,7 @@ from lucid.api.openapi import problems
 from lucid.api.services import Services, ServicesDep
 from lucid.schema.fields import OutputFormat, ServedBy
 from lucid.schema.filters import Condition
-from lucid.schema.recommendations import RecommendationQuery, WeightedSource
+from lucid.schema.recommendations import RecommendationQuery, SessionItem, WeightedSource
 from lucid.serving.rendering import Answer, render
 
 ID_HEADER = "Lucid-Recommendation-Id"
@@ -30,6 +30,7 @@ _ROW: JsonDict = {
     "served_by": "cache",
 }
 _MIX = '[{"id": "user_1", "weight": 1}, {"id": "user_2", "weight": -0.5}]'
+_SESSION = '[{"id": "video_1"}, {"id": "video_2"}]'
 _FILTER = '[{"field": "metadata.genre", "op": "eq", "value": "Drama"}]'
 _EXAMPLE: JsonDict = {
     "model_id": "videos",
@@ -122,6 +123,7 @@ class RecommendationParameters(RecommendationQuery):
     entity_id: Some | None = _same("entity_id")
     source_type: Some | None = _same("source_type")
     sources: InJson[list[WeightedSource]] | None = _same("sources", ", as JSON", examples=[_MIX])
+    session: InJson[list[SessionItem]] | None = _same("session", ", as JSON", examples=[_SESSION])
     target_type: Some | None = _same("target_type", examples=[["video"]])
     exclude_interacted: bool = _same("exclude_interacted")
     exclude_disliked: bool = _same("exclude_disliked")

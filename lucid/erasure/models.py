@@ -32,6 +32,7 @@ from lucid.versions.files import (
     CONFIG,
     EMBEDDINGS,
     ENTITIES,
+    FOLLOWS,
     HELD_OUT,
     HISTORY,
     ORIGIN,
@@ -40,6 +41,7 @@ from lucid.versions.files import (
     VALUES,
     write_adjacency,
     write_embeddings,
+    write_follows,
     write_history,
 )
 from lucid.versions.lifecycle import ModelVersions
@@ -154,6 +156,7 @@ def _derive_without(
     """Derive a version from which the erased rows are gone; they stay empty, so that all others keep their numbers."""
     embeddings = [embedding.without(rows) for embedding in parent.embeddings]
     recorded = read_held_out(parent.folder).without(rows)
+    follows = {pair: one.without(rows) for pair, one in parent.follows.items()}
     report = read_report(parent.folder).without_examples(names_one).judged_by(recorded)
     with parent.learnt() as learnt:
         derive(
@@ -167,6 +170,7 @@ def _derive_without(
                 ),
                 ADJACENCY: lambda folder: write_adjacency(folder, parent.adjacency.without(rows)),
                 ACTIVITY: lambda folder: _write_standings_without(parent, folder, rows),
+                FOLLOWS: lambda folder: write_follows(folder, follows),
                 REPORT: lambda folder: write_report(folder, report),
                 HELD_OUT: lambda folder: write_held_out(folder, recorded),
                 ENTITIES: lambda folder: _write_entities_without(parent, folder, rows),

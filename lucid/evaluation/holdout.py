@@ -135,3 +135,5 @@ class Holdout:
     """Pairs that no interaction links: what sources reach in two steps only over withheld edges."""
     disliked: Halves
     """Interactions that say that something was not liked, of the pairs of which any say how much it was."""
+    graph: TypedGraph | None = None
+    """The whole graph, which tells the order of what is withheld; None where nobody asks."""

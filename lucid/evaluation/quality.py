@@ -27,6 +27,7 @@ from lucid.evaluation.recorded import (
 from lucid.graph.histories import distinct
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.embedding import Embedding
+from lucid.model.follows import learn_follows
 from lucid.model.item_knn import ItemKNN, interaction_matrix
 from lucid.model.pair_model import PairModel
 from lucid.model.scorer import Scorer
@@ -44,11 +45,19 @@ def judge_pairs(
     """Record every pair on the test sources; the embeddings must not have seen the held-out interactions."""
     models = {pair.pair: pair for pair in pairs}
     history, disliked = holdout.train.history(), holdout.train.disliked()
+    follows = learn_follows(holdout.train, pairs)
     cold = {held.pair: held for held in holdout.cold.test if len(held.sources)}
 
     def judged(held: HeldOut) -> RecordedPair:
         pair = models[held.pair]
-        scorer = Scorer(embeddings, pair, holdout.train.entity_types, history, disliked=disliked)
+        scorer = Scorer(
+            embeddings,
+            pair,
+            holdout.train.entity_types,
+            history,
+            disliked=disliked,
+            follows=follows.get(pair.pair),
+        )
         recorded = _record(scorer, held)
         if apart := cold.get(held.pair):
             recorded = replace(
@@ -159,6 +168,6 @@ def answered_by(pair: PairModel) -> str:
     """What a pair's score is made of, for people."""
     spectral = "popularity" if pair.filter.is_popularity else f"decomposition {pair.decomposition}"
     spectral += ", learned filter" if pair.filter.learned_gain else ""
-    if not pair.blend.share:
-        return spectral
-    return "item-kNN" if pair.blend.share == 1 else f"{spectral}, {pair.blend.share:.0%} item-kNN"
+    if pair.blend.share:
+        spectral = "item-kNN" if pair.blend.share == 1 else f"{spectral}, {pair.blend.share:.0%} item-kNN"
+    return f"{spectral}, what follows what" if pair.follows else spectral

@@ -61,8 +61,10 @@ def hold_out(graph: TypedGraph, seed: int, config: HoldoutConfig | None = None) 
         for pair, edges in zip(linked, withheld, strict=True)
         if pair in graph.pairs_with_strengths
     ]
-    judged = warm_targets, cold_targets, indirect, not_liked
-    return Holdout(train, *(Halves.at_random(held, config, rng) for held in judged))
+    warm_halves, cold_halves, indirect_halves, disliked_halves = (
+        Halves.at_random(held, config, rng) for held in (warm_targets, cold_targets, indirect, not_liked)
+    )
+    return Holdout(train, warm_halves, cold_halves, indirect_halves, disliked_halves, graph)
 
 
 def _not_liked(graph: TypedGraph) -> NDArray[np.int64]:

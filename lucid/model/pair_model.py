@@ -20,6 +20,19 @@ class Blend:
 
 
 @dataclass(frozen=True)
+class FollowsModel:
+    """A raw score gains `weight * scale * follows`; what the others say of that stands in `lucid.model.follows`."""
+
+    weight: float
+    backward: float
+    """How much it counts that a target came before another, beside that it came after: 1 where order tells nothing."""
+    exponent: float
+    """Of the number of sources that came to a target, by which scores are divided."""
+    scale: float = 1.0
+    """Brings the score that a first recommendation typically has to what the raw score is without it."""
+
+
+@dataclass(frozen=True)
 class PairModel:
     """Which decomposition and filter score a pair, apart for warm and cold targets, and how scores are calibrated."""
 
@@ -33,6 +46,8 @@ class PairModel:
     """For targets that no interaction links to the source type: the graph says less of them, so it is smoother."""
     blend: Blend = field(default_factory=Blend)
     calibration: Calibration = field(default_factory=Calibration)
+    follows: FollowsModel | None = None
+    """How much it counts what sources came to last; None where order tells nothing, or nothing tells of an order."""
 
     @property
     def pair(self) -> Pair:
@@ -52,4 +67,5 @@ class PairModel:
             SpectralFilter.from_json(raw["cold_filter"]),
             Blend(**raw["blend"]),
             Calibration.from_json(raw["calibration"]),
+            FollowsModel(**raw["follows"]) if raw.get("follows") else None,  # earlier releases knew of no order
         )

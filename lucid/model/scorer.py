@@ -6,7 +6,7 @@ process that answers requests never loads it.
 
 The score of a source s and a target t is `sum_k f(l_k) v_sk v_tk * (d_t + a)^g`, with l and v the eigenpairs of the
 normalised typed graph, d the weighted degree and f the spectral filter of the pair. Where that ranks better, item-kNN
-has a share in it.
+has a share in it, and what follows what is added.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,9 +21,10 @@ from lucid.graph.adjacency import Neighbours
 from lucid.graph.entity_types import EntityTypes
 from lucid.graph.histories import InteractionHistory
 from lucid.model.embedding import Embedding, as_index
+from lucid.model.follows import Follows
 from lucid.model.item_knn import ItemKNN
 from lucid.model.masking import mask
-from lucid.model.pair_model import Blend, PairModel
+from lucid.model.pair_model import Blend, FollowsModel, PairModel
 from lucid.model.spectral_filter import SpectralFilter
 from lucid.schema.fields import Hidden
 from lucid.typing import Floats, Rows
@@ -42,6 +43,7 @@ class Profile:
 
     These are sorted. `row` is its own; None for an entity that the model does not hold. `left_out` are rows, sorted,
     that it interacted with too, but that the model did not learn from. Of all these it disliked the rows `disliked`.
+    `recent` are rows that it came to last, oldest first, as far as an order is known and counts.
     """
 
     vectors: tuple[Floats, ...]
@@ -49,6 +51,11 @@ class Profile:
     row: int | None
     left_out: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     disliked: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    recent: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def after(self, recent: Rows) -> "Profile":
+        """The same source with other rows that it came to last, oldest first."""
+        return replace(self, recent=recent)
 
     @property
     def liked(self) -> Rows:
@@ -71,7 +78,8 @@ class Profile:
 class Scorer:
     """Scores the targets of one pair of types; item-kNN counts what `history` holds and nobody `disliked`.
 
-    `left_out` are interactions that the model did not learn from, which the profiles of sources name.
+    `left_out` are interactions that the model did not learn from, which the profiles of sources name. `follows` is
+    there for a pair whose model counts it.
     """
 
     def __init__(
@@ -82,12 +90,14 @@ class Scorer:
         history: InteractionHistory,
         left_out: InteractionHistory | None = None,
         disliked: InteractionHistory | None = None,
+        follows: Follows | None = None,
     ) -> None:
         self.pair, self.entity_types = pair, entity_types
         self.sources, self.targets = entity_types.rows(pair.source_type), entity_types.rows(pair.target_type)
         self._embeddings, self._history = embeddings, history
         nothing = InteractionHistory.none(entity_types.size)
         self._left_out, self._disliked = left_out or nothing, disliked or nothing
+        self._follows = follows if pair.follows else None
         self._warm, self._cold = embeddings[pair.decomposition], embeddings[pair.cold_decomposition]
         # Made when it is first asked for, and shared with what `blended` and `scaled` return.
         self._item_knn = cache(lambda: ItemKNN(history.minus(self._disliked), entity_types, pair.pair))
@@ -114,6 +124,12 @@ class Scorer:
 
     def raw(self, sources: Rows) -> Floats:
         """Scores before calibration, (sources, targets) float32."""
+        unordered = self.unordered(sources)
+        following = self._following([self._recent(row) for row in sources.tolist()])
+        return unordered if following is None else np.asarray(unordered + following, np.float32)
+
+    def unordered(self, sources: Rows) -> Floats:
+        """Scores before calibration without what follows what, (sources, targets) float32."""
         blend = self.pair.blend
         if not blend.share:
             return self.spectral(sources)
@@ -133,6 +149,12 @@ class Scorer:
         """A scorer of which item-kNN has a share, its scales set anew."""
         return self._with(replace(self.pair, blend=Blend(share))).scaled()
 
+    def following(self, follows: Follows, model: FollowsModel) -> "Scorer":
+        """A scorer that counts what follows what, its scales set anew."""
+        other = self._with(replace(self.pair, follows=model))
+        other._follows = follows
+        return other.scaled()
+
     def scaled(self) -> "Scorer":
         """A scorer whose scales fit these embeddings: the best raw score that sources typically have."""
         sample = np.linspace(self.sources.start, self.sources.stop - 1, _SCALE_SOURCES)
@@ -142,6 +164,12 @@ class Scorer:
             shared = _typical_best(mask(self.item_knn(sources), sources, self.targets, self._history))
             blend = replace(blend, scale=spectral / shared)
         unscaled = self._with(replace(self.pair, blend=blend))
+        if self._follows and (model := self.pair.follows):
+            unordered = _typical_best(mask(unscaled.unordered(sources), sources, self.targets, self._history))
+            following = self._follows.scores_of([self._recent(row) for row in sources.tolist()])
+            best = _typical_best(mask(following, sources, self.targets, self._history))
+            model = replace(model, scale=unordered / best)
+            unscaled = unscaled._with(replace(unscaled.pair, follows=model))
         scale = _typical_best(unscaled.masked(sources))
         return unscaled._with(replace(unscaled.pair, calibration=replace(self.pair.calibration, scale=scale)))
 
@@ -156,6 +184,7 @@ class Scorer:
                 row,
                 self._left_out.of(row),
                 self._disliked.of(row),
+                self._recent(row),
             )
             for row in sources.tolist()
         ]
@@ -170,11 +199,13 @@ class Scorer:
 
     # Contributions
 
-    def contributions(self, edges: Neighbours, interactions: NDArray[np.bool_], targets: Rows) -> NDArray[np.float64]:
+    def contributions(
+        self, edges: Neighbours, interactions: NDArray[np.bool_], targets: Rows, recent: Rows | None = None
+    ) -> NDArray[np.float64]:
         """How much of the raw score of some targets (rows) each edge of a source contributes, (edges, targets).
 
-        `interactions` tells which edges are that, and no dislikes. The sum over all edges is the score, but for what
-        the decomposition leaves out.
+        `interactions` tells which edges are that, and no dislikes, `recent` which rows the source came to last, see
+        `Profile`. The sum over all edges is the score, but for what the decomposition leaves out.
         """
         pair, cold = self.pair, self._is_cold[targets - self.targets.start]
         found = _contributions(self._warm, edges, pair.decomposition, pair.filter, targets)
@@ -187,6 +218,10 @@ class Scorer:
             for edge in np.flatnonzero(own)[np.unique(edges.rows[own], return_index=True)[1]]:
                 shared = self._item_knn().scores_of([edges.rows[[edge]]])[0]
                 found[edge] += blend.share * blend.scale * shared[targets - self.targets.start]
+        if self._follows and recent is not None and (model := self.pair.follows):
+            for row, added in self._follows.contributions(recent, targets).items():
+                if len(edge := np.flatnonzero(interactions & (edges.rows == row))[:1]):
+                    found[edge] += model.weight * model.scale * added
         return found
 
     # Warm and cold targets
@@ -237,7 +272,7 @@ class Scorer:
         return scores
 
     def _fast(self, profiles: Sequence[Profile]) -> tuple[Floats, NDArray[np.float64] | None]:
-        """Raw scores with the bonus for popularity, (sources, targets), and the part of item-kNN in them."""
+        """Raw scores with the bonus for popularity, (sources, targets), and in them the part that no vector tells."""
         pair, blend = self.pair, self.pair.blend
         warm, cold = (
             np.stack([profile.vectors[number] for profile in profiles])
@@ -251,10 +286,25 @@ class Scorer:
             raw *= np.float32(1 - blend.share)
             raw += shared.astype(np.float32)
         raw += self._popularity
+        following = self._following([profile.recent for profile in profiles])
+        if following is not None:
+            raw += following.astype(np.float32)
+            shared = following if shared is None else shared + following
         return raw, shared
 
+    def _recent(self, row: int) -> Rows:
+        """What a source came to last, oldest first; nothing where that does not count."""
+        return self._follows.recent(row)[0] if self._follows else np.empty(0, np.int64)
+
+    def _following(self, recent: Sequence[Rows]) -> NDArray[np.float64] | None:
+        """What is added to the raw scores of sources that came to some rows last, (sources, targets)."""
+        if self._follows is None or (model := self.pair.follows) is None:
+            return None
+        return model.weight * model.scale * self._follows.scores_of(recent)
+
     def _with(self, pair: PairModel) -> "Scorer":
-        other = Scorer(self._embeddings, pair, self.entity_types, self._history, self._left_out, self._disliked)
+        known = self._history, self._left_out, self._disliked
+        other = Scorer(self._embeddings, pair, self.entity_types, *known, self._follows)
         other._item_knn = self._item_knn
         return other
 

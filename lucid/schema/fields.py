@@ -30,9 +30,10 @@ Exclude = Literal["all", "learned"]
 """Which interactions of a source count as its own: all that are known, or only those that the model learned from."""
 Hidden = Exclude | Literal["disliked"]
 """What is not recommended to a source: its own, or what it disliked alone."""
-ServedBy = Literal["cache", "folded-in", "popular", "trending"]
+ServedBy = Literal["cache", "folded-in", "session", "popular", "trending"]
 """Where an answer comes from: from the version as it is, computed ahead or just now; from the version and what was
-uploaded since; or from popularity alone, as nothing is known of the source, or from what is trending."""
+uploaded since; from the version and the session in the query; or from popularity alone, as nothing is known of the
+source, or from what is trending."""
 
 Stage = Literal["queued", "select", "build", "fit", "evaluate", "precompute", "publish", "finished", "cancelling"]
 KeyUse = Literal["entity", "number", "text", "identifier", "ignored"]

@@ -1,6 +1,7 @@
 """Queries for recommendations, and the rows of their answers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
@@ -17,6 +18,7 @@ from lucid.schema.fields import (
     ModelId,
     OutputFormat,
     ServedBy,
+    Text,
     TextList,
     Use,
     given,
@@ -29,6 +31,9 @@ MAX_DAYS = 36_500
 
 MAX_NOTED_SOURCES, MAX_NOTED_ROWS = 100, 10_000
 """How many sources an answer may have that is noted, and how many rows at most."""
+
+MAX_SESSION = 1000
+"""Entities that a session may hold."""
 
 
 class WeightedSource(BaseModel):
@@ -48,11 +53,40 @@ def weights_of(sources: Iterable[WeightedSource]) -> dict[str, float]:
     return weights
 
 
+class SessionItem(BaseModel):
+    """An entity that somebody came to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Id = Field(description="An entity.", examples=["video_1"])
+    type: Text | None = Field(None, description="Its type, where the id alone does not tell it.", examples=["video"])
+    timestamp: datetime | None = Field(
+        None, description="When: ISO 8601 (no offset: UTC) or Unix seconds. Give it of all or of none."
+    )
+
+
+def session_of(items: object) -> object:
+    """A session as Python takes it, where an id stands for an entity of which nothing else is said."""
+    if isinstance(items, str) or not isinstance(items, Iterable):
+        return items
+    return [item if isinstance(item, Mapping) else {"id": item} for item in items]
+
+
+def in_order(session: Sequence[SessionItem]) -> list[SessionItem]:
+    """A session in the order of time, or as it was given where no times were."""
+    times = [
+        moment if (moment := item.timestamp) is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+        for item in session
+    ]
+    order = sorted(range(len(session)), key=lambda place: times[place] or datetime.min.replace(tzinfo=UTC))
+    return [session[place] for place in order]
+
+
 def _use(*uses: str) -> JsonDict:
     return {"required": ["use"], "properties": {"use": {"enum": list(uses)}}}
 
 
-_SOURCES = [given(name) for name in ("source_id", "entity_id", "source_type", "sources")]
+_SOURCES = [given(name) for name in ("source_id", "entity_id", "source_type", "sources", "session")]
 _NO_SOURCE: JsonDict = {"not": {"anyOf": [*_SOURCES]}}
 _WITH_TARGETS: JsonDict = {
     **given("target_type"),
@@ -60,7 +94,7 @@ _WITH_TARGETS: JsonDict = {
 }
 _SIMILAR: JsonDict = {**_use("similar"), "not": {"anyOf": [given("target_type"), _NO_SOURCE]}}
 _FOR_ALL = _use("popular", "trending")
-_NO_MIX: JsonDict = {"not": {"allOf": [_FOR_ALL, given("sources")]}}
+_NO_MIX: JsonDict = {"not": {"allOf": [_FOR_ALL, {"anyOf": [given("sources"), given("session")]}]}}
 _FALLING_BACK: JsonDict = {
     "anyOf": [
         {"not": given("fallback")},
@@ -107,6 +141,13 @@ class RecommendationQuery(BaseModel):
     source_type: TextList | None = Field(None, description="All entities of one type or several.")
     sources: list[WeightedSource] | None = Field(
         None, min_length=1, max_length=100, description="Several entities of one type, asked for as one."
+    )
+    session: list[SessionItem] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_SESSION,
+        description="What somebody came to, oldest first, who need not be known; nothing of it is stored. What is "
+        "recommended follows its latest entities, where the order of interactions tells that.",
     )
     target_type: TextList | None = Field(
         None, description="What to recommend: one type or several.", examples=["video"]
@@ -173,25 +214,35 @@ class RecommendationQuery(BaseModel):
             raise ValueError("the weights of an id are added, and at least one id must keep a weight")
         return sources
 
+    @field_validator("session")
+    @classmethod
+    def _times_of_all(cls, session: list[SessionItem] | None) -> list[SessionItem] | None:
+        timed = sum(item.timestamp is not None for item in session or ())
+        if session and timed not in (0, len(session)):
+            raise ValueError(f"{timed} of {len(session)} entities have a timestamp; give it of all or of none")
+        return session
+
     @model_validator(mode="after")
     def _one_source(self) -> "RecommendationQuery":
         if self.source_id and self.entity_id:
             raise ValueError("give source_id or its alias entity_id, not both")
         self.source_id = self.source_id or self.entity_id
-        if [bool(self.source_id), bool(self.source_type), bool(self.sources)].count(True) > 1:
-            raise ValueError("give one of source_id, source_type and sources, or none of them for what is popular")
+        given = self.source_id, self.source_type, self.sources, self.session
+        if [bool(one) for one in given].count(True) > 1:
+            raise ValueError(
+                "give one of source_id, source_type, sources and session, or none of them for what is popular"
+            )
         if (self.use == "similar") == bool(self.target_type):
             raise ValueError("give target_type, or use=similar for targets of the source's own type")
         if self.use == "similar" and self.is_for_nobody:
-            raise ValueError("use=similar needs a source: give one of source_id, source_type and sources")
+            raise ValueError("use=similar needs a source: give one of source_id, source_type, sources and session")
         return self
 
     @model_validator(mode="after")
     def _lists_for_all(self) -> "RecommendationQuery":
-        if self.sources and self.for_all:
-            raise ValueError(
-                f"sources cannot be mixed for use={self.use}, which does not depend on them; give source_id"
-            )
+        if (self.sources or self.session) and self.for_all:
+            asked = "sources" if self.sources else "session"
+            raise ValueError(f"{asked}: use={self.use} does not depend on what they came to; give source_id")
         if self.fallback and not (self.source_id and self.use == "recommend"):
             raise ValueError("fallback is for unknown entities in source_id, with use=recommend")
         if self.placement and (self.for_all or self.fallback):
@@ -209,7 +260,7 @@ class RecommendationQuery(BaseModel):
     @property
     def is_for_nobody(self) -> bool:
         """Whether no source is named."""
-        return not (self.source_id or self.source_type or self.sources)
+        return not (self.source_id or self.source_type or self.sources or self.session)
 
     @property
     def for_all(self) -> ForAll | None:
@@ -255,7 +306,7 @@ class RecommendationQuery(BaseModel):
     @property
     def is_plain(self) -> bool:
         """Whether nothing is asked that takes more than what was computed ahead."""
-        extras = self.explain, self.target_filter, self.sources, self.for_all, self.placement
+        extras = self.explain, self.target_filter, self.sources, self.session, self.for_all, self.placement
         return self.excluded == "all" and not any(extras)
 
     @property

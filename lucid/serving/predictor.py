@@ -22,7 +22,8 @@ from lucid.serving.blocks import Blocks
 from lucid.serving.for_all import ListsForAll
 from lucid.serving.ranker import Ranked, Ranker
 from lucid.serving.rendering import Answer, Block
-from lucid.serving.sources import Source, find_sources, held
+from lucid.serving.sessions import session_source
+from lucid.serving.sources import Found, Source, find_sources, held
 from lucid.store.catalog import Catalog
 from lucid.versions.precomputed import MILLION, UNUSED
 from lucid.versions.recent import with_events
@@ -95,7 +96,7 @@ class Predictor:
         if query.for_all or query.fallback:
             self._for_all.expect_counted()
         uploads = self._uploads  # the same for the whole answer
-        found = find_sources(query, self.version, uploads)
+        found = _found(query, self.version, uploads)
         columns = (*Recommendation._fields, *(PLACED if rules else ()), *([EXPLANATION] if query.explain else []))
         blocks = self._ranked(found.blocks, query, uploads, rules, now or utc_now())
         return self._answer(blocks, found.unknown, columns, _reference(rules) if rules else None)
@@ -194,3 +195,11 @@ class Predictor:
 def _reference(rules: PlacementRules) -> str:
     """What an answer says it follows."""
     return rules.reference if isinstance(rules, Placement) else UNSAVED
+
+
+def _found(query: RecommendationQuery, version: Version, uploads: Uploads) -> Found:
+    """The sources of a query, or what its session stands for."""
+    if not query.session:
+        return find_sources(query, version, uploads)
+    source, unknown = session_source(query.session, query.target_type or (), version)
+    return Found(iter([[source]]), unknown)

@@ -11,6 +11,7 @@ import orjson
 from lucid.errors import UnknownSource
 from lucid.graph.adjacency import Neighbours
 from lucid.model.fold_in import folded_in_profile
+from lucid.model.follows import TimedRows, in_order
 from lucid.model.scorer import Profile
 from lucid.schema.fields import ForAll, ServedBy
 from lucid.schema.recommendations import RecommendationQuery, weights_of
@@ -34,6 +35,8 @@ class Source:
     entity_type: str
     profile: Profile | None = None
     served_by: ServedBy = "cache"
+    edges: Neighbours | None = None
+    """All of them, where they are known from the query alone."""
     for_all: ForAll | None = None
 
     def served_for_all(self, way: ForAll) -> "Source":
@@ -140,6 +143,7 @@ def held(entity_id: bytes, row: int, version: Version, uploads: Uploads) -> Sour
         known,
         left_out=_joined(version.left_out.of(row), left_out),
         disliked=_joined(version.disliked.of(row), disliked),
+        recent=recent_of(row, uploads.recent_by_row.get(row), version),
     )
     return Source(entity_id, row, entity_type, profile, unchanged if edges is None else "folded-in")
 
@@ -150,6 +154,7 @@ def _new(entity_id: bytes, name: str, version: Version, uploads: Uploads) -> Sou
         _profile(version, uploads, None, uploads.by_id.get(name)),
         left_out=uploads.left_out_by_id.get(name, nothing),
         disliked=uploads.disliked_by_id.get(name, nothing),
+        recent=recent_of(None, uploads.recent_by_id.get(name), version),
     )
     is_known = any(vector.any() for vector in profile.vectors)
     return Source(entity_id, None, uploads.new[name], profile, "folded-in" if is_known else "popular")
@@ -172,8 +177,16 @@ def disliked_by(source: Source, version: Version) -> Rows:
     return version.disliked.of(source.row) if source.row is not None else np.empty(0, np.int64)
 
 
+def recent_of(row: int | None, since: TimedRows | None, version: Version) -> Rows:
+    """What a source came to last, oldest first: what the version knows of that, and what was uploaded since."""
+    known = [] if row is None else [one.recent(row) for one in version.follows.values() if row in one.sources]
+    return in_order([*known, *([since] if since else [])])[0]
+
+
 def edges_of(source: Source, version: Version, uploads: Uploads) -> Neighbours:
     """All edges of a source, those uploaded since included."""
+    if source.edges is not None:
+        return source.edges
     if source.row is None:
         return uploads.by_id.get(orjson.loads(source.id)) or Neighbours.none(len(version.embeddings))
     edges, new = version.adjacency.of(source.row), uploads.every.get(source.row)

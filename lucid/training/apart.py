@@ -14,11 +14,11 @@ from lucid.graph.relation_weights import RelationWeights
 from lucid.graph.typed_graph import read_graph
 from lucid.model.decomposition import Solver
 from lucid.model.embedding import Embedding
-from lucid.model.pair_model import Pair, PairModel
+from lucid.model.pair_model import Pair
 from lucid.model.spectral_filter import SpectralFilter
 from lucid.store.files import make_folder
 from lucid.training.filter_choice import Assigned, FilterJudge
-from lucid.training.fitting import Calibrating, Evidence, Here
+from lucid.training.fitting import Calibrated, Calibrating, Here
 from lucid.training.parts import Opened
 from lucid.training.run import Spread, Training
 from lucid.training.tuning import Tried, Try, WeightSearch
@@ -62,7 +62,7 @@ class Apart:
         with _SEARCH.keeping(self._training, search):
             yield from self._spread.do(self._training, TRY, tries)
 
-    def calibrate_each(self, calibrating: Calibrating) -> Iterable[tuple[PairModel, Evidence]]:
+    def calibrate_each(self, calibrating: Calibrating) -> Iterable[Calibrated]:
         groups = _grouped(calibrating, self._training.settings.partition_scores)
         if len(groups) < self._spread.least:
             return Here().calibrate_each(calibrating)
@@ -70,9 +70,7 @@ class Apart:
             _write_calibrating(self._training.work / _CALIBRATING, calibrating)
         return self._calibrated_apart(calibrating, groups)
 
-    def _calibrated_apart(
-        self, calibrating: Calibrating, groups: Sequence[PairGroup]
-    ) -> Iterator[tuple[PairModel, Evidence]]:
+    def _calibrated_apart(self, calibrating: Calibrating, groups: Sequence[PairGroup]) -> Iterator[Calibrated]:
         with _PAIRS.keeping(self._training, calibrating):
             for group in self._spread.do(self._training, CALIBRATE, groups):
                 yield from group
@@ -83,7 +81,7 @@ def try_weights(training: Training, part: Try) -> Tried:
     return _SEARCH.of(training).judged(part)
 
 
-def calibrate_pairs(training: Training, part: PairGroup) -> list[tuple[PairModel, Evidence]]:
+def calibrate_pairs(training: Training, part: PairGroup) -> list[Calibrated]:
     """Calibrate some pairs, in whatever process."""
     calibrating = _PAIRS.of(training)
     return [calibrating.calibrate(number) for number in range(part.first, part.stop)]

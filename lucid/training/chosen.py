@@ -30,6 +30,25 @@ class LearnedFilterTrial:
 
 
 @dataclass(frozen=True)
+class FollowsTrial:
+    """NDCG@10 of the next interactions of validation sources: without order, with what follows what where the order is
+    shuffled, and as it is, and how often they are among the first ten (HR@10) without order and with it; the weight and
+    direction with which that is, and whether it counts."""
+
+    source_type: str
+    target_type: str
+    sources: int
+    plain: float
+    shuffled: float
+    ordered: float
+    plain_hit_rate: float
+    ordered_hit_rate: float
+    weight: float
+    backward: float
+    kept: bool
+
+
+@dataclass(frozen=True)
 class ChosenSettings:
     """What was chosen for several pairs together, and what was tried on the way."""
 
@@ -41,6 +60,8 @@ class ChosenSettings:
     learned_filters: list[LearnedFilterTrial]
     given_up: list[str] = field(default_factory=list)
     """What there was no time to try, see `max_minutes`."""
+    follows: list[FollowsTrial] = field(default_factory=list)
+    """Of the pairs whose times tell an order."""
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "ChosenSettings":
@@ -50,6 +71,7 @@ class ChosenSettings:
             [TriedWeights(RelationWeights.from_json(one["weights"]), one["mean_log_ndcg"]) for one in raw["tried"]],
             [LearnedFilterTrial(**trial) for trial in raw["learned_filters"]],
             raw.get("given_up", []),  # trainings of earlier releases took the time that they needed
+            [FollowsTrial(**trial) for trial in raw.get("follows", ())],
         )
 
 

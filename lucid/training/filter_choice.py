@@ -18,9 +18,10 @@ from lucid.model.scorer import Scorer
 from lucid.model.spectral_filter import SignMode, SpectralFilter
 from lucid.side_by_side import side_by_side
 from lucid.training.budget import Budget
-from lucid.training.chosen import LearnedFilterTrial
+from lucid.training.chosen import FollowsTrial, LearnedFilterTrial
 from lucid.training.judged import BySign, Judged, JudgedOn
 from lucid.training.learned_filter import LearnedFilterConfig, with_learned_gain
+from lucid.training.order_choice import OrderJudge
 from lucid.typing import Progress
 
 _NEGLIGIBLE = 1e-3
@@ -89,7 +90,7 @@ class FilterJudge:
     ) -> None:
         self._earlier, self._config, self._budget = earlier, config or FilterConfig(), budget or Budget()
         self.entity_types, self._history = holdout.train.entity_types, holdout.train.history()
-        self._disliked = holdout.train.disliked()
+        self._disliked, self._order = holdout.train.disliked(), OrderJudge(holdout)
         self.direct = [held for held in holdout.warm.validation if len(held.sources)]
         self.indirect = [held for held in holdout.indirect.validation if len(held.sources)]
         said = holdout.train.pairs_with_strengths
@@ -324,6 +325,13 @@ class FilterJudge:
         found = [np.concatenate(figures) for figures in zip(*parts, strict=True)]
         best = self._surely_best(found, self._config.standard_errors_of_share)
         return plain.blended(shares[best]) if best else plain
+
+    def ordered(self, scorer: Scorer, held: HeldOut) -> tuple[Scorer, FollowsTrial | None]:
+        """What scores a pair, with what follows what where that ranks next interactions better; see `OrderJudge`."""
+        if not self._budget.allows("calibrate"):
+            self._budget.give_up("what follows what")
+            return scorer, None
+        return self._order.ordered(scorer, self.some(held))
 
     # Figures
 

@@ -5,8 +5,8 @@ How much each relation weighs is chosen for all pairs together (`tuning`), then 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,13 @@ from lucid.graph.relation_weights import RelationWeights
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.decomposition import CONFIG, Solver, decompose, max_rank
 from lucid.model.embedding import Embedding
+from lucid.model.follows import Follows, learn_follows
 from lucid.model.pair_model import Pair, PairModel
 from lucid.model.scorer import Scorer
 from lucid.model.spectral_filter import SpectralFilter
 from lucid.side_by_side import side_by_side
 from lucid.training.budget import Budget
-from lucid.training.chosen import ChosenSettings
+from lucid.training.chosen import ChosenSettings, FollowsTrial
 from lucid.training.filter_choice import Assigned, FilterJudge
 from lucid.training.tuning import Asked, Tried, Try, WeightSearch, grown
 from lucid.typing import Progress
@@ -50,6 +51,8 @@ class Fitted:
     default_pair: PairModel
     """Stands for all other pairs; its scale is set when one is first asked."""
     chosen: ChosenSettings
+    follows: Mapping[Pair, Follows] = field(default_factory=dict)
+    """What follows what on the whole graph, of those pairs whose scores count it."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +74,24 @@ class Calibrating:
         """What is withheld of each pair, in the order of their numbers."""
         return self.judge.direct + self.judge.indirect
 
-    def calibrate(self, number: int) -> tuple[PairModel, Evidence]:
-        """The model of a pair, with its share of item-kNN, calibrated; and by what it is."""
+    def calibrate(self, number: int) -> "Calibrated":
+        """The model of a pair, with its share of item-kNN and what follows what, calibrated; and by what it is."""
         held = self.judged[number]
         own = self.assigned.get(held.pair, Assigned(0, self.default))
         plain = PairModel(*held.pair, *own, *self.cold.get(held.pair, own))
-        scorer = self.judge.blended(plain, self.embeddings, held)
+        scorer, trial = self.judge.ordered(self.judge.blended(plain, self.embeddings, held), held)
         raw, hits, withheld = judged_raw(scorer, self.judge.some(held))
         log1p = scorer.pair.calibration.log1p
         evidence = log1p(raw), hits, log1p(withheld)
-        return calibrated(scorer.pair, *evidence), evidence
+        return Calibrated(calibrated(scorer.pair, *evidence), evidence, trial)
+
+
+class Calibrated(NamedTuple):
+    """The model of a pair, by what it was calibrated, and what was found of the order of its interactions."""
+
+    pair: PairModel
+    evidence: Evidence
+    follows: FollowsTrial | None
 
 
 class Parts(Protocol):
@@ -89,7 +100,7 @@ class Parts(Protocol):
     def judge_each(self, search: WeightSearch, tries: Sequence[Try]) -> Iterable[Tried]:
         """See `WeightSearch.judged`."""
 
-    def calibrate_each(self, calibrating: Calibrating) -> Iterable[tuple[PairModel, Evidence]]:
+    def calibrate_each(self, calibrating: Calibrating) -> Iterable[Calibrated]:
         """Calibrate all pairs; see `Calibrating.calibrate`."""
 
 
@@ -99,7 +110,7 @@ class Here:
     def judge_each(self, search: WeightSearch, tries: Sequence[Try]) -> Iterable[Tried]:
         return side_by_side(search.judged, tries)
 
-    def calibrate_each(self, calibrating: Calibrating) -> Iterable[tuple[PairModel, Evidence]]:
+    def calibrate_each(self, calibrating: Calibrating) -> Iterable[Calibrated]:
         return side_by_side(calibrating.calibrate, range(len(calibrating.judged)))
 
 
@@ -157,19 +168,20 @@ def choose(
     assigned |= judge.assign_indirect(embeddings, default, lambda percent, doing: progress(82 + 0.06 * percent, doing))
     calibrating = Calibrating(judge, embeddings, assigned, judge.assign_cold(embeddings, assigned), default)
     judged, found = calibrating.judged, iter(parts.calibrate_each(calibrating))
-    pairs, samples = [], [(np.empty(0), np.empty(0, bool), np.empty(0))]
+    pairs, samples, trials = [], [(np.empty(0), np.empty(0, bool), np.empty(0))], []
     for number, held in enumerate(judged):
         progress(88 + 12 * number / len(judged), f"calibrating {held.source_type} → {held.target_type}")
-        pair, sample = next(found)
-        pairs.append(pair)
-        samples.append(sample)
+        one = next(found)
+        pairs.append(one.pair)
+        samples.append(one.evidence)
+        trials += [one.follows] if one.follows else []
     pooled, pooled_hits, pooled_places = (np.concatenate(each) for each in zip(*samples, strict=True))
     evidence = min(len(pooled_places), _EVIDENCE_OF_OTHERS)
     default_pair = calibrated(
         PairModel("", "", 0, default, 0, default), pooled, pooled_hits, pooled_places, evidence=evidence
     )
     used = 1 + max((max(pair.decomposition, pair.cold_decomposition) for pair in pairs), default=0)
-    chosen = ChosenSettings(weightings[:used], default, search.tried, judge.learned_filters, budget.given_up)
+    chosen = ChosenSettings(weightings[:used], default, search.tried, judge.learned_filters, budget.given_up, trials)
     return Fitted(tuple(embeddings[:used]), pairs, default_pair, chosen)
 
 
@@ -186,11 +198,14 @@ def refit(graph: TypedGraph, fitted: Fitted, solver: Solver) -> Fitted:
         )
         for weights, embedding in zip(fitted.chosen.weightings, fitted.embeddings, strict=True)
     )
-    history, disliked = graph.history(), graph.disliked()
+    history, disliked, follows = graph.history(), graph.disliked(), learn_follows(graph, fitted.pairs)
     pairs = [
-        Scorer(embeddings, pair, graph.entity_types, history, disliked=disliked).scaled().pair for pair in fitted.pairs
+        Scorer(embeddings, pair, graph.entity_types, history, disliked=disliked, follows=follows.get(pair.pair))
+        .scaled()
+        .pair
+        for pair in fitted.pairs
     ]
-    return replace(fitted, embeddings=embeddings, pairs=pairs)
+    return replace(fitted, embeddings=embeddings, pairs=pairs, follows=follows)
 
 
 def calibrated(

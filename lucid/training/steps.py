@@ -58,6 +58,7 @@ from lucid.versions.files import (
     CONFIG,
     EMBEDDINGS,
     ENTITIES,
+    FOLLOWS,
     HELD_OUT,
     HISTORY,
     ORIGIN,
@@ -66,6 +67,7 @@ from lucid.versions.files import (
     read_embeddings,
     write_adjacency,
     write_embeddings,
+    write_follows,
     write_history,
 )
 from lucid.versions.precompute import Partition, find_best, find_here, pairs_to_precompute
@@ -78,9 +80,8 @@ from lucid.webhooks.callbacks import check_callback
 
 if TYPE_CHECKING:
     from lucid.graph.typed_graph import TypedGraph
-    from lucid.model.pair_model import PairModel
     from lucid.training.apart import PairGroup
-    from lucid.training.fitting import EarlierSettings, Evidence, Fitted
+    from lucid.training.fitting import Calibrated, EarlierSettings, Fitted
     from lucid.training.tuning import Tried, Try
 
 # torch is imported inside the steps that use it: a command that trains nothing must not load it.
@@ -221,6 +222,7 @@ def fit_model(training: Training, progress: Progress) -> tuple[Path, str]:
     write_adjacency(training.folder, adjacency)
     types, activity = graph.entity_types, _activity(training, training.work / ENTITIES, graph.entity_types.size)
     write_standings(training.folder, types, activity, choose_all_spans(activity, types))
+    write_follows(training.folder, fitted.follows)
     selection = read_selection(training.work)
     keys = {rule.key: rule.use for rule in selection.keys}
     origin = Origin(selection.batch_ids, [], keys, relations, graph.newest, selection.reading, selection.strengths)
@@ -283,6 +285,7 @@ def fold_in(training: Training, _progress: Progress) -> tuple[Path, str]:
     ]
     types, activity = parent.config.entity_types, _activity(training, names, size)
     spans = parent.standings.spans if parent.standings else choose_all_spans(activity, types)
+    follows = {pair: one.with_latest(uploads.recent_by_row) for pair, one in parent.follows.items()}
     with parent.learnt() as learnt:
         derive(
             parent,
@@ -294,6 +297,7 @@ def fold_in(training: Training, _progress: Progress) -> tuple[Path, str]:
                 ACTIVITY: lambda folder: write_standings(folder, types, activity, spans),
                 ORIGIN: lambda folder: write_origin(folder, replace(origin, folded_ids=folded_ids)),
                 HELD_OUT: lambda folder: write_held_out(folder, read_held_out(parent.folder)),  # it may have none
+                FOLLOWS: lambda folder: write_follows(folder, follows),
                 KNOWN_RANGES: lambda folder: shutil.copy(learnt / KNOWN_RANGES, folder),
                 KNOWN_WORDS: lambda folder: shutil.copy(learnt / KNOWN_WORDS, folder),
             },
@@ -350,7 +354,7 @@ def _try_weights(training: Training, part: "Try") -> "Tried":
     return try_weights(training, part)
 
 
-def _calibrate_pairs(training: Training, part: "PairGroup") -> "list[tuple[PairModel, Evidence]]":
+def _calibrate_pairs(training: Training, part: "PairGroup") -> "list[Calibrated]":
     from lucid.training.apart import calibrate_pairs
 
     return calibrate_pairs(training, part)

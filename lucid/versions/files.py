@@ -9,6 +9,7 @@
         known_ranges.parquet, known_words.parquet    what was learnt of all values, see `lucid.data.links`
         embeddings, interacted, edges            .safetensors: what scores, masks and explains
         activity.safetensors                     what is popular and trending, see `standings`
+        follows.safetensors                      what follows what, of pairs in whose scores it counts
         texts.safetensors, cache.*               what answers are read from
         recommendations.duckdb                   the same answers, for SQL
         timings.json                             seconds that each stage of the training took
@@ -18,7 +19,8 @@
 A file that a training leaves has to stand in `TRAINED`, so that every way to make a version makes it; see `derive`.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.data.links import KNOWN_RANGES, KNOWN_WORDS
+from lucid.errors import DamagedVersion
 from lucid.graph.adjacency import Adjacency
+from lucid.graph.entity_types import EntityTypes
 from lucid.graph.histories import InteractionHistory
 from lucid.graph.relation_weights import RelationWeights
 from lucid.model.embedding import Embedding
+from lucid.model.follows import Follows
+from lucid.model.pair_model import Pair
 from lucid.store.arrays import MappedTensors, write_tensors
 
 FORMAT = 4
@@ -39,6 +45,7 @@ CONFIG, ORIGIN, REPORT = "config.json", "origin.json", "report.json"
 ENTITIES, VALUES = "entities.parquet", "values.parquet"
 EMBEDDINGS, HISTORY, ADJACENCY = "embeddings.safetensors", "interacted.safetensors", "edges.safetensors"
 ACTIVITY = "activity.safetensors"
+FOLLOWS = "follows.safetensors"
 HELD_OUT, INDEX, RECOMMENDATIONS = "held_out.safetensors", "texts.safetensors", "recommendations.duckdb"
 TIMINGS, COST, MANIFEST, LIVE, REVIEW = "timings.json", "cost.json", "manifest.json", "live", ".review"
 
@@ -55,6 +62,7 @@ TRAINED = (
     HISTORY,
     ADJACENCY,
     ACTIVITY,
+    FOLLOWS,
 )
 """What a training leaves, and a derived version takes over from its parent, see `derive`."""
 
@@ -130,3 +138,33 @@ def write_adjacency(folder: Path, adjacency: Adjacency) -> None:
 
 def read_adjacency(folder: Path) -> Adjacency:
     return Adjacency.from_arrays(MappedTensors(folder / ADJACENCY))
+
+
+_FOLLOWS = ("starts", "indices", "values", "latest", "times")
+
+
+def write_follows(folder: Path, follows: Mapping[Pair, Follows]) -> None:
+    """Write what follows what; each pair's arrays have its types, as JSON, in their names."""
+    write_tensors(
+        folder / FOLLOWS,
+        {json.dumps([*pair, name]): getattr(one, name) for pair, one in follows.items() for name in _FOLLOWS},
+    )
+
+
+def read_follows(folder: Path, entity_types: EntityTypes) -> dict[Pair, Follows]:
+    """What follows what, by pair, mapped; nothing for a version of an earlier release, which knew of no order.
+
+    Raises DamagedVersion where it cannot be read.
+    """
+    if not (folder / FOLLOWS).exists():
+        return {}
+    try:
+        tensors = MappedTensors(folder / FOLLOWS)
+        pairs = dict.fromkeys((source, target) for source, target, _ in map(json.loads, tensors))
+    except ValueError as error:  # nearly all of a file without pairs is what names them
+        raise DamagedVersion(f"version {folder.name}", f"{FOLLOWS}: not readable") from error
+    found = {}
+    for source, target in pairs:
+        arrays = (tensors[json.dumps([source, target, name])] for name in _FOLLOWS)
+        found[source, target] = Follows(entity_types.rows(source), entity_types.rows(target), *arrays)
+    return found

@@ -29,7 +29,7 @@ from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import Rows
 from lucid.versions.availability import Span, availability_since
 from lucid.versions.read_edges import NO_EDGES, ReadEdges, edges_of, summed
-from lucid.versions.uploads import Uploads, activity_of, disliked_in, neighbours, others_by_id, select_from
+from lucid.versions.uploads import Uploads, activity_of, disliked_in, neighbours, others_by_id, recent_in, select_from
 from lucid.versions.version import Version
 
 K = TypeVar("K")
@@ -92,7 +92,9 @@ def _with_next(version: Version, uploads: Uploads, request: TrainingRequest, now
     touched, relations = {*news.names, *news.defined}, list(uploads.relations)
     edges = summed([*read.of(touched)])
     every, disliked = neighbours(edges, version, relations), disliked_in(edges, version)
-    later = every if read_later is read else neighbours(summed([*read_later.of(touched)]), version, relations)
+    edges_later = edges if read_later is read else summed([*read_later.of(touched)])
+    later = every if read_later is read else neighbours(edges_later, version, relations)
+    recent, recent_later = recent_in(edges, version), recent_in(edges_later, version)
     rows = {name: row for name in touched if (row := version.index.row(name)) is not None}
     left_out, left_out_later = (_left_out(uploads, rows, news, [added, one]) for one in (again, again_later))
 
@@ -115,6 +117,8 @@ def _with_next(version: Version, uploads: Uploads, request: TrainingRequest, now
         left_out_by_id=by_id(uploads.left_out_by_id, left_out),
         spans={**uploads.spans, **_spans(version, news.updates)},
         activity=uploads.activity.joined(activity_of(added, version.history)),
+        recent_by_row=by_row(uploads.recent_by_row, recent_later),
+        recent_by_id=by_id(uploads.recent_by_id, recent),
         disliked_by_row=by_row(uploads.disliked_by_row, disliked),
         disliked_by_id=by_id(uploads.disliked_by_id, disliked),
         read=read,

@@ -16,6 +16,7 @@ from lucid.graph.adjacency import Neighbours
 from lucid.graph.histories import InteractionHistory, are_among, distinct
 from lucid.model.embedding import Embedding
 from lucid.model.fold_in import folded_in, unknown_edges
+from lucid.model.follows import TimedRows, in_order
 from lucid.schema.filters import DataFilters
 from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog
@@ -37,11 +38,13 @@ class Uploads:
     new entity. Relations beyond those of the version's adjacency come last in `relations`. `left_out_by_row`,
     which lacks what a refresh has put into the version, too, and `left_out_by_id` are sorted rows of what entities
     interacted with but a training would not learn from; `disliked_by_row` and `disliked_by_id` of what they disliked.
-    `batches` are those that the version was not trained on; `read` and `read_later` are what `every` and `by_row` were
-    made of. `activity` counts, by row, the interactions of the batches that no refresh has put into the version,
-    without those of two entities that had interacted before: whether that is the same interaction once more, as in an
-    export that overlaps with the last one, the version does not know. `spans` says when
-    entities that the version holds are to be had, where that was uploaded anew.
+    `recent_by_row` and `recent_by_id` are what they came to and did not dislike, in the order of time, where that
+    counts for anything; by row without what a refresh has put into the version. `activity` counts, by row, the
+    interactions of the batches that no refresh has put into the version, without those of two entities that had
+    interacted before: whether that is the same interaction once more, as in an export that overlaps with the last one,
+    the version does not know. `spans` says when entities that the version holds are to be had, where that was uploaded
+    anew. `batches` are those that the version was not trained on; `read` and `read_later` are what `every` and `by_row`
+    were made of.
     """
 
     by_row: Mapping[int, Neighbours]
@@ -53,6 +56,8 @@ class Uploads:
     left_out_by_id: Mapping[str, Rows] = field(default_factory=dict)
     disliked_by_row: Mapping[int, Rows] = field(default_factory=dict)
     disliked_by_id: Mapping[str, Rows] = field(default_factory=dict)
+    recent_by_row: Mapping[int, TimedRows] = field(default_factory=dict)
+    recent_by_id: Mapping[str, TimedRows] = field(default_factory=dict)
     activity: Daily = field(default_factory=Daily.none)
     spans: Mapping[int, Span] = field(default_factory=dict)
     batches: Sequence[SelectedBatch] = ()
@@ -87,6 +92,7 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
     later, found_later = (every, found) if unfolded == since else read(unfolded)
     left_out, left_out_later = others_by_id(found.left_out), others_by_id(found_later.left_out)
     disliked = disliked_in(found.edges, version)
+    recent, recent_later = recent_in(found.edges, version), recent_in(found_later.edges, version)
     rows = {entity_id: version.index.row(entity_id) for entity_id in {*every, *left_out}}
 
     def by_row(by_id: Mapping[str, T]) -> dict[int, T]:
@@ -107,6 +113,8 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
         {entity_id: others for entity_id, others in left_out.items() if rows[entity_id] is None},
         by_row(disliked),
         {entity_id: others for entity_id, others in disliked.items() if rows[entity_id] is None},
+        by_row(recent_later),
+        {entity_id: timed for entity_id, timed in recent.items() if rows[entity_id] is None},
         activity_of(found_later, version.history),
         availability_since(version, since),
         since,
@@ -186,6 +194,19 @@ def _strengths(edges: Edges, version: Version) -> Floats:
     """The strength of each edge, (E), NaN for none."""
     prefixed = [replace(rule, type=INTERACTION + rule.type) for rule in version.origin.strengths]
     return strengths_of(prefixed, edges["relation"].astype(str), edges["number"].astype(np.float64))
+
+
+def recent_in(edges: Edges, version: Version) -> dict[str, TimedRows]:
+    """What entities came to and did not dislike, and when, by id: each where it was last, oldest first.
+
+    Nothing where order counts for no pair of the version.
+    """
+    if not version.follows:
+        return {}
+    counts = ~np.isnan(edges["timestamp"]) & np.char.startswith(edges["relation"].astype(str), INTERACTION)
+    counts &= ~(_strengths(edges, version) <= DISLIKED)
+    ids, others, times = edges["id"][counts], edges["other"][counts].astype(np.int64), edges["timestamp"][counts]
+    return {entity_id: in_order([(others[part], times[part])]) for entity_id, part in parts_by_id(ids)}
 
 
 def neighbours(edges: Edges, version: Version, relations: list[str]) -> dict[str, Neighbours]:

@@ -14,6 +14,7 @@ from lucid.graph.adjacency import Adjacency
 from lucid.graph.entity_index import EntityIndex
 from lucid.graph.histories import InteractionHistory
 from lucid.model.embedding import Embedding
+from lucid.model.follows import Follows
 from lucid.model.pair_model import Pair
 from lucid.model.scorer import Scorer
 from lucid.store.duck import connect
@@ -30,6 +31,7 @@ from lucid.versions.files import (
     read_adjacency,
     read_disliked,
     read_embeddings,
+    read_follows,
     read_history,
     read_left_out,
 )
@@ -107,6 +109,11 @@ class Version:
         return read_standings(self.folder, self.config.entity_types)
 
     @cached_property
+    def follows(self) -> dict[Pair, Follows]:
+        """What follows what, of the pairs in whose scores it counts."""
+        return read_follows(self.folder, self.config.entity_types)
+
+    @cached_property
     def index(self) -> EntityIndex:
         return EntityIndex(self.folder / INDEX)
 
@@ -138,7 +145,13 @@ class Version:
         if pair not in self._scorers:
             config = self.config
             scorer = Scorer(
-                self.embeddings, config.pair(*pair), config.entity_types, self.history, self.left_out, self.disliked
+                self.embeddings,
+                config.pair(*pair),
+                config.entity_types,
+                self.history,
+                self.left_out,
+                self.disliked,
+                self.follows.get(pair),
             )
             self._scorers[pair] = scorer if pair in config.pairs else scorer.scaled()
         return self._scorers[pair]
@@ -149,7 +162,8 @@ class Version:
 
     def open(self) -> "Version":
         """Open all that answers are made of, as the version may be removed meanwhile; mapped, it is not read yet."""
-        answering = self.embeddings, (self.history, self.left_out, self.disliked), self.adjacency
+        interactions = self.history, self.left_out, self.disliked, self.follows
+        answering = self.embeddings, interactions, self.adjacency, self.index, self.precomputed
         assert all(part is not None for part in (self.manifest, self.origin, *answering))
         _ = self.standings
         return self

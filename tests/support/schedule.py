@@ -66,6 +66,9 @@ SECONDS = {
     "tests/test_workspace.py": 5,
     "tests/data/test_links.py": 5,
     "tests/training/test_scores.py": 10,
+    "tests/serving/test_sessions.py": 35,
+    "tests/training/test_order.py": 20,
+    "tests/api/test_sessions.py": 10,
     "tests/serving/test_query.py": 5,
     "tests/test_architecture.py": 5,
 }
