@@ -32,14 +32,7 @@ Damage = Callable[[Path], None]
 FILES = (
     *("config.json", "origin.json", "report.json", "timings.json", "cache.json", "entities.parquet", "values.parquet"),
     *("embeddings.safetensors", "interacted.safetensors", "edges.safetensors", "texts.safetensors"),
-    "activity.safetensors",
-    *(
-        "embeddings.safetensors",
-        "interacted.safetensors",
-        "edges.safetensors",
-        "texts.safetensors",
-        "follows.safetensors",
-    ),
+    *("activity.safetensors", "follows.safetensors"),
     *("known_ranges.parquet", "known_words.parquet", "held_out.safetensors", "cost.json"),
     *("cache.0.bin", "cache.1.bin", "recommendations.duckdb"),
 )
