@@ -230,12 +230,12 @@ class RecommendationQuery(BaseModel):
         given = self.source_id, self.source_type, self.sources, self.session
         if [bool(one) for one in given].count(True) > 1:
             raise ValueError(
-                "give one of source_id, source_type, sources and session, or none of them for what is popular"
+                "give one of source_id, source_type and sources, or a session, or none of them for what is popular"
             )
         if (self.use == "similar") == bool(self.target_type):
             raise ValueError("give target_type, or use=similar for targets of the source's own type")
         if self.use == "similar" and self.is_for_nobody:
-            raise ValueError("use=similar needs a source: give one of source_id, source_type, sources and session")
+            raise ValueError("use=similar needs a source: give one of source_id, source_type and sources, or a session")
         return self
 
     @model_validator(mode="after")
