@@ -78,4 +78,4 @@ def test_a_session_stands_for_the_source(api: Api) -> None:
     answer = api.own_client.post(ITEMS, json=asked(SESSION, source_id="u01"))
 
     assert 422 == answer.status_code
-    assert "exactly one of source_id, source_type, sources and session" in answer.text
+    assert "one of source_id, source_type and sources, or a session" in answer.text
