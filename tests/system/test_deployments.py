@@ -153,6 +153,7 @@ def test_deploying_all_registers_every_deployment(operator: Operator) -> None:
                 "precompute": "array",
                 "data_filters": "object",
                 "metadata_rules": "object",
+                "interaction_rules": "object",
                 "allow_type_changes": "boolean",
                 "max_minutes": "number",
             },
