@@ -300,11 +300,16 @@ def flow_run_of(client: httpx.Client, model_id: str) -> str:
 
 
 def wait_for_training(client: httpx.Client, model_id: str) -> dict[str, Any]:
-    """Poll the status until the training has ended, and return it."""
+    """Poll the status until the training has ended, and return it; a busy machine may take minutes."""
+    status: dict[str, Any] = {}
 
-    def ended() -> dict[str, Any] | None:
-        status: dict[str, Any] = client.get("/status", params={"model_id": model_id}).raise_for_status().json()
-        return status if status["status"] != "running" else None
+    def ended() -> bool:
+        status.update(client.get("/status", params={"model_id": model_id}).raise_for_status().json())
+        return bool(status["status"] != "running")
 
-    found: dict[str, Any] = wait_until(ended, 120, f"the training of {model_id}")
-    return found
+    try:
+        wait_until(ended, 300, f"the training of {model_id}")
+    except AssertionError as error:
+        error.add_note(f"its last status: {status}")
+        raise
+    return status
