@@ -20,7 +20,7 @@ from tests.support.service import Service, serving, wait_until
 
 QUIET = 10
 MADE = timedelta(seconds=QUIET)
-PATIENCE = 150
+PATIENCE = 400
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,8 @@ def client(service: Service) -> Iterator[httpx.Client]:
 
 def upload(client: httpx.Client, folder: Path) -> list[dict[str, Any]]:
     files = [("files", (file.name, file.read_bytes())) for file in write_checkerboard(folder)]
-    batches: list[dict[str, Any]] = client.post("/data_batch", files=files).raise_for_status().json()
+    waited = {"wait_seconds": "120"}
+    batches: list[dict[str, Any]] = client.post("/data_batch", files=files, data=waited).raise_for_status().json()
     return batches
 
 
