@@ -837,7 +837,7 @@ def show_attribution(
     for name in ("events", "rows", "rate", "95% interval"):
         table.add_column(name, justify="right")
     for group in (*found.groups, found.total):
-        pair = f"{group.source_type} → {group.target_type}" if group.target_type else None
+        pair = f"{group.source_type or 'none'} → {group.target_type}" if group.target_type else None
         name = next((str(one) for one in (group.version, pair, group.rank) if one is not None), "all")
         counts = ("" if one is None else f"{one:,}" for one in (group.answers, group.sources, group.impressions))
         shown = [escape(name), *counts]
@@ -985,7 +985,9 @@ def _show_experiments(experiments: Sequence[Experiment]) -> None:
     table = Table("experiment", "model", "variants", "began", "stopped")
     for one in experiments:
         variants = ", ".join(
-            f"{variant.name} {variant.share:.0%}" + (f" version {variant.version}" if variant.version else "")
+            f"{variant.name} {variant.share:.0%}"
+            + (f" version {variant.version}" if variant.version else "")
+            + (f" placement {variant.placement}" if variant.placement else "")
             for variant in one.variants
         )
         table.add_row(

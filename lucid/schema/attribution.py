@@ -24,12 +24,14 @@ class AttributionGroup(BaseModel):
     """What was shown, and what came of it; of a version, a pair of types or a rank where that was asked for."""
 
     version: int | None = None
-    source_type: str | None = None
+    source_type: str | None = Field(None, description="By pair; null for nobody, or one of whom nothing is known.")
     target_type: str | None = None
     rank: int | None = None
     answers: int | None = Field(description="Answers that had such rows; null by rank.")
     impressions: int = Field(description="Rows that they showed.")
-    sources: int | None = Field(description="Different sources that they were shown to; null by rank.")
+    sources: int | None = Field(
+        description="Different sources that they were shown to, as far as answers were for some; null by rank."
+    )
     events: list[EventRate]
 
 
