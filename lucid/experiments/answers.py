@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,14 @@ import orjson
 from lucid.errors import InvalidRequest, UnknownSource, UnknownVersion
 from lucid.schema.experiments import Experiment, Variant
 from lucid.schema.fields import utc_now
-from lucid.schema.recommendations import RecommendationQuery
+from lucid.schema.recommendations import PLACED, RecommendationQuery
 from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import Answer, Block, Noted
 from lucid.store.impression_log import Impression, ImpressionLog, NewAnswer, new_recommendation_id
 from lucid.versions.experiments import Experiments, variant_of
+
+_NOT_PLACED = dict(zip(PLACED, (b"[]", b"1.0", b'""'), strict=True))
+"""What rows that follow no placement have in its columns: nothing moved them, and nothing was drawn."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,8 @@ class NotedAnswers:
         named = not (query.is_for_nobody or query.session)
         impressions = [one for part in parts for one in _impressions(part, named=named)]
         self._log.note(NewAnswer(recommendation_id, shown, query.model_id, impressions, query.experiment))
-        blocks = chain.from_iterable(part.blocks for part in parts)
         noted = Noted(recommendation_id, query.experiment, _variants(parts) if query.experiment else None)
-        return replace(parts[0].answer, blocks=blocks, unknown_source_ids=unknown, noted=noted)
+        return replace(_joined(parts), unknown_source_ids=unknown, noted=noted)
 
     def close(self) -> None:
         """Let go of the log's file."""
@@ -107,6 +108,22 @@ def _expect_to_rank(experiment: Experiment, query: RecommendationQuery) -> None:
             f"experiment: variant {placed.name!r} follows a placement, which arranges what is ranked for sources: "
             "leave out use=popular, use=trending and fallback"
         )
+
+
+def _joined(parts: Sequence[_Part]) -> Answer:
+    """All parts as one answer, that of the first; where a placement made some rows, the others have its columns too."""
+    answers = [part.answer for part in parts]
+    columns = max((answer.columns for answer in answers), key=len)
+    only = {answer.placement for answer in answers}
+    blocks = (_with_columns(block, columns) for part in parts for block in part.blocks)
+    return replace(answers[0], blocks=blocks, columns=columns, placement=only.pop() if len(only) == 1 else None)
+
+
+def _with_columns(block: Block, columns: Sequence[str]) -> Block:
+    if len(block.columns) == len(columns):
+        return block
+    every = {**_NOT_PLACED, **block.columns}
+    return replace(block, columns={name: every[name] for name in columns})
 
 
 def _variants(parts: Sequence[_Part]) -> dict[str, Any]:

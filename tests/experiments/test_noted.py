@@ -472,6 +472,30 @@ def test_what_a_placement_of_a_variant_cannot_arrange_is_refused(board: Workspac
     assert 5 == len(ask(board, "u00", experiment="rules", use="popular"))
 
 
+def test_rows_of_a_placed_variant_have_its_columns(board: Workspace) -> None:
+    """Alone and beside others, which say that nothing moved them; in the order of an answer that names a placement."""
+    board.save_placement({"name": "home", "pin": [{"id": "i04", "rank": 1}]})
+    both = [{"name": "plain", "share": 0.5}, {"name": "placed", "share": 0.5, "placement": "home"}]
+    began = board.begin_experiment("rules", "board", both)
+    names = {f"u{user:02}": (variant_of(began, f"u{user:02}") or began.variants[0]).name for user in range(USERS)}
+    for explain in (False, True):
+        table = ask(board, list(names), experiment="rules", explain=explain)
+        named = ask(board, "u00", placement="home", explain=explain)
+
+        assert [*named.columns] == [*table.columns]
+        for source, rows in table.groupby("source_id"):
+            placement = "home" if names[str(source)] == "placed" else None
+            alone = ask(board, str(source), placement=placement, explain=explain)
+            told = rows.reset_index(drop=True)
+            pd.testing.assert_frame_equal(alone, told[list(alone.columns)], check_dtype=False)
+            if placement is None:
+                assert [([], 1.0, "")] * len(told) == [
+                    *zip(told["rules"], told["propensity"], told["placement"], strict=True)
+                ]
+    plain = next(source for source, name in names.items() if name == "plain")
+    assert "rules" not in ask(board, plain, experiment="rules")
+
+
 def test_a_damaged_experiment_is_told_and_stops_no_other(board: Workspace) -> None:
     board.begin_experiment("deeper", "board", HALVES)
     board.begin_experiment("other", "board", HALVES)
