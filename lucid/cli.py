@@ -22,7 +22,7 @@ from rich.tree import Tree
 import lucid
 from lucid import logs
 from lucid.errors import InvalidRequest, LucidError
-from lucid.schema.attribution import By, EventRate
+from lucid.schema.attribution import By, EventRate, WeightedRate
 from lucid.schema.auto_train import duration_of, seconds_of
 from lucid.schema.batches import Batch
 from lucid.schema.comparison import Comparison
@@ -834,14 +834,22 @@ def show_attribution(
         out.print_json(found.model_dump_json())
         return
     table = Table(by or "", *(Column(name, justify="right") for name in ("answers", "sources", "rows shown")), "event")
-    for name in ("events", "rows", "rate", "95% interval"):
+    groups = *found.groups, found.total
+    weighs = any(one.weighted for group in groups for one in group.events)
+    for name in ("events", "rows", "rate", "95% interval", *(["weighted rate", "95% interval"] if weighs else [])):
         table.add_column(name, justify="right")
-    for group in (*found.groups, found.total):
-        pair = f"{group.source_type} → {group.target_type}" if group.target_type else None
+    for group in groups:
+        pair = f"{group.source_type or 'none'} → {group.target_type}" if group.target_type else None
         name = next((str(one) for one in (group.version, pair, group.rank) if one is not None), "all")
         counts = ("" if one is None else f"{one:,}" for one in (group.answers, group.sources, group.impressions))
         shown = [escape(name), *counts]
-        told = [(escape(one.type), f"{one.events:,}", f"{one.rows:,}", *_rates(one)) for one in group.events]
+        told = [
+            (
+                *(escape(one.type), f"{one.events:,}", f"{one.rows:,}", *_rates(one)),
+                *(_rates(one.weighted) if one.weighted else ()),
+            )
+            for one in group.events
+        ]
         _add_rows(table, shown, told)
     out.print(table)
     for event_type, count in found.not_shown.items():
@@ -855,7 +863,7 @@ def _add_rows(table: Table, shown: Sequence[str], told: Sequence[Sequence[str]])
         table.add_row(*(shown if number == 0 else [""] * len(shown)), *one)
 
 
-def _rates(one: EventRate | VariantEvents) -> tuple[str, str]:
+def _rates(one: EventRate | WeightedRate | VariantEvents) -> tuple[str, str]:
     return f"{one.rate:.2%}", f"{one.low:.2%} to {one.high:.2%}"
 
 
@@ -985,7 +993,9 @@ def _show_experiments(experiments: Sequence[Experiment]) -> None:
     table = Table("experiment", "model", "variants", "began", "stopped")
     for one in experiments:
         variants = ", ".join(
-            f"{variant.name} {variant.share:.0%}" + (f" version {variant.version}" if variant.version else "")
+            f"{variant.name} {variant.share:.0%}"
+            + (f" version {variant.version}" if variant.version else "")
+            + (f" placement {variant.placement}" if variant.placement else "")
             for variant in one.variants
         )
         table.add_row(

@@ -539,9 +539,9 @@ class Workspace:
         `{"id", "type", "timestamp"}`. A whole number stands for an id. `use="similar"` stands for the source's own type
         instead of `target_type`, `target_filter` takes conditions as `data_filters` does, `explain` adds a column
         `explanation`. `exclude="learned"` recommends again what is known of a source but was kept from the model by its
-        age limit or filters. With a `placement`, or a version of it as `home@3`, the table has the columns `rules`,
-        `propensity` and `placement` too. Unknown ids in a list have no rows; their list stands in the table's
-        `attrs["unknown_source_ids"]`.
+        age limit or filters. With a `placement`, or a version of it as `home@3`, or one that a variant follows, the
+        table has the columns `rules`, `propensity` and `placement` too. Unknown ids in a list have no rows; their list
+        stands in the table's `attrs["unknown_source_ids"]`.
 
         Without a source, and with `use="popular"` or `use="trending"`, the rows are what is popular or trending, the
         same for all; `source_id` is empty where none was asked for. `fallback` is what unknown entities get instead of

@@ -72,7 +72,9 @@ class RecommendedItem(BaseModel):
     propensity: float | None = Field(
         None, ge=0, le=1, description="The chance that just this target stood here, given the rows above it."
     )
-    placement: str | None = Field(None, description="The placement and its version, as `home@3`.")
+    placement: str | None = Field(
+        None, description="The placement and its version, as `home@3`; empty beside rows of one, where it follows none."
+    )
     explanation: list[Contribution] | None = Field(
         None, description="What contributed to it, where that was asked for."
     )
@@ -92,7 +94,7 @@ class RecommendedItems(BaseModel):
 
     model_id: str
     version: int
-    placement: str | None = Field(None, description="The placement that was followed, and its version.")
+    placement: str | None = Field(None, description="The placement that all rows follow, and its version.")
     recommendations: list[RecommendedItem]
     unknown_source_ids: list[str]
     served_by: ServedBy | Literal["mixed"] = Field(description="The same for the whole answer.")

@@ -3,20 +3,22 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from lucid.errors import InvalidRequest, UnknownSource, UnknownVersion
-from lucid.schema.experiments import Variant
+from lucid.schema.experiments import Experiment, Variant
 from lucid.schema.fields import utc_now
-from lucid.schema.recommendations import RecommendationQuery
+from lucid.schema.recommendations import PLACED, RecommendationQuery
 from lucid.serving.registry import ModelRegistry
 from lucid.serving.rendering import Answer, Block, Noted
 from lucid.store.impression_log import Impression, ImpressionLog, NewAnswer, new_recommendation_id
 from lucid.versions.experiments import Experiments, variant_of
+
+_NOT_PLACED = dict(zip(PLACED, (b"[]", b"1.0", b'""'), strict=True))
+"""What rows that follow no placement have in its columns: nothing moved them, and nothing was drawn."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,11 @@ class NotedAnswers:
             parts, unknown = self._tried(query.experiment, asked)
         shown = int(utc_now().timestamp() * 1e6)
         recommendation_id = new_recommendation_id(shown)
-        impressions = [one for part in parts for one in _impressions(part)]
+        named = not (query.is_for_nobody or query.session)
+        impressions = [one for part in parts for one in _impressions(part, named=named)]
         self._log.note(NewAnswer(recommendation_id, shown, query.model_id, impressions, query.experiment))
-        blocks = chain.from_iterable(part.blocks for part in parts)
         noted = Noted(recommendation_id, query.experiment, _variants(parts) if query.experiment else None)
-        return replace(parts[0].answer, blocks=blocks, unknown_source_ids=unknown, noted=noted)
+        return replace(_joined(parts), unknown_source_ids=unknown, noted=noted)
 
     def close(self) -> None:
         """Let go of the log's file."""
@@ -66,6 +68,7 @@ class NotedAnswers:
                 f"experiment {name!r} is one of model {experiment.model_id!r}, but the question is for "
                 f"{query.model_id!r}; ask that model, or leave experiment out"
             )
+        _expect_to_rank(experiment, query)
         parts, unknown = list[_Part](), list[str]()
         asked = list(dict.fromkeys(query.source_id or ()))
         for source_id in asked:
@@ -97,6 +100,32 @@ class NotedAnswers:
             return self._registry.recommend(tried.model_copy(update={"version": None}))
 
 
+def _expect_to_rank(experiment: Experiment, query: RecommendationQuery) -> None:
+    """Raises InvalidRequest for what no placement arranges, where a variant has one."""
+    placed = next((variant for variant in experiment.variants if variant.placement is not None), None)
+    if placed and experiment.stopped is None and (query.for_all or query.fallback):
+        raise InvalidRequest(
+            f"experiment: variant {placed.name!r} follows a placement, which arranges what is ranked for sources: "
+            "leave out use=popular, use=trending and fallback"
+        )
+
+
+def _joined(parts: Sequence[_Part]) -> Answer:
+    """All parts as one answer, that of the first; where a placement made some rows, the others have its columns too."""
+    answers = [part.answer for part in parts]
+    columns = max((answer.columns for answer in answers), key=len)
+    only = {answer.placement for answer in answers}
+    blocks = (_with_columns(block, columns) for part in parts for block in part.blocks)
+    return replace(answers[0], blocks=blocks, columns=columns, placement=only.pop() if len(only) == 1 else None)
+
+
+def _with_columns(block: Block, columns: Sequence[str]) -> Block:
+    if len(block.columns) == len(columns):
+        return block
+    every = {**_NOT_PLACED, **block.columns}
+    return replace(block, columns={name: every[name] for name in columns})
+
+
 def _variants(parts: Sequence[_Part]) -> dict[str, Any]:
     """The variant and version of each source that was answered."""
     return {
@@ -107,25 +136,22 @@ def _variants(parts: Sequence[_Part]) -> dict[str, Any]:
     }
 
 
-def _impressions(part: _Part) -> Iterator[Impression]:
-    """What was shown of each type to each source, those that got nothing included."""
-    variant = part.variant
+def _impressions(part: _Part, *, named: bool) -> Iterator[Impression]:
+    """What was shown of each type to each source, those that got nothing included; without ids where none was named."""
+    of_answer = part.variant.name if part.variant else None, part.answer.placement
     for block in part.blocks:
-        rows: defaultdict[tuple[str | None, str], list[tuple[int, str]]] = defaultdict(list)
-        table = block.table()
-        for source, target, target_type, rank in zip(
-            *(table.get(name, ()) for name in ("source_id", "target_id", "target_type", "rank")), strict=True
-        ):
-            rows[source, target_type].append((rank, target))
-        types = {orjson.loads(source): source_type for source, source_type in block.sources.items()}
+        rows: defaultdict[tuple[str, str], list[tuple[Any, ...]]] = defaultdict(list)
+        table = {"propensity": [1.0] * block.rows, **block.table()}
+        columns = (table.get(name, ()) for name in ("source_id", "target_type", "rank", "target_id", "propensity"))
+        for source, target_type, *row in zip(*columns, strict=True):
+            rows[source, target_type].append(tuple(row))
+        types = {orjson.loads(source): source_type or None for source, source_type in block.sources.items()}
         got_some = {source for source, _ in rows}
-        for (source, target_type), targets in rows.items():
-            ranks, ids = zip(*sorted(targets), strict=True)
-            yield Impression(part.answer.version, source, types.get(source), target_type, ids, ranks, *_of(variant))
+        for (source, target_type), shown in rows.items():
+            ranks, ids, chances = zip(*sorted(shown), strict=True)
+            who = source if named else None, types.get(source)
+            yield Impression(part.answer.version, *who, target_type, ids, ranks, *of_answer, chances)
         for source, source_type in types.items():
             if source not in got_some:
-                yield Impression(part.answer.version, source, source_type, None, (), (), *_of(variant))
-
-
-def _of(variant: Variant | None) -> tuple[str | None, str | None]:
-    return (variant.name, variant.placement) if variant else (None, None)
+                who = source if named else None, source_type
+                yield Impression(part.answer.version, *who, None, (), (), *of_answer)

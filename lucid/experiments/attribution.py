@@ -3,13 +3,13 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import orjson
 
 from lucid.errors import InvalidRequest
 from lucid.experiments.intervals import wilson
+from lucid.experiments.weighted import Key, weighted
 from lucid.models import find_model
 from lucid.schema.attribution import Attribution, AttributionGroup, By, EventRate
 from lucid.settings import Settings
@@ -25,8 +25,7 @@ _SHOWN = "answers a JOIN impressions i ON i.answer = a.number WHERE a.model_id =
 _LAST = 2**62
 _DECIMALS = 6
 
-_Key = tuple[Any, ...]
-_Events = dict[_Key, list[EventRate]]
+_Events = dict[Key, list[EventRate]]
 
 
 def attribution(
@@ -107,7 +106,7 @@ def _shown_at(log: ImpressionLog, values: Sequence[object]) -> dict[int, int]:
 
 
 def _events(
-    log: ImpressionLog, values: Sequence[object], names: tuple[str, ...], impressions: Mapping[_Key, int]
+    log: ImpressionLog, values: Sequence[object], names: tuple[str, ...], impressions: Mapping[Key, int]
 ) -> _Events:
     """Events of the groups, by type."""
     columns = "".join(f"{'r' if name == 'rank' else 'i'}.{name} AS {name}, " for name in names)
@@ -118,10 +117,12 @@ def _events(
         f"GROUP BY {grouped}r.type, r.answer, r.place, r.rank) GROUP BY {grouped}type ORDER BY {grouped}type",
         values,
     )
+    exploring = weighted(log, _SHOWN, values, names)
     events: _Events = defaultdict(list)
     for *key, event_type, count, rows in found:
         shown = max(impressions.get(tuple(key), 0), rows)
         low, high = wilson(np.array(float(rows)), np.array(float(shown)))
+        drawn = exploring.get(tuple(key))
         events[tuple(key)].append(
             EventRate(
                 type=event_type,
@@ -130,6 +131,7 @@ def _events(
                 rate=round(rows / shown, _DECIMALS),
                 low=round(float(low), _DECIMALS),
                 high=round(float(high), _DECIMALS),
+                weighted=drawn.rate(event_type) if drawn else None,
             )
         )
     return events

@@ -26,6 +26,7 @@ class _Counts:
     """Of a variant: what was shown to how many sources, and of each type of events, how many there were by how many."""
 
     versions: list[int]
+    placements: list[str]
     sources: int
     answers: int
     impressions: int
@@ -60,6 +61,9 @@ def _counts(log: ImpressionLog, experiment: Experiment) -> dict[str, _Counts]:
         )
     }
     versions = log.select(f"SELECT DISTINCT i.variant, i.version FROM {_OF} ORDER BY i.version", began)
+    placements = log.select(
+        f"SELECT DISTINCT i.variant, i.placement FROM {_OF} AND i.placement IS NOT NULL ORDER BY i.placement", began
+    )
     events = log.select(
         "SELECT i.variant, r.type, count(*), count(DISTINCT i.source_id) FROM "
         f"{_OF.replace(' WHERE', ' JOIN responses r ON r.answer = i.answer AND r.place = i.place WHERE')} "
@@ -71,7 +75,8 @@ def _counts(log: ImpressionLog, experiment: Experiment) -> dict[str, _Counts]:
         sources, answers, impressions = shown.get(name, (0, 0, 0))
         of_type = {event_type: (count, by) for of, event_type, count, by in events if of == name}
         answered_by = [version for of, version in versions if of == name]
-        counts[name] = _Counts(answered_by, sources, answers, impressions, of_type)
+        followed = [placement for of, placement in placements if of == name]
+        counts[name] = _Counts(answered_by, followed, sources, answers, impressions, of_type)
     return counts
 
 
@@ -93,6 +98,7 @@ def _result(name: str, one: _Counts, types: list[str]) -> VariantResult:
     return VariantResult(
         name=name,
         versions=one.versions,
+        placements=one.placements,
         sources=one.sources,
         answers=one.answers,
         impressions=one.impressions,

@@ -86,6 +86,7 @@ class VariantResult(BaseModel):
 
     name: str
     versions: list[int] = Field(description="The versions that have answered.")
+    placements: list[str] = Field(description="The placements that answers have followed, as `home@3`.")
     sources: int = Field(description="Different sources that were shown it.")
     answers: int
     impressions: int = Field(description="Rows that these showed.")
@@ -120,6 +121,7 @@ class ExperimentReport(Experiment):
                         {
                             "name": "now",
                             "versions": [3],
+                            "placements": [],
                             "sources": 5000,
                             "answers": 9000,
                             "impressions": 90000,

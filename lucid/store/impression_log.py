@@ -1,8 +1,8 @@
 """The log of impressions: which rows answers have shown to whom, and which events came of them.
 
-An answer that is noted has an id, and an impression for each source and type of targets in it; a response is an event
-that names an answer. Ids of answers begin with their time, so that new ones stand together in the file. Times are
-microseconds since 1970, UTC.
+An answer that is noted has an id, and an impression for each source and type of targets in it; one for nobody, or for a
+session, has impressions without a source. A response is an event that names an answer. Ids of answers begin with their
+time, so that new ones stand together in the file. Times are microseconds since 1970, UTC.
 """
 
 import re
@@ -42,11 +42,27 @@ CREATE TABLE IF NOT EXISTS responses (
     source_id TEXT, target_id TEXT, received INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS responses_by_answer ON responses (answer);
 """
+_CHANGES = (
+    "ALTER TABLE impressions ADD COLUMN propensities TEXT",
+    "UPDATE impressions SET source_id = nullif(source_id, ''), source_type = nullif(source_type, '') "
+    "WHERE source_id = '' OR source_type = ''",
+)
+_AS_CHANGED = """
+CREATE TEMP VIEW impressions AS SELECT answer, place, version, variant, placement, nullif(source_id, '') AS source_id,
+    nullif(source_type, '') AS source_type, target_type, count, targets, ranks, NULL AS propensities
+FROM main.impressions
+"""
+_PRECISION = ".6g"
+"""Digits of propensities that are stored; small ones keep as many as large ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Impression:
-    """Targets of one type that a source was shown, by rising rank; none of them where it got nothing."""
+    """Targets of one type that a source was shown, by rising rank; none of them where it got nothing.
+
+    `source_id` is None where nobody was named. `placement` is `name@version`. `propensities` are the chances that just
+    these targets stood there, given those above; empty where all are 1.
+    """
 
     version: int
     source_id: str | None
@@ -56,6 +72,7 @@ class Impression:
     ranks: Sequence[int]
     variant: str | None = None
     placement: str | None = None
+    propensities: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +122,12 @@ class ImpressionLog:
 
     def __init__(self, home: Path) -> None:
         self._file = SqliteFile(
-            Home(home).impressions, _SCHEMA, "responses_by_answer", "what was shown, and what came of it, is lost"
+            Home(home).impressions,
+            _SCHEMA,
+            "responses_by_answer",
+            "what was shown, and what came of it, is lost",
+            _CHANGES,
+            _AS_CHANGED,
         )
         self._turn, self._entering = threading.Lock(), threading.Lock()
         self._waiting: list[_Waiting] = []
@@ -145,8 +167,8 @@ class ImpressionLog:
         """Note events with the rows that they are about, each `event_id` once; returns how many are new.
 
         An event is about the row with its target that its source was shown; where the answer was for one source only,
-        whoever the event's source is. Answers that are not known are passed over. They are on the disk when this
-        returns.
+        or for nobody, whoever the event's source is. Answers that are not known are passed over. They are on the disk
+        when this returns.
         """
         with self._file.writing() as connection:
             return sum(_respond(connection, response) for response in responses)
@@ -249,21 +271,28 @@ def _note(connection: sqlite3.Connection, answer: NewAnswer) -> None:
         "INSERT INTO answers (id, shown, model_id, experiment) VALUES (?, ?, ?, ?)", values
     ).lastrowid
     connection.executemany(
-        "INSERT INTO impressions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO impressions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             (
                 *(number, place, one.version, one.variant, one.placement, one.source_id, one.source_type),
-                *(one.target_type, len(one.targets), *_lists(one.targets, one.ranks)),
+                *(one.target_type, len(one.targets), *_lists(one.targets, one.ranks, one.propensities)),
             )
             for place, one in enumerate(answer.impressions)
         ),
     )
 
 
-def _lists(targets: Sequence[str], ranks: Sequence[int]) -> tuple[str, str | None]:
-    """Targets and ranks as they are stored; ranks that count from 1 are not."""
+def _lists(
+    targets: Sequence[str], ranks: Sequence[int], propensities: Sequence[float]
+) -> tuple[str, str | None, str | None]:
+    """Targets, ranks and propensities as they are stored; ranks that count from 1 are not, nor propensities of 1."""
     counted = list(ranks) == list(range(1, len(targets) + 1))
-    return orjson.dumps(list(targets)).decode(), None if counted else orjson.dumps(list(ranks)).decode()
+    certain = all(propensity == 1 for propensity in propensities)
+    return (
+        orjson.dumps(list(targets)).decode(),
+        None if counted else orjson.dumps(list(ranks)).decode(),
+        None if certain else orjson.dumps([float(format(one, _PRECISION)) for one in propensities]).decode(),
+    )
 
 
 def _respond(connection: sqlite3.Connection, response: NewResponse) -> bool:
@@ -310,21 +339,22 @@ def _erase(
 ) -> int:
     """Erase the ids from an impression; returns how many rows went."""
     key = [answer, place]
-    query = "SELECT source_id, targets, ranks FROM impressions WHERE answer = ? AND place = ?"
+    query = "SELECT source_id, targets, ranks, propensities FROM impressions WHERE answer = ? AND place = ?"
     found = connection.execute(query, key).fetchone()
     if found is None:
         return 0
-    source_id, targets, ranks = found
+    source_id, targets, ranks, propensities = found
     shown = orjson.loads(targets)
     numbers = range(1, len(shown) + 1) if ranks is None else orjson.loads(ranks)
+    chances = [1.0] * len(shown) if propensities is None else orjson.loads(propensities)
     if _is_of(source_id, ids, names_one):
         connection.execute("DELETE FROM responses WHERE answer = ? AND place = ?", key)
         connection.execute("DELETE FROM impressions WHERE answer = ? AND place = ?", key)
         return max(1, len(shown))
-    kept = [(target, rank) for target, rank in zip(shown, numbers, strict=True) if target not in ids]
-    left, at = _lists([target for target, _ in kept], [rank for _, rank in kept])
+    kept = [row for row in zip(shown, numbers, chances, strict=True) if row[0] not in ids]
+    lists = _lists(*([row[column] for row in kept] for column in range(3)))
     connection.execute(
-        "UPDATE impressions SET count = ?, targets = ?, ranks = ? WHERE answer = ? AND place = ?",
-        [len(kept), left, at, *key],
+        "UPDATE impressions SET count = ?, targets = ?, ranks = ?, propensities = ? WHERE answer = ? AND place = ?",
+        [len(kept), *lists, *key],
     )
     return len(shown) - len(kept)

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -34,11 +34,17 @@ class SqliteFile:
 
     Calls raise MachineError where the machine does not give what they need, Unavailable where another process holds the
     file for too long, Damaged where it cannot be read; the message ends with what is lost then.
+
+    `changes` are statements that later releases have added to the schema, each done once, and only by who writes; who
+    reads a file that lacks some has `as_changed` done first, which may make temporary views alone.
     """
 
-    def __init__(self, path: Path, schema: str, last_table: str, lost: str) -> None:
+    def __init__(
+        self, path: Path, schema: str, last_table: str, lost: str, changes: Sequence[str] = (), as_changed: str = ""
+    ) -> None:
         self.path = path
         self._schema, self._last_table, self._lost = schema, last_table, lost
+        self._changes, self._as_changed = changes, as_changed
         self._turn = threading.Lock()
         self._writer: sqlite3.Connection | None = None
 
@@ -74,7 +80,10 @@ class SqliteFile:
         uri = f"{self.path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
         with self._telling(), closing(_connect(uri)) as connection:
             connection.execute("BEGIN")
-            yield connection if self._is_made(connection) else None
+            is_made = self._is_made(connection)
+            if is_made and _changed(connection) < len(self._changes):
+                connection.execute(self._as_changed)
+            yield connection if is_made else None
 
     def copy_to(self, target: Path) -> bool:
         """Copy the file as it is now to a new one; tells whether there is one."""
@@ -123,10 +132,20 @@ class SqliteFile:
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             if not self._is_made(connection):
                 connection.executescript(f"BEGIN IMMEDIATE; {self._schema} COMMIT;")
+            if _changed(connection) < len(self._changes):
+                self._change(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _change(self, connection: sqlite3.Connection) -> None:
+        """Do the changes that a file lacks, all or none, and not those that another process has done meanwhile."""
+        connection.execute("BEGIN IMMEDIATE")
+        for number, change in enumerate(self._changes[_changed(connection) :], start=_changed(connection) + 1):
+            connection.execute(change)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
 
     def _is_made(self, connection: sqlite3.Connection) -> bool:
         found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", [self._last_table]).fetchone()
@@ -154,6 +173,12 @@ class SqliteFile:
                     f"{self.path} cannot be read ({error}); restore it from a backup, or move it away: {self._lost}"
                 ) from error
             raise
+
+
+def _changed(connection: sqlite3.Connection) -> int:
+    """How many changes a file has seen."""
+    (count,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(count)
 
 
 def _connect(uri: str) -> sqlite3.Connection:

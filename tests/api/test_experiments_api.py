@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas as pd
 import pytest
 
 from lucid.api.paths import BASE
@@ -149,6 +150,37 @@ def test_an_experiment_from_its_beginning_to_its_end(api: Api) -> None:
         assert (404, "unknown_experiment") == tuple(
             api.own_client.get(f"{EXPERIMENTS}/deeper").json()[name] for name in ("status", "code")
         )
+
+
+def test_rows_of_a_placed_variant_have_its_columns_on_either_side(api: Api) -> None:
+    """Client and workspace, one source and several, with explanations and without; the answer names a placement that
+    all of its rows follow."""
+    here = Workspace(api.home)
+    here.save_placement({"name": "home", "pin": [{"id": "i04", "rank": 1}]})
+    variants = [{"name": "plain", "share": 0.5}, {"name": "placed", "share": 0.5, "placement": "home"}]
+    sources = [f"u{user:02}" for user in range(6)]
+    with Client(api.base, apikey=api.secret) as there:
+        there.begin_experiment("ruled", "board", variants)
+        told = {source: asked(api, source, experiment="ruled") for source in sources}
+        assert {"plain", "placed"} == {answer["variant"] for answer in told.values()}
+        for who in (*sources, sources):
+            for explain in (False, True):
+                more: dict[str, Any] = {"target_type": "item", "experiment": "ruled", "explain": explain}
+                mine, theirs = (one.recommend("board", source_id=who, **more) for one in (here, there))
+                pd.testing.assert_frame_equal(mine, theirs, check_dtype=False, atol=2e-6)
+        for source, answer in told.items():
+            placement = {"placed": "home@1"}.get(answer["variant"])
+            assert placement == answer.get("placement")
+            table = there.recommend("board", source_id=source, target_type="item", experiment="ruled")
+            assert (placement is not None) == ("propensity" in table)
+        mixed = asked(api, sources, experiment="ruled")
+        assert "placement" not in mixed
+        assert {told[source]["variant"] == "placed" for source in sources} == {
+            row["placement"] == "home@1" for row in mixed["recommendations"]
+        }
+        none = there.recommend("board", source_id=sources, target_type="item", experiment="ruled", threshold=100)
+        assert none.empty
+        there.delete_experiment("ruled")
 
 
 def test_a_name_is_taken_once(api: Api) -> None:

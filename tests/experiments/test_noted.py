@@ -200,6 +200,52 @@ def test_several_types_of_targets_are_pairs_of_their_own(board: Workspace) -> No
     assert 8 == hit.rank
 
 
+@pytest.mark.parametrize(
+    ("asked", "source_type"),
+    [
+        ({}, None),
+        ({"use": "popular"}, None),
+        ({"session": ["i03", "i05"]}, "user"),
+    ],
+)
+def test_an_answer_for_nobody_is_noted_without_a_source(
+    board: Workspace, asked: dict[str, Any], source_type: str | None
+) -> None:
+    """Neither an id that nobody has nor what a session holds is stored; whoever answers, the target tells the row."""
+    table = board.recommend("board", target_type="item", max_recommendations=4, recommendation_id=True, **asked)
+
+    log = ImpressionLog(board.settings.home)
+    assert [(None, source_type, "item", 4)] == log.select(
+        "SELECT source_id, source_type, target_type, count FROM impressions", []
+    )
+    shown = set(table["target_id"])
+    for file in board.settings.home.glob("impressions.sqlite*"):
+        content = file.read_bytes()
+        assert b"session" not in content
+        assert all(item.encode() not in content for item in {"i03", "i05"} - shown)
+    board.send_events([event(table, 2, source_id="u07"), event(table, 2, source_id="u09")])
+    found = board.attribution("board", by="rank")
+    assert (1, 4, 0) == (found.total.answers, found.total.impressions, found.total.sources)
+    assert {3: (2, 1)} == {group.rank: of(group)["clicked"] for group in found.groups if group.events}
+    (pair,) = board.attribution("board", by="pair").groups
+    assert (source_type, "item", 0) == (pair.source_type, pair.target_type, pair.sources)
+    board.erase("u07")
+    assert {"clicked": (1, 1)} == of(board.attribution("board").total)
+
+
+def test_answers_for_nobody_count_beside_those_for_sources(board: Workspace) -> None:
+    """Only those who were named are sources; one that is asked for by name is, whatever list it gets."""
+    asked: dict[str, Any] = {"target_type": "item", "max_recommendations": 3, "recommendation_id": True}
+    for who in ({}, {"session": ["i03"]}, {"source_id": "u00"}, {"source_id": ["u00", "u01"], "use": "popular"}):
+        board.recommend("board", **asked, **who)
+    board.recommend("board", source_id="nobody", fallback="popular", **asked)
+
+    total = board.attribution("board").total
+    assert (5, 3) == (total.answers, total.sources)
+    pairs = {(one.source_type, one.target_type): one.sources for one in board.attribution("board", by="pair").groups}
+    assert {("user", "item"): 2, (None, "item"): 1} == pairs
+
+
 def test_a_time_counts_answers_and_whatever_came_of_them(board: Workspace) -> None:
     """From its beginning to before its end; a time that ends before it begins is refused."""
     log = ImpressionLog(board.settings.home)
@@ -372,12 +418,82 @@ def test_an_experiment_that_cannot_be_is_refused(board: Workspace) -> None:
         board.begin_experiment("deeper", "board", HALVES)
     with pytest.raises(InvalidRequest, match="leave version out"):
         ask(board, "u00", experiment="deeper", version=1)
-    with pytest.raises(InvalidRequest, match="in source_id"):
-        board.recommend("board", sources=[{"id": "u00"}], target_type="item", experiment="deeper")
+    for nobody in ({"sources": [{"id": "u00"}]}, {"session": ["i03"]}, {}, {"use": "popular"}):
+        with pytest.raises(InvalidRequest, match="in source_id"):
+            board.recommend("board", target_type="item", experiment="deeper", **nobody)
     with pytest.raises(UnknownSource):
         ask(board, "nobody", experiment="deeper")
     assert ["nobody"] == ask(board, ["nobody", "u00"], experiment="deeper").attrs["unknown_source_ids"]
     assert {"nobody", "none"} == set(ask(board, ["nobody", "none"], experiment="deeper").attrs["unknown_source_ids"])
+
+
+def test_the_placement_of_an_answer_is_noted_with_its_version(board: Workspace) -> None:
+    """With the version that applied then: named by the question or by a variant, which comes first."""
+    for rank in (1, 2):
+        board.save_placement({"name": "home", "pin": [{"id": "i04", "rank": rank}]})
+    board.save_placement({"name": "basket", "pin": [{"id": "i05", "rank": 1}]})
+    ask(board, "u00", placement="home")
+    ask(board, "u00", placement="home@1")
+    ask(board, "u00")
+    both = [{"name": "plain", "share": 0.5}, {"name": "placed", "share": 0.5, "placement": "basket"}]
+    began = board.begin_experiment("rules", "board", both)
+    variants = {f"u{user:02}": variant_of(began, f"u{user:02}") for user in range(USERS)}
+    for placement in (None, "home"):
+        for source in variants:
+            ask(board, source, experiment="rules", placement=placement)
+    board.save_placement({"name": "basket", "pin": [{"id": "i05", "rank": 2}]})
+    last = next(source for source, variant in variants.items() if variant and variant.name == "placed")
+    ask(board, last, experiment="rules")
+
+    rows = ImpressionLog(board.settings.home).select(
+        "SELECT i.placement, i.source_id FROM answers a JOIN impressions i ON i.answer = a.number ORDER BY a.number", []
+    )
+    placed = {source: variant and variant.name == "placed" for source, variant in variants.items()}
+    expected = ["home@2", "home@1", None]
+    expected += ["basket@1" if placed[source] else None for source in variants]
+    expected += ["basket@1" if placed[source] else "home@2" for source in variants]
+    assert [*expected, "basket@2"] == [placement for placement, _ in rows]
+    assert {"plain": ["home@2"], "placed": ["basket@1", "basket@2"]} == {
+        result.name: result.placements for result in board.experiment("rules").results
+    }
+
+
+def test_what_a_placement_of_a_variant_cannot_arrange_is_refused(board: Workspace) -> None:
+    """For every source alike, whichever variant it has; after the end there is nothing to arrange."""
+    board.save_placement({"name": "home", "pin": [{"id": "i04", "rank": 1}]})
+    both = [{"name": "plain", "share": 0.5}, {"name": "placed", "share": 0.5, "placement": "home"}]
+    board.begin_experiment("rules", "board", both)
+
+    for more in ({"use": "popular"}, {"use": "trending"}, {"fallback": "popular"}):
+        for source in ("u00", "u01", "u02", "nobody"):
+            with pytest.raises(InvalidRequest, match="variant 'placed' follows a placement"):
+                ask(board, source, experiment="rules", **more)
+    board.stop_experiment("rules")
+    assert 5 == len(ask(board, "u00", experiment="rules", use="popular"))
+
+
+def test_rows_of_a_placed_variant_have_its_columns(board: Workspace) -> None:
+    """Alone and beside others, which say that nothing moved them; in the order of an answer that names a placement."""
+    board.save_placement({"name": "home", "pin": [{"id": "i04", "rank": 1}]})
+    both = [{"name": "plain", "share": 0.5}, {"name": "placed", "share": 0.5, "placement": "home"}]
+    began = board.begin_experiment("rules", "board", both)
+    names = {f"u{user:02}": (variant_of(began, f"u{user:02}") or began.variants[0]).name for user in range(USERS)}
+    for explain in (False, True):
+        table = ask(board, list(names), experiment="rules", explain=explain)
+        named = ask(board, "u00", placement="home", explain=explain)
+
+        assert [*named.columns] == [*table.columns]
+        for source, rows in table.groupby("source_id"):
+            placement = "home" if names[str(source)] == "placed" else None
+            alone = ask(board, str(source), placement=placement, explain=explain)
+            told = rows.reset_index(drop=True)
+            pd.testing.assert_frame_equal(alone, told[list(alone.columns)], check_dtype=False)
+            if placement is None:
+                assert [([], 1.0, "")] * len(told) == [
+                    *zip(told["rules"], told["propensity"], told["placement"], strict=True)
+                ]
+    plain = next(source for source, name in names.items() if name == "plain")
+    assert "rules" not in ask(board, plain, experiment="rules")
 
 
 def test_a_damaged_experiment_is_told_and_stops_no_other(board: Workspace) -> None:
