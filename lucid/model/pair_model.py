@@ -24,12 +24,19 @@ class FollowsModel:
     """A raw score gains `weight * scale * follows`; what the others say of that stands in `lucid.model.follows`."""
 
     weight: float
+    """Of a source, whose latest interactions may be long past."""
     backward: float
     """How much it counts that a target came before another, beside that it came after: 1 where order tells nothing."""
     exponent: float
     """Of the number of sources that came to a target, by which scores are divided."""
     scale: float = 1.0
     """Brings the score that a first recommendation typically has to what the raw score is without it."""
+    in_session: float = 1.0
+    """How many times as much it weighs in a session, where what comes next is all that is asked."""
+
+    def factor(self, in_session: bool) -> float:
+        """What a score is multiplied by before it is added."""
+        return self.weight * self.scale * (self.in_session if in_session else 1.0)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ class Profile:
 
     These are sorted. `row` is its own; None for an entity that the model does not hold. `left_out` are rows, sorted,
     that it interacted with too, but that the model did not learn from. Of all these it disliked the rows `disliked`.
-    `recent` are rows that it came to last, oldest first, as far as an order is known and counts.
+    `recent` are rows that it came to last, oldest first, as far as an order is known and counts; `in_session` tells
+    whether it came to them just now.
     """
 
     vectors: tuple[Floats, ...]
@@ -52,10 +53,7 @@ class Profile:
     left_out: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     disliked: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     recent: Rows = field(default_factory=lambda: np.empty(0, np.int64))
-
-    def after(self, recent: Rows) -> "Profile":
-        """The same source with other rows that it came to last, oldest first."""
-        return replace(self, recent=recent)
+    in_session: bool = False
 
     @property
     def liked(self) -> Rows:
@@ -125,8 +123,10 @@ class Scorer:
     def raw(self, sources: Rows) -> Floats:
         """Scores before calibration, (sources, targets) float32."""
         unordered = self.unordered(sources)
-        following = self._following([self._recent(row) for row in sources.tolist()])
-        return unordered if following is None else np.asarray(unordered + following, np.float32)
+        if self._follows is None or (model := self.pair.follows) is None:
+            return unordered
+        following = self._follows.scores_of([self._recent(row) for row in sources.tolist()])
+        return np.asarray(unordered + model.factor(in_session=False) * following, np.float32)
 
     def unordered(self, sources: Rows) -> Floats:
         """Scores before calibration without what follows what, (sources, targets) float32."""
@@ -200,12 +200,12 @@ class Scorer:
     # Contributions
 
     def contributions(
-        self, edges: Neighbours, interactions: NDArray[np.bool_], targets: Rows, recent: Rows | None = None
+        self, edges: Neighbours, interactions: NDArray[np.bool_], targets: Rows, profile: Profile | None = None
     ) -> NDArray[np.float64]:
         """How much of the raw score of some targets (rows) each edge of a source contributes, (edges, targets).
 
-        `interactions` tells which edges are that, and no dislikes, `recent` which rows the source came to last, see
-        `Profile`. The sum over all edges is the score, but for what the decomposition leaves out.
+        `interactions` tells which edges are that, and no dislikes; with a `profile`, what its source came to last
+        counts too. The sum over all edges is the score, but for what the decomposition leaves out.
         """
         pair, cold = self.pair, self._is_cold[targets - self.targets.start]
         found = _contributions(self._warm, edges, pair.decomposition, pair.filter, targets)
@@ -218,10 +218,10 @@ class Scorer:
             for edge in np.flatnonzero(own)[np.unique(edges.rows[own], return_index=True)[1]]:
                 shared = self._item_knn().scores_of([edges.rows[[edge]]])[0]
                 found[edge] += blend.share * blend.scale * shared[targets - self.targets.start]
-        if self._follows and recent is not None and (model := self.pair.follows):
-            for row, added in self._follows.contributions(recent, targets).items():
+        if self._follows and profile is not None and (model := self.pair.follows):
+            for row, added in self._follows.contributions(profile.recent, targets).items():
                 if len(edge := np.flatnonzero(interactions & (edges.rows == row))[:1]):
-                    found[edge] += model.weight * model.scale * added
+                    found[edge] += model.factor(profile.in_session) * added
         return found
 
     # Warm and cold targets
@@ -286,8 +286,9 @@ class Scorer:
             raw *= np.float32(1 - blend.share)
             raw += shared.astype(np.float32)
         raw += self._popularity
-        following = self._following([profile.recent for profile in profiles])
-        if following is not None:
+        if self._follows and (model := self.pair.follows):
+            following = self._follows.scores_of([profile.recent for profile in profiles])
+            following *= np.array([[model.factor(profile.in_session)] for profile in profiles])
             raw += following.astype(np.float32)
             shared = following if shared is None else shared + following
         return raw, shared
@@ -295,12 +296,6 @@ class Scorer:
     def _recent(self, row: int) -> Rows:
         """What a source came to last, oldest first; nothing where that does not count."""
         return self._follows.recent(row)[0] if self._follows else np.empty(0, np.int64)
-
-    def _following(self, recent: Sequence[Rows]) -> NDArray[np.float64] | None:
-        """What is added to the raw scores of sources that came to some rows last, (sources, targets)."""
-        if self._follows is None or (model := self.pair.follows) is None:
-            return None
-        return model.weight * model.scale * self._follows.scores_of(recent)
 
     def _with(self, pair: PairModel) -> "Scorer":
         known = self._history, self._left_out, self._disliked

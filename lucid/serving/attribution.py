@@ -51,8 +51,8 @@ def _by_edge(source: Source, targets: Rows, version: Version, uploads: Uploads) 
     contributions = np.zeros((len(edges.rows), len(targets)))
     for entity_type, of_type in _by_type(targets, version) if len(edges.rows) else ():
         scorer = version.scorer(source.entity_type, entity_type)
-        recent = (source.profile or scorer.profiles(np.array([source.row]))[0]).recent
-        contributions[:, of_type] = scorer.contributions(edges, interactions, targets[of_type], recent)
+        profile = source.profile or scorer.profiles(np.array([source.row]))[0]
+        contributions[:, of_type] = scorer.contributions(edges, interactions, targets[of_type], profile)
     contributions[disliked] = 0
     ids, texts = version.index.ids(edges.rows), version.index.names(edges.rows)
 

@@ -6,6 +6,7 @@ their order counts where it does for the pair. Its type is that of sources that 
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -37,7 +38,8 @@ def session_source(
     profile = folded_in_profile(version.embeddings, version.history, None, edges, version.origin.relations)
     is_known = any(vector.any() for vector in profile.vectors)
     served_by: ServedBy = "session" if is_known else "popular"
-    return Source(orjson.dumps(SESSION), None, source_type, profile.after(known), served_by, edges), unknown
+    profile = replace(profile, recent=known, in_session=True)
+    return Source(orjson.dumps(SESSION), None, source_type, profile, served_by, edges), unknown
 
 
 def _rows(session: Sequence[SessionItem], version: Version) -> tuple[list[int], list[str]]:

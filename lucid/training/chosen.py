@@ -46,6 +46,8 @@ class FollowsTrial:
     weight: float
     backward: float
     kept: bool
+    in_session: float = 1.0
+    """How many times as much it weighs in a session."""
 
 
 @dataclass(frozen=True)

@@ -108,10 +108,10 @@ NDCG@10 of the next interactions of validation sources: without order, with the 
 nothing, and as they came; and how often they are among the first ten (HR@10). Order counts where both gains in NDCG are
 beyond chance. A direction of 0 counts only what came after, 1 what came before as much.
 
-| pair | sources | without order | shuffled | in order | HR@10 without order | in order | weight | direction | |
-|---|---:|---:|---:|---:|---:|---:|---:|---:|---|
+| pair | sources | without order | shuffled | in order | HR@10 without order | in order | weight | in sessions | direction | |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|
 {% for trial in chosen.follows -%}
-| {{ trial.source_type }} → {{ trial.target_type }} | {{ trial.sources | count }} | {{ trial.plain | figure }} | {{ trial.shuffled | figure }} | {{ trial.ordered | figure }} | {{ trial.plain_hit_rate | figure }} | {{ trial.ordered_hit_rate | figure }} | {{ trial.weight }} | {{ trial.backward }} | {{ "kept" if trial.kept else "left out" }} |
+| {{ trial.source_type }} → {{ trial.target_type }} | {{ trial.sources | count }} | {{ trial.plain | figure }} | {{ trial.shuffled | figure }} | {{ trial.ordered | figure }} | {{ trial.plain_hit_rate | figure }} | {{ trial.ordered_hit_rate | figure }} | {{ trial.weight }} | {{ (trial.weight * trial.in_session) | round(2) }} | {{ trial.backward }} | {{ "kept" if trial.kept else "left out" }} |
 {% endfor %}
 {% endif -%}
 ## Relation weights

@@ -277,8 +277,8 @@ class WeightSearch:
     def _with_strengths(self, best: RelationWeights) -> RelationWeights:
         """The use of strengths that dislikes weigh most in, where they pay.
 
-        What was liked must be ranked no worse, and what was disliked surely lower; without dislikes, what was liked
-        surely better. Where values are noise, neither is the case. Types that tell of dislike by their names count as
+        What was liked must be ranked no worse and what was disliked no higher, and one of the two surely so; without
+        dislikes, what was liked surely better. Where values are noise, neither is the case. Types that tell of dislike by their names count as
         likes only where that ranks surely better.
         """
         if not self._train.pairs_with_strengths:
@@ -294,10 +294,8 @@ class WeightSearch:
         is_mild = self._asked.has_dislikes and not (len(likes[0]) and _surely(likes[0] - likes[mild]) > 0)
         chosen = tries[mild] if self._asked.is_signed or is_mild else best
         for one, liked, disliked in zip(tries[1:], likes[1:], dislikes[1:], strict=True):
-            if len(disliked):
-                pays = (liked - likes[0]).sum() >= 0 and _surely(dislikes[0] - disliked) > 0
-            else:
-                pays = len(liked) > 0 and _surely(liked - likes[0]) > 0
+            gains = [gain for gain in (liked - likes[0], dislikes[0] - disliked) if len(gain)]
+            pays = all(gain.sum() >= 0 for gain in gains) and any(_surely(gain) > 0 for gain in gains)
             chosen = one if pays else chosen
         self._score(chosen)
         return chosen

@@ -47,6 +47,8 @@ def test_one_step_that_fails_stops_no_other(home: Home) -> None:
 
     with pytest.raises(LucidError, match=r"Prefect's database.*could not be made shorter"):
         state.result()
-    assert ["Completed"] * (len(NAMES) - 1) + ["Failed"] == sorted(str(one) for one in task_states(state, NAMES).values())
+    assert ["Completed"] * (len(NAMES) - 1) + ["Failed"] == sorted(
+        str(one) for one in task_states(state, NAMES).values()
+    )
     (home.prefect / "prefect.db").unlink()
     assert 0 == Workspace(home.path).maintain(1e-9)["trainings and refreshes"].count

@@ -187,7 +187,7 @@ def test_what_is_uploaded_since_counts_by_its_time(own: Workspace, upload: Calla
     # In the file the order is another than that of the times.
     upload(INTERACTIONS, *(f"view,new,{item(20 + step)},{BEGIN + step}," for step in (3, 1, 0, 2)))
 
-    assert item(place + 4) == firsts(own, source_id="u03")[0]
+    assert item(place + 4) in firsts(own, source_id="u03")  # beside what it was near for long
     assert item(24) == firsts(own, source_id="new")[0]
 
     before = firsts(own, source_id="u03")

@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 import pytest
 
-from lucid.training.order_choice import OrderJudge
+from lucid.training.order_choice import OrderConfig, OrderJudge
 from lucid.training.report import read_report
 from lucid.training.report_page import as_markdown
 from lucid.versions.files import FOLLOWS, read_follows
@@ -79,3 +79,14 @@ def test_a_version_of_an_earlier_release_has_no_order(tmp_path: Path) -> None:
     (version.folder / FOLLOWS).unlink()
 
     assert {} == read_follows(version.folder, version.config.entity_types)
+
+
+def test_a_session_weighs_order_as_what_is_best_for_the_next_item(tmp_path: Path) -> None:
+    """A source weighs it no more than that, and less where this ranks next items nearly as well."""
+    workspace = train_walks(Workspace(tmp_path / "home"), tmp_path)
+
+    model = live(workspace, "walks").config.pairs["user", "item"].follows
+
+    assert model is not None
+    assert OrderConfig().weights[0] == model.weight
+    assert model.factor(in_session=True) > model.factor(in_session=False) > 0
