@@ -46,6 +46,14 @@ ACCESS: dict[tuple[str, str], Scope | None] = {
     ("GET", "/explore/entity"): "recommend",
     ("GET", "/explore/beside"): "recommend",
     ("GET", "/explore/mix"): "recommend",
+    # Placements
+    ("GET", "/placements"): "recommend",
+    ("GET", "/placements/edit"): "train",
+    ("POST", "/placements"): "train",
+    ("POST", "/placements/preview"): "recommend",
+    ("GET", "/placements/{name}/rules"): "recommend",
+    ("GET", "/placements/{name}/preview"): "recommend",
+    ("POST", "/placements/{name}/retire"): "train",
     # Data
     ("GET", "/data"): "data:read",
     ("GET", "/data/drift"): "data:read",

@@ -160,7 +160,7 @@ def show_one(
     """All that is known of an entity, and its answers with their reasons."""
     predictor = services.registry.predictor(model_id)
     card, types = show_entity(predictor, id), _target_types(predictor)
-    target = target_type or _usual_target(predictor, card.entity.type)
+    target = target_type or usual_target(predictor, card.entity.type)
     suggestions = _suggestions(services, predictor, model_id, source_id=[id], target_type=[target], explain=True)
     shown = [card.entity, *(one.entity for one in suggestions), *(edge.entity for edge in card.edges)]
     return EntityPage(pictures, _origins(shown), model_id, predictor.version.number, card, types, target, suggestions)
@@ -193,13 +193,13 @@ def show_mix(
     pictures: bool = False,
 ) -> MixPage:
     """What suits several entities together, and none of those that are taken away."""
-    predictor, wanted, unwanted = services.registry.predictor(model_id), _given(plus), _given(minus)
+    predictor, wanted, unwanted = services.registry.predictor(model_id), given(plus), given(minus)
     if not wanted and not unwanted:
         return MixPage(False, [], model_id, [], [], _target_types(predictor), target_type, [])
     if not wanted:
         raise InvalidRequest("plus: missing; name at least one entity that the answer shall suit")
     plus_named, minus_named = ([name_entity(predictor, name) for name in part] for part in (wanted, unwanted))
-    target = target_type or _usual_target(predictor, plus_named[0].type)
+    target = target_type or usual_target(predictor, plus_named[0].type)
     sources = [{"id": name, "weight": 1} for name in wanted] + [{"id": name, "weight": -1} for name in unwanted]
     suggestions = _suggestions(services, predictor, model_id, sources=sources, target_type=[target], explain=True)
     origins = _origins([*plus_named, *minus_named, *(one.entity for one in suggestions)])
@@ -207,7 +207,7 @@ def show_mix(
     return MixPage(pictures, origins, model_id, plus_named, minus_named, types, target, suggestions)
 
 
-def _given(ids: Sequence[str] | None) -> list[str]:
+def given(ids: Sequence[str] | None) -> list[str]:
     return [name for name in ids or () if name.strip()]
 
 
@@ -218,7 +218,7 @@ def _target_types(predictor: Predictor) -> list[str]:
     return list(dict.fromkeys([*sorted(set(targets)), *config.entity_types.types]))
 
 
-def _usual_target(predictor: Predictor, source_type: str) -> str:
+def usual_target(predictor: Predictor, source_type: str) -> str:
     """The type that entities of a type are recommended first: of a pair of theirs, else any."""
     config = predictor.version.config
     return next((target for source, target in config.pairs if source == source_type), config.entity_types.types[0])
