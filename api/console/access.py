@@ -54,6 +54,12 @@ ACCESS: dict[tuple[str, str], Scope | None] = {
     ("GET", "/placements/{name}/rules"): "recommend",
     ("GET", "/placements/{name}/preview"): "recommend",
     ("POST", "/placements/{name}/retire"): "train",
+    # Experiments
+    ("GET", "/experiments"): "train",
+    ("POST", "/experiments"): "train",
+    ("GET", "/experiments/{name}/results"): "train",
+    ("POST", "/experiments/{name}/stop"): "train",
+    ("POST", "/experiments/{name}/delete"): "train",
     # Data
     ("GET", "/data"): "data:read",
     ("GET", "/data/drift"): "data:read",

@@ -48,7 +48,9 @@ def _limits(rules: PlacementRules) -> Iterator[RuleInWords]:
         yield RuleInWords("exclude_interacted", f"{told} what the source interacted with, whatever the question says")
     for one in rules.exclude:
         when = f"in the last {one.days:g} days" if one.days else "ever"
-        yield RuleInWords("exclude", f"Leaves out what the source has {one.interaction_type!r} {when}")
+        yield RuleInWords(
+            "exclude", f"Leaves out what the source has an interaction {one.interaction_type!r} with, {when}"
+        )
 
 
 def _pins(rules: PlacementRules) -> Iterator[RuleInWords]:
@@ -92,8 +94,8 @@ def _factor(rule: Boost | Bury) -> str:
 
 
 def _fading(rule: Freshness) -> str:
-    halved = f"is halved by each {rule.half_life_days:g} days of age, which {rule.by} tells"
-    return f"Lets the score fade: {rule.weight:.0%} of it {halved}"
+    age = f"each {rule.half_life_days:g} days of age, which {rule.by} tells"
+    return f"Lets {rule.weight:.0%} of the score fade by half {age}"
 
 
 def _all(conditions: Iterable[Condition]) -> str:

@@ -1,5 +1,5 @@
 """Where the pages and actions of the console are, filled in for a home with the model `board` and what is named
-`front`: a placement."""
+`front`: a placement and an experiment."""
 
 import re
 from typing import Any
@@ -26,6 +26,12 @@ FRONT: dict[str, Any] = {
     "quotas": [{"each": "metadata.colour", "at_most": 5, "of": 10}],
 }
 """The placement that pages show."""
+TRIED: dict[str, Any] = {
+    "name": "front",
+    "model_id": "board",
+    "variants": [{"name": "now", "share": 0.5}, {"name": "new", "share": 0.5, "placement": "front"}],
+}
+"""The experiment that pages show."""
 
 PAGES = [path for method, path in ACCESS if method == "GET"]
 ACTIONS = [path for method, path in ACCESS if method == "POST"]

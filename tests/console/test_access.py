@@ -20,7 +20,7 @@ from lucid.keys import SCOPES, create_key
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
-from tests.console.pages import ACTIONS, FRONT, NEEDS_PREFECT, PAGES, address
+from tests.console.pages import ACTIONS, FRONT, NEEDS_PREFECT, PAGES, TRIED, address
 from tests.support.browsing import ORIGIN, OWN, Browser, browsing
 from tests.support.checkerboard import train_checkerboard
 
@@ -31,6 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("console")
     workspace = train_checkerboard(Workspace(settings=Settings(home=folder / "home")), folder / "files")
     workspace.save_placement(FRONT)
+    workspace.begin_experiment(**TRIED)
     return folder / "home"
 
 

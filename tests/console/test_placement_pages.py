@@ -65,7 +65,7 @@ def use(settings: Settings, what: Callable[[Browser], Awaitable[None]], scopes: 
                     "exclude_interacted",
                     "Shows also what the source interacted with, whatever the question says",
                 ),
-                RuleInWords("exclude", "Leaves out what the source has 'buy' in the last 30 days"),
+                RuleInWords("exclude", "Leaves out what the source has an interaction 'buy' with, in the last 30 days"),
             ],
         ),
         (
@@ -116,7 +116,7 @@ def use(settings: Settings, what: Callable[[Browser], Awaitable[None]], scopes: 
                 RuleInWords("bury", "Puts targets behind all others of which id is 'i1'", "bury.0"),
                 RuleInWords(
                     "fresh",
-                    "Lets the score fade: 30% of it is halved by each 30 days of age, which last_interaction tells",
+                    "Lets 30% of the score fade by half each 30 days of age, which last_interaction tells",
                     "fresh",
                 ),
             ],
