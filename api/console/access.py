@@ -33,6 +33,7 @@ ACCESS: dict[tuple[str, str], Scope | None] = {
     ("POST", "/models/{model_id}/auto-train"): "train",
     ("POST", "/models/{model_id}/auto-train/off"): "train",
     ("GET", "/models/{model_id}/lineage"): "train",
+    ("GET", "/models/{model_id}/attribution"): "train",
     # Training
     ("GET", "/train"): "train",
     ("POST", "/train"): "train",

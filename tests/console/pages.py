@@ -8,6 +8,7 @@ from lucid.api.console.access import ACCESS, CONSOLE
 
 QUERIES = {
     "/models/{model_id}/pair": "?source_type=user&target_type=item",
+    "/models/{model_id}/attribution": "?from=&to=&by=rank",
     "/explore/found": "?model_id=board&q=item",
     "/explore/entity": "?model_id=board&id=i01",
     "/explore/beside": "?model_id=board&id=u01&target_type=item",

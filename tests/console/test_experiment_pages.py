@@ -1,4 +1,4 @@
-"""Experiments in the console: begun by a form, looked at as the API tells of them, stopped and deleted."""
+"""Experiments in the console: begun, looked at, stopped and deleted; and what came of all answers of a model."""
 
 import asyncio
 import shutil
@@ -10,6 +10,7 @@ import pytest
 
 from lucid.api.console.access import CONSOLE
 from lucid.keys import SCOPES
+from lucid.schema.attribution import By
 from lucid.settings import Settings
 from lucid.versions.experiments import variant_of
 from lucid.workspace import Workspace
@@ -140,5 +141,39 @@ def test_a_warning_is_shown(home: Settings) -> None:
 
     async def look(browser: Browser) -> None:
         assert "something keeps sources out of a variant" in (await browser.get(f"{HERE}/broken/results")).text
+
+    use(home, look)
+
+
+@pytest.mark.parametrize("by", [None, "version", "pair", "rank"])
+def test_what_came_of_a_model_is_shown(home: Settings, by: By | None) -> None:
+    """As the API tells it, in all or in groups; of another time, that there is nothing."""
+    expected = Workspace(settings=home).attribution("board", by=by)
+
+    async def look(browser: Browser) -> None:
+        where, asked = f"{CONSOLE}/models/board/attribution", f"by={by or ''}"
+        page = (await browser.get(f"{where}.json?from=&to=&{asked}")).json()
+        assert expected.model_dump(mode="json") == page["attribution"]
+        rows = {one["type"]: [rate["rows"] for _, rate in one["groups"] if rate] for one in page["by_type"]}
+        assert {"clicked": USERS, HOSTILE: 1} == {event_type: sum(counts) for event_type, counts in rows.items()}
+        text = Elements((await browser.get(f"{where}?{asked}")).text)
+        assert "b" not in {tag for tag, _ in text.found}
+        assert f"{expected.total.impressions:,} rows" in text.text
+
+        assert "No answer was noted" in (await browser.get(f"{where}?to=2020-01-01&{asked}")).text
+        later = (await browser.get(f"{where}.json?from=2020-01-01&{asked}")).json()
+        assert ("2020-01-01T00:00:00.000Z", page["by_type"]) == (later["attribution"]["from_time"], later["by_type"])
+
+    use(home, look)
+
+
+def test_a_time_that_is_none_is_refused(home: Settings) -> None:
+    """On the page, with what was expected; a model that is not there, too."""
+
+    async def look(browser: Browser) -> None:
+        where = f"{CONSOLE}/models/board/attribution"
+        for asked in ("?from=soon", "?by=nobody", "?from=2026-02-01&to=2026-01-01"):
+            assert 422 == (await browser.get(where + asked)).status_code
+        assert 404 == (await browser.get(f"{CONSOLE}/models/none/attribution")).status_code
 
     use(home, look)
