@@ -29,7 +29,7 @@ from lucid.webhooks.callbacks import make_event
 from lucid.workspace import Workspace
 from tests.support.browsing import Browser, Elements, browsing
 from tests.support.checkerboard import train_checkerboard
-from tests.support.crowds import forget_activity, interactions, write_crowd
+from tests.support.crowds import RISING, forget_activity, interactions, write_crowd
 from tests.support.hostile import IDS, LONG
 
 HOSTILE_NAME = "<script>alert(1)</script>\" onerror='x' [a](javascript:b) \u202eevil"
@@ -205,10 +205,11 @@ def test_an_entity_has_its_answers_and_their_reasons(home: Settings) -> None:
         assert all(one["explanation"] for one in page["suggestions"][:1])
         assert 9 == page["card"]["interaction_count"]
         assert {"likes"} == {edge["relation"] for edge in page["card"]["edges"] if edge["kind"] == "interaction"}
-        assert 10 == len(beside["popular"]) == len(beside["similar"])
-        assert [] == beside["trending"]  # nothing has a time
-        weights = [one["weight"] for one in beside["popular"]]
-        assert sorted(weights, reverse=True) == weights
+        popular, trending = beside["for_all"]
+        assert ("popular", 10, 10) == (popular["way"], len(popular["suggestions"]), len(beside["similar"]))
+        assert ("trending", []) == (trending["way"], trending["suggestions"])  # nothing has a time
+        none = f"{CONSOLE}/explore/beside?model_id=board&id=u01&target_type=none"
+        assert 422 == (await browser.get(none)).status_code
         item = (await browser.get(f"{CONSOLE}/explore/entity.json?model_id=board&id=i01")).json()
         assert [["colour", "white"]] == item["card"]["metadata"]
         assert 404 == (await browser.get(f"{CONSOLE}/explore/entity?model_id=board&id=nobody")).status_code
@@ -216,28 +217,37 @@ def test_an_entity_has_its_answers_and_their_reasons(home: Settings) -> None:
     use(home, look)
 
 
-def test_what_is_trending_stands_beside(tmp_path: Path) -> None:
-    """As the API gives it, with the window; a version that has counted nothing says what to do."""
+def test_what_is_the_same_for_all_stands_beside(tmp_path: Path) -> None:
+    """What is popular and what is trending, as the API gives them to the entity, which may be new, with what counts in
+    them; a version that has counted nothing says what to do."""
     workspace = Workspace(tmp_path / "home")
     workspace.import_files(write_crowd(tmp_path, interactions()))
     workspace.train("crowd")
-    asked = workspace.recommend("crowd", target_type="item", use="trending", max_recommendations=10)
+    workspace.send_events([{"id": "new", "type": "user"}, {"type": "view", "source_id": "new", "target_id": RISING}])
     standings = Version(workspace.settings.home, "crowd", 1).standings
     assert standings is not None
+    page = f"{CONSOLE}/explore/beside{{}}?model_id=crowd&id={{}}&target_type=item"
 
     async def look(browser: Browser) -> None:
-        page = f"{CONSOLE}/explore/beside{{}}?model_id=crowd&id=u01&target_type=item"
-        beside = (await browser.get(page.format(".json"))).json()
-
-        assert list(asked["target_id"]) == [one["entity"]["id"] for one in beside["trending"]]
-        assert standings.spans["item", "trending"].window == beside["recent_days"]
-        assert "What is trending" in (await browser.get(page.format(""))).text
+        for source in ("u01", "new"):
+            beside = (await browser.get(page.format(".json", source))).json()
+            assert ["popular", "trending"] == [one["way"] for one in beside["for_all"]]
+            for one in beside["for_all"]:
+                asked = workspace.recommend(
+                    "crowd", source_id=source, target_type="item", use=one["way"], max_recommendations=10
+                )
+                assert list(asked["target_id"]) == [each["entity"]["id"] for each in one["suggestions"]]
+                span = standings.spans["item", one["way"]]
+                assert (span.window, span.half_life) == (one["window_days"], one["half_life_days"])
+        names = [each["entity"]["name"] for each in beside["for_all"][0]["suggestions"]]
+        text = Elements((await browser.get(page.format("", "new"))).text).text
+        assert all(said in text for said in ("What is popular", "What is trending", *names))
+        window = standings.spans["item", "trending"].window
+        assert f"The latest {window} day" in text
 
     async def look_again(browser: Browser) -> None:
-        page = f"{CONSOLE}/explore/beside{{}}?model_id=crowd&id=u01&target_type=item"
-
-        assert None is (await browser.get(page.format(".json"))).json()["trending"]
-        assert "This version has not counted it" in (await browser.get(page.format(""))).text
+        assert None is (await browser.get(page.format(".json", "u01"))).json()["for_all"]
+        assert "This version has not counted it" in (await browser.get(page.format("", "u01"))).text
 
     use(workspace.settings, look)
     forget_activity(Version(workspace.settings.home, "crowd", 1))
