@@ -64,6 +64,7 @@ ACCESS: dict[tuple[str, str], Scope | None] = {
     # Data
     ("GET", "/data"): "data:read",
     ("GET", "/data/drift"): "data:read",
+    ("GET", "/data/events"): "data:read",
     ("GET", "/data/{batch_id}/rows"): "data:read",
     ("POST", "/data/upload"): "data:write",
     ("POST", "/data/{batch_id}/tags"): "data:write",

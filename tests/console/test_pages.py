@@ -15,6 +15,7 @@ import pytest
 from lucid.api.console.access import CONSOLE
 from lucid.api.console.explore import _origin
 from lucid.data.drift import Drift
+from lucid.data.event_batches import compact_events
 from lucid.keys import SCOPES, create_key
 from lucid.models import find_model
 from lucid.schema.fields import utc_now
@@ -280,6 +281,28 @@ def test_bad_rows_are_shown_with_their_line(home: Settings) -> None:
         assert [(3, "media_url", "ftp://no")] == [(row["line"], row["column"], row["value"]) for row in twin["rows"]]
         assert all(text in page.text for text in ("media_url", "ftp://no", twin["rows"][0]["message"]))
         assert 404 == (await browser.get(f"{CONSOLE}/data/{'0' * 32}/rows")).status_code
+
+    use(home, look)
+
+
+def test_events_that_wait_are_counted_and_shown(home: Settings) -> None:
+    """The latest first, as text; once they are compacted none waits, and the batch is named that they became."""
+    workspace, name = Workspace(settings=home), "<b>new</b>"
+    workspace.send_events([{"type": "likes", "source_id": f"u{user:02}", "target_id": "i01"} for user in range(12)])
+    workspace.send_events({"id": name, "type": "user", "name": name})
+
+    async def look(browser: Browser) -> None:
+        where = f"{CONSOLE}/data/events"
+        page = (await browser.get(f"{where}.json")).json()
+        assert (13, 10, None) == (page["waiting"], len(page["latest"]), page["compacted"])
+        assert [name, "u11"] == [page["latest"][0]["id"], page["latest"][1]["source_id"]]
+        shown = await page_of(browser, "/data/events")
+        assert ("b" in {tag for tag, _ in shown.found}, name in shown.text) == (False, True)
+
+        made = compact_events(home, browser.services.catalog)
+        page = (await browser.get(f"{where}.json")).json()
+        assert (0, [], made[-1].batch_id) == (page["waiting"], page["latest"], page["compacted"]["batch_id"])
+        assert made[-1].file_name in (await page_of(browser, "/data/events")).text
 
     use(home, look)
 
