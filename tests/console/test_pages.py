@@ -16,6 +16,7 @@ from lucid.api.console.access import CONSOLE
 from lucid.api.console.explore import _origin
 from lucid.data.drift import Drift
 from lucid.data.event_batches import compact_events
+from lucid.data.strengths import StrengthRule
 from lucid.keys import SCOPES, create_key
 from lucid.models import find_model
 from lucid.schema.fields import utc_now
@@ -526,6 +527,42 @@ def test_runs_are_shown_with_the_time_of_their_steps(home: Settings) -> None:
         lineage = (await browser.get(f"{CONSOLE}/models/board/lineage.json?version=1")).json()
         assert runs[1]["timings"] == lineage["timings"]
         assert {"more.csv", "likes.csv"} <= {batch["file_name"] for batch in lineage["lineage"]["batches"]}
+
+    use(home, look)
+
+
+def test_what_interactions_say_is_told_in_words(home: Settings) -> None:
+    """By type: the key with its numbers, what is liked and disliked, and what it weighs; and what all of it changes."""
+    key = "<i>stars</i>"
+    rules = [
+        StrengthRule("rated", "rating", f"{key}: <b>all</b>", key, 1, 5, 3, 4, 2, values=90, interactions=100),
+        StrengthRule(
+            "bought", "amount", "quantity: numbers", "quantity", 0, 9, 2, weight=3.0, values=7, interactions=7
+        ),
+        StrengthRule("returned", "dislike", "its name tells of dislike", interactions=5),
+        StrengthRule("seen", "plain", "nothing tells how much was liked what", weight=0.0, interactions=4),
+    ]
+
+    async def look(browser: Browser) -> None:
+        live = ModelVersions(home.home, "board").live()
+        report = read_report(live.folder)
+        before = await page_of(browser, "/models/board/report")
+        write_report(live.folder, replace(report, strengths=rules))
+        live.complete(None, utc_now())
+        page = await page_of(browser, "/models/board/report")
+
+        assert "That it happened, and nothing more." in before.text
+        assert "All count alike in the end" not in before.text
+        assert {"b", "i"}.isdisjoint(tag for tag, _ in page.found)
+        words = " ".join(page.text.split())
+        for said in (
+            f"{key} from 1 to 5: liked from 4 up, disliked from 2 down.",
+            "The more quantity the better, half of them are above 2; below 0 it is a dislike.",
+            "Each is a dislike.",
+            "left out, as asked",
+            "All count alike in the end",
+        ):
+            assert said in words
 
     use(home, look)
 
