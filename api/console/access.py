@@ -33,6 +33,7 @@ ACCESS: dict[tuple[str, str], Scope | None] = {
     ("POST", "/models/{model_id}/auto-train"): "train",
     ("POST", "/models/{model_id}/auto-train/off"): "train",
     ("GET", "/models/{model_id}/lineage"): "train",
+    ("GET", "/models/{model_id}/attribution"): "train",
     # Training
     ("GET", "/train"): "train",
     ("POST", "/train"): "train",
@@ -46,9 +47,24 @@ ACCESS: dict[tuple[str, str], Scope | None] = {
     ("GET", "/explore/entity"): "recommend",
     ("GET", "/explore/beside"): "recommend",
     ("GET", "/explore/mix"): "recommend",
+    # Placements
+    ("GET", "/placements"): "recommend",
+    ("GET", "/placements/edit"): "train",
+    ("POST", "/placements"): "train",
+    ("POST", "/placements/preview"): "recommend",
+    ("GET", "/placements/{name}/rules"): "recommend",
+    ("GET", "/placements/{name}/preview"): "recommend",
+    ("POST", "/placements/{name}/retire"): "train",
+    # Experiments
+    ("GET", "/experiments"): "train",
+    ("POST", "/experiments"): "train",
+    ("GET", "/experiments/{name}/results"): "train",
+    ("POST", "/experiments/{name}/stop"): "train",
+    ("POST", "/experiments/{name}/delete"): "train",
     # Data
     ("GET", "/data"): "data:read",
     ("GET", "/data/drift"): "data:read",
+    ("GET", "/data/events"): "data:read",
     ("GET", "/data/{batch_id}/rows"): "data:read",
     ("POST", "/data/upload"): "data:write",
     ("POST", "/data/{batch_id}/tags"): "data:write",

@@ -17,8 +17,11 @@ from lucid.api.routes.upload import take_upload
 from lucid.api.services import Services, ServicesDep
 from lucid.data.batches import rejected_rows
 from lucid.data.drift import Drift
+from lucid.data.event_batches import last_compacted
+from lucid.data.events import count_waiting_events, waiting_events
 from lucid.errors import LucidError
 from lucid.schema.batches import Batch, BatchChange, RejectedRow
+from lucid.schema.events import WaitingEvent
 from lucid.schema.fields import check
 from lucid.versions.lifecycle import ModelVersions
 
@@ -27,6 +30,7 @@ router = APIRouter(route_class=Screen)
 BatchId = Annotated[str, Path()]
 MOST_BATCHES = 200
 ROWS = 100
+LATEST_EVENTS = 10
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,18 @@ class DataPage:
     count: int
     tags: list[str]
     tag: str
+
+
+@dataclass(frozen=True)
+class EventsPage:
+    """Events that wait to become rows of batches: how many, and the latest, the newest first.
+
+    `compacted` is the newest batch that others became; None for none that is kept.
+    """
+
+    waiting: int
+    latest: list[WaitingEvent]
+    compacted: Batch | None
 
 
 @dataclass(frozen=True)
@@ -89,6 +105,14 @@ def show_data(services: ServicesDep, tag: Annotated[str, Query(max_length=200)] 
 def show_drift(services: ServicesDep) -> DriftPage:
     """What the live version of each model was told of the batches that it learned from."""
     return DriftPage(_odd(services))
+
+
+@page(router, "/data/events", "events.html")
+def show_events(services: ServicesDep) -> EventsPage:
+    """What was accepted one by one and stands in no batch yet, though it counts in answers."""
+    latest = waiting_events(services.settings, None, LATEST_EVENTS)
+    waiting = count_waiting_events(services.settings)
+    return EventsPage(waiting, latest[::-1], last_compacted(services.catalog))
 
 
 @page(router, "/data/{batch_id}/rows", "rows.html")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query
@@ -11,16 +11,14 @@ from lucid.api.console.guard import Screen
 from lucid.api.console.pages import Text, page
 from lucid.api.services import Services, ServicesDep
 from lucid.errors import InvalidRequest, ModelNotReady
-from lucid.schema.fields import ModelId, check
+from lucid.schema.fields import ForAll, ModelId, check
 from lucid.schema.recommendations import RecommendationQuery
 from lucid.serving.exploring import (
     EntityCard,
     NamedEntity,
-    PopularEntity,
     entities_of,
     find_entities,
     name_entity,
-    popular_entities,
     show_entity,
 )
 from lucid.serving.predictor import Predictor
@@ -93,18 +91,29 @@ class EntityPage(_Pictured):
 
 
 @dataclass(frozen=True)
-class BesidePage:
-    """What stands beside the answers of an entity: what is popular, what is trending, and what is like it.
+class ForAllList:
+    """A list that is the same for all but for what each knows already, and what counts in it, in days.
 
-    `trending` counts so many `recent_days`; both are None where the version has not counted what is trending.
+    The window and the half-life are None where there is no such limit.
+    """
+
+    way: ForAll
+    suggestions: list[Suggestion]
+    window_days: int | None
+    half_life_days: float | None
+
+
+@dataclass(frozen=True)
+class BesidePage:
+    """What stands beside the answers of an entity: what is popular and what is trending, and what is like it.
+
+    `for_all` is None where the version has not counted what is popular and what is trending.
     """
 
     model_id: str
     entity_id: str
     target_type: str
-    popular: list[PopularEntity]
-    trending: list[Suggestion] | None
-    recent_days: int | None
+    for_all: list[ForAllList] | None
     similar: list[Suggestion]
 
 
@@ -160,7 +169,7 @@ def show_one(
     """All that is known of an entity, and its answers with their reasons."""
     predictor = services.registry.predictor(model_id)
     card, types = show_entity(predictor, id), _target_types(predictor)
-    target = target_type or _usual_target(predictor, card.entity.type)
+    target = target_type or usual_target(predictor, card.entity.type)
     suggestions = _suggestions(services, predictor, model_id, source_id=[id], target_type=[target], explain=True)
     shown = [card.entity, *(one.entity for one in suggestions), *(edge.entity for edge in card.edges)]
     return EntityPage(pictures, _origins(shown), model_id, predictor.version.number, card, types, target, suggestions)
@@ -173,14 +182,10 @@ def show_beside(
     id: Text,  # noqa: A002 - as the API calls it
     target_type: Text,
 ) -> BesidePage:
-    """What everybody gets, and what is like the entity."""
+    """What it would get if all got the same, and what is like it."""
     predictor = services.registry.predictor(model_id)
     similar = _suggestions(services, predictor, model_id, source_id=[id], use="similar", exclude_interacted=False)
-    popular, trending, recent = popular_entities(predictor, target_type, SHOWN), None, None
-    if standings := predictor.version.standings:
-        trending = _suggestions(services, predictor, model_id, target_type=[target_type], use="trending")
-        recent = standings.spans[target_type, "trending"].window
-    return BesidePage(model_id, id, target_type, popular, trending, recent, similar)
+    return BesidePage(model_id, id, target_type, _for_all(services, predictor, model_id, id, target_type), similar)
 
 
 @page(router, "/explore/mix", "mix.html")
@@ -193,13 +198,13 @@ def show_mix(
     pictures: bool = False,
 ) -> MixPage:
     """What suits several entities together, and none of those that are taken away."""
-    predictor, wanted, unwanted = services.registry.predictor(model_id), _given(plus), _given(minus)
+    predictor, wanted, unwanted = services.registry.predictor(model_id), given(plus), given(minus)
     if not wanted and not unwanted:
         return MixPage(False, [], model_id, [], [], _target_types(predictor), target_type, [])
     if not wanted:
         raise InvalidRequest("plus: missing; name at least one entity that the answer shall suit")
     plus_named, minus_named = ([name_entity(predictor, name) for name in part] for part in (wanted, unwanted))
-    target = target_type or _usual_target(predictor, plus_named[0].type)
+    target = target_type or usual_target(predictor, plus_named[0].type)
     sources = [{"id": name, "weight": 1} for name in wanted] + [{"id": name, "weight": -1} for name in unwanted]
     suggestions = _suggestions(services, predictor, model_id, sources=sources, target_type=[target], explain=True)
     origins = _origins([*plus_named, *minus_named, *(one.entity for one in suggestions)])
@@ -207,7 +212,7 @@ def show_mix(
     return MixPage(pictures, origins, model_id, plus_named, minus_named, types, target, suggestions)
 
 
-def _given(ids: Sequence[str] | None) -> list[str]:
+def given(ids: Sequence[str] | None) -> list[str]:
     return [name for name in ids or () if name.strip()]
 
 
@@ -218,7 +223,7 @@ def _target_types(predictor: Predictor) -> list[str]:
     return list(dict.fromkeys([*sorted(set(targets)), *config.entity_types.types]))
 
 
-def _usual_target(predictor: Predictor, source_type: str) -> str:
+def usual_target(predictor: Predictor, source_type: str) -> str:
     """The type that entities of a type are recommended first: of a pair of theirs, else any."""
     config = predictor.version.config
     return next((target for source, target in config.pairs if source == source_type), config.entity_types.types[0])
@@ -243,6 +248,20 @@ def _suggestions(services: Services, predictor: Predictor, model_id: str, **aske
         )
         for row in rows
     ]
+
+
+def _for_all(
+    services: Services, predictor: Predictor, model_id: str, source_id: str, target_type: str
+) -> list[ForAllList] | None:
+    """The lists that are the same for all, without what the source knows already."""
+    if (standings := predictor.version.standings) is None:
+        return None
+    found, asked = [], {"source_id": [source_id], "target_type": [target_type]}
+    for way in get_args(ForAll):
+        suggestions = _suggestions(services, predictor, model_id, use=way, **asked)
+        span = standings.spans[target_type, way]
+        found.append(ForAllList(way, suggestions, span.window, span.half_life))
+    return found
 
 
 def _rows(answer: Answer) -> list[dict[str, Any]]:

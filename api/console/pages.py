@@ -94,6 +94,13 @@ def go_to(path: str) -> Response:
     return RedirectResponse(access.CONSOLE + path, 303)
 
 
+def follow(request: Request, path: str) -> Response:
+    """As `go_to`, after a form whose errors htmx shows beside it."""
+    if "hx-request" in request.headers:
+        return Response(status_code=204, headers={"HX-Redirect": access.CONSOLE + path})
+    return go_to(path)
+
+
 def error_page(request: Request, problem: JSONResponse) -> Response:
     """A problem as a page, with its status and what else its header tells."""
     value = Problem.model_validate_json(bytes(problem.body))

@@ -86,6 +86,11 @@ def forget_compacted(settings: Settings, catalog: Catalog) -> None:
         log.close()
 
 
+def last_compacted(catalog: Catalog) -> Batch | None:
+    """The newest batch that events were compacted into and that is there still; None for none."""
+    return next((batch for batch in reversed(_of_events(catalog)) if batch.status == "completed"), None)
+
+
 def compaction_due(settings: Settings, catalog: Catalog) -> bool:
     """Whether so many events wait that the hour is not waited for."""
     last = _last(EventLog(settings.home))
@@ -154,9 +159,13 @@ def _load(staging: Path, file_type: FileType, events: Sequence[NewEvent]) -> Non
 
 def _forget_failed(catalog: Catalog) -> None:
     """Forget batches of compactions that were killed; their events are still in the log."""
-    ours = (batch for batch in catalog.batches.find(tags=[EVENTS_TAG]) if batch.file_name.startswith(_NAME))
-    if failed := [batch.batch_id for batch in ours if batch.status == "error"]:
+    if failed := [batch.batch_id for batch in _of_events(catalog) if batch.status == "error"]:
         catalog.batches.delete(failed)
+
+
+def _of_events(catalog: Catalog) -> list[Batch]:
+    """The batches of compactions, the newest last, but for those whose tag somebody took."""
+    return [batch for batch in catalog.batches.find(tags=[EVENTS_TAG]) if batch.file_name.startswith(_NAME)]
 
 
 @contextmanager

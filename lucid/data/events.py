@@ -181,6 +181,13 @@ def waiting_events(settings: Settings, after: int | None, limit: int) -> list[Wa
     return [_waiting(one) for one in found]
 
 
+def count_waiting_events(settings: Settings) -> int:
+    """How many events are not compacted yet."""
+    through = Catalog(settings.home).batches.compacted_events()
+    with EventLog(settings.home).reading() as log:
+        return log.count(through)
+
+
 # Reading
 
 

@@ -61,14 +61,6 @@ class EntityCard:
     edges: list[Edge]
 
 
-@dataclass(frozen=True)
-class PopularEntity:
-    """An entity with the weight of all its edges, by which it is popular."""
-
-    entity: NamedEntity
-    weight: float
-
-
 def find_entities(predictor: Predictor, text: str, entity_type: str | None = None, most: int = 20) -> list[NamedEntity]:
     """Entities by a part of their names or the beginning of their ids, the likely ones first.
 
@@ -112,18 +104,6 @@ def show_entity(predictor: Predictor, entity_id: str) -> EntityCard:
 def name_entity(predictor: Predictor, entity_id: str) -> NamedEntity:
     """An entity by its id; raises UnknownSource."""
     return _named(_source(predictor, entity_id), entity_id, predictor.version)
-
-
-def popular_entities(predictor: Predictor, entity_type: str, most: int = 10) -> list[PopularEntity]:
-    """The entities of a type whose edges weigh most; raises UnknownType."""
-    version = predictor.version
-    rows = version.config.entity_types.rows(entity_type)
-    weights = version.embeddings[0].degrees[rows.start : rows.stop]
-    most = min(most, len(rows))
-    best = np.argpartition(-weights, most - 1)[:most] if most else np.empty(0, np.int64)
-    best = best[np.lexsort((best, -weights[best]))]
-    named = name_entities(version, best + rows.start)
-    return [PopularEntity(entity, float(weight)) for entity, weight in zip(named, weights[best].tolist(), strict=True)]
 
 
 def name_entities(version: Version, rows: Rows) -> list[NamedEntity]:

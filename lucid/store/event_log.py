@@ -103,6 +103,11 @@ class Reading:
         found = self._select("SELECT min(number) FROM events", [])
         return found[0][0] if found else None
 
+    def count(self, after: int) -> int:
+        """How many events come after a number."""
+        found = self._select("SELECT count(*) FROM events WHERE number > ?", [after])
+        return int(found[0][0]) if found else 0
+
     def after(self, number: int, most: int, through: int | None = None) -> list[LoggedEvent]:
         """The first events that come after a number, at most so many, and none beyond `through`."""
         through = self.last() if through is None else through

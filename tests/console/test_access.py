@@ -20,16 +20,18 @@ from lucid.keys import SCOPES, create_key
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
-from tests.console.pages import ACTIONS, NEEDS_PREFECT, PAGES, address
+from tests.console.pages import ACTIONS, FRONT, NEEDS_PREFECT, PAGES, TRIED, address
 from tests.support.browsing import ORIGIN, OWN, Browser, browsing
 from tests.support.checkerboard import train_checkerboard
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the model `board`, which the tests of this module leave as it is."""
+    """A home with the model `board` and what its pages show, which the tests of this module leave as it is."""
     folder = tmp_path_factory.mktemp("console")
-    train_checkerboard(Workspace(settings=Settings(home=folder / "home")), folder / "files")
+    workspace = train_checkerboard(Workspace(settings=Settings(home=folder / "home")), folder / "files")
+    workspace.save_placement(FRONT)
+    workspace.begin_experiment(**TRIED)
     return folder / "home"
 
 

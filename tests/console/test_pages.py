@@ -15,6 +15,8 @@ import pytest
 from lucid.api.console.access import CONSOLE
 from lucid.api.console.explore import _origin
 from lucid.data.drift import Drift
+from lucid.data.event_batches import compact_events
+from lucid.data.strengths import StrengthRule
 from lucid.keys import SCOPES, create_key
 from lucid.models import find_model
 from lucid.schema.fields import utc_now
@@ -29,7 +31,7 @@ from lucid.webhooks.callbacks import make_event
 from lucid.workspace import Workspace
 from tests.support.browsing import Browser, Elements, browsing
 from tests.support.checkerboard import train_checkerboard
-from tests.support.crowds import forget_activity, interactions, write_crowd
+from tests.support.crowds import RISING, forget_activity, interactions, write_crowd
 from tests.support.hostile import IDS, LONG
 
 HOSTILE_NAME = "<script>alert(1)</script>\" onerror='x' [a](javascript:b) \u202eevil"
@@ -205,10 +207,11 @@ def test_an_entity_has_its_answers_and_their_reasons(home: Settings) -> None:
         assert all(one["explanation"] for one in page["suggestions"][:1])
         assert 9 == page["card"]["interaction_count"]
         assert {"likes"} == {edge["relation"] for edge in page["card"]["edges"] if edge["kind"] == "interaction"}
-        assert 10 == len(beside["popular"]) == len(beside["similar"])
-        assert [] == beside["trending"]  # nothing has a time
-        weights = [one["weight"] for one in beside["popular"]]
-        assert sorted(weights, reverse=True) == weights
+        popular, trending = beside["for_all"]
+        assert ("popular", 10, 10) == (popular["way"], len(popular["suggestions"]), len(beside["similar"]))
+        assert ("trending", []) == (trending["way"], trending["suggestions"])  # nothing has a time
+        none = f"{CONSOLE}/explore/beside?model_id=board&id=u01&target_type=none"
+        assert 422 == (await browser.get(none)).status_code
         item = (await browser.get(f"{CONSOLE}/explore/entity.json?model_id=board&id=i01")).json()
         assert [["colour", "white"]] == item["card"]["metadata"]
         assert 404 == (await browser.get(f"{CONSOLE}/explore/entity?model_id=board&id=nobody")).status_code
@@ -216,28 +219,37 @@ def test_an_entity_has_its_answers_and_their_reasons(home: Settings) -> None:
     use(home, look)
 
 
-def test_what_is_trending_stands_beside(tmp_path: Path) -> None:
-    """As the API gives it, with the window; a version that has counted nothing says what to do."""
+def test_what_is_the_same_for_all_stands_beside(tmp_path: Path) -> None:
+    """What is popular and what is trending, as the API gives them to the entity, which may be new, with what counts in
+    them; a version that has counted nothing says what to do."""
     workspace = Workspace(tmp_path / "home")
     workspace.import_files(write_crowd(tmp_path, interactions()))
     workspace.train("crowd")
-    asked = workspace.recommend("crowd", target_type="item", use="trending", max_recommendations=10)
+    workspace.send_events([{"id": "new", "type": "user"}, {"type": "view", "source_id": "new", "target_id": RISING}])
     standings = Version(workspace.settings.home, "crowd", 1).standings
     assert standings is not None
+    page = f"{CONSOLE}/explore/beside{{}}?model_id=crowd&id={{}}&target_type=item"
 
     async def look(browser: Browser) -> None:
-        page = f"{CONSOLE}/explore/beside{{}}?model_id=crowd&id=u01&target_type=item"
-        beside = (await browser.get(page.format(".json"))).json()
-
-        assert list(asked["target_id"]) == [one["entity"]["id"] for one in beside["trending"]]
-        assert standings.spans["item", "trending"].window == beside["recent_days"]
-        assert "What is trending" in (await browser.get(page.format(""))).text
+        for source in ("u01", "new"):
+            beside = (await browser.get(page.format(".json", source))).json()
+            assert ["popular", "trending"] == [one["way"] for one in beside["for_all"]]
+            for one in beside["for_all"]:
+                asked = workspace.recommend(
+                    "crowd", source_id=source, target_type="item", use=one["way"], max_recommendations=10
+                )
+                assert list(asked["target_id"]) == [each["entity"]["id"] for each in one["suggestions"]]
+                span = standings.spans["item", one["way"]]
+                assert (span.window, span.half_life) == (one["window_days"], one["half_life_days"])
+        names = [each["entity"]["name"] for each in beside["for_all"][0]["suggestions"]]
+        text = Elements((await browser.get(page.format("", "new"))).text).text
+        assert all(said in text for said in ("What is popular", "What is trending", *names))
+        window = standings.spans["item", "trending"].window
+        assert f"The latest {window} day" in text
 
     async def look_again(browser: Browser) -> None:
-        page = f"{CONSOLE}/explore/beside{{}}?model_id=crowd&id=u01&target_type=item"
-
-        assert None is (await browser.get(page.format(".json"))).json()["trending"]
-        assert "This version has not counted it" in (await browser.get(page.format(""))).text
+        assert None is (await browser.get(page.format(".json", "u01"))).json()["for_all"]
+        assert "This version has not counted it" in (await browser.get(page.format("", "u01"))).text
 
     use(workspace.settings, look)
     forget_activity(Version(workspace.settings.home, "crowd", 1))
@@ -270,6 +282,28 @@ def test_bad_rows_are_shown_with_their_line(home: Settings) -> None:
         assert [(3, "media_url", "ftp://no")] == [(row["line"], row["column"], row["value"]) for row in twin["rows"]]
         assert all(text in page.text for text in ("media_url", "ftp://no", twin["rows"][0]["message"]))
         assert 404 == (await browser.get(f"{CONSOLE}/data/{'0' * 32}/rows")).status_code
+
+    use(home, look)
+
+
+def test_events_that_wait_are_counted_and_shown(home: Settings) -> None:
+    """The latest first, as text; once they are compacted none waits, and the batch is named that they became."""
+    workspace, name = Workspace(settings=home), "<b>new</b>"
+    workspace.send_events([{"type": "likes", "source_id": f"u{user:02}", "target_id": "i01"} for user in range(12)])
+    workspace.send_events({"id": name, "type": "user", "name": name})
+
+    async def look(browser: Browser) -> None:
+        where = f"{CONSOLE}/data/events"
+        page = (await browser.get(f"{where}.json")).json()
+        assert (13, 10, None) == (page["waiting"], len(page["latest"]), page["compacted"])
+        assert [name, "u11"] == [page["latest"][0]["id"], page["latest"][1]["source_id"]]
+        shown = await page_of(browser, "/data/events")
+        assert ("b" in {tag for tag, _ in shown.found}, name in shown.text) == (False, True)
+
+        made = compact_events(home, browser.services.catalog)
+        page = (await browser.get(f"{where}.json")).json()
+        assert (0, [], made[-1].batch_id) == (page["waiting"], page["latest"], page["compacted"]["batch_id"])
+        assert made[-1].file_name in (await page_of(browser, "/data/events")).text
 
     use(home, look)
 
@@ -493,6 +527,42 @@ def test_runs_are_shown_with_the_time_of_their_steps(home: Settings) -> None:
         lineage = (await browser.get(f"{CONSOLE}/models/board/lineage.json?version=1")).json()
         assert runs[1]["timings"] == lineage["timings"]
         assert {"more.csv", "likes.csv"} <= {batch["file_name"] for batch in lineage["lineage"]["batches"]}
+
+    use(home, look)
+
+
+def test_what_interactions_say_is_told_in_words(home: Settings) -> None:
+    """By type: the key with its numbers, what is liked and disliked, and what it weighs; and what all of it changes."""
+    key = "<i>stars</i>"
+    rules = [
+        StrengthRule("rated", "rating", f"{key}: <b>all</b>", key, 1, 5, 3, 4, 2, values=90, interactions=100),
+        StrengthRule(
+            "bought", "amount", "quantity: numbers", "quantity", 0, 9, 2, weight=3.0, values=7, interactions=7
+        ),
+        StrengthRule("returned", "dislike", "its name tells of dislike", interactions=5),
+        StrengthRule("seen", "plain", "nothing tells how much was liked what", weight=0.0, interactions=4),
+    ]
+
+    async def look(browser: Browser) -> None:
+        live = ModelVersions(home.home, "board").live()
+        report = read_report(live.folder)
+        before = await page_of(browser, "/models/board/report")
+        write_report(live.folder, replace(report, strengths=rules))
+        live.complete(None, utc_now())
+        page = await page_of(browser, "/models/board/report")
+
+        assert "That it happened, and nothing more." in before.text
+        assert "All count alike in the end" not in before.text
+        assert {"b", "i"}.isdisjoint(tag for tag, _ in page.found)
+        words = " ".join(page.text.split())
+        for said in (
+            f"{key} from 1 to 5: liked from 4 up, disliked from 2 down.",
+            "The more quantity the better, half of them are above 2; below 0 it is a dislike.",
+            "Each is a dislike.",
+            "left out, as asked",
+            "All count alike in the end",
+        ):
+            assert said in words
 
     use(home, look)
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from lucid.api.console.access import CONSOLE
-from tests.console.pages import PAGES, address
+from tests.console.pages import FRONT, PAGES, TRIED, address
 from tests.support.checkerboard import ITEMS, USERS, write_checkerboard
 from tests.support.chromium import PATIENCE_SECONDS, chromium, tab
 from tests.support.service import Service, wait_until
@@ -64,6 +64,9 @@ def expect_model(service: Service, folder: Path) -> None:
             client.post("/data_batch", files=files).raise_for_status()
             client.post("/train", json={"model_id": "board"}).raise_for_status()
         wait_until(lambda: client.get("/models").json()[0]["live_version"], TRAINING_SECONDS, "the model")
+        client.post("/placements", json=FRONT).raise_for_status()
+        if not client.get("/experiments").json():
+            client.post("/experiments", json=TRIED).raise_for_status()
 
 
 def test_from_two_files_to_recommendations(service: Service, browser: Browser, tmp_path: Path) -> None:
