@@ -278,8 +278,8 @@ class WeightSearch:
         """The use of strengths that dislikes weigh most in, where they pay.
 
         What was liked must be ranked no worse and what was disliked no higher, and one of the two surely so; without
-        dislikes, what was liked surely better. Where values are noise, neither is the case. Types that tell of dislike by their names count as
-        likes only where that ranks surely better.
+        dislikes, what was liked surely better. Where values are noise, neither is the case. Types that tell of dislike
+        by their names count as likes only where that ranks surely better.
         """
         if not self._train.pairs_with_strengths:
             return best
