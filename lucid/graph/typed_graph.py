@@ -6,6 +6,7 @@ inside `HeteroData` count within their type, as PyG expects.
 
 import json
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -150,6 +151,14 @@ class TypedGraph:
             for field in _FIELDS:
                 if field in store:
                     data[edge_type][field] = store[field][..., every]
+        return TypedGraph(data, self.entity_types)
+
+    def without_strengths(self) -> "TypedGraph":
+        """The graph as it is where nothing says how much somebody liked what he met."""
+        data = copy(self.data)
+        for edge_type in self.edge_types:
+            if "strength" in data[edge_type]:
+                del data[edge_type].strength
         return TypedGraph(data, self.entity_types)
 
 

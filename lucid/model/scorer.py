@@ -74,7 +74,8 @@ class Profile:
 
 
 class Scorer:
-    """Scores the targets of one pair of types; item-kNN counts what `history` holds and nobody `disliked`.
+    """Scores the targets of one pair of types; item-kNN counts what `history` holds and nobody `disliked`, or all
+    of it where strengths do not count.
 
     `left_out` are interactions that the model did not learn from, which the profiles of sources name. `follows` is
     there for a pair whose model counts it.
@@ -89,16 +90,21 @@ class Scorer:
         left_out: InteractionHistory | None = None,
         disliked: InteractionHistory | None = None,
         follows: Follows | None = None,
+        *,
+        strengths_count: bool = True,
     ) -> None:
         self.pair, self.entity_types = pair, entity_types
         self.sources, self.targets = entity_types.rows(pair.source_type), entity_types.rows(pair.target_type)
         self._embeddings, self._history = embeddings, history
+        self._strengths_count = strengths_count
         nothing = InteractionHistory.none(entity_types.size)
         self._left_out, self._disliked = left_out or nothing, disliked or nothing
         self._follows = follows if pair.follows else None
         self._warm, self._cold = embeddings[pair.decomposition], embeddings[pair.cold_decomposition]
         # Made when it is first asked for, and shared with what `blended` and `scaled` return.
-        self._item_knn = cache(lambda: ItemKNN(history.minus(self._disliked), entity_types, pair.pair))
+        self._item_knn = cache(
+            lambda: ItemKNN(history.minus(self._disliked) if strengths_count else history, entity_types, pair.pair)
+        )
 
     @property
     def erased(self) -> Rows:
@@ -281,8 +287,8 @@ class Scorer:
         raw = self._spectral(warm, cold)
         shared = None
         if blend.share:
-            liked = [profile.liked for profile in profiles]
-            shared = blend.share * blend.scale * self._item_knn().scores_of(liked)
+            counted = [profile.liked if self._strengths_count else profile.interacted for profile in profiles]
+            shared = blend.share * blend.scale * self._item_knn().scores_of(counted)
             raw *= np.float32(1 - blend.share)
             raw += shared.astype(np.float32)
         raw += self._popularity
@@ -299,7 +305,8 @@ class Scorer:
 
     def _with(self, pair: PairModel) -> "Scorer":
         known = self._history, self._left_out, self._disliked
-        other = Scorer(self._embeddings, pair, self.entity_types, *known, self._follows)
+        count = self._strengths_count
+        other = Scorer(self._embeddings, pair, self.entity_types, *known, self._follows, strengths_count=count)
         other._item_knn = self._item_knn
         return other
 

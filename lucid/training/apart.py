@@ -11,14 +11,14 @@ from typing import Any
 
 from lucid.evaluation.splitting import hold_out
 from lucid.graph.relation_weights import RelationWeights
-from lucid.graph.typed_graph import read_graph
 from lucid.model.decomposition import Solver
 from lucid.model.embedding import Embedding
 from lucid.model.pair_model import Pair
 from lucid.model.spectral_filter import SpectralFilter
 from lucid.store.files import make_folder
-from lucid.training.filter_choice import Assigned, FilterJudge
+from lucid.training.filter_choice import Assigned, FilterJudge, untold
 from lucid.training.fitting import Calibrated, Calibrating, Here
+from lucid.training.learned_graph import read_learned_graph
 from lucid.training.parts import Opened
 from lucid.training.run import Spread, Training
 from lucid.training.tuning import Tried, Try, WeightSearch
@@ -105,10 +105,10 @@ def _grouped(calibrating: Calibrating, scores: int) -> list[PairGroup]:
 
 def _open_search(training: Training) -> WeightSearch:
     """The search of a training as another process has it, begun from the same eigenvectors."""
-    graph, seed = read_graph(training.work), training.settings.seed
+    graph, seed = read_learned_graph(training.work), training.settings.seed
     holdout = hold_out(graph, seed)
     solver, judge = Solver.of(seed, training.settings.device), FilterJudge(holdout, {})
-    search = WeightSearch(graph, holdout.train, judge, solver, lambda _percent, _doing: None)
+    search = WeightSearch(graph, holdout.train, judge, solver, untold)
     if (training.work / _FIRST).exists():
         (search.first,) = _read_embeddings(training.work / _FIRST)
     return search

@@ -64,7 +64,7 @@ class FilterConfig:
     learned: LearnedFilterConfig = field(default_factory=LearnedFilterConfig)
 
 
-def _untold(_percent: float, _doing: str) -> None:
+def untold(_percent: float, _doing: str) -> None:
     """Tells nobody how far the work has come."""
 
 
@@ -160,7 +160,7 @@ class FilterJudge:
 
     # Warm targets
 
-    def assign(self, embeddings: Sequence[Embedding], progress: Progress = _untold) -> dict[Pair, Assigned]:
+    def assign(self, embeddings: Sequence[Embedding], progress: Progress = untold) -> dict[Pair, Assigned]:
         """The best decomposition and filter for every direct pair that has enough validation sources."""
         config = self._config
         starts = [
@@ -172,7 +172,7 @@ class FilterJudge:
         return self._assign(embeddings, starts, self._warm, progress)
 
     def assign_indirect(
-        self, embeddings: Sequence[Embedding], default: SpectralFilter, progress: Progress = _untold
+        self, embeddings: Sequence[Embedding], default: SpectralFilter, progress: Progress = untold
     ) -> dict[Pair, Assigned]:
         """The best decomposition and filter for every indirect pair that has enough validation sources."""
         starts = [replace(default, rank=len(embedding.values)) for embedding in embeddings]

@@ -16,7 +16,7 @@ from scipy.special import expit
 from lucid.data.strengths import StrengthRule
 from lucid.evaluation.holdout import HeldOut, Holdout
 from lucid.evaluation.quality import judged_raw
-from lucid.graph.relation_weights import RelationWeights
+from lucid.graph.relation_weights import RelationWeights, StrengthUse
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.decomposition import CONFIG, Solver, decompose, max_rank
 from lucid.model.embedding import Embedding
@@ -27,7 +27,7 @@ from lucid.model.spectral_filter import SpectralFilter
 from lucid.side_by_side import side_by_side
 from lucid.training.budget import Budget
 from lucid.training.chosen import ChosenSettings, FollowsTrial
-from lucid.training.filter_choice import Assigned, FilterJudge
+from lucid.training.filter_choice import Assigned, FilterJudge, untold
 from lucid.training.tuning import Asked, Tried, Try, WeightSearch, grown
 from lucid.typing import Progress
 
@@ -125,6 +125,20 @@ class EarlierSettings:
     filters: Mapping[Pair, Assigned]
 
 
+def choose_use_of_strengths(
+    graph: TypedGraph,
+    holdout: Holdout,
+    solver: Solver,
+    earlier: EarlierSettings | None,
+    budget: Budget,
+    rules: Sequence[StrengthRule],
+) -> StrengthUse:
+    """What strengths weigh, by what interactions say and what was asked for of them; see `WeightSearch`."""
+    judge = FilterJudge(holdout, earlier.filters if earlier else {}, budget=budget)
+    search = WeightSearch(graph, holdout.train, judge, solver, untold, budget=budget, asked=Asked.of(rules))
+    return search.use_of_strengths(earlier.weightings if earlier else ())
+
+
 def choose(
     graph: TypedGraph,
     holdout: Holdout,
@@ -133,13 +147,14 @@ def choose(
     earlier: EarlierSettings | None = None,
     budget: Budget | None = None,
     parts: Parts | None = None,
-    strengths: Sequence[StrengthRule] = (),
+    rules: Sequence[StrengthRule] = (),
+    strengths: StrengthUse = "ignored",
 ) -> Fitted:
     """Choose weights, damping and filters, and calibrate, on the validation part of the holdout.
 
     The embeddings of the result are those of the graph without the held-out interactions. What the budget has no time
-    for stays as it would begin, and is told with what was chosen. `strengths` are what
-    interactions say, and what was asked for of them.
+    for stays as it would begin, and is told with what was chosen. `rules` are what interactions say, and what was asked
+    for of them; `strengths` what was chosen for that.
     """
     budget, parts = budget or Budget(), parts or Here()
     judge = FilterJudge(holdout, earlier.filters if earlier else {}, budget=budget)
@@ -151,7 +166,8 @@ def choose(
         lambda percent, doing: progress(0.6 * percent, doing),
         budget=budget,
         judge_each=parts.judge_each,
-        asked=Asked.of(strengths),
+        asked=Asked.of(rules),
+        strengths=strengths,
     )
     weightings = search.best_from(earlier.weightings) if earlier else search.best()
     budget.give_up("settings of relation weights", search.left_out)

@@ -194,19 +194,24 @@ def fit_model(training: Training, progress: Progress) -> tuple[Path, str]:
     from lucid.graph.typed_graph import read_graph
     from lucid.model.decomposition import Solver
     from lucid.training.apart import Apart
-    from lucid.training.fitting import choose, refit
+    from lucid.training.fitting import choose, choose_use_of_strengths, refit
+    from lucid.training.learned_graph import read_learned_graph, write_use_of_strengths
 
-    graph, seed = read_graph(training.work), training.settings.seed
-    solver = Solver.of(seed, training.settings.device)
+    selected, seed, selection = read_graph(training.work), training.settings.seed, read_selection(training.work)
+    solver, earlier, budget = Solver.of(seed, training.settings.device), _earlier_settings(training), _budget(training)
+    use = choose_use_of_strengths(selected, hold_out(selected, seed), solver, earlier, budget, selection.strengths)
+    write_use_of_strengths(training.work, use)
+    graph = read_learned_graph(training.work)
     chosen = choose(
         graph,
         hold_out(graph, seed),
         solver,
         lambda percent, doing: progress(0.85 * percent, doing),
-        _earlier_settings(training),
-        _budget(training),
+        earlier,
+        budget,
         Apart(training, training.spread) if training.spread else None,
-        read_selection(training.work).strengths,
+        selection.strengths,
+        use,
     )
     _write_fitted(training.work, graph, chosen, seed)
     write_chosen(training.work, chosen.chosen)
@@ -217,13 +222,12 @@ def fit_model(training: Training, progress: Progress) -> tuple[Path, str]:
     _write_fitted(training.folder, graph, fitted, seed)
     left_out = interactions_among(training.work, training.work / ENTITIES, LEFT_OUT_FILE)
     left_out_history = InteractionHistory.from_edges(graph.entity_types.size, *left_out)
-    write_history(training.folder, graph.history(), left_out_history, graph.disliked())
+    write_history(training.folder, graph.history(), left_out_history, selected.disliked())
     adjacency, relations = graph.adjacency(fitted.chosen.weightings)
     write_adjacency(training.folder, adjacency)
     types, activity = graph.entity_types, _activity(training, training.work / ENTITIES, graph.entity_types.size)
     write_standings(training.folder, types, activity, choose_all_spans(activity, types))
     write_follows(training.folder, fitted.follows)
-    selection = read_selection(training.work)
     keys = {rule.key: rule.use for rule in selection.keys}
     origin = Origin(selection.batch_ids, [], keys, relations, graph.newest, selection.reading, selection.strengths)
     write_origin(training.folder, origin)
@@ -237,10 +241,10 @@ def evaluate_model(training: Training, _progress: Progress) -> tuple[Path, str]:
     """Judge what was chosen on held-out interactions that nothing was chosen on; leaves `report.json`."""
     from lucid.evaluation.quality import judge_pairs
     from lucid.evaluation.splitting import hold_out
-    from lucid.graph.typed_graph import read_graph
     from lucid.training.answered_before import answering_before
+    from lucid.training.learned_graph import read_learned_graph
 
-    graph, config = read_graph(training.work), read_config(training.work)
+    graph, config = read_learned_graph(training.work), read_config(training.work)
     embeddings = read_embeddings(training.work, config.weightings, config.erased)
     seed = training.settings.seed
     recorded = judge_pairs(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.data.strengths import StrengthRule
-from lucid.graph.relation_weights import STRENGTH_USES, RelationWeights
+from lucid.graph.relation_weights import STRENGTH_USES, RelationWeights, StrengthUse
 from lucid.graph.typed_graph import TypedGraph
 from lucid.model.decomposition import Solver, decompose, max_rank
 from lucid.model.embedding import Embedding
@@ -150,11 +150,14 @@ class WeightSearch:
         budget: Budget | None = None,
         judge_each: "Callable[[WeightSearch, Sequence[Try]], Iterable[Tried]] | None" = None,
         asked: Asked | None = None,
+        strengths: StrengthUse = "ignored",
     ) -> None:
-        """`judge_each` has `judged` done for some tries; without it, this process does them side by side."""
+        """`judge_each` has `judged` done for some tries; without it, this process does them side by side. `strengths`
+        is what all settings make of them."""
         self._judge_each = judge_each or (lambda search, tries: side_by_side(search.judged, tries))
         self._train, self.judge, self._solver, self._asked = train, judge, solver, asked or Asked()
         self._progress, self._config, self._budget = progress, config, budget or Budget()
+        self._strengths: StrengthUse = strengths
         self._edge_counts: dict[str, int] = {}
         for edge_type in graph.edge_types:
             edges = graph.data[edge_type].edge_index.shape[1]
@@ -175,10 +178,10 @@ class WeightSearch:
     def best(self) -> list[RelationWeights]:
         """One setting, or two of which the second suits some pairs better."""
         config, pair_weights = self._config, self.judge.pair_weights
-        start = RelationWeights({name: self._first_weight(name) for name in self._edge_counts}, config.damping)
+        start = self._start()
         if not pair_weights.sum() or self._is_over([start]):
             return [start]
-        first = self._with_strengths(self._climb(start, pair_weights, self._most // 2))
+        first = self._climb(start, pair_weights, self._most // 2)
         if len(self._edge_counts) == 1:  # another damping alone is not worth a second one
             return [first]
         if not self._budget.allows("search"):
@@ -191,35 +194,49 @@ class WeightSearch:
         unsatisfied = weighty * (self._score(begin) > self._score(first) + config.min_gain_of_second)
         if not unsatisfied.any():
             return [first]
-        second = self._climb(replace(begin, strengths=first.strengths), unsatisfied, self._most)
+        second = self._climb(begin, unsatisfied, self._most)
         return [first] if second == first else [first, second]
 
     def best_from(self, earlier: Sequence[RelationWeights]) -> list[RelationWeights]:
         """As many settings as earlier, each with what is now clearly better."""
         self._min_gain = self._config.min_gain_over_earlier
         pair_weights = self.judge.pair_weights
-        known = [
-            replace(
-                weights,
-                relations={
-                    name: self._asked.weights.get(name, weights.relations.get(name, self._first_weight(name)))
-                    for name in self._edge_counts
-                },
-                strengths=weights.strengths if self._train.pairs_with_strengths else "ignored",
-            )
-            for weights in earlier
-        ]
+        known = [self._start_from(weights) for weights in earlier]
         if not pair_weights.sum() or self._is_over(known):
             return known
         first = self._climb(known[0], pair_weights, self._most // 2)
-        if first.strengths == "ignored":
-            first = self._with_strengths(first)
         if len(known) == 1:
             return [first]
         if self._is_over(known[1:]):
             return [first, known[1]]
         suited = pair_weights * (self._score(known[1]) > self._score(first))
-        return [first, replace(self._climb(known[1], suited, self._most), strengths=first.strengths)]
+        return [first, self._climb(known[1], suited, self._most)]
+
+    def use_of_strengths(self, earlier: Sequence[RelationWeights] = ()) -> StrengthUse:
+        """The use of strengths that dislikes weigh most in, where they pay with the first settings of the search.
+
+        What was liked must be ranked no worse and what was disliked no higher, and one of the two surely so; without
+        dislikes, what was liked surely better. Where values are noise, neither is the case. Types that tell of dislike
+        by their names count as likes only where that ranks surely better.
+        """
+        if not self._train.pairs_with_strengths:
+            return "ignored"
+        if not self._budget.allows("search"):
+            self._budget.give_up("uses of strengths")
+            return "mild" if self._asked.is_signed or self._asked.has_dislikes else "ignored"
+        start = self._start_from(earlier[0]) if earlier else self._start()
+        tries = [replace(start, strengths=use) for use in STRENGTH_USES]
+        likes, dislikes = zip(
+            *side_by_side(lambda one: self.judge.score_said(self.decomposed(one)), tries), strict=True
+        )
+        mild = STRENGTH_USES.index("mild")
+        is_mild = self._asked.has_dislikes and not (len(likes[0]) and _surely(likes[0] - likes[mild]) > 0)
+        chosen: StrengthUse = "mild" if self._asked.is_signed or is_mild else "ignored"
+        for use, liked, disliked in zip(STRENGTH_USES[1:], likes[1:], dislikes[1:], strict=True):
+            gains = [gain for gain in (liked - likes[0], dislikes[0] - disliked) if len(gain)]
+            pays = all(gain.sum() >= 0 for gain in gains) and any(_surely(gain) > 0 for gain in gains)
+            chosen = use if pays else chosen
+        return chosen
 
     def decomposed(self, weights: RelationWeights) -> Embedding:
         """Few eigenvectors under some weights, all begun from the same ones, so that none is closer to its end."""
@@ -253,6 +270,18 @@ class WeightSearch:
         self._left_out |= {one for best in settings for moves in self._coordinates() for one in moves(best)}
         return True
 
+    def _start(self) -> RelationWeights:
+        relations = {name: self._first_weight(name) for name in self._edge_counts}
+        return RelationWeights(relations, self._config.damping, strengths=self._strengths)
+
+    def _start_from(self, earlier: RelationWeights) -> RelationWeights:
+        """Earlier settings with what is asked, and what is known of relations that are new."""
+        relations = {
+            name: self._asked.weights.get(name, earlier.relations.get(name, self._first_weight(name)))
+            for name in self._edge_counts
+        }
+        return replace(earlier, relations=relations, strengths=self._strengths)
+
     def _first_weight(self, relation: str) -> float:
         config, prefix = self._config, relation.partition(":")[0] + ":"
         if relation in self._asked.weights:
@@ -273,32 +302,6 @@ class WeightSearch:
             if best == before:
                 break
         return best
-
-    def _with_strengths(self, best: RelationWeights) -> RelationWeights:
-        """The use of strengths that dislikes weigh most in, where they pay.
-
-        What was liked must be ranked no worse and what was disliked no higher, and one of the two surely so; without
-        dislikes, what was liked surely better. Where values are noise, neither is the case. Types that tell of dislike
-        by their names count as likes only where that ranks surely better.
-        """
-        if not self._train.pairs_with_strengths:
-            return best
-        if not self._budget.allows("search"):
-            self._budget.give_up("uses of strengths")
-            return best
-        tries = [replace(best, strengths=use) for use in STRENGTH_USES]
-        likes, dislikes = zip(
-            *side_by_side(lambda one: self.judge.score_said(self.decomposed(one)), tries), strict=True
-        )
-        mild = STRENGTH_USES.index("mild")
-        is_mild = self._asked.has_dislikes and not (len(likes[0]) and _surely(likes[0] - likes[mild]) > 0)
-        chosen = tries[mild] if self._asked.is_signed or is_mild else best
-        for one, liked, disliked in zip(tries[1:], likes[1:], dislikes[1:], strict=True):
-            gains = [gain for gain in (liked - likes[0], dislikes[0] - disliked) if len(gain)]
-            pays = all(gain.sum() >= 0 for gain in gains) and any(_surely(gain) > 0 for gain in gains)
-            chosen = one if pays else chosen
-        self._score(chosen)
-        return chosen
 
     def _race(
         self, new: Sequence[RelationWeights], best: RelationWeights | None, pair_weights: NDArray[np.float64]

@@ -152,6 +152,7 @@ class Version:
                 self.left_out,
                 self.disliked,
                 self.follows.get(pair),
+                strengths_count=any(weights.strengths != "ignored" for weights in config.weightings),
             )
             self._scorers[pair] = scorer if pair in config.pairs else scorer.scaled()
         return self._scorers[pair]

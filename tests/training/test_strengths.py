@@ -63,10 +63,18 @@ def test_without_what_is_said_genres_are_alike(workspace: Workspace, tmp_path: P
 
 
 def test_where_values_are_noise_they_change_nothing(workspace: Workspace, tmp_path: Path) -> None:
+    """Answers are those of a training that is told to ignore them, byte for byte; so is the report."""
     workspace.import_files(tastes.write_tastes(tmp_path, shuffled=True))
     workspace.train("m")
+    workspace.train("other", interaction_rules={"rated": "ignored"})
 
     assert {"ignored"} == set(used(workspace))
+    first, second = (
+        workspace.recommend(model_id, source_type="user", target_type="item").to_csv() for model_id in ("m", "other")
+    )
+    assert second == first
+    m, other = (workspace.report(model_id)["pairs"] for model_id in ("m", "other"))
+    assert other == m
 
 
 def test_without_values_nothing_is_as_it_would_be_with_rules(workspace: Workspace, tmp_path: Path) -> None:
