@@ -143,7 +143,8 @@ def _read_news(version: Version, uploads: Uploads) -> _News | None:
         defined = {name for name in ids if version.index.row(name) is None}  # what the version holds stays as it is
         spellings = defined | {ending for name in defined for ending in _endings(name)}
         naming = [one.event for one in log.naming(spellings, uploads.compacted) if one.number <= new[-1].number]
-        fresh = [one.event for one in new if not (one.event.is_entity or log.repeats(one, uploads.compacted))]
+        repeats = log.repeats(new[0].number, new[-1].number, uploads.compacted)
+    fresh = [one.event for one in new if not (one.event.is_entity or one.number in repeats)]
     interactions = _not_uploaded(version, uploads.batches, fresh)
     names = {name for event in interactions for name in _names(event)} - defined
     updates = [one.event for one in new if one.event.id is not None and one.event.id not in defined]
