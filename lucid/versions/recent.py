@@ -5,7 +5,7 @@ their ends; of an entity that events define, all that names it is read again. So
 are compacted, and a look costs what has come since the last one.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +17,11 @@ import numpy as np
 
 from lucid.data.csv_load import ROWS
 from lucid.data.event_batches import write_events
+from lucid.data.plain_since import Known, are_plain, plain_since
 from lucid.data.since import Since
 from lucid.schema.events import EVENTS_TAG
 from lucid.schema.fields import FileType
+from lucid.schema.filters import DataFilters
 from lucid.schema.training import TrainingRequest
 from lucid.store.duck import connect, copy
 from lucid.store.event_log import EventLog, NewEvent
@@ -28,7 +30,7 @@ from lucid.store.home import Home
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import Rows
 from lucid.versions.availability import Span, availability_since
-from lucid.versions.read_edges import NO_EDGES, ReadEdges, edges_of, summed
+from lucid.versions.read_edges import ReadEdges, edges_of, summed
 from lucid.versions.uploads import Uploads, activity_of, disliked_in, neighbours, others_by_id, recent_in, select_from
 from lucid.versions.version import Version
 
@@ -62,12 +64,12 @@ class _News:
     """New events: interactions that equal no earlier one, and all rows that name an entity that is `defined`; those
     that say something new of an entity that the version holds are `updates`.
 
-    `names` are the ends of the interactions; those that are defined are not among them.
+    `names` are ends of the interactions; those that are defined are not among them.
     """
 
     seen: int
     interactions: Sequence[NewEvent]
-    names: Collection[str]
+    names: Set[str]
     defined: Collection[str]
     spellings: Collection[str]
     naming: Sequence[NewEvent]
@@ -78,8 +80,8 @@ def _with_next(version: Version, uploads: Uploads, request: TrainingRequest, now
     news = _read_news(version, uploads)
     if news is None:
         return uploads
-    known = [_entity(name, uploads.new[name]) for name in news.names if name in uploads.new]
-    added = _select(version, request, now, [*known, *news.interactions]) if news.names else _NOTHING
+    added = _select(version, request, now, news.interactions, _known(version, uploads, news.names))
+    news = replace(news, names=news.names & {*added.edges["id"], *added.left_out["id"]})
     again = _select_again(version, request, now, news, uploads.batches)
     amounts = version.amounts
     read = _with_news(uploads.read, news, added, again, amounts)
@@ -196,15 +198,39 @@ def _entity(entity_id: str, of_type: str) -> NewEvent:
 # What it means for the version
 
 
-def _select(version: Version, request: TrainingRequest, now: datetime, events: Sequence[NewEvent]) -> Since:
-    """What interactions say, selected as a training would have done; entities among them have no metadata."""
-    ends = {name for event in events for name in _names(event)}
+def _known(version: Version, uploads: Uploads, names: Iterable[str]) -> dict[str, Known]:
+    """Those of some entities that the version holds, or that are new."""
+    found = dict[str, Known]()
+    for name in names:
+        if (row := version.index.row(name)) is not None:
+            found[name] = Known(version.config.entity_types.type_of(row), row)
+        elif name in uploads.new:
+            found[name] = Known(uploads.new[name])
+    return found
+
+
+def _select(
+    version: Version, request: TrainingRequest, now: datetime, interactions: Sequence[NewEvent], known: dict[str, Known]
+) -> Since:
+    """What interactions say of entities that are known, selected as a training would have done."""
+    if not known:
+        return Since.nothing()
+    strengths, age = version.origin.strengths, request.maximum_interaction_age_days
+    if are_plain(interactions, request.data_filters or DataFilters(), strengths):
+        return plain_since(interactions, known, strengths, now=now, maximum_interaction_age_days=age)
+    return _select_by_query(version, request, now, interactions, known)
+
+
+def _select_by_query(
+    version: Version, request: TrainingRequest, now: datetime, interactions: Sequence[NewEvent], known: dict[str, Known]
+) -> Since:
+    events = [*(_entity(name, one.type) for name, one in known.items() if one.row is None), *interactions]
     with TemporaryDirectory() as folder:
         home = Path(folder)
         with connect(threads=1) as connection:
             for file_type in _COLUMNS:
                 _write(connection, home, file_type, events)
-        return select_from(version, _ONE_OF_EACH, request, now, home=home, only=sorted(ends))
+        return select_from(version, _ONE_OF_EACH, request, now, home=home, only=sorted(known))
 
 
 def _select_again(
@@ -212,7 +238,7 @@ def _select_again(
 ) -> Since:
     """All that batches and events say of the entities that are defined, selected as a training would have done."""
     if not news.defined:
-        return _NOTHING
+        return Since.nothing()
     with TemporaryDirectory() as folder:
         home = Path(folder)
         with connect(threads=2) as connection:
@@ -270,10 +296,6 @@ def _files(version: Version, batches: Sequence[SelectedBatch], file_type: FileTy
 
 # What is known then
 
-_NO_ENDS = {"id": np.empty(0, object), "other": np.empty(0, np.int64)}
-_NOBODY_MET = {name: np.empty(0, np.int64) for name in ("source", "target", "day")}
-_NOTHING = Since(dict(NO_EDGES), {}, _NO_ENDS, _NOBODY_MET)
-
 
 def _with_news(before: ReadEdges, news: _News, added: Since, again: Since, amounts: Collection[str]) -> ReadEdges:
     """The edges of what was touched, with those that were added or read again; `amounts` as in `summed`."""
@@ -299,4 +321,5 @@ def _changed(before: Mapping[K, T], touched: Iterable[K], values: Mapping[K, T])
     after = dict(before)
     for key in touched:
         after.pop(key, None)
-    return after | dict(values)
+    after.update(values)
+    return after
