@@ -147,31 +147,29 @@ def _read_news(version: Version, uploads: Uploads) -> _News | None:
         naming = [one.event for one in log.naming(spellings, uploads.compacted) if one.number <= new[-1].number]
         repeats = log.repeats(new[0].number, new[-1].number, uploads.compacted)
     fresh = [one.event for one in new if not (one.event.is_entity or one.number in repeats)]
-    interactions = _not_uploaded(version, uploads.batches, fresh)
+    interactions = _not_uploaded(version, uploads, fresh)
     names = {name for event in interactions for name in _names(event)} - defined
     updates = [one.event for one in new if one.event.id is not None and one.event.id not in defined]
     return _News(new[-1].number, interactions, names, defined, spellings, naming, updates)
 
 
-def _not_uploaded(
-    version: Version, batches: Sequence[SelectedBatch], interactions: Sequence[NewEvent]
-) -> Sequence[NewEvent]:
+def _not_uploaded(version: Version, uploads: Uploads, interactions: Sequence[NewEvent]) -> Sequence[NewEvent]:
     """Interactions that equal none of the batches, for those count once."""
-    files = _files(version, batches, "interactions")
-    if not files or not interactions:
+    doubtful = [one for one in interactions if one.timestamp is not None and one.timestamp <= uploads.newest]
+    if not doubtful:
         return interactions
     with TemporaryDirectory() as folder, connect(threads=2) as connection:
         own = Path(folder) / ROWS
-        write_events(connection, interactions, "interactions", own)
+        write_events(connection, doubtful, "interactions", own)
         found = connection.execute(
             "SELECT file_row_number FROM read_parquet($own, file_row_number = true) SEMI JOIN ("
             "SELECT type, source_id, target_id, timestamp FROM read_parquet($files, union_by_name = true) "
             "WHERE timestamp >= (SELECT min(timestamp) FROM read_parquet($own))) "
             "USING (type, source_id, target_id, timestamp)",
-            {"own": str(own), "files": files},
+            {"own": str(own), "files": _files(version, uploads.batches, "interactions")},
         ).fetchall()
-    repeated = {place for (place,) in found}
-    return [event for place, event in enumerate(interactions) if place not in repeated]
+    repeated = {id(doubtful[place]) for (place,) in found}
+    return [one for one in interactions if id(one) not in repeated]
 
 
 def _names(event: NewEvent) -> Iterator[str]:
