@@ -82,7 +82,7 @@ def parts_by_id(ids: NDArray[Any]) -> Iterator[tuple[str, slice]]:
 def _places(texts: NDArray[Any]) -> NDArray[np.int64]:
     """Where each text stands among all of them in their order."""
     places = {text: place for place, text in enumerate(sorted(set(texts)))}
-    return np.fromiter((places[text] for text in texts), np.int64, len(texts))
+    return np.fromiter(map(places.__getitem__, texts), np.int64, len(texts))
 
 
 def _part(edges: Edges, which: slice | NDArray[np.bool_]) -> Edges:

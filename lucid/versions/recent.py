@@ -30,7 +30,7 @@ from lucid.store.home import Home
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import Rows
 from lucid.versions.availability import Span, availability_since
-from lucid.versions.read_edges import ReadEdges, edges_of, summed
+from lucid.versions.read_edges import Edges, ReadEdges, edges_of, summed
 from lucid.versions.uploads import Uploads, activity_of, disliked_in, neighbours, others_by_id, recent_in, select_from
 from lucid.versions.version import Version
 
@@ -84,19 +84,18 @@ def _with_next(version: Version, uploads: Uploads, request: TrainingRequest, now
     news = replace(news, names=news.names & {*added.edges["id"], *added.left_out["id"]})
     again = _select_again(version, request, now, news, uploads.batches)
     amounts = version.amounts
-    read = _with_news(uploads.read, news, added, again, amounts)
-    read_later, again_later = read, again
+    read, edges = _with_news(uploads.read, news, added, again, amounts)
+    read_later, edges_later, again_later = read, edges, again
     folded = set(version.origin.folded_ids)
     if any(batch.batch_id in folded for batch in uploads.batches):
         unfolded = [batch for batch in uploads.batches if batch.batch_id not in folded]
         again_later = _select_again(version, request, now, news, unfolded)
-        read_later = _with_news(uploads.read_later, news, added, again_later, amounts)
+        read_later, edges_later = _with_news(uploads.read_later, news, added, again_later, amounts)
     touched, relations = {*news.names, *news.defined}, list(uploads.relations)
-    edges = summed([*read.of(touched)])
     every, disliked = neighbours(edges, version, relations), disliked_in(edges, version)
-    edges_later = edges if read_later is read else summed([*read_later.of(touched)])
-    later = every if read_later is read else neighbours(edges_later, version, relations)
-    recent, recent_later = recent_in(edges, version), recent_in(edges_later, version)
+    later = every if edges_later is edges else neighbours(edges_later, version, relations)
+    recent = recent_in(edges, version)
+    recent_later = recent if edges_later is edges else recent_in(edges_later, version)
     rows = {name: row for name in touched if (row := version.index.row(name)) is not None}
     left_out, left_out_later = (_left_out(uploads, rows, news, [added, one]) for one in (again, again_later))
 
@@ -295,11 +294,13 @@ def _files(version: Version, batches: Sequence[SelectedBatch], file_type: FileTy
 # What is known then
 
 
-def _with_news(before: ReadEdges, news: _News, added: Since, again: Since, amounts: Collection[str]) -> ReadEdges:
-    """The edges of what was touched, with those that were added or read again; `amounts` as in `summed`."""
+def _with_news(
+    before: ReadEdges, news: _News, added: Since, again: Since, amounts: Collection[str]
+) -> tuple[ReadEdges, Edges]:
+    """All edges, and those of what was touched, with those that were added or read again; `amounts` as in `summed`."""
     parts = [*before.of(news.names), edges_of(added.edges, news.names), edges_of(again.edges, news.defined)]
     edges = summed(parts, amounts)
-    return before.with_edges({*news.names, *news.defined}, edges)
+    return before.with_edges({*news.names, *news.defined}, edges), edges
 
 
 def _left_out(uploads: Uploads, rows: Mapping[str, int], news: _News, found: Sequence[Since]) -> dict[str, Rows]:
