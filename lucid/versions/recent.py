@@ -1,8 +1,8 @@
 """Events that are not compacted into batches yet, as answers count them: at once.
 
-New interactions go through the selection of all batches by themselves, and what it finds is added to what is known of
-their ends; of an entity that events define, all that names it is read again. So an answer does not change when events
-are compacted, and a look costs what has come since the last one.
+New interactions go through the selection of all batches by themselves, or past it where they are plain, and what is
+found is added to what is known of their ends; of an entity that events define, all that names it is read again. So an
+answer does not change when events are compacted, and a look costs what has come since the last one.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
