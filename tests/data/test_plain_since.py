@@ -1,12 +1,13 @@
 """What plain interactions say is what the query over files finds that they say."""
 
 from datetime import UTC, datetime
+from itertools import permutations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -42,9 +43,11 @@ STRENGTHS = [
 
 ENDS = st.sampled_from(["a", "ü", "user:a", "i", "item:i", "j", "item:j", "new", "n", "item:n", "nobody"])
 TYPES = st.sampled_from([None, None, "user", "item", "other"])
+BOUNDS = [MICROS + days * DAY + step for days in (-30, -7, 0, 1) for step in (-1, 0, 1)]
+"""Where ages of 30 and 7 days, today and what can be end."""
 TIMES = st.one_of(
     st.none(),
-    st.sampled_from([MICROS + days * DAY + step for days in (-30, -7, 0, 1) for step in (-1, 0, 1)]),
+    st.sampled_from(BOUNDS),
     st.builds(lambda days, step: (MICROS // DAY + days) * DAY + step, st.integers(-40, 2), st.integers(-1, 1)),
 )
 EVENTS = st.lists(
@@ -106,6 +109,7 @@ def rows_of(columns: dict[str, np.ndarray[Any, Any]]) -> list[str]:
 
 @examples(deadline=None, max_examples=60)
 @given(EVENTS, st.sampled_from([None, 7, 30, 10**6]))
+@example([interaction("likes", *ends, time) for ends, time in zip(permutations(KNOWN, 2), BOUNDS, strict=False)], 7)
 def test_plain_interactions_say_what_the_query_finds(events: list[NewEvent], age: int | None) -> None:
     """Whatever their types and times, whoever their ends are and however these are spelt."""
     plain = plain_since(events, KNOWN, STRENGTHS, now=NOW, maximum_interaction_age_days=age)
