@@ -1,7 +1,7 @@
 """Events on their way in: read from JSON, held to the rules of files, and written to the log in groups.
 
-Whatever waits at a moment is checked by one query and written by one commit, so that thousands of calls a second cost a
-few waits for the disk. How events become batches: `lucid.data.event_batches`.
+Whatever waits at a moment is checked by one query, where it takes one, and written by one commit, so that thousands of
+calls a second cost a few waits for the disk. How events become batches: `lucid.data.event_batches`.
 """
 
 import threading
@@ -15,6 +15,7 @@ import orjson
 
 from lucid.data.csv_file import SHOWN_VALUE
 from lucid.data.csv_load import check_sql
+from lucid.data.plain_events import plain_row
 from lucid.data.type_changes import conflict
 from lucid.errors import InvalidRequest
 from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, TYPE_COLUMNS
@@ -124,9 +125,16 @@ class EventIntake:
 
     def _check(self, items: Sequence[_Item], received: int) -> None:
         """Hold events to the rules of files."""
+        doubtful = []
+        for item in items:
+            if item.error is None and item.file_type == "interactions":
+                plain = plain_row(item.cells, received, self._settings.max_metadata_characters)
+                item.event = None if plain is None else _event(item, plain, received)
+            if item.error is None and item.event is None:
+                doubtful.append(item)
         for file_type in _COLUMNS:
             bad = []
-            for item, row in self._checked(file_type, [item for item in items if item.error is None], in_words=False):
+            for item, row in self._checked(file_type, doubtful, in_words=False):
                 if row.pop("reason"):
                     bad.append(item)
                 else:

@@ -294,7 +294,7 @@ def read_interactions(
         return [Step("interactions: in the selected batches", 0, 0, [])]
     bind = Binder()
     wanted = _interactions_wanted(connection, files, filters.interactions, bind)
-    oldest = _days_before(started, age_days) if age_days is not None else None
+    oldest = days_before(started, age_days) if age_days is not None else None
     rows = count(connection, "read_parquet($files)", {"files": files})
     resolved = _resolved(connection, files)
     number, position = _numbers(strengths, bind)
@@ -435,7 +435,7 @@ def _read_interaction_values(connection: duckdb.DuckDBPyConnection, files: list[
     flatten(connection, "interaction_values", rows, "row", {"files": files}, blanks=True)
 
 
-def _days_before(moment: datetime, days: int) -> datetime | None:
+def days_before(moment: datetime, days: int) -> datetime | None:
     """None where that is before the calendar begins."""
     try:
         return moment - timedelta(days=days)

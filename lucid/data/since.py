@@ -22,6 +22,20 @@ from lucid.store.duck import connect, count
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import INTERACTION, LINK, TEXT
 
+EDGES: Mapping[str, Any] = {
+    "id": object,
+    "relation": object,
+    "other": np.int64,
+    "timestamp": np.float64,
+    "repeats": np.int64,
+    "number": np.float64,
+}
+"""The columns of edges."""
+ENDS: Mapping[str, Any] = {"id": object, "other": np.int64}
+"""Those of interactions that are left out."""
+MET: Mapping[str, Any] = {"source": np.int64, "target": np.int64, "day": np.int32}
+"""Those of who met whom."""
+
 
 @dataclass(frozen=True)
 class Since:
@@ -39,6 +53,14 @@ class Since:
     new: dict[str, str]
     left_out: dict[str, NDArray[Any]]
     met: dict[str, NDArray[Any]]
+
+    @classmethod
+    def nothing(cls) -> "Since":
+        """Of no rows."""
+        edges, left_out, met = (
+            {name: np.empty(0, of) for name, of in columns.items()} for columns in (EDGES, ENDS, MET)
+        )
+        return cls(edges, {}, left_out, met)
 
 
 def select_since(

@@ -127,12 +127,15 @@ class Reading:
                 found |= {one.number: one for one in self._found(where, [*part, after])}
         return [found[number] for number in sorted(found)]
 
-    def repeats(self, event: LoggedEvent, after: int) -> bool:
-        """Whether an interaction equals an earlier one that comes after a number."""
-        one = event.event
-        where = "source_id = ? AND target_id = ? AND timestamp IS ? AND type = ? AND number < ? AND number > ?"
-        values = [one.source_id, one.target_id, one.timestamp, one.type, event.number, after]
-        return bool(self._select(f"SELECT 1 FROM events WHERE {where} LIMIT 1", values))
+    def repeats(self, first: int, last: int, after: int) -> set[int]:
+        """Numbers of interactions, from one number to another, that equal an earlier one that comes after a number."""
+        found = self._select(
+            "SELECT number FROM events one WHERE number BETWEEN ? AND ? AND EXISTS (SELECT 1 FROM events WHERE "
+            "source_id = one.source_id AND target_id = one.target_id AND timestamp IS one.timestamp "
+            "AND type = one.type AND number < one.number AND number > ?)",
+            [first, last, after],
+        )
+        return {number for (number,) in found}
 
     def _found(self, where: str, values: Sequence[object]) -> list[LoggedEvent]:
         found = self._select(f"SELECT number, {_COLUMNS} FROM events WHERE {where}", values)

@@ -9,19 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid.data.since import EDGES
+
 Edges = Mapping[str, NDArray[Any]]
 """Columns id, relation, other, timestamp, repeats and number of edges, sorted by the first three; see
 `lucid.data.since`."""
 
-_TYPES: Mapping[str, Any] = {
-    "id": object,
-    "relation": object,
-    "other": np.int64,
-    "timestamp": np.float64,
-    "repeats": np.int64,
-    "number": np.float64,
-}
-NO_EDGES: Edges = {name: np.empty(0, of_type) for name, of_type in _TYPES.items()}
+NO_EDGES: Edges = {name: np.empty(0, of_type) for name, of_type in EDGES.items()}
 
 
 @dataclass(frozen=True)
@@ -88,7 +82,7 @@ def parts_by_id(ids: NDArray[Any]) -> Iterator[tuple[str, slice]]:
 def _places(texts: NDArray[Any]) -> NDArray[np.int64]:
     """Where each text stands among all of them in their order."""
     places = {text: place for place, text in enumerate(sorted(set(texts)))}
-    return np.fromiter((places[text] for text in texts), np.int64, len(texts))
+    return np.fromiter(map(places.__getitem__, texts), np.int64, len(texts))
 
 
 def _part(edges: Edges, which: slice | NDArray[np.bool_]) -> Edges:

@@ -1,11 +1,11 @@
 """Events that are not compacted into batches yet, as answers count them: at once.
 
-New interactions go through the selection of all batches by themselves, and what it finds is added to what is known of
-their ends; of an entity that events define, all that names it is read again. So an answer does not change when events
-are compacted, and a look costs what has come since the last one.
+New interactions go through the selection of all batches by themselves, or past it where they are plain, and what is
+found is added to what is known of their ends; of an entity that events define, all that names it is read again. So an
+answer does not change when events are compacted, and a look costs what has come since the last one.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,9 +17,11 @@ import numpy as np
 
 from lucid.data.csv_load import ROWS
 from lucid.data.event_batches import write_events
+from lucid.data.plain_since import Known, are_plain, plain_since
 from lucid.data.since import Since
 from lucid.schema.events import EVENTS_TAG
 from lucid.schema.fields import FileType
+from lucid.schema.filters import DataFilters
 from lucid.schema.training import TrainingRequest
 from lucid.store.duck import connect, copy
 from lucid.store.event_log import EventLog, NewEvent
@@ -28,7 +30,7 @@ from lucid.store.home import Home
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import Rows
 from lucid.versions.availability import Span, availability_since
-from lucid.versions.read_edges import NO_EDGES, ReadEdges, edges_of, summed
+from lucid.versions.read_edges import Edges, ReadEdges, edges_of, summed
 from lucid.versions.uploads import Uploads, activity_of, disliked_in, neighbours, others_by_id, recent_in, select_from
 from lucid.versions.version import Version
 
@@ -62,12 +64,12 @@ class _News:
     """New events: interactions that equal no earlier one, and all rows that name an entity that is `defined`; those
     that say something new of an entity that the version holds are `updates`.
 
-    `names` are the ends of the interactions; those that are defined are not among them.
+    `names` are ends of the interactions; those that are defined are not among them.
     """
 
     seen: int
     interactions: Sequence[NewEvent]
-    names: Collection[str]
+    names: Set[str]
     defined: Collection[str]
     spellings: Collection[str]
     naming: Sequence[NewEvent]
@@ -78,23 +80,22 @@ def _with_next(version: Version, uploads: Uploads, request: TrainingRequest, now
     news = _read_news(version, uploads)
     if news is None:
         return uploads
-    known = [_entity(name, uploads.new[name]) for name in news.names if name in uploads.new]
-    added = _select(version, request, now, [*known, *news.interactions]) if news.names else _NOTHING
+    added = _select(version, request, now, news.interactions, _known(version, uploads, news.names))
+    news = replace(news, names=news.names & {*added.edges["id"], *added.left_out["id"]})
     again = _select_again(version, request, now, news, uploads.batches)
     amounts = version.amounts
-    read = _with_news(uploads.read, news, added, again, amounts)
-    read_later, again_later = read, again
+    read, edges = _with_news(uploads.read, news, added, again, amounts)
+    read_later, edges_later, again_later = read, edges, again
     folded = set(version.origin.folded_ids)
     if any(batch.batch_id in folded for batch in uploads.batches):
         unfolded = [batch for batch in uploads.batches if batch.batch_id not in folded]
         again_later = _select_again(version, request, now, news, unfolded)
-        read_later = _with_news(uploads.read_later, news, added, again_later, amounts)
+        read_later, edges_later = _with_news(uploads.read_later, news, added, again_later, amounts)
     touched, relations = {*news.names, *news.defined}, list(uploads.relations)
-    edges = summed([*read.of(touched)])
     every, disliked = neighbours(edges, version, relations), disliked_in(edges, version)
-    edges_later = edges if read_later is read else summed([*read_later.of(touched)])
-    later = every if read_later is read else neighbours(edges_later, version, relations)
-    recent, recent_later = recent_in(edges, version), recent_in(edges_later, version)
+    later = every if edges_later is edges else neighbours(edges_later, version, relations)
+    recent = recent_in(edges, version)
+    recent_later = recent if edges_later is edges else recent_in(edges_later, version)
     rows = {name: row for name in touched if (row := version.index.row(name)) is not None}
     left_out, left_out_later = (_left_out(uploads, rows, news, [added, one]) for one in (again, again_later))
 
@@ -143,32 +144,31 @@ def _read_news(version: Version, uploads: Uploads) -> _News | None:
         defined = {name for name in ids if version.index.row(name) is None}  # what the version holds stays as it is
         spellings = defined | {ending for name in defined for ending in _endings(name)}
         naming = [one.event for one in log.naming(spellings, uploads.compacted) if one.number <= new[-1].number]
-        fresh = [one.event for one in new if not (one.event.is_entity or log.repeats(one, uploads.compacted))]
-    interactions = _not_uploaded(version, uploads.batches, fresh)
+        repeats = log.repeats(new[0].number, new[-1].number, uploads.compacted)
+    fresh = [one.event for one in new if not (one.event.is_entity or one.number in repeats)]
+    interactions = _not_uploaded(version, uploads, fresh)
     names = {name for event in interactions for name in _names(event)} - defined
     updates = [one.event for one in new if one.event.id is not None and one.event.id not in defined]
     return _News(new[-1].number, interactions, names, defined, spellings, naming, updates)
 
 
-def _not_uploaded(
-    version: Version, batches: Sequence[SelectedBatch], interactions: Sequence[NewEvent]
-) -> Sequence[NewEvent]:
+def _not_uploaded(version: Version, uploads: Uploads, interactions: Sequence[NewEvent]) -> Sequence[NewEvent]:
     """Interactions that equal none of the batches, for those count once."""
-    files = _files(version, batches, "interactions")
-    if not files or not interactions:
+    doubtful = [one for one in interactions if one.timestamp is not None and one.timestamp <= uploads.newest]
+    if not doubtful:
         return interactions
     with TemporaryDirectory() as folder, connect(threads=2) as connection:
         own = Path(folder) / ROWS
-        write_events(connection, interactions, "interactions", own)
+        write_events(connection, doubtful, "interactions", own)
         found = connection.execute(
             "SELECT file_row_number FROM read_parquet($own, file_row_number = true) SEMI JOIN ("
             "SELECT type, source_id, target_id, timestamp FROM read_parquet($files, union_by_name = true) "
             "WHERE timestamp >= (SELECT min(timestamp) FROM read_parquet($own))) "
             "USING (type, source_id, target_id, timestamp)",
-            {"own": str(own), "files": files},
+            {"own": str(own), "files": _files(version, uploads.batches, "interactions")},
         ).fetchall()
-    repeated = {place for (place,) in found}
-    return [event for place, event in enumerate(interactions) if place not in repeated]
+    repeated = {id(doubtful[place]) for (place,) in found}
+    return [one for one in interactions if id(one) not in repeated]
 
 
 def _names(event: NewEvent) -> Iterator[str]:
@@ -195,15 +195,39 @@ def _entity(entity_id: str, of_type: str) -> NewEvent:
 # What it means for the version
 
 
-def _select(version: Version, request: TrainingRequest, now: datetime, events: Sequence[NewEvent]) -> Since:
-    """What interactions say, selected as a training would have done; entities among them have no metadata."""
-    ends = {name for event in events for name in _names(event)}
+def _known(version: Version, uploads: Uploads, names: Iterable[str]) -> dict[str, Known]:
+    """Those of some entities that the version holds, or that are new."""
+    found = dict[str, Known]()
+    for name in names:
+        if (row := version.index.row(name)) is not None:
+            found[name] = Known(version.config.entity_types.type_of(row), row)
+        elif name in uploads.new:
+            found[name] = Known(uploads.new[name])
+    return found
+
+
+def _select(
+    version: Version, request: TrainingRequest, now: datetime, interactions: Sequence[NewEvent], known: dict[str, Known]
+) -> Since:
+    """What interactions say of entities that are known, selected as a training would have done."""
+    if not known:
+        return Since.nothing()
+    strengths, age = version.origin.strengths, request.maximum_interaction_age_days
+    if are_plain(interactions, request.data_filters or DataFilters(), strengths):
+        return plain_since(interactions, known, strengths, now=now, maximum_interaction_age_days=age)
+    return _select_by_query(version, request, now, interactions, known)
+
+
+def _select_by_query(
+    version: Version, request: TrainingRequest, now: datetime, interactions: Sequence[NewEvent], known: dict[str, Known]
+) -> Since:
+    events = [*(_entity(name, one.type) for name, one in known.items() if one.row is None), *interactions]
     with TemporaryDirectory() as folder:
         home = Path(folder)
         with connect(threads=1) as connection:
             for file_type in _COLUMNS:
                 _write(connection, home, file_type, events)
-        return select_from(version, _ONE_OF_EACH, request, now, home=home, only=sorted(ends))
+        return select_from(version, _ONE_OF_EACH, request, now, home=home, only=sorted(known))
 
 
 def _select_again(
@@ -211,7 +235,7 @@ def _select_again(
 ) -> Since:
     """All that batches and events say of the entities that are defined, selected as a training would have done."""
     if not news.defined:
-        return _NOTHING
+        return Since.nothing()
     with TemporaryDirectory() as folder:
         home = Path(folder)
         with connect(threads=2) as connection:
@@ -269,16 +293,14 @@ def _files(version: Version, batches: Sequence[SelectedBatch], file_type: FileTy
 
 # What is known then
 
-_NO_ENDS = {"id": np.empty(0, object), "other": np.empty(0, np.int64)}
-_NOBODY_MET = {name: np.empty(0, np.int64) for name in ("source", "target", "day")}
-_NOTHING = Since(dict(NO_EDGES), {}, _NO_ENDS, _NOBODY_MET)
 
-
-def _with_news(before: ReadEdges, news: _News, added: Since, again: Since, amounts: Collection[str]) -> ReadEdges:
-    """The edges of what was touched, with those that were added or read again; `amounts` as in `summed`."""
+def _with_news(
+    before: ReadEdges, news: _News, added: Since, again: Since, amounts: Collection[str]
+) -> tuple[ReadEdges, Edges]:
+    """All edges, and those of what was touched, with those that were added or read again; `amounts` as in `summed`."""
     parts = [*before.of(news.names), edges_of(added.edges, news.names), edges_of(again.edges, news.defined)]
     edges = summed(parts, amounts)
-    return before.with_edges({*news.names, *news.defined}, edges)
+    return before.with_edges({*news.names, *news.defined}, edges), edges
 
 
 def _left_out(uploads: Uploads, rows: Mapping[str, int], news: _News, found: Sequence[Since]) -> dict[str, Rows]:
@@ -298,4 +320,5 @@ def _changed(before: Mapping[K, T], touched: Iterable[K], values: Mapping[K, T])
     after = dict(before)
     for key in touched:
         after.pop(key, None)
-    return after | dict(values)
+    after.update(values)
+    return after

@@ -1,5 +1,6 @@
 """What was uploaded since a version was trained, to be folded into it; see `lucid.model.fold_in`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lucid.data.selection import files_of
 from lucid.data.since import Since, select_since
 from lucid.data.strengths import DISLIKED, strengths_of
 from lucid.graph.activity import Daily
@@ -20,6 +22,7 @@ from lucid.model.follows import TimedRows, in_order
 from lucid.schema.filters import DataFilters
 from lucid.schema.training import TrainingRequest
 from lucid.store.catalog import Catalog
+from lucid.store.duck import connect
 from lucid.store.tables.batches import SelectedBatch
 from lucid.typing import INTERACTION, Floats, Rows
 from lucid.versions.availability import Span, availability_since
@@ -61,6 +64,8 @@ class Uploads:
     activity: Daily = field(default_factory=Daily.none)
     spans: Mapping[int, Span] = field(default_factory=dict)
     batches: Sequence[SelectedBatch] = ()
+    newest: float = -math.inf
+    """The latest time of interactions in these batches, microseconds since 1970."""
     read: ReadEdges = field(default_factory=ReadEdges)
     read_later: ReadEdges = field(default_factory=ReadEdges)
     compacted: int = 0
@@ -118,11 +123,22 @@ def uploads_since(version: Version, request: TrainingRequest, *, now: datetime) 
         activity_of(found_later, version.history),
         availability_since(version, since),
         since,
+        _newest(version.home, since),
         ReadEdges(found.edges),
         ReadEdges(found_later.edges),
         compacted,
         compacted,
     )
+
+
+def _newest(home: Path, batches: Sequence[SelectedBatch]) -> float:
+    files = files_of(home, batches, "interactions")
+    if not files:
+        return -math.inf
+    with connect(threads=2) as connection:
+        query = "SELECT epoch_us(max(timestamp)) FROM read_parquet($files, union_by_name = true)"
+        ((newest,),) = connection.execute(query, {"files": files}).fetchall()
+    return -math.inf if newest is None else newest
 
 
 def with_uploads(version: Version, uploads: Uploads) -> tuple[Embedding, ...]:

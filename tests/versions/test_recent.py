@@ -11,6 +11,7 @@ import pytest
 from lucid.data.event_batches import compact_events
 from lucid.data.events import EventIntake
 from lucid.schema.events import EventsAccepted
+from lucid.serving.registry import ModelRegistry
 from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
 from tests.support.checkerboard import ITEMS, USERS, train_checkerboard, write_checkerboard
@@ -154,3 +155,22 @@ def test_ends_that_name_their_types_are_found(tmp_path: Path) -> None:
     assert not {first, second} & set(waiting["target_id"])
     compact_events(board.settings, Catalog(board.settings.home))
     pd.testing.assert_frame_equal(waiting, board.recommend("board", **asked))
+
+
+def test_events_that_equal_an_uploaded_row_or_an_earlier_event_count_once(board: Workspace, tmp_path: Path) -> None:
+    """Whether they are older than the newest uploaded row or younger."""
+    file = tmp_path / "more.csv"
+    file.write_text(
+        "type,source_id,target_id,timestamp,metadata\nlikes,u00,i01,1700000000,\nlikes,u01,i02,1700000500,\n"
+    )
+    board.import_files(file)
+    registry = ModelRegistry(board.settings.home)
+    times = [1_700_000_000, 1_700_000_400, 1_700_000_500, 1_700_000_900]
+
+    send(board, *(likes("u00", "i01", timestamp=time) for time in [*times, times[-1]]))
+    send(board, *(likes("u00", "i01", timestamp=time) for time in times))
+
+    predictor = registry.predictor("board")
+    (edges,) = predictor.uploads.read.of(["u00"])
+    assert [predictor.version.index.row("i01")] == edges["other"].tolist()
+    assert [len(times)] == edges["repeats"].tolist()
