@@ -15,10 +15,11 @@ CUTOFF = 10
 """The metric looks at this many recommendations."""
 
 
-def ndcg(scores: NDArray[Any] | Tensor, held: HeldOut, targets: range) -> NDArray[np.float64]:
-    """NDCG@10 of every source, from scores (sources, targets), masked already, and the withheld targets."""
+def ndcg(scores: NDArray[Any] | Tensor, held: HeldOut, targets: range, cutoff: int = CUTOFF) -> NDArray[np.float64]:
+    """NDCG@10, or at another cutoff, of every source, from scores (sources, targets), masked already, and the withheld
+    targets."""
     table = torch.as_tensor(scores)
-    best = torch.topk(table, min(CUTOFF, table.shape[1]), dim=1).indices.numpy() + targets.start
+    best = torch.topk(table, min(cutoff, table.shape[1]), dim=1).indices.numpy() + targets.start
     relevant = np.diff(held.starts)
     positions = np.arange(len(relevant))
     # A number for each (position, row) turns "is it among this source's withheld rows" into one sorted search.

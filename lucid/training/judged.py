@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lucid.evaluation.holdout import HeldOut
-from lucid.evaluation.metrics import ndcg
+from lucid.evaluation.metrics import CUTOFF, ndcg
 from lucid.evaluation.quality import among_withheld
 from lucid.model.embedding import Embedding, as_index
 from lucid.model.masking import masked_places
@@ -18,8 +18,8 @@ from lucid.typing import Floats, Rows
 class Judged:
     """Withheld interactions of one pair, as filters are judged by them: what is masked is looked up once."""
 
-    def __init__(self, held: HeldOut, targets: range) -> None:
-        self.held, self._targets = held, targets
+    def __init__(self, held: HeldOut, targets: range, cutoff: int = CUTOFF) -> None:
+        self.held, self._targets, self._cutoff = held, targets, cutoff
         self._rows: range | Rows = targets
         self._parts = [(part, masked_places(part.sources, targets, part.history)) for part in held.parts(targets)]
 
@@ -34,7 +34,7 @@ class Judged:
 
     def on(self, by_sign: "BySign") -> "JudgedOn":
         """To judge filters of one embedding."""
-        return JudgedOn(by_sign, self._parts, self._rows, self._targets)
+        return JudgedOn(by_sign, self._parts, self._rows, self._targets, self._cutoff)
 
 
 class BySign:
@@ -61,8 +61,10 @@ class JudgedOn:
         parts: Sequence[tuple[HeldOut, tuple[Rows, Rows]]],
         rows: range | Rows,
         targets: range,
+        cutoff: int,
     ) -> None:
         self._by_sign, self._parts, self._rows, self._targets = by_sign, parts, rows, targets
+        self._cutoff = cutoff
         self._vectors = [vectors[as_index(rows)] for vectors in by_sign.vectors]
         self._found: dict[SpectralFilter, NDArray[np.float64]] = {}
 
@@ -92,7 +94,7 @@ class JudgedOn:
                 np.add(first, second, out=table)
                 table *= factor
             table[masked] = -np.inf
-            yield ndcg(table, held, self._targets)
+            yield ndcg(table, held, self._targets, self._cutoff)
 
     def _summed(self, side: int, signed: SpectralFilter, sources: Rows) -> Floats:
         """Scores (sources, targets) by the eigenvalues of one sign, before degrees count."""

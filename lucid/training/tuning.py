@@ -226,6 +226,7 @@ class WeightSearch:
             return "mild" if self._asked.is_signed or self._asked.has_dislikes else "ignored"
         start = self._start_from(earlier[0]) if earlier else self._start()
         tries = [replace(start, strengths=use) for use in STRENGTH_USES]
+        self.decomposed(tries[0])  # from which all are begun
         likes, dislikes = zip(
             *side_by_side(lambda one: self.judge.score_said(self.decomposed(one)), tries), strict=True
         )
