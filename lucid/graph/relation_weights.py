@@ -29,13 +29,12 @@ def robust_range(times: Sequence[NDArray[np.float64]]) -> tuple[float, float] | 
     return float(ordered[trimmed]), float(ordered[count - 1 - trimmed])
 
 
-StrengthUse = Literal["ignored", "graded", "mild", "signed", "strong"]
+StrengthUse = Literal["ignored", "mild", "signed", "strong"]
 """How strengths weigh, from not at all to dislikes that push away as much as likes pull."""
 STRENGTH_USES: tuple[StrengthUse, ...] = get_args(StrengthUse)
 _AT = (-1.0, -0.5, 0.5, 1.0)
 _FACTORS: dict[StrengthUse, tuple[float, float, float, float]] = {
     "ignored": (1, 1, 1, 1),
-    "graded": (0.25, 0.5, 1, 1.25),
     "mild": (0, 0, 1, 1.5),
     "signed": (-0.5, -0.25, 1, 1.5),
     "strong": (-1, -0.5, 1, 1.5),
