@@ -213,11 +213,12 @@ class WeightSearch:
         return [first, self._climb(known[1], suited, self._most)]
 
     def use_of_strengths(self, earlier: Sequence[RelationWeights] = ()) -> StrengthUse:
-        """The use of strengths that dislikes weigh most in, where they pay with the first settings of the search.
+        """The use of strengths that dislikes weigh most in, of those that rank what was liked best, with the first
+        settings of the search; others must be surely worse at that.
 
-        What was liked must be ranked no worse and what was disliked no higher, and one of the two surely so; without
-        dislikes, what was liked surely better. Where values are noise, neither is the case. Types that tell of dislike
-        by their names count as likes only where that ranks surely better.
+        It pays where what was liked is ranked no worse than when all count alike and what was disliked no higher, and
+        one of the two surely so; without dislikes, what was liked surely better. Where values are noise, neither is the
+        case. Types that tell of dislike by their names count as likes only where that ranks surely better.
         """
         if not self._train.pairs_with_strengths:
             return "ignored"
@@ -233,10 +234,12 @@ class WeightSearch:
         mild = STRENGTH_USES.index("mild")
         is_mild = self._asked.has_dislikes and not (len(likes[0]) and _surely(likes[0] - likes[mild]) > 0)
         chosen: StrengthUse = "mild" if self._asked.is_signed or is_mild else "ignored"
+        most = max(likes, key=np.sum)
         for use, liked, disliked in zip(STRENGTH_USES[1:], likes[1:], dislikes[1:], strict=True):
             gains = [gain for gain in (liked - likes[0], dislikes[0] - disliked) if len(gain)]
             pays = all(gain.sum() >= 0 for gain in gains) and any(_surely(gain) > 0 for gain in gains)
-            chosen = use if pays else chosen
+            if pays and not (len(liked) and _surely(most - liked) > 0):
+                chosen = use
         return chosen
 
     def decomposed(self, weights: RelationWeights) -> Embedding:
