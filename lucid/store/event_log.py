@@ -5,39 +5,23 @@ record that was torn is as if it had never been, and several processes may write
 again.
 """
 
-import os
 import sqlite3
-import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from lucid.errors import Damaged, Unavailable
-from lucid.store.files import fsync, make_folder
 from lucid.store.home import Home
-from lucid.store.machine import telling
+from lucid.store.sqlite_file import SqliteFile
 
-_BUSY_SECONDS = 30.0
 _DIGEST_BYTES = 16
 _AT_ONCE = 500
 """How many ids stand in one statement."""
-_CHECKPOINT_PAGES = 4000
-"""The log before the log is taken in when it has so many pages, 16 MB."""
 _PIECES = 64
 """Known ids are forgotten in so many pieces, between which others may write."""
-_LACKS = {
-    sqlite3.SQLITE_FULL: 28,  # ENOSPC
-    sqlite3.SQLITE_IOERR: 5,  # EIO
-    sqlite3.SQLITE_CANTOPEN: 13,  # EACCES
-    sqlite3.SQLITE_PERM: 13,
-    sqlite3.SQLITE_READONLY: 30,  # EROFS
-    sqlite3.SQLITE_NOMEM: 12,  # ENOMEM
-}
-"""What SQLite says of the machine, as the system's number."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT, received INTEGER NOT NULL, event_id TEXT,
@@ -148,21 +132,22 @@ class Reading:
 class EventLog:
     """The log of a home; safe to share between threads. The file is made with the first event.
 
-    Calls raise MachineError where the machine does not give what they need, Unavailable where another process holds the
-    file for too long, Damaged where it cannot be read.
+    Calls raise as `SqliteFile` does.
     """
 
     def __init__(self, home: Path) -> None:
-        self.path = Home(home).events
-        self._turn = threading.Lock()
-        self._writer: sqlite3.Connection | None = None
+        self._file = SqliteFile(Home(home).events, _SCHEMA, "known_ids", "what waits in it is lost")
+
+    @property
+    def path(self) -> Path:
+        return self._file.path
 
     def append(self, events: Sequence[NewEvent], after: int) -> list[bool]:
         """Write events, all or none, numbered above `after`; returns which are new: others have a known `event_id`.
 
         They are on the disk when this returns.
         """
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             _continue_after(connection, after)
             day = int(time.time() // _DAY_SECONDS)
             new = [event.event_id is None or _is_new(connection, event.event_id, day) for event in events]
@@ -174,10 +159,10 @@ class EventLog:
         """Remove the events up to a number, so that nothing of them is left in the file; returns how many."""
         if not self.path.exists():
             return 0
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             removed = connection.execute("DELETE FROM events WHERE number <= ?", [through]).rowcount
         if removed:
-            self._empty_wal()
+            self._file.empty_wal()
         return removed
 
     def forget_ids(self, before: float, *, dry_run: bool = False) -> int:
@@ -191,119 +176,27 @@ class EventLog:
             if end is not None:
                 which, values = f"{which} AND digest < ?", [first, day, end]
             if dry_run:
-                with self._reading() as connection:
+                with self._file.reading() as connection:
                     assert connection is not None
                     removed += connection.execute(f"SELECT count(*) FROM known_ids WHERE {which}", values).fetchone()[0]
             else:
-                with self._writing() as connection:
+                with self._file.writing() as connection:
                     removed += connection.execute(f"DELETE FROM known_ids WHERE {which}", values).rowcount
         return removed
 
     def copy_to(self, target: Path) -> bool:
         """Copy the log as it is now to a new file; tells whether there is one."""
-        with self._reading() as connection:
-            if connection is None:
-                return False
-            with closing(sqlite3.connect(target)) as copy:
-                connection.backup(copy)
-        return True
+        return self._file.copy_to(target)
 
     def close(self) -> None:
         """Let go of the file; it is opened again when it is needed."""
-        with self._turn:
-            self._let_go()
-
-    # The file
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction; all of it or nothing."""
-        with self._turn, _telling(self.path):
-            try:
-                if self._writer is None:
-                    self._writer = _open(self.path)
-                connection = self._writer
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield connection
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error:
-                self._let_go()
-                raise
+        self._file.close()
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
         """What stands in the log at this moment, whatever is written meanwhile."""
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             yield Reading(connection)
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        """A connection to what is there now, as of one moment; None where nothing was ever written."""
-        if not self.path.exists():
-            yield None
-            return
-        # Where nobody may write, SQLite cannot make the files by which writers and readers know of each other.
-        alone = not os.access(self.path.parent, os.W_OK) and not _wal(self.path).exists()
-        uri = f"{self.path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
-        with _telling(self.path), closing(_connect(uri)) as connection:
-            connection.execute("BEGIN")
-            yield connection if _is_made(connection) else None
-
-    def _empty_wal(self) -> None:
-        """Take in what stands beside the file, which would go on holding what was removed; readers are waited for."""
-        deadline = time.monotonic() + _BUSY_SECONDS
-        while True:
-            with self._turn, _telling(self.path):
-                if self._writer is None:
-                    self._writer = _open(self.path)
-                (busy, *_) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if not busy:
-                return
-            if time.monotonic() > deadline:
-                raise Unavailable(f"{self.path} stayed in use for {_BUSY_SECONDS:.0f} s; try again")
-            time.sleep(0.05)
-
-    def _let_go(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """The file for writing, which is made where there is none, for nobody else."""
-    make_folder(path.parent)
-    if not path.exists():
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        fsync(path.parent)
-    connection = _connect(f"{path.absolute().as_uri()}?mode=rw")
-    try:
-        connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk before it is told
-        connection.execute("PRAGMA secure_delete = ON")  # what is removed is overwritten
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        if not _is_made(connection):
-            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _connect(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-
-
-def _is_made(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'known_ids'").fetchone() is not None
-
-
-def _wal(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
 
 
 def _continue_after(connection: sqlite3.Connection, number: int) -> None:
@@ -329,27 +222,3 @@ def _row(event: NewEvent) -> tuple[object, ...]:
         *(event.received, event.event_id, event.id, event.type, event.name, event.metadata, event.media_url),
         *(event.source_id, event.target_id, event.timestamp, event.source_type, event.target_type),
     )
-
-
-@contextmanager
-def _telling(path: Path) -> Iterator[None]:
-    """Tell what SQLite says as one of our errors."""
-    try:
-        with telling(path):
-            try:
-                yield
-            except sqlite3.Error as error:
-                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-                if code in _LACKS:
-                    raise OSError(_LACKS[code], str(error), str(path)) from error
-                raise
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise Unavailable(
-                f"{path} stayed locked by another process for {_BUSY_SECONDS:.0f} s; try again"
-            ) from error
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.ProgrammingError):
-            raise Damaged(
-                f"{path} cannot be read ({error}); restore it from a backup, or move it away: what waits in it is lost"
-            ) from error
-        raise
