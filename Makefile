@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Quiet twice: no warnings of pip's own either, such as of being root; errors are told all the same.
 export PIP_QUIET := 2
 
-.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-sessions bench-signals bench-trending bench-placements bench-starts bench-cancel bench-estimate bench-events bench-console chaos soak diagram vendor audit lock clean
+.PHONY: help install demo test test-fast check docs fuzz-api bench-quality bench-speed bench-import bench-api bench-fresh bench-sessions bench-signals bench-trending bench-placements bench-starts bench-cancel bench-estimate bench-events bench-console chaos soak diagram pictures vendor audit lock clean
 
 help:
 	@echo "make demo    start the service, upload, train, recommend; DATA=folder for your own data, KEEP=1 to keep it up"
@@ -30,6 +30,7 @@ help:
 	@echo "make test-fast   run those that need no service and are quick"
 	@echo "make check   ruff, mypy (strict), the layers and the tests; warnings are errors"
 	@echo "make docs    the pages of docs/ as a site, in build/docs"
+	@echo "make pictures   the pictures of the console in docs/images, taken anew of a service with the demo's data"
 	@echo "make diagram the picture of the flows in docs/flows.svg, drawn anew from a run of each"
 	@echo "make fuzz-api KEY=key [URL=http://127.0.0.1:8000]   generated requests to a running service, with the key and without"
 	@echo "make bench-quality DATA=folder   how well the data sets in it are ranked, next to baselines"
@@ -138,6 +139,9 @@ bench-console: $(INSTALLED)
 
 diagram: $(INSTALLED)
 	$(BIN)/python -m deploy.diagram
+
+pictures: $(INSTALLED)
+	$(BIN)/python -m deploy.pictures
 
 vendor:
 	@command -v npm >/dev/null || { echo "npm: not found; it fetches these files (Debian, Ubuntu: apt install npm)" >&2; exit 1; }
