@@ -191,6 +191,11 @@ def _gone(_request: Request, _error: Exception) -> JSONResponse:
 
 
 def _unexpected(request: Request, _error: Exception) -> JSONResponse:
+    return unexpected(request)  # the server logs the traceback
+
+
+def unexpected(request: Request, error: Exception | None = None) -> JSONResponse:
+    """What nobody thought of, as a problem that tells nothing; the log tells it, with the traceback of the error."""
     with about(**_asked_about(request)):
-        _log.error("%s %s failed", request.method, request.url.path)  # the server logs the traceback
+        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return problem(500, INTERNAL_ERROR, "something went wrong on our side; the operator finds it in the log")

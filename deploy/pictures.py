@@ -37,6 +37,7 @@ class Picture:
 
 
 _OF_MODEL = f"/models/{_MODEL}"
+_PREVIEW = f"/placements/home/preview?model_id={_MODEL}&source_id={_USER}&target_type=video"
 PICTURES = (
     Picture("home", ""),
     Picture("phone", "", height=780, width=360),
@@ -44,7 +45,7 @@ PICTURES = (
     Picture("pair-dark", f"{_OF_MODEL}/pair?source_type=user&target_type=video", scheme="dark"),
     Picture("versions", f"{_OF_MODEL}/versions", height=760),
     Picture("explore", f"/explore/entity?model_id={_MODEL}&id={_USER}", height=1130),
-    Picture("placement", f"/placements/home/preview?model_id={_MODEL}&source_id={_USER}&target_type=video", height=1060),
+    Picture("placement", _PREVIEW, height=1060),
     Picture("experiment", "/experiments/summer/results", height=900),
 )
 

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import RedirectResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
@@ -16,7 +16,7 @@ from lucid.api.console import access
 from lucid.api.console.pages import error_page, protected
 from lucid.api.console.sessions import Sessions
 from lucid.api.console.viewer import CSRF_FIELD, CSRF_HEADER, VIEWER, Viewer, read_fields
-from lucid.api.problems import answer_to
+from lucid.api.problems import answer_to, unexpected
 from lucid.api.requests import BoundedRequest, bounded, expect_known, query_names
 from lucid.api.services import services_of
 from lucid.keys import Scope
@@ -48,7 +48,9 @@ class Screen(APIRoute):
             except SignedOut:
                 response = _to_the_door(request)
             except (errors.LucidError, RequestValidationError, HTTPException, *RAW) as error:
-                response = _refuse(request, error)
+                response = _refuse(request, answer_to(request, error))
+            except Exception as error:  # a fault of ours, of which a person is told on a page too
+                response = _refuse(request, unexpected(request, error))
             return protected(response)
 
         return guarded
@@ -122,9 +124,8 @@ def _to_the_door(request: Request) -> Response:
     return RedirectResponse(door, 303)
 
 
-def _refuse(request: Request, error: Exception) -> Response:
+def _refuse(request: Request, answer: JSONResponse) -> Response:
     """What went wrong, for programs as the API says it, for people as a page."""
-    answer = answer_to(request, error)
     if request.url.path.endswith(access.TWIN):
         return answer
     return error_page(request, answer)

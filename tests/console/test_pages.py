@@ -454,6 +454,24 @@ def test_an_empty_home_has_its_pages(settings: Settings) -> None:
     use(settings, look)
 
 
+def test_a_fault_of_ours_is_told_on_a_page_and_in_the_log(home: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """Programs are told as the API tells them; neither says more than the log."""
+    catalog = Catalog(home.home)
+    with catalog._database.transaction() as connection:  # what no release of ours writes
+        connection.execute("UPDATE batches SET errors = '4711'")
+
+    async def look(browser: Browser) -> None:
+        page, twin = (await browser.get(f"{CONSOLE}/data"), await browser.get(f"{CONSOLE}/data.json"))
+        assert (500, 500) == (page.status_code, twin.status_code)
+        assert page.headers["content-type"].startswith("text/html")
+        assert "something went wrong on our side" in Elements(page.text).text
+        assert "internal_error" == twin.json()["code"]
+        assert not any("4711" in text for text in (page.text, twin.text))
+
+    use(home, look)
+    assert "4711" in caplog.text
+
+
 def test_very_long_texts_break_no_page(trained_hostile: Path, tmp_path: Path) -> None:
     """An id of ten thousand letters is found and shown."""
     shutil.copytree(trained_hostile, tmp_path / "home")
