@@ -145,8 +145,7 @@ def precompute(
     write_entity_index(folder / INDEX, folder / ENTITIES)
     for number in range(len(pairs)):
         open_new(folder / record_file(number)).close()
-    # Several threads would write the same rows into other places of the file from time to time, and no sooner.
-    with replacing(folder / RECOMMENDATIONS) as new, connect(new, threads=1) as connection:
+    with replacing(folder / RECOMMENDATIONS) as new, connect(new) as connection:
         _write_entities(connection, folder / ENTITIES)
         _write_asked(connection, pairs)
         rows = _Recommendations(connection)
