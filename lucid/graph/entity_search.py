@@ -74,10 +74,18 @@ def _beginning(wanted: list[bytes], texts: Texts, rows: range) -> Iterator[int]:
 def _holding(wanted: list[bytes], texts: Texts, rows: range) -> Iterator[tuple[int, bytes | None]]:
     """Each place in a text that holds it, by rows: the row, and the letter before it; None where the text begins."""
     for joined, starts, first in _parts(texts, rows):
-        for place in sorted(place for spelling in wanted for place in _places(spelling, joined)):
+        places = {place: spelling for spelling in wanted for place in _places(spelling, joined)}
+        for place in sorted(places):
             position = _position(place, starts)
             begins = place == starts[position] + 1
+            if not _holds(joined[starts[position] : starts[position + 1]], places[place]):
+                continue
             yield first + position, None if begins else joined[place - 1 : place]
+
+
+def _holds(text: bytes, spelling: bytes) -> bool:
+    """Whether a text as JSON holds what was found in it: that may have begun within a letter that JSON escapes."""
+    return b"\\" not in text or orjson.loads(b'"%b"' % spelling) in orjson.loads(text)
 
 
 def _parts(texts: Texts, rows: range) -> Iterator[tuple[bytes, NDArray[np.int64], int]]:

@@ -55,3 +55,11 @@ def test_an_erased_entity_is_not_found(tmp_path: Path) -> None:
     assert [1] == index.find("b", range(2), most=5)
     assert [] == index.find("null", range(2), most=5)
     assert [] == index.find("  ", range(2), most=5)
+
+
+@pytest.mark.parametrize("typed", ['"', "n", "00", "u0", "\\n"])
+def test_what_is_typed_is_not_found_within_an_escape(tmp_path: Path, typed: str) -> None:
+    """Texts stand there as JSON, in which a mark may take several letters."""
+    index = index_of(tmp_path, ["a", "b", "c"], ["\\", "\n", "\x01"])
+
+    assert [] == index.find(typed, range(3), most=10)

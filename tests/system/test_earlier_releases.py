@@ -40,18 +40,23 @@ def ask(client: httpx.Client, query: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_a_service_goes_on_where_an_earlier_release_ended(service: Service, client: httpx.Client, release: str) -> None:
-    """It answers the same; then it refreshes, trains and erases, each of which makes a version."""
+    """It answers the same; then it refreshes, trains and erases, each of which makes a version.
+
+    So does what a schedule of the home has missed, soon after the start.
+    """
     expected = answers_of(release)
     expect_same(expected, [ask(client, answer["query"]) for answer in expected])
     assert {"completed"} == {batch["status"] for batch in client.get("/data_batch").json()}
     before = client.get("/models/videos").json()["live_version"]
 
     refresh(service)
-    assert before + 1 == client.get("/models/videos").json()["live_version"]
+    refreshed = client.get("/models/videos").json()["live_version"]
+    assert before < refreshed
+    wait_for_training(client, "videos")
     client.post("/train", json={"model_id": "videos"}).raise_for_status()
-    assert ("completed", before + 2) == tuple(
-        wait_for_training(client, "videos")[name] for name in ("status", "version")
-    )
+    trained = wait_for_training(client, "videos")
+    assert "completed" == trained["status"]
+    assert refreshed < trained["version"]
     (gone, *_) = expected[0]["query"]["source_id"]
     erased = client.delete("/entities", params={"id": gone}).raise_for_status().json()
 
