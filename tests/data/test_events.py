@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lucid.data.csv_load import ROWS
 from lucid.data.event_batches import compact_events
 from lucid.data.events import waiting_events
 from lucid.schema.batches import ENTITY_COLUMNS, INTERACTION_COLUMNS, TYPE_COLUMNS
+from lucid.schema.fields import utc_now
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.store.event_log import EventLog, NewEvent
@@ -96,13 +98,13 @@ def test_an_id_of_two_types_in_one_call_is_told_as_in_a_file(
 
 
 def test_an_interaction_without_a_time_has_that_of_its_arrival(workspace: Workspace) -> None:
-    before = time.time()
+    before = utc_now() - timedelta(milliseconds=1)
 
     workspace.send_events({"type": "likes", "source_id": 1, "target_id": "b"})
 
     (event,) = workspace.waiting_events()
     assert event.timestamp == event.received
-    assert before - 0.001 <= event.received.timestamp() <= time.time()
+    assert before <= event.received <= utc_now()
     assert "1" == event.source_id
 
 
