@@ -77,6 +77,12 @@ def main() -> None:
         workspace.import_files([catalogue.entities, catalogue.interactions])
         workspace.train("demo")
         workspace.train("demo")
+        workspace.save_placement({"name": "front", "quotas": [{"each": "metadata.genre", "at_most": 3, "of": 10}]})
+        workspace.begin_experiment(
+            "front",
+            "demo",
+            [{"name": "now", "share": 0.5}, {"name": "rules", "share": 0.5, "placement": "front"}],
+        )
         console.print(f"writing a model of {arguments.entities:,} entities")
         names = write_model(home, arguments.entities, rng)
         batch = Catalog(home).batches.find()[0].batch_id
@@ -107,8 +113,14 @@ def pages(names: list[str], batch: str, rounds: int, entities: int, rng: random.
         "explore",
         "tonight",
         "data/drift",
+        "data/events",
+        "placements",
+        "placements/front/rules",
+        "placements/edit?reference=front",
+        "experiments",
+        "experiments/front/results",
     )
-    of_model = ("report", "graph", "versions", "lineage", "progress", "gate", "schedules")
+    of_model = ("report", "graph", "versions", "lineage", "progress", "gate", "schedules", "attribution")
     for _ in range(rounds):
         for page in still:
             yield page.replace(batch, "a batch"), f"/console/{page}"
@@ -125,6 +137,7 @@ def pages(names: list[str], batch: str, rounds: int, entities: int, rng: random.
         yield "find what is not there", f"/console/explore/found?model_id=big&q={typed}qqxz"
         yield "explore/entity", f"/console/explore/entity?model_id=big&id={user}&target_type=video"
         yield "explore/beside", f"/console/explore/beside?model_id=big&id={user}&target_type=video"
+        yield "placements/preview", f"/console/placements/front/preview?model_id=big&source_id={user}&target_type=video"
         yield "explore/mix", f"/console/explore/mix?model_id=big&{others}&minus={user}&target_type=video"
 
 
