@@ -1,7 +1,6 @@
 """What a training will select, take and need is told before it begins, and nothing is left of the question."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,17 +152,16 @@ def test_a_model_takes_what_it_took_last(workspace: Workspace, tmp_path: Path) -
     noted, timings = read_cost(folder), read_timings(folder)
     assert noted
     assert noted.peak_bytes > 100_000_000  # torch alone is more
-    noted = replace(noted, peak_bytes=700_000_000)  # the process of these tests may hold more than estimates follow
-    write_cost(folder, noted)
     assert noted.workload
-    usual = sum(cost.seconds(noted.workload, cores()).values())
-    took = min(sum(timings.values()), 10 * usual)  # on a busy machine, more than estimates follow
+    # A busy machine, and the process of these tests, may take more than estimates follow.
+    usual, size = (sum(of(noted.workload, cores()).values()) for of in (cost.seconds, cost.memory))
+    took, held = min(sum(timings.values()), 10 * usual), min(noted.peak_bytes, 2 * size)
     again, other = (estimate(workspace.settings.home, name, noted.workload) for name in ("board", "another"))
 
     assert (again.based_on, other.based_on) == ("the last training of this model", "the last trainings of other models")
     for found in (again, other):
         assert took == pytest.approx(found.seconds, rel=0.01)
-        assert noted.peak_bytes == pytest.approx(found.memory_bytes, rel=0.01)
+        assert held == pytest.approx(found.memory_bytes, rel=0.01)
 
 
 def test_a_dry_run_tells_what_the_training_then_does(workspace: Workspace, tmp_path: Path) -> None:
