@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.workspace import Workspace
 from tests.console.pages import ACTIONS, FRONT, NEEDS_PREFECT, PAGES, TRIED, address
-from tests.support.browsing import ORIGIN, OWN, Browser, browsing
+from tests.support.browsing import ORIGIN, OWN, Browser, browsing, use
 from tests.support.checkerboard import train_checkerboard
 
 
@@ -33,18 +32,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace.save_placement(FRONT)
     workspace.begin_experiment(**TRIED)
     return folder / "home"
-
-
-def use(
-    settings: Settings, what: Callable[[Browser], Awaitable[None]], scopes: tuple[str, ...] | None = SCOPES
-) -> None:
-    """Do something with a browser."""
-
-    async def run() -> None:
-        async with browsing(settings, scopes) as browser:
-            await what(browser)
-
-    asyncio.run(run())
 
 
 def test_the_table_names_scopes_and_every_route_stands_in_it(settings: Settings) -> None:

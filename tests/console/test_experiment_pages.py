@@ -1,21 +1,18 @@
 """Experiments in the console: begun, looked at, stopped and deleted; and what came of all answers of a model."""
 
-import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lucid.api.console.access import CONSOLE
-from lucid.keys import SCOPES
 from lucid.schema.attribution import By
 from lucid.settings import Settings
 from lucid.versions.experiments import variant_of
 from lucid.workspace import Workspace
 from tests.console.pages import FRONT, TRIED
-from tests.support.browsing import ORIGIN, Browser, Elements, browsing
+from tests.support.browsing import ORIGIN, Browser, Elements, use
 from tests.support.checkerboard import USERS, train_checkerboard
 
 HERE = f"{CONSOLE}/experiments"
@@ -43,16 +40,6 @@ def home(trained: Path, tmp_path: Path) -> Settings:
     """A copy of that home."""
     shutil.copytree(trained, tmp_path / "home")
     return Settings(home=tmp_path / "home")
-
-
-def use(settings: Settings, what: Callable[[Browser], Awaitable[None]]) -> None:
-    """Do something with a browser that is signed in."""
-
-    async def session() -> None:
-        async with browsing(settings, SCOPES) as browser:
-            await what(browser)
-
-    asyncio.run(session())
 
 
 def test_what_came_of_an_experiment_is_shown(home: Settings) -> None:

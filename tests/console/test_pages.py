@@ -1,10 +1,8 @@
 """What the pages say and do, over the application without a browser."""
 
-import asyncio
 import json
 import re
 import shutil
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from lucid.api.console.explore import _origin
 from lucid.data.drift import Drift
 from lucid.data.event_batches import compact_events
 from lucid.data.strengths import StrengthRule
-from lucid.keys import SCOPES, create_key
+from lucid.keys import create_key
 from lucid.models import find_model
 from lucid.schema.fields import utc_now
 from lucid.schema.training import TrainingRequest
@@ -29,7 +27,7 @@ from lucid.versions.lifecycle import ModelVersions
 from lucid.versions.version import Version
 from lucid.webhooks.callbacks import make_event
 from lucid.workspace import Workspace
-from tests.support.browsing import Browser, Elements, browsing
+from tests.support.browsing import Browser, Elements, use
 from tests.support.checkerboard import train_checkerboard
 from tests.support.crowds import RISING, forget_activity, interactions, write_crowd
 from tests.support.hostile import IDS, LONG
@@ -61,16 +59,6 @@ def home(trained: Path, tmp_path: Path) -> Settings:
     """A copy of that home."""
     shutil.copytree(trained, tmp_path / "home")
     return Settings(home=tmp_path / "home")
-
-
-def use(settings: Settings, what: Callable[[Browser], Awaitable[None]], scopes: tuple[str, ...] = SCOPES) -> None:
-    """Do something with a browser that is signed in."""
-
-    async def session() -> None:
-        async with browsing(settings, scopes) as browser:
-            await what(browser)
-
-    asyncio.run(session())
 
 
 async def page_of(browser: Browser, path: str) -> Elements:

@@ -1,10 +1,8 @@
 """Placements in the console: rules in words, as they are written, changed, previewed and ended."""
 
-import asyncio
 import html
 import re
 import shutil
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +10,12 @@ import pytest
 
 from lucid.api.console.access import CONSOLE
 from lucid.api.console.rules_in_words import RuleInWords, in_words
-from lucid.keys import SCOPES
 from lucid.schema.placements import PlacementRules, request_of
 from lucid.schema.placements_yaml import parse_placement, write_yaml
 from lucid.settings import Settings
 from lucid.workspace import Workspace
 from tests.console.pages import FRONT
-from tests.support.browsing import Browser, Elements, browsing
+from tests.support.browsing import Browser, Elements, use
 from tests.support.checkerboard import train_checkerboard
 
 HERE = f"{CONSOLE}/placements"
@@ -38,16 +35,6 @@ def home(trained: Path, tmp_path: Path) -> Settings:
     """A copy of that home."""
     shutil.copytree(trained, tmp_path / "home")
     return Settings(home=tmp_path / "home")
-
-
-def use(settings: Settings, what: Callable[[Browser], Awaitable[None]], scopes: tuple[str, ...] = SCOPES) -> None:
-    """Do something with a browser that is signed in."""
-
-    async def session() -> None:
-        async with browsing(settings, scopes) as browser:
-            await what(browser)
-
-    asyncio.run(session())
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """A browser's part in talking to the console, without a browser: cookies, forms with their token, a page's links."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -54,6 +55,16 @@ async def browsing(settings: Settings, scopes: Sequence[str] | None = SCOPES) ->
             await browser.sign_in(create_key(Catalog(settings.home), scopes=scopes)[1])
         yield browser
         await browser.services.runs.close()
+
+
+def use(settings: Settings, what: Callable[[Browser], Awaitable[None]], scopes: Sequence[str] | None = SCOPES) -> None:
+    """Do something with a browser on an application of its own, as `browsing` opens it."""
+
+    async def session() -> None:
+        async with browsing(settings, scopes) as browser:
+            await what(browser)
+
+    asyncio.run(session())
 
 
 class Elements(HTMLParser):
