@@ -109,7 +109,7 @@ async def _expect_csrf(request: BoundedRequest, csrf: str) -> None:
     if given is None and request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         given = (await read_fields(request)).text(CSRF_FIELD)
     if not hmac.compare_digest((given or "").encode(), csrf.encode()):
-        raise errors.Forbidden("the form is not of this session; load the page again and send it from there")
+        raise errors.Forbidden("the form is not from a page of yours; load the page again and send it from there")
 
 
 def _to_the_door(request: Request) -> Response:
