@@ -5,6 +5,7 @@ A choice differs from what was there before only where the gain exceeds its nois
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -95,19 +96,8 @@ class FilterJudge:
         self._disliked, self._order = holdout.train.disliked(), OrderJudge(holdout)
         self.direct = [held for held in holdout.warm.validation if len(held.sources)]
         self.indirect = [held for held in holdout.indirect.validation if len(held.sources)]
-        said = holdout.train.pairs_with_strengths
-        disliked = {held.pair: held for held in holdout.disliked.validation if len(held.sources)}
-        self._said = [
-            (
-                self._judged(self.some(held), self._config.said_cutoff),
-                self._judged(self.some(disliked[held.pair]), self._config.said_cutoff)
-                if held.pair in disliked
-                else None,
-            )
-            for held in self.direct
-            if held.pair in said
-        ]
-        """What was liked, and what was not, of pairs of which interactions say so."""
+        self._pairs_with_strengths = holdout.train.pairs_with_strengths
+        self._disliked_held = {held.pair: held for held in holdout.disliked.validation if len(held.sources)}
         cold = [held for held in holdout.cold.validation if len(held.sources) >= self._config.min_sources]
         self._warm = [self._judged(self.some(held)) for held in self.direct]
         self._cold = [Judged.among_withheld(self.some(held)) for held in cold]
@@ -132,6 +122,19 @@ class FilterJudge:
 
         found = list(side_by_side(best, self._raced if roughly else self._searched))
         return np.log(np.array(found, dtype=np.float64) + _NEGLIGIBLE)
+
+    @cached_property
+    def _said(self) -> list[tuple[Judged, Judged | None]]:
+        """What was liked, and what was not, of pairs of which interactions say so."""
+        not_liked, cutoff = self._disliked_held, self._config.said_cutoff
+        return [
+            (
+                self._judged(self.some(held), cutoff),
+                self._judged(self.some(not_liked[held.pair]), cutoff) if held.pair in not_liked else None,
+            )
+            for held in self.direct
+            if held.pair in self._pairs_with_strengths
+        ]
 
     def score_said(self, embedding: Embedding) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """NDCG@100, by source, of what was liked and of what was not, in pairs of which interactions say so.

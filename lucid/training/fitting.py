@@ -134,6 +134,8 @@ def choose_use_of_strengths(
     rules: Sequence[StrengthRule],
 ) -> StrengthUse:
     """What strengths weigh, by what interactions say and what was asked for of them; see `WeightSearch`."""
+    if not holdout.train.pairs_with_strengths:
+        return "ignored"
     judge = FilterJudge(holdout, earlier.filters if earlier else {}, budget=budget)
     search = WeightSearch(graph, holdout.train, judge, solver, untold, budget=budget, asked=Asked.of(rules))
     return search.use_of_strengths(earlier.weightings if earlier else ())

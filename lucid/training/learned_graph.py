@@ -19,5 +19,10 @@ def read_learned_graph(folder: Path) -> TypedGraph:
     Where strengths are ignored it is the same, to the last bit, as where nothing says how much somebody liked what he
     met, so that values that are noise change nothing.
     """
-    graph, use = read_graph(folder), (folder / _USE).read_text()
-    return graph.without_strengths() if use == "ignored" else graph
+    use = (folder / _USE).read_text()
+    return learned(read_graph(folder), is_ignored=use == "ignored")
+
+
+def learned(selected: TypedGraph, *, is_ignored: bool) -> TypedGraph:
+    """What is learned from a graph; itself where strengths count, or where it has none."""
+    return selected.without_strengths() if is_ignored and selected.pairs_with_strengths else selected

@@ -69,7 +69,7 @@ class OrderJudge:
         judged = _Judged.of(self._whole, self._train, held, self._config)
         if judged is None:
             return scorer, None
-        best, found = self._measured(judged, scorer, *self._best(judged, scorer))
+        best, found = self._best(judged, scorer)
         (plain,) = judged.ranked(scorer, [None])
         shuffled = judged.shuffled(self._config.seed)
         (control,) = shuffled.ranked(scorer, [shuffled.scaled(scorer, best)])
@@ -83,32 +83,28 @@ class OrderJudge:
         return (scorer.following(judged.follows(best), best) if kept else scorer), trial
 
     def _best(self, judged: "_Judged", scorer: Scorer) -> tuple[FollowsModel, Ranked]:
-        """The best model, one number after the other, and how it ranks."""
+        """The model, one number after the other, and how it ranks for sources."""
         config, best = self._config, self._config.start
         changes = (
             *({"weight": weight} for weight in config.weights),
             *({"backward": backward} for backward in config.backwards),
             *({"exponent": exponent} for exponent in config.exponents),
         )
-        found: Ranked | None = None
+        models, ranked = list[FollowsModel](), list[Ranked]()
         for name in ("weight", "backward", "exponent", "weight"):
             tries = [best, *(replace(best, **change) for change in changes if name in change)]
             models = [judged.scaled(scorer, one) for one in dict.fromkeys(replace(one, scale=1.0) for one in tries)]
             ranked = judged.ranked(scorer, models)
-            number = int(np.argmax([one.ndcg.mean() for one in ranked]))
-            best, found = models[number], ranked[number]
-        assert found is not None
-        return best, found
+            best = models[_best_of(ranked)]
+        return self._measured(models, ranked)
 
-    def _measured(
-        self, judged: "_Judged", scorer: Scorer, best: FollowsModel, found: Ranked
-    ) -> tuple[FollowsModel, Ranked]:
-        """The least weight for sources than which none is worth more, the best one for sessions; how that one ranks."""
-        smaller = [replace(best, weight=weight) for weight in self._config.weights if weight < best.weight]
-        for model, ranked in zip(smaller, judged.ranked(scorer, smaller), strict=True):
-            if ranked.ndcg.mean() * self._config.worth >= found.ndcg.mean():
-                return replace(model, in_session=best.weight / model.weight), ranked
-        return best, found
+    def _measured(self, models: Sequence[FollowsModel], ranked: Sequence[Ranked]) -> tuple[FollowsModel, Ranked]:
+        """For sources the least weight of some models than which none is worth more, for sessions the best one."""
+        best = _best_of(ranked)
+        needed = ranked[best].ndcg.mean() / self._config.worth
+        enough = [number for number, one in enumerate(ranked) if one.ndcg.mean() >= needed]
+        least = min([best, *enough], key=lambda number: models[number].weight)
+        return replace(models[least], in_session=models[best].weight / models[least].weight), ranked[least]
 
     def _surely(self, gains: NDArray[np.float64]) -> bool:
         return bool(gains.mean() > self._config.standard_errors * gains.std() / len(gains) ** 0.5)
@@ -204,6 +200,10 @@ class _Judged:
     def _recent(self, source: int, since: Rows) -> Rows:
         known = self._train.of(source - self._sources.start)
         return np.concatenate([known, since]) + self._targets.start
+
+
+def _best_of(ranked: Sequence[Ranked]) -> int:
+    return int(np.argmax([one.ndcg.mean() for one in ranked]))
 
 
 def _time(every: Sequences, source: int, withheld: Rows) -> float:

@@ -195,16 +195,17 @@ def fit_model(training: Training, progress: Progress) -> tuple[Path, str]:
     from lucid.model.decomposition import Solver
     from lucid.training.apart import Apart
     from lucid.training.fitting import choose, choose_use_of_strengths, refit
-    from lucid.training.learned_graph import read_learned_graph, write_use_of_strengths
+    from lucid.training.learned_graph import learned, write_use_of_strengths
 
     selected, seed, selection = read_graph(training.work), training.settings.seed, read_selection(training.work)
     solver, earlier, budget = Solver.of(seed, training.settings.device), _earlier_settings(training), _budget(training)
-    use = choose_use_of_strengths(selected, hold_out(selected, seed), solver, earlier, budget, selection.strengths)
+    holdout = hold_out(selected, seed)
+    use = choose_use_of_strengths(selected, holdout, solver, earlier, budget, selection.strengths)
     write_use_of_strengths(training.work, use)
-    graph = read_learned_graph(training.work)
+    graph = learned(selected, is_ignored=use == "ignored")
     chosen = choose(
         graph,
-        hold_out(graph, seed),
+        holdout if graph is selected else hold_out(graph, seed),
         solver,
         lambda percent, doing: progress(0.85 * percent, doing),
         earlier,

@@ -220,8 +220,6 @@ class WeightSearch:
         one of the two surely so; without dislikes, what was liked surely better. Where values are noise, neither is the
         case. Types that tell of dislike by their names count as likes only where that ranks surely better.
         """
-        if not self._train.pairs_with_strengths:
-            return "ignored"
         if not self._budget.allows("search"):
             self._budget.give_up("uses of strengths")
             return "mild" if self._asked.is_signed or self._asked.has_dislikes else "ignored"
