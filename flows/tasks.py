@@ -19,7 +19,7 @@ from lucid.errors import MachineError, UnknownModel
 from lucid.flows.artifacts import progress_on, show_quality, tag_run
 from lucid.flows.sentences import in_a_sentence
 from lucid.flows.spreading import IN_THREADS, results, runner, spread, spreading
-from lucid.logs import from_now_on_about
+from lucid.logs import about
 from lucid.schema.fields import utc_now
 from lucid.service.prefect_api import model_tag
 from lucid.settings import load_settings
@@ -41,13 +41,13 @@ _STEPS = {step.name: step for step in (*steps.TRAINING, *steps.REFRESH)}
 @in_a_sentence
 def do_step(step: str, model_id: str, version: int, progress_id: str) -> Any:
     """Do one step of a training that runs."""
-    from_now_on_about(model_id=model_id, version=version)  # where the task runner has processes of its own
-    settings = load_settings()
-    training = run.resume(settings, model_id, version, progress_on(progress_id))
-    made = _STEPS[step](replace(training, spread=spread(settings, _mapped)))
-    if step == steps.evaluate_model.name:
-        show_quality(training)
-    return made
+    with about(model_id=model_id, version=version):  # where the task runner has processes of its own
+        settings = load_settings()
+        training = run.resume(settings, model_id, version, progress_on(progress_id))
+        made = _STEPS[step](replace(training, spread=spread(settings, _mapped)))
+        if step == steps.evaluate_model.name:
+            show_quality(training)
+        return made
 
 
 # No step is done again on its own: it fails for reasons that stay. Only its parts and the callback depend on others.

@@ -23,9 +23,9 @@ FORMAT_VARIABLE = "LUCID_LOG_FORMAT"
 """Environment variable of the setting, for who begins before there are settings."""
 IDS = "model_id", "version", "batch_id", "flow_run_id", "task_run_name"
 """What a line is about, where that is known; the last two stand in Prefect's own records too."""
+RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
+"""Where a worker of Prefect tells the process of a flow run which one it is."""
 
-_RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
-"""Where Prefect tells the process of a flow run which one it is."""
 _HIDDEN = "[hidden]"
 _BETWEEN = r"['\"]\s*,\s*b?['\"]|['\"]?\s*[:=]\s*(?:b?['\"])?"
 _SECRETS = (
@@ -61,7 +61,7 @@ def from_now_on_about(**ids: object) -> None:
 
 def ids_of(record: logging.LogRecord) -> dict[str, object]:
     """What a record is about: what it says itself, else what is being worked on."""
-    known = {"flow_run_id": os.environ.get(_RUN_VARIABLE), **_about.get()}
+    known = {"flow_run_id": os.environ.get(RUN_VARIABLE), **_about.get()}
     found = {name: getattr(record, name, None) or known.get(name) for name in IDS}
     return {name: value for name, value in found.items() if value is not None}
 

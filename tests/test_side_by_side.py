@@ -64,11 +64,11 @@ def test_who_interrupts_the_one_that_waits_interrupts_all(monkeypatch: pytest.Mo
     both, waits = threading.Barrier(2), threading.get_ident()
 
     def work(item: int) -> None:
-        both.wait(60)
-        if item == 0:
-            signal.pthread_kill(waits, signal.SIGINT)
         deadline = time.monotonic() + 60
-        try:
+        try:  # as soon as the first one interrupts, it may be interrupted itself
+            both.wait(60)
+            if item == 0:
+                signal.pthread_kill(waits, signal.SIGINT)
             while time.monotonic() < deadline:
                 sum(range(1000))
         except BaseException as interrupted:

@@ -1,7 +1,9 @@
 """What Prefect says of a run, as operators read it: states in sentences, logs without tracebacks, forms with limits."""
 
 import asyncio
+import logging
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from lucid.flows.deployments import DEPLOYMENTS
 from lucid.flows.import_data import import_data
 from lucid.flows.refresh_recommendations import refresh_recommendations
 from lucid.flows.train_model import train_model
+from lucid.logs import ids_of
 from lucid.settings import Settings
 from lucid.store.catalog import Catalog
 from lucid.versions.lifecycle import ModelVersions
@@ -98,6 +101,19 @@ def test_what_is_not_expected_keeps_its_traceback(home: Path) -> None:
 
     assert state.is_failed()
     assert "Traceback" in logged(state)
+
+
+def test_a_flow_called_as_a_function_leaves_the_lines_of_its_process_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever calls one, as in a notebook, says afterwards nothing about its run, and where they said it before."""
+    monkeypatch.setenv("LUCID_LOG_FORMAT", "json")
+    before, record = (sys.stdout, sys.stderr), logging.makeLogRecord({"msg": "afterwards"})
+
+    assert train_model("board", return_state=True).is_completed()
+
+    assert {} == ids_of(record)
+    assert before == (sys.stdout, sys.stderr)
 
 
 def archive(workspace: Workspace) -> None:
