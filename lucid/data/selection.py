@@ -63,12 +63,16 @@ class Selection:
     """
 
     folder: Path
-    batch_ids: list[str]
+    batches: list[SelectedBatch]
     steps: list[Step]
     keys: list[KeyRule]
     reading: Reading
     strengths: list[StrengthRule] = field(default_factory=list)
     """What the interactions of each type say; `number` holds the values that they speak of."""
+
+    @property
+    def batch_ids(self) -> list[str]:
+        return [batch.batch_id for batch in self.batches]
 
 
 def select(
@@ -84,7 +88,7 @@ def select(
     precompute: Sequence[PrecomputePair] = (),
     allow_type_changes: bool = False,
     checked: bool = False,
-    strengths: list[StrengthRule] | None = None,
+    strengths: Sequence[StrengthRule] | None = None,
     memory_limit: str | None = None,
 ) -> Selection:
     """Write the rows that a training uses into `folder`.
@@ -119,7 +123,7 @@ def select(
         steps += read_interactions(connection, home, batches, started, maximum_interaction_age_days, filters, strengths)
         _refuse_nothing(steps, batches)
         _write(connection, folder, started, strengths)
-    selection = Selection(folder, [batch.batch_id for batch in batches], steps, keys, reading, strengths)
+    selection = Selection(folder, list(batches), steps, keys, reading, list(strengths))
     (folder / "selection.json").write_text(json.dumps(asdict(selection), default=str))
     return selection
 
@@ -129,7 +133,7 @@ def read_selection(folder: Path) -> Selection:
     raw: dict[str, Any] = json.loads((folder / "selection.json").read_text())
     return Selection(
         folder,
-        raw["batch_ids"],
+        [SelectedBatch(**batch) for batch in raw["batches"]],
         [Step(**step) for step in raw["steps"]],
         [KeyRule(**key) for key in raw["keys"]],
         Reading.from_json(raw["reading"]),

@@ -17,7 +17,15 @@ from lucid.data.activity import activity_among
 from lucid.data.drift import find_drift, read_drift, write_drift
 from lucid.data.event_batches import compact_events
 from lucid.data.links import KNOWN_RANGES, KNOWN_WORDS
-from lucid.data.selection import INTERACTIONS_FILE, LEFT_OUT_FILE, interactions_among, read_selection, select
+from lucid.data.selection import (
+    INTERACTIONS_FILE,
+    LEFT_OUT_FILE,
+    Selection,
+    interactions_among,
+    read_selection,
+    select,
+)
+from lucid.data.strengths import StrengthRule
 from lucid.errors import (
     Damaged,
     DamagedVersion,
@@ -36,6 +44,7 @@ from lucid.schema.fields import Stage, utc_now
 from lucid.schema.training import ModelStatus, TrainingRequest
 from lucid.settings import Settings
 from lucid.store.locks import forget, working
+from lucid.store.tables.batches import SelectedBatch
 from lucid.training.budget import Budget
 from lucid.training.chosen import read_chosen, write_chosen
 from lucid.training.estimate import Cost, estimate, note_less, read_cost, write_cost
@@ -147,21 +156,8 @@ def select_data(training: Training, progress: Progress) -> tuple[Path, str]:
     catalog.trainings.set_batches(training.model_id, training.version, [batch.batch_id for batch in batches])
     shutil.rmtree(training.folder, ignore_errors=True)
     try:
-        selection = select(
-            training.settings.home,
-            batches,
-            training.work,
-            started=training.started,
-            maximum_interaction_age_days=training.request.maximum_interaction_age_days,
-            data_filters=training.request.data_filters,
-            metadata_rules=training.request.metadata_rules,
-            interaction_rules=training.request.interaction_rules,
-            strengths=training.versions.version(training.refresh_of).origin.strengths if training.refresh_of else None,
-            precompute=training.request.precompute or (),
-            # A refresh leaves what its version holds as it was trained; batches may be gone since.
-            allow_type_changes=training.request.allow_type_changes or refreshes,
-            checked=refreshes,
-        )
+        known = training.versions.version(training.refresh_of).origin.strengths if training.refresh_of else None
+        selection = _select(training, batches, known)
     except TrainingFailed as error:
         if not refreshes or error.code != "no_interactions":
             raise
@@ -173,6 +169,31 @@ def select_data(training: Training, progress: Progress) -> tuple[Path, str]:
     if not refreshes:
         _wait_for_room(training, count_workload(training.work, training.request.precompute or ()), progress)
     return training.work, _counted(interactions=selection.steps[-1].kept, batches=len(batches))
+
+
+def _select(
+    training: Training, batches: Sequence[SelectedBatch], strengths: Sequence[StrengthRule] | None
+) -> Selection:
+    """Choose the rows of some batches, all of them where it is known what interactions say.
+
+    Whatever is known was checked before: a refresh leaves what its version holds as it was trained, though batches may
+    be gone since.
+    """
+    is_checked = strengths is not None
+    return select(
+        training.settings.home,
+        batches,
+        training.work,
+        started=training.started,
+        maximum_interaction_age_days=training.request.maximum_interaction_age_days,
+        data_filters=training.request.data_filters,
+        metadata_rules=training.request.metadata_rules,
+        interaction_rules=training.request.interaction_rules,
+        strengths=strengths,
+        precompute=training.request.precompute or (),
+        allow_type_changes=training.request.allow_type_changes or is_checked,
+        checked=is_checked,
+    )
 
 
 @_step("build", (5, 10), "building the graph")
@@ -191,15 +212,22 @@ def build_graph(training: Training, _progress: Progress) -> tuple[Path, str]:
 def fit_model(training: Training, progress: Progress) -> tuple[Path, str]:
     """Choose on held-out interactions, then fit on everything; leaves embeddings and `config.json`."""
     from lucid.evaluation.splitting import hold_out
-    from lucid.graph.typed_graph import read_graph
+    from lucid.graph.typed_graph import build, read_graph, write_graph
     from lucid.model.decomposition import Solver
     from lucid.training.apart import Apart
     from lucid.training.fitting import choose, choose_use_of_strengths, refit
+    from lucid.training.learned_dislikes import learn_dislikes
     from lucid.training.learned_graph import learned, write_use_of_strengths
 
     selected, seed, selection = read_graph(training.work), training.settings.seed, read_selection(training.work)
     solver, earlier, budget = Solver.of(seed, training.settings.device), _earlier_settings(training), _budget(training)
     holdout = hold_out(selected, seed)
+    strengths = learn_dislikes(holdout, selection.strengths, solver, seed)
+    if strengths != selection.strengths:  # what is disliked stands in what was selected, too
+        selection = _select(training, selection.batches, strengths)
+        selected = build(selection)
+        write_graph(selected, training.work)
+        holdout = hold_out(selected, seed)
     use = choose_use_of_strengths(selected, holdout, solver, earlier, budget, selection.strengths)
     write_use_of_strengths(training.work, use)
     graph = learned(selected, is_ignored=use == "ignored")

@@ -1,0 +1,135 @@
+"""Dislikes that nobody names: types of interactions with which people mark what they keep away from.
+
+Nothing but how a type relates to the most frequent one of its two types of entities can tell. It is a dislike where
+whoever has it with some targets meets what is like them less, by the most frequent type, than what is as popular. What
+lies between, such as a type that comes by chance, tells of nothing. Which of two types that keep apart is the dislike
+only their number says: people tell more of what they like, so the most frequent type never is one.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lucid.data.strengths import StrengthRule
+from lucid.evaluation.holdout import Holdout
+from lucid.graph.histories import InteractionHistory, are_among
+from lucid.graph.relation_weights import RelationWeights
+from lucid.graph.typed_graph import EdgeType, TypedGraph
+from lucid.model.decomposition import Solver, decompose, max_rank
+from lucid.typing import INTERACTION, TEXT, Floats
+
+_LEAST_EDGES, _LEAST_SHARE = 100, 0.01
+"""With fewer edges, or a smaller share of those of its pair, a type tells too little; set by hand."""
+_LEAST_SOURCES, _ERRORS = 30, 3.0
+"""Sources that must tell at least, and standard errors that their mean must be below chance; set by hand."""
+_RANK, _DAMPING = 64, 3.0
+"""Few eigenvectors are enough to tell what is alike; set by hand."""
+_DRAWN = 20
+"""Targets that are as popular, for each that was met."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A type of interactions of which nothing says what it tells, and the most frequent type of the same two ends."""
+
+    edge_type: EdgeType
+    usual: str
+
+    @property
+    def relation(self) -> str:
+        return self.edge_type[1]
+
+
+def learn_dislikes(holdout: Holdout, rules: list[StrengthRule], solver: Solver, seed: int) -> list[StrengthRule]:
+    """What interactions say, with the types that turn out to be dislikes; the same rules where none does."""
+    assert holdout.graph is not None
+    untold = {INTERACTION + rule.type for rule in rules if rule.meaning == "plain" and _is_free(rule)}
+    candidates = _candidates(holdout.graph, untold)
+    if not candidates:
+        return rules
+    vectors, rng = _vectors(holdout.train, [one.relation for one in candidates], solver), np.random.default_rng(seed)
+    told = {}
+    for one in candidates:
+        shares = _shares(holdout, one, vectors, rng)
+        if len(shares) >= _LEAST_SOURCES and shares.mean() + _ERRORS * shares.std() / len(shares) ** 0.5 < 0.5:
+            told[one.relation] = (
+                "learned: who has it with something meets what is like that less than what is as popular, "
+                f"in {1 - shares.mean():.0%} of comparisons"
+            )
+    return [
+        replace(rule, meaning="dislike", reason=told[relation])
+        if (relation := INTERACTION + rule.type) in told
+        else rule
+        for rule in rules
+    ]
+
+
+def _is_free(rule: StrengthRule) -> bool:
+    """Whether nobody has asked for what the type is to be."""
+    return rule.weight is None and not rule.is_asked
+
+
+def _candidates(graph: TypedGraph, relations: set[str]) -> list[_Candidate]:
+    """Those of some relations that another one of the same two ends outnumbers."""
+    linked: dict[frozenset[str], dict[EdgeType, int]] = {}
+    for source, relation, target in graph.interaction_types:
+        edges = graph.data[source, relation, target].edge_index.shape[1]
+        linked.setdefault(frozenset((source, target)), {})[source, relation, target] = edges
+    found = []
+    for counts in linked.values():
+        most, usual = max((edges, edge_type[1]) for edge_type, edges in counts.items())
+        least = max(_LEAST_EDGES, _LEAST_SHARE * sum(counts.values()))
+        found += [
+            _Candidate(edge_type, usual)
+            for edge_type, edges in counts.items()
+            if edge_type[1] in relations and edge_type[1] != usual and least <= edges < most
+        ]
+    return found
+
+
+def _vectors(train: TypedGraph, left_out: Iterable[str], solver: Solver) -> Floats:
+    """Vectors of length 1, (n, q), that are close where entities are alike by all but some relations."""
+    words = {edge_type[1] for edge_type in train.edge_types if edge_type[1].startswith(TEXT)}
+    weights = RelationWeights(dict.fromkeys([*left_out, *words], 0.0), _DAMPING)
+    embedding = decompose(train, weights, min(_RANK, max_rank(train, weights)), solver)
+    vectors = embedding.vectors * np.sqrt(np.maximum(embedding.values, 0))
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def _shares(holdout: Holdout, candidate: _Candidate, vectors: Floats, rng: np.random.Generator) -> NDArray[np.float64]:
+    """For each source: in how many comparisons of what it met with what is as popular the former is the closer one.
+
+    Closer to what the candidate links the source to. Chance is a half.
+    """
+    train, graph = holdout.train, holdout.graph
+    assert graph is not None
+    source_type, relation, target_type = candidate.edge_type
+    (held,) = [one for one in holdout.warm.validation if one.pair == (source_type, target_type)]
+    marked, marked_ever, met_ever = (
+        _history(of, name) for of, name in ((train, relation), (graph, relation), (graph, candidate.usual))
+    )
+    targets = train.entity_types.rows(target_type)
+    usual = _history(train, candidate.usual).indices
+    popular = usual[(usual >= targets.start) & (usual < targets.stop)]  # each as often as it was met
+    shares = []
+    for position, source in enumerate(held.sources.tolist()):
+        marks, known = marked.of(source), marked_ever.of(source)
+        met = held.of(position)
+        met = met[are_among(met, met_ever.of(source)) & ~are_among(met, known)]
+        if not len(marks) or not len(met):
+            continue
+        drawn = rng.choice(popular, _DRAWN * len(met))
+        drawn = drawn[~are_among(drawn, known) & ~are_among(drawn, met_ever.of(source))]
+        if not len(drawn):
+            continue
+        profile = vectors[marks].mean(axis=0)
+        closer = (vectors[met] @ profile)[:, None] - vectors[drawn] @ profile
+        shares.append(float(np.mean(closer > 0) + np.mean(closer == 0) / 2))
+    return np.array(shares)
+
+
+def _history(graph: TypedGraph, relation: str) -> InteractionHistory:
+    edges = [graph.rows(one).numpy() for one in graph.interaction_types if one[1] == relation]
+    return InteractionHistory.from_edges(graph.entity_types.size, *np.concatenate(edges, axis=1))
