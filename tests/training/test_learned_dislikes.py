@@ -1,4 +1,4 @@
-"""A type that nobody names as a dislike is one where people keep away, by all else that they do, from what is like it."""
+"""A type that nobody names is a dislike where people keep away, by all else that they do, from what is like it."""
 
 import csv
 import random
