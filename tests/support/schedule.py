@@ -70,6 +70,7 @@ SECONDS = {
     "tests/training/test_scores.py": 10,
     "tests/serving/test_sessions.py": 35,
     "tests/training/test_order.py": 20,
+    "tests/training/test_learned_dislikes.py": 20,
     "tests/api/test_sessions.py": 10,
     "tests/serving/test_query.py": 5,
     "tests/test_architecture.py": 5,
