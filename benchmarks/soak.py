@@ -165,10 +165,10 @@ class Soak:
             run = ask("POST", f"/deployments/{deployment_id}/create_flow_run", body)["id"]
             ended = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
             wait_until(lambda: ask("GET", f"/flow_runs/{run}")["state_type"] in ended, PATIENCE_SECONDS, kind)
-            state = ask("GET", f"/flow_runs/{run}")["state_type"]
+            found = ask("GET", f"/flow_runs/{run}")
         self.runs[kind] += 1
-        if state != "COMPLETED":
-            self.faults.append(f"{kind}: {state}")
+        if found["state_type"] != "COMPLETED":
+            self.faults.append(f"{kind}: {found['state_type']}, {found['state']['message']}")
 
     # Figures
 
