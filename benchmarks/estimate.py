@@ -54,7 +54,8 @@ PHASES = {
     "evaluate_model": "evaluate",
     "precompute": "precompute",
 }
-"""The phase of each step, by the step and by what it says that it does; what comes before is for building."""
+"""The phase of each step, by the step and by what it says that it does, which it says when a piece of it is done; what
+a fit does before is for its search."""
 TRUST = 1.0
 """How much the present rates count beside what was measured, so that few data sets make no wild ones."""
 
@@ -87,7 +88,7 @@ def measure(home: Path) -> dict[str, Any]:
 
     with working_on(Workspace(home).settings, TrainingRequest(model_id="bench")) as training:
         for step in TRAINING[:-1]:
-            begin(PHASES.get(step.name, "build"))
+            begin(PHASES.get(step.name, "search"))
             step.work(training, lambda _, said, name=step.name: begin(_phase(name, said, doing)))  # type: ignore[misc]
         begin("precompute")
         noted = read_cost(training.folder)

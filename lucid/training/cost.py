@@ -17,7 +17,10 @@ MIN_RELATION_SHARE = 0.02
 MAX_VALIDATION, MAX_TEST, FILTER_SOURCES, SEARCH_SOURCES, MIN_SOURCES = 2000, 500, 500, 250, 20
 MAX_SCORES, MAX_LEARNED_SCORES, AFFORDABLE_WALKS = 12_500_000, 30_000_000, 3e7
 MIN_INDIRECT, MAX_INDIRECT, MIN_INDIRECT_TARGETS = 40, 400, 20
+STRENGTH_USES = 4
 """As the steps have them, which load torch; a test holds them to those."""
+FEW_GROUPS = 3
+"""With fewer groups of relations one decomposition mostly does; seen on the public data sets."""
 
 Work = dict[str, float]
 """How much there is of each kind of work, by its name in `RATES`."""
@@ -92,13 +95,22 @@ class Shape:
         return found
 
     @cached_property
-    def choices(self) -> int:
-        """Other values that the search may try for one setting after the other."""
+    def groups(self) -> int:
+        """Relations that the search weighs together count as one."""
         plain = [count for name, count in self.relations.items() if not name.startswith(TEXT)]
         large = sum(count >= MIN_RELATION_SHARE * sum(plain) for count in plain)
-        groups = large + (large < len(plain)) + (len(plain) < len(self.relations))
-        ages = self.workload.are_repeated + 2 * self.workload.are_timed + 4 * self.workload.have_strengths
-        return DAMPINGS - 1 + ages + 2 * groups * (groups > 1)
+        return large + (large < len(plain)) + (len(plain) < len(self.relations))
+
+    @cached_property
+    def decompositions(self) -> int:
+        """Settings that the search ends with; with other weights some pairs are taken to be better off."""
+        return 1 if self.groups < FEW_GROUPS else 2
+
+    @cached_property
+    def choices(self) -> int:
+        """Other values that the search may try for one setting after the other."""
+        ages = self.workload.are_repeated + 2 * self.workload.are_timed
+        return DAMPINGS - 1 + ages + 2 * self.groups * (self.groups > 1)
 
     @cached_property
     def tries(self) -> int:
@@ -188,7 +200,8 @@ def _search(shape: Shape) -> Work:
     for pair in shape.workload.pairs:
         sources = min(SEARCH_SOURCES, shape.validation(pair))
         one = _sum(one, judging(0.7 * sources, shape.targets(pair), rank, 2, 4 * signs))
-    return _sum(decomposition(shape, rank, ROUNDS), _times(shape.tries, one))
+    tries = shape.tries + STRENGTH_USES * shape.workload.have_strengths
+    return _sum(decomposition(shape, rank, ROUNDS), _times(tries, one))
 
 
 def _growing(shape: Shape) -> Work:
@@ -201,7 +214,7 @@ def _growing(shape: Shape) -> Work:
             work = _sum(work, judging(sources, shape.targets(pair), rank, 3, 8 * signs))
         rank = min(GROWTH * rank, shape.rank)
         work = _sum(work, decomposition(shape, rank, 2))
-    return work
+    return _times(shape.decompositions, work)
 
 
 def _filters(shape: Shape) -> Work:
@@ -216,7 +229,7 @@ def _filters(shape: Shape) -> Work:
                 judging(sources, targets, shape.rank, 9, 20),
                 {"learning": 8 * learned * targets / 1e6, "dense": 2 * learned * targets * shape.rank / 1e9},
             )
-    return work
+    return _times(shape.decompositions, work)
 
 
 def _calibration(shape: Shape) -> Work:
@@ -240,7 +253,8 @@ def _walking(shape: Shape, pair: PairLoad, sources: float) -> Work:
 
 
 def _refit(shape: Shape) -> Work:
-    return _sum(decomposition(shape, shape.rank, 1), {"edges": 3 * shape.workload.edge_count / 1e6})
+    every = _times(shape.decompositions, decomposition(shape, shape.rank, 1))
+    return _sum(every, {"edges": 3 * shape.workload.edge_count / 1e6})
 
 
 def _evaluation(shape: Shape) -> Work:

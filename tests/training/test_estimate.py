@@ -10,7 +10,7 @@ from lucid.data.selection import select
 from lucid.errors import InvalidRequest, TrainingFailed
 from lucid.evaluation.holdout import MAX_SCORES, HoldoutConfig
 from lucid.evaluation.splitting import hold_out
-from lucid.graph.relation_weights import RelationWeights
+from lucid.graph.relation_weights import STRENGTH_USES, RelationWeights
 from lucid.graph.typed_graph import TypedGraph, build
 from lucid.model import decomposition
 from lucid.model.item_knn import AFFORDABLE
@@ -60,6 +60,7 @@ def test_what_costs_are_reckoned_with_is_what_the_steps_do() -> None:
     assert (cost.SEARCH_RANK, cost.MAX_TRIES, cost.MAX_SEARCH_WORK) == (search.rank, search.max_tries, search.max_work)
     assert (cost.DAMPINGS, cost.GROWTH) == (len(search.dampings), search.growth)
     assert cost.MIN_RELATION_SHARE == search.min_relation_share
+    assert len(STRENGTH_USES) == cost.STRENGTH_USES
     assert (cost.MAX_VALIDATION, cost.MAX_TEST) == (holdout.max_validation_sources, holdout.max_test_sources)
     assert (cost.MIN_INDIRECT, cost.MAX_INDIRECT) == (holdout.min_indirect, holdout.max_indirect)
     assert cost.MIN_INDIRECT_TARGETS == holdout.min_indirect_targets
