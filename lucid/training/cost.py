@@ -294,49 +294,49 @@ def phases(workload: Workload) -> dict[str, Work]:
 
 
 RATES = {
-    "dense": 0.0132,
-    "sparse": 0.126,
-    "eigen": 0.402,
-    "scores": 0.0178,
-    "learning": 0.0262,
-    "blending": 0.0153,
-    "walks": 0.000315,
-    "pairs": 0.00314,
-    "edges": 0.208,
-    "rows": 2.39,
-    "values": 11.1,
-    "recommendations": 4.89,
+    "dense": 0.00309,
+    "sparse": 0.0307,
+    "eigen": 0.118,
+    "scores": 0.0212,
+    "learning": 0.0234,
+    "blending": 0.0105,
+    "walks": 0.000235,
+    "pairs": 0.00347,
+    "edges": 0.141,
+    "rows": 1.99,
+    "values": 12.2,
+    "recommendations": 3.74,
 }
 """Processor seconds: of a billion operations for `dense`, `sparse` and `eigen`, of one pair for `pairs`, else of a
 million."""
 STARTS = {
-    "select": 0.653,
-    "build": 2.63,
-    "search": 0,
-    "grow": 0.0124,
-    "filters": 0.0808,
-    "calibrate": 0.128,
-    "refit": 0,
-    "evaluate": 0.199,
+    "select": 0.391,
+    "build": 1.41,
+    "search": 0.177,
+    "grow": 0.0882,
+    "filters": 0,
+    "calibrate": 0.115,
+    "refit": 0.0904,
+    "evaluate": 0.13,
     "precompute": 0,
 }
 """Processor seconds that a phase takes whatever there is to do; to build loads torch."""
 PARALLEL = {
     "select": 0.5,
     "build": 0.0,
-    "search": 0.95,
-    "grow": 0.85,
-    "filters": 0.95,
-    "calibrate": 0.95,
+    "search": 0.65,
+    "grow": 0.65,
+    "filters": 0.8,
+    "calibrate": 0.8,
     "refit": 0.8,
     "evaluate": 0.85,
     "precompute": 0.8,
 }
-"""The share of each phase that several processors divide among them; set by hand from how the phases are written."""
+"""The share of each phase that several processors divide among them; set by hand, by what ten data sets took on two."""
 MAX_PROCESSORS = 8
 """As `lucid.side_by_side` has it; what more of them bring is not counted on."""
 
-PROGRAM, EDGE, VECTORS, RANK_SQUARED, TABLES = 560e6, 10.0, 4.6, 137.0, 2.06
+PROGRAM, EDGE, VECTORS, RANK_SQUARED, TABLES = 599e6, 9.44, 4.7, 54.6, 2.3
 """Bytes of the program with all that it loads; bytes of an edge; how often the vectors of all entities are held at a
 time; bytes for each entry of a square matrix of the rank; tables of scores that each processor holds."""
 _SCORE = 8

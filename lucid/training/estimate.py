@@ -31,7 +31,7 @@ _MODELS = 5
 _FASTER, _SMALLER = (0.1, 10.0), (0.5, 2.0)
 """How far earlier trainings may move the seconds and the memory."""
 _PROBE_SIZE, _PROBE_SECONDS = 384, 0.05
-_REFERENCE_FLOPS = 1.5e11
+_REFERENCE_FLOPS = 1.07e11
 """Of one core in single precision, on the machine that the rates were fitted on."""
 
 
