@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lucid.data.strengths import StrengthRule
 from lucid.evaluation.holdout import Holdout
-from lucid.graph.histories import InteractionHistory, are_among
+from lucid.graph.histories import InteractionHistory, are_among, within
 from lucid.graph.relation_weights import RelationWeights
 from lucid.graph.typed_graph import EdgeType, TypedGraph
 from lucid.model.decomposition import Solver, decompose, max_rank
@@ -22,8 +22,9 @@ from lucid.typing import INTERACTION, TEXT, Floats
 
 _LEAST_EDGES, _LEAST_SHARE = 100, 0.01
 """With fewer edges, or a smaller share of those of its pair, a type tells too little; set by hand."""
-_LEAST_SOURCES, _ERRORS = 30, 3.0
-"""Sources that must tell at least, and standard errors that their mean must be below chance; set by hand."""
+_LEAST_SOURCES, _ERRORS, _MOST_SHARE = 30, 3.0, 0.45
+"""Sources that must tell at least; standard errors that their mean must be below chance, which is a half; and how large
+it may be: what is only a little less may have other reasons, and many sources make it sure. Set by hand."""
 _RANK, _DAMPING = 64, 3.0
 """Few eigenvectors are enough to tell what is alike; set by hand."""
 _DRAWN = 20
@@ -53,7 +54,7 @@ def learn_dislikes(holdout: Holdout, rules: list[StrengthRule], solver: Solver, 
     told = {}
     for one in candidates:
         shares = _shares(holdout, one, vectors, rng)
-        if len(shares) >= _LEAST_SOURCES and shares.mean() + _ERRORS * shares.std() / len(shares) ** 0.5 < 0.5:
+        if _are_below_chance(shares):
             told[one.relation] = (
                 "learned: who has it with something meets what is like that less than what is as popular, "
                 f"in {1 - shares.mean():.0%} of comparisons"
@@ -64,6 +65,13 @@ def learn_dislikes(holdout: Holdout, rules: list[StrengthRule], solver: Solver, 
         else rule
         for rule in rules
     ]
+
+
+def _are_below_chance(shares: NDArray[np.float64]) -> bool:
+    if len(shares) < _LEAST_SOURCES:
+        return False
+    mean = float(shares.mean())
+    return mean <= _MOST_SHARE and mean + _ERRORS * float(shares.std()) / len(shares) ** 0.5 < 0.5
 
 
 def _is_free(rule: StrengthRule) -> bool:
@@ -115,7 +123,7 @@ def _shares(holdout: Holdout, candidate: _Candidate, vectors: Floats, rng: np.ra
     popular = usual[(usual >= targets.start) & (usual < targets.stop)]  # each as often as it was met
     shares = []
     for position, source in enumerate(held.sources.tolist()):
-        marks, known = marked.of(source), marked_ever.of(source)
+        marks, known = within(marked.of(source), targets) + targets.start, marked_ever.of(source)
         met = held.of(position)
         met = met[are_among(met, met_ever.of(source)) & ~are_among(met, known)]
         if not len(marks) or not len(met):
