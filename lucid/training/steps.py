@@ -174,10 +174,10 @@ def select_data(training: Training, progress: Progress) -> tuple[Path, str]:
 def _select(
     training: Training, batches: Sequence[SelectedBatch], strengths: Sequence[StrengthRule] | None
 ) -> Selection:
-    """Choose the rows of some batches, all of them where it is known what interactions say.
+    """Choose the rows of some batches.
 
-    Whatever is known was checked before: a refresh leaves what its version holds as it was trained, though batches may
-    be gone since.
+    Where it is known what interactions say, all else was checked before too; and a refresh leaves what its version
+    holds as it was trained, though batches may be gone since.
     """
     is_checked = strengths is not None
     return select(
