@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from lucid.data.strengths import StrengthRule
 from lucid.evaluation.holdout import Holdout
-from lucid.graph.histories import InteractionHistory, are_among, within
+from lucid.graph.histories import InteractionHistory, are_among
 from lucid.graph.relation_weights import RelationWeights
 from lucid.graph.typed_graph import EdgeType, TypedGraph
 from lucid.model.decomposition import Solver, decompose, max_rank
-from lucid.typing import INTERACTION, TEXT, Floats
+from lucid.model.pair_model import Pair
+from lucid.typing import INTERACTION, TEXT, Floats, Rows
 
 _LEAST_EDGES, _LEAST_SHARE = 100, 0.01
 """With fewer edges, or a smaller share of those of its pair, a type tells too little; set by hand."""
@@ -114,16 +115,16 @@ def _shares(holdout: Holdout, candidate: _Candidate, vectors: Floats, rng: np.ra
     train, graph = holdout.train, holdout.graph
     assert graph is not None
     source_type, relation, target_type = candidate.edge_type
-    (held,) = [one for one in holdout.warm.validation if one.pair == (source_type, target_type)]
+    pair = source_type, target_type
+    (held,) = [one for one in holdout.warm.validation if one.pair == pair]
     marked, marked_ever, met_ever = (
-        _history(of, name) for of, name in ((train, relation), (graph, relation), (graph, candidate.usual))
+        _history(of, pair, name, held.sources)
+        for of, name in ((train, relation), (graph, relation), (graph, candidate.usual))
     )
-    targets = train.entity_types.rows(target_type)
-    usual = _history(train, candidate.usual).indices
-    popular = usual[(usual >= targets.start) & (usual < targets.stop)]  # each as often as it was met
+    _, popular = _edges(train, pair, candidate.usual)  # each as often as it was met
     shares = []
     for position, source in enumerate(held.sources.tolist()):
-        marks, known = within(marked.of(source), targets) + targets.start, marked_ever.of(source)
+        marks, known = marked.of(source), marked_ever.of(source)
         met = held.of(position)
         met = met[are_among(met, met_ever.of(source)) & ~are_among(met, known)]
         if not len(marks) or not len(met):
@@ -138,6 +139,17 @@ def _shares(holdout: Holdout, candidate: _Candidate, vectors: Floats, rng: np.ra
     return np.array(shares)
 
 
-def _history(graph: TypedGraph, relation: str) -> InteractionHistory:
-    edges = [graph.rows(one).numpy() for one in graph.interaction_types if one[1] == relation]
-    return InteractionHistory.from_edges(graph.entity_types.size, *np.concatenate(edges, axis=1))
+def _edges(graph: TypedGraph, pair: Pair, relation: str) -> NDArray[np.int64]:
+    """Rows (2, E) that a relation links, from the pair's source to its target, whichever way they were uploaded."""
+    found = []
+    for edge_type in graph.interaction_types:
+        if edge_type[1] == relation:
+            ends, rows = (edge_type[0], edge_type[2]), graph.rows(edge_type).numpy()
+            found += [rows] * (ends == pair) + [rows[::-1]] * (ends[::-1] == pair)
+    return np.concatenate(found, axis=1)
+
+
+def _history(graph: TypedGraph, pair: Pair, relation: str, sources: Rows) -> InteractionHistory:
+    """What a relation links some sources to."""
+    edges = _edges(graph, pair, relation)
+    return InteractionHistory.from_edges(graph.entity_types.size, *edges[:, np.isin(edges[0], sources)])

@@ -87,7 +87,7 @@ class Try:
 @dataclass(frozen=True)
 class Asked:
     """What a training was asked to do with interactions: weights of relations that are not looked for, and whether
-    dislikes must count as that; whether some types tell of nothing but dislike, by their names."""
+    dislikes must count as that; whether some types tell of nothing but dislike, by name or as learned."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
     is_signed: bool = False
@@ -218,7 +218,7 @@ class WeightSearch:
 
         It pays where what was liked is ranked no worse than when all count alike and what was disliked no higher, and
         one of the two surely so; without dislikes, what was liked surely better. Where values are noise, neither is the
-        case. Types that tell of dislike by their names count as likes only where that ranks surely better.
+        case. Types that tell of nothing but dislike count as likes only where that ranks surely better.
         """
         if not self._budget.allows("search"):
             self._budget.give_up("uses of strengths")
