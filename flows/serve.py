@@ -12,12 +12,13 @@ import sys
 from multiprocessing import forkserver
 from types import SimpleNamespace
 
-from lucid.service.attached import RUNS_OF, be_ended_first, end_with
+from lucid.service.attached import RUNS_OF, be_ended_first, end_with, say_where_it_is
 
 if __name__ == "__mp_main__":  # this is a run, or a Dask worker that one has started
     if "lucid.flows.preloaded" in sys.modules:  # a worker is forked by a server of its run's own, which ends with that
         end_with(sys.modules["lucid.flows.preloaded"].FORK_SERVER)
     be_ended_first()
+    say_where_it_is()
 
 from prefect import flow_engine
 from prefect.client.orchestration import get_client

@@ -25,6 +25,8 @@ IN_THREADS = Together()
 """The threads of this process that do tasks: a process does one run."""
 _DEATHS = 3
 """How many Dask workers may end over one task."""
+_SILENT = "120s"
+"""After how long without a sign of life a worker hangs: it is ended within as long again, and its task done anew."""
 
 
 @contextmanager
@@ -64,7 +66,10 @@ def _on_dask(settings: Settings, most: int) -> Iterator[Runner]:
     own = {
         # Workers end when their pipe to us closes.
         "distributed.worker.multiprocessing-method": "forkserver",
+        # Looking at the stacks of its threads ends a worker of Python before 3.11.9 in a deadlock (CPython 106883).
+        "distributed.worker.profile.enabled": False,
         "distributed.scheduler.allowed-failures": _DEATHS - 1,
+        "distributed.scheduler.worker-ttl": _SILENT,
         "distributed.scheduler.no-workers-timeout": "60s",
     }
     cluster = {

@@ -18,7 +18,7 @@ from pathlib import Path
 from lucid import logs
 
 WHERE_IT_IS = getattr(signal, "SIGUSR1", None)
-"""At this signal such a process writes to its log what each of its threads is doing; None where there is none."""
+"""At this signal such a process, and a run, writes to its log what its threads are doing; None where there is none."""
 NOBODY = 0
 """Stands for a parent with which a process does not end."""
 RUNS_OF = "_LUCID_RUNS_OF"
@@ -39,6 +39,12 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
 
+def say_where_it_is() -> None:
+    """Let this process, and what is forked from it, write to its log what its threads do when it is asked to."""
+    if WHERE_IT_IS:
+        faulthandler.register(WHERE_IT_IS)
+
+
 def be_ended_first() -> None:
     """Where memory runs out, let the system end this process and not what keeps the others going."""
     with suppress(OSError):  # there is no such file outside Linux
@@ -54,8 +60,7 @@ def _look_again_and_again(parent: int) -> None:
 if __name__ == "__main__":
     if int(sys.argv[1]) != NOBODY:
         end_with(int(sys.argv[1]))
-    if WHERE_IT_IS:
-        faulthandler.register(WHERE_IT_IS)
+    say_where_it_is()
     sys.argv[:] = sys.argv[2:]
     logs.take_over(os.environ.get(logs.FORMAT_VARIABLE, "human"))
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

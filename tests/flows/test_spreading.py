@@ -173,13 +173,20 @@ def on_dask(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Tasks are mapped on Dask; its workers look for modules where the tests do."""
     monkeypatch.setenv("LUCID_TASK_RUNNER", "dask")
     monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
+    monkeypatch.setenv(one_death.SIGNAL, "SIGKILL")
     with dask.config.set({"distributed.worker.preload": [one_death.__name__]}):
         yield
 
 
 @pytest.mark.usefixtures("on_dask")
-def test_dask_makes_the_files_that_one_process_makes_though_a_worker_dies(home: Path, alone: dict[str, Any]) -> None:
-    """Byte for byte; only the partition that the worker was killed over is begun again."""
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
+def test_dask_makes_the_files_that_one_process_makes_though_a_worker_dies(
+    home: Path, alone: dict[str, Any], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Or hangs; byte for byte, and only the partition that the worker did then is begun again."""
+    monkeypatch.setenv(one_death.SIGNAL, how)
+    monkeypatch.setattr(spreading, "_SILENT", "5s")
+
     state = train()
 
     assert state.is_completed(), state.message
@@ -222,6 +229,19 @@ def test_errors_come_as_they_are_from_another_process(error: LucidError) -> None
     again = pickle.loads(pickle.dumps(error))
 
     assert (type(error), str(error), vars(error)) == (type(again), str(again), vars(again))
+
+
+def test_no_dask_worker_looks_at_the_stacks_of_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does to draw where time goes: Python before 3.11.9 may wait for itself there, and the training for it."""
+    monkeypatch.setenv("LUCID_TASK_RUNNER", "dask")
+
+    with task_runner(load_settings(), 1) as runner:
+        on_dask: Any = runner()
+        of_workers = on_dask.client.run(lambda dask_worker: set(dask_worker.periodic_callbacks))
+
+    for periodic in of_workers.values():
+        assert "heartbeat" in periodic
+        assert not {name for name in periodic if "profile" in name}
 
 
 def test_dask_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""For a Dask worker to load: the first time that a partition is precomputed there, its process is killed."""
+"""For a Dask worker to load: the first time that a partition is precomputed there, its process gets a signal."""
 
 import os
 import signal
@@ -12,6 +12,8 @@ from lucid.versions.precompute import Partition
 
 DIED = "one_worker_died"
 """A file in the home that says so."""
+SIGNAL = "ONE_DEATH_SIGNAL"
+"""Environment variable with the signal's name."""
 
 
 def dask_setup(_worker: Any) -> None:
@@ -22,7 +24,7 @@ def dask_setup(_worker: Any) -> None:
         died: Path = training.settings.home / DIED
         if not died.exists():
             died.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[os.environ[SIGNAL]])
         kind.work(training, part)
 
     steps.PARTS[kind.name] = replace(kind, work=die_once)
