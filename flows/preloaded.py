@@ -7,9 +7,10 @@ Only the fork server imports this. It ends with the process that serves the flow
 
 import os
 
-from lucid.service.attached import RUNS_OF, end_with
+from lucid.service.attached import RUNS_OF, end_with, say_where_it_is
 
 end_with(int(os.environ[RUNS_OF]))
+say_where_it_is()
 
 import lucid.evaluation.quality
 import lucid.flows.deployments

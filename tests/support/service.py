@@ -193,6 +193,21 @@ class Service:
                     found.append(process)
         return found
 
+    def what_runs_do(self) -> str:
+        """What each thread of each run does at this moment, as they write it to their log.
+
+        A Dask worker that has just been forked may end of it.
+        """
+        log = Home(self.home).logs / "flows.log"
+        known = log.stat().st_size
+        for run in self.runs():
+            with suppress(psutil.Error):  # it has ended
+                run.send_signal(signal.SIGUSR1)
+        time.sleep(1)
+        with log.open("rb") as lines:
+            lines.seek(max(0, known - 5_000))
+            return lines.read(100_000).decode(errors="replace")
+
     def find_part(self, module: str) -> psutil.Process | None:
         """The same as it is now; None between the death of one and the start of the next."""
         for part in psutil.Process(self.process.pid).children():

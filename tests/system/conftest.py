@@ -1,12 +1,22 @@
 """A service for each module, which stays up for all its tests, with the key that its first start made."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.support.service import Service
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any]:
+    """Add to the report of a test that failed what the runs of its service do, which it may have waited for."""
+    made = yield
+    service = getattr(item, "funcargs", {}).get("service")
+    if call.when == "call" and call.excinfo and isinstance(service, Service) and service.process.poll() is None:
+        made.get_result().sections.append(("what runs do", service.what_runs_do()))
 
 
 @pytest.fixture(scope="module")

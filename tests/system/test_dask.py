@@ -1,13 +1,14 @@
 """A service whose runs map their tasks on Dask: each starts workers of its own, which never outlive it."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
 import pytest
 
+from lucid.store.home import Home
 from tests.support.checkerboard import write_checkerboard
 from tests.support.service import Service, flow_run_of, wait_for_training, wait_until
 
@@ -44,12 +45,6 @@ def run_and_workers(service: Service, client: httpx.Client) -> tuple[psutil.Proc
     return run, workers
 
 
-def parts(service: Service, of_runs: dict[str, Any]) -> list[str]:
-    """Names of the tasks that precomputed a partition, as Prefect knows them, which is told of them as events."""
-    names = [str(run["name"]) for run in service.prefect("/task_runs/filter", of_runs)]
-    return [name for name in names if name.startswith("precompute user → item: part")]
-
-
 def test_each_partition_is_a_task_and_no_worker_is_left(service: Service, client: httpx.Client) -> None:
     """Prefect knows them all, and the model answers."""
     run_and_workers(service, client)
@@ -67,8 +62,11 @@ def test_each_partition_is_a_task_and_no_worker_is_left(service: Service, client
 
 
 def test_workers_of_a_killed_run_end(service: Service, client: httpx.Client) -> None:
-    """As soon as it has."""
+    """As soon as it has; before, it says in its log what its threads do, if asked to."""
     run, workers = run_and_workers(service, client)
+    log = Home(service.home).logs / "flows.log"
+    run.send_signal(signal.SIGUSR1)
+    wait_until(lambda: "(most recent call first)" in log.read_text(), 60, "the stacks of the run's threads")
 
     run.kill()
 
