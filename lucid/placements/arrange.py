@@ -20,9 +20,9 @@ A rule that stands further up wins over those below:
 The first N rows are the same however many are asked for.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Members:
-    """Who counts for a quota: the items (K) and what each of them counts as (K): itself, or a value of its metadata."""
+    """Who counts for a quota: items (K), sorted, and what each counts as (K): itself, or a value that it has."""
 
     items: Rows
     groups: Rows
@@ -97,8 +97,7 @@ class Items:
         return len(self.values) + self.more
 
 
-@dataclass(frozen=True)
-class Placed:
+class Placed(NamedTuple):
     """A row: which item it is, with what probability it is that one, given the rows above, and who moved it.
 
     A row that was pinned or drawn does not stand there for its value: it `is_set`.
@@ -133,17 +132,15 @@ def arrange(
     """
     count = min(rows, items.total)
     state = _State(items, [_Quota(limit, members, items) for limit, members in limits], diverse, explore)
-    draws = explore.chance.random((count, 2)).tolist() if explore else []
+    draws = explore.chance.random((count, 2)).tolist() if explore else [(1.0, 1.0)] * count
     placed = []
     for place in range(count):
         state.enter(place)
         pinned = items.pins.get(place)
         if pinned is not None:
             row = Placed(pinned, 1.0, ((names or {}).get(pinned, "pin"),), is_set=True)
-        elif explore:
-            row = state.draw(explore, *draws[place])
         else:
-            row = state.choose()
+            row = state.choose(*draws[place])
         state.take(row.item)
         placed.append(row)
     return placed
@@ -153,65 +150,54 @@ class _Quota:
     """A quota, and how many of each group the window has."""
 
     def __init__(self, limit: Limit, members: Members, items: Items) -> None:
-        self.limit, self._items = limit, items
-        self._groups: list[list[int]] = [[] for _ in range(len(items.values))]
-        for item, group in zip(members.items.tolist(), members.groups.tolist(), strict=True):
-            self._groups[item].append(group)
-        self._members, self._full = members, np.zeros(items.targets, bool)
+        self.limit, self._members, self._items = limit, members, items
+        self._groups = members.groups.tolist()
+        self._starts = np.searchsorted(members.items, np.arange(len(items.values) + 1)).tolist()
+        self.allowed = np.full(items.targets, limit.at_most)
+        """Which targets (n) may come next, once the quota is due."""
+        if not limit.at_most:
+            self.allowed[self._targets(members.items)] = True
         self._counts: dict[int, int] = {}
-        self._left = self._size = 0
-        self.lacks = 0
-        """How many the window still needs."""
+        self.is_full = False
+        """Whether one that is `at_most` allows not all targets."""
+        self.lacks = self.left = 0
+        """How many the window still needs of one that is `at_least`, and how many of its places are open."""
 
-    def enter(self, place: int) -> None:
-        """Where a window begins, count what is pinned in it."""
-        if place % self.limit.of:
-            return
+    def begin(self, place: int) -> None:
+        """Begin a window, and count what is pinned in it."""
         end = min(place + self.limit.of, self._items.total)
         pinned = [item for at, item in self._items.pins.items() if place <= at < end]
-        self._counts, self._left, self._full[:] = {}, end - place - len(pinned), False
-        if self.limit.at_most and not self.limit.count:
-            self._close(self._members.items)
-        self.lacks = 0 if self.limit.at_most else min(self.limit.count, end - place)
+        self._counts, self.left = {}, end - place - len(pinned)
+        if self.limit.at_most:
+            self.allowed[:], self.is_full = True, False
+            if not self.limit.count:
+                self._close(self._members.items)
+        else:
+            self.lacks = min(self.limit.count, end - place)
         for item in pinned:
             self._count(item)
 
     def take(self, item: int) -> None:
         """Count an item that was chosen for a place."""
-        self._left -= 1
+        self.left -= 1
         self._count(item)
 
-    def is_due(self, before: int) -> bool:
-        """Whether it may take out targets of the next row, where earlier quotas keep so many places of the window."""
-        if self.limit.at_most:
-            return not self.limit.count or bool(self._counts)
-        return 0 < self.lacks >= self._left - before
-
-    def allows(self, item: int) -> bool:
-        """Whether a target may come next, once the quota is due."""
-        if not self.limit.at_most:
-            return bool(self._groups[item])
-        return all(self._counts.get(group, 0) < self.limit.count for group in self._groups[item])
-
-    def all_allowed(self) -> Mask:
-        """Which targets (n) may come next, once the quota is due."""
-        if self.limit.at_most:
-            return ~self._full
-        allowed = np.zeros(self._items.targets, bool)
-        allowed[self._members.items[self._members.items < self._items.targets]] = True
-        return allowed
-
     def _count(self, item: int) -> None:
-        groups = self._groups[item]
-        for group in groups:
-            self._counts[group] = self._counts.get(group, 0) + 1
-            if self.limit.at_most and self._counts[group] == self.limit.count:
-                self._close(self._members.items[self._members.groups == group])
-        if groups and self.lacks:
+        groups = self._groups[self._starts[item] : self._starts[item + 1]]
+        if self.limit.at_most:
+            for group in groups:
+                self._counts[group] = count = self._counts.get(group, 0) + 1
+                if count == self.limit.count:
+                    self._close(self._members.items[self._members.groups == group])
+        elif groups and self.lacks:
             self.lacks -= 1
 
     def _close(self, members: Rows) -> None:
-        self._full[members[members < self._items.targets]] = True
+        self.allowed[self._targets(members)] = False
+        self.is_full = True
+
+    def _targets(self, members: Rows) -> Rows:
+        return members[members < self._items.targets]
 
 
 class _State:
@@ -220,140 +206,94 @@ class _State:
     def __init__(
         self, items: Items, quotas: Sequence[_Quota], diverse: Diverse | None, explore: Explore | None
     ) -> None:
-        self._items, self._quotas = items, quotas
-        self._free, self._is_free = list(range(items.targets)), np.ones(items.targets, bool)
+        self._items, self._quotas, self._explore = items, quotas, explore
+        self._is_free = np.ones(items.targets, bool)
         self._relevance = _Relevance(items, diverse) if diverse else None
-        self._drawable = list(range(min(explore.among, items.targets))) if explore else []
 
     def enter(self, place: int) -> None:
         for quota in self._quotas:
-            quota.enter(place)
+            if place % quota.limit.of == 0:
+                quota.begin(place)
 
     def take(self, item: int) -> None:
         """Note what stands in the next row."""
         if item < self._items.targets:
-            self._free.remove(item)
             self._is_free[item] = False
             for quota in self._quotas:
                 quota.take(item)
-            if self._drawable and item <= self._drawable[-1]:
-                self._drawable.remove(item)
         if self._relevance:
             self._relevance.take(item)
 
-    def choose(self) -> Placed:
-        """What the rules want next, where nothing is drawn."""
-        quotas = self._due()
-        found = self._first(quotas)
-        if found is None:  # no target is what all quotas want
-            allowed, because = self._narrowed(quotas)
-            return self._chosen(np.flatnonzero(allowed).tolist(), because)
-        first, because = found
-        if self._relevance is None or first >= self._relevance.pool:
-            return Placed(first, 1.0, because)
-        chosen = self._relevance.best(lambda item: all(quota.allows(item) for quota in quotas))
-        return Placed(chosen, 1.0, (*because, *self._relevance.moved(chosen, first)))
-
-    def draw(self, explore: Explore, drawn: float, which: float) -> Placed:
+    def choose(self, drawn: float, which: float) -> Placed:
         """What the rules want next; `drawn` and `which` (0-1) tell whether it is drawn, and which one."""
-        quotas = self._due()
-        if quotas:
-            mask, because = self._narrowed(quotas)
-            allowed = np.flatnonzero(mask).tolist()
-            chosen, drawable = self._chosen(allowed, because), allowed[: bisect_left(allowed, explore.among)]
-        else:
-            chosen, drawable = self._chosen(self._free, ()), self._drawable
-        if not drawable:
-            return chosen
-        each, rest = explore.share / len(drawable), 1 - explore.share
-        if drawn < explore.share:
-            item = drawable[int(which * len(drawable))]
-            return Placed(item, each + rest * (item == chosen.item), (explore.name,), is_set=True)
-        return replace(chosen, propensity=rest + each * (chosen.item < explore.among))
+        allowed, first, because = self._narrowed()
+        chosen = first
+        if self._relevance is not None and first < self._relevance.pool:
+            chosen = self._relevance.best(allowed)
+            if chosen != first:
+                because.append(self._relevance.name)
+        propensity, explore = 1.0, self._explore
+        if explore:
+            drawable = allowed[: explore.among]
+            if count := int(np.count_nonzero(drawable)):
+                each, rest = explore.share / count, 1 - explore.share
+                if drawn < explore.share:
+                    item = int(np.flatnonzero(drawable)[int(which * count)])
+                    return Placed(item, each + rest * (item == chosen), (explore.name,), is_set=True)
+                propensity = rest + each * (chosen < explore.among)
+        return Placed(chosen, propensity, tuple(because))
 
     def _due(self) -> list[_Quota]:
-        """Quotas that may take out targets of the next row."""
+        """Quotas that take out targets of the next row."""
         due, reserved = [], dict[int, int]()
         for quota in self._quotas:
-            of = quota.limit.of
-            if quota.is_due(reserved.get(of, 0)):
-                due.append(quota)
-            reserved[of] = reserved.get(of, 0) + quota.lacks
+            if quota.limit.at_most:
+                if quota.is_full:
+                    due.append(quota)
+            elif quota.lacks:
+                before = reserved.get(quota.limit.of, 0)  # kept by earlier quotas
+                if quota.lacks >= quota.left - before:
+                    due.append(quota)
+                reserved[quota.limit.of] = before + quota.lacks
         return due
 
-    def _first(self, quotas: Sequence[_Quota]) -> tuple[int, tuple[str, ...]] | None:
-        """The best target that all quotas allow, and those that took out the best ones before it; None for none."""
-        because: list[str] = []
-        furthest = -1
-        for item in self._free:
-            passed = next((number for number, quota in enumerate(quotas) if not quota.allows(item)), len(quotas))
-            if passed == len(quotas):
-                return item, tuple(because)
-            if passed > furthest:  # the best one that the quotas before this one leave
-                because.append(quotas[passed].limit.name)
-                furthest = passed
-        return None
+    def _narrowed(self) -> tuple[Mask, int, list[str]]:
+        """Targets (n) that quotas leave, one after the other, the best of them, and those that took out better ones.
 
-    def _narrowed(self, quotas: Sequence[_Quota]) -> tuple[Mask, tuple[str, ...]]:
-        """Targets (n) that quotas leave, one after the other, and those that took out the best; one gives way to none.
-
-        Raises TooFew where there may be one among those that are not given.
+        A quota that would leave none gives way; raises TooFew where there may be one among those that are not given.
         """
-        allowed, because = self._is_free, []
-        for quota in quotas:
-            may = quota.all_allowed()
-            narrowed = allowed & may
-            if not narrowed.any():
+        allowed, because = self._is_free, list[str]()
+        first = int(allowed.argmax())
+        for quota in self._due():
+            narrowed = allowed & quota.allowed
+            best = int(narrowed.argmax())
+            if not narrowed[best]:
                 if self._items.more:
                     raise TooFew
                 continue
-            if not may[allowed.argmax()]:
+            if best != first:
                 because.append(quota.limit.name)
-            allowed = narrowed
-        return allowed, tuple(because)
-
-    def _chosen(self, allowed: Sequence[int], because: tuple[str, ...]) -> Placed:
-        """The one that is wanted of some targets, the best first."""
-        first = allowed[0]
-        if self._relevance is None or first >= self._relevance.pool:
-            return Placed(first, 1.0, because)
-        chosen = self._relevance.best_of(allowed[: bisect_left(allowed, self._relevance.pool)])
-        return Placed(chosen, 1.0, (*because, *self._relevance.moved(chosen, first)))
+            allowed, first = narrowed, best
+        return allowed, first, because
 
 
 class _Relevance:
     """Maximal marginal relevance of the first targets, the `pool`, as rows are placed."""
 
     def __init__(self, items: Items, diverse: Diverse) -> None:
-        self._name, self._vectors = diverse.name, diverse.vectors
+        self.name = diverse.name
         self.pool = min(diverse.among, items.targets)
         values = items.values[: self.pool]
-        best = max(float(values.max(initial=0)), 1e-300)
-        self._by_value = diverse.weight * values / best
-        self._by_likeness = 1 - diverse.weight
-        self._alike = self._vectors[: self.pool] @ self._vectors.T
-        self._likeness: Floats | None = None
+        self._by_value = diverse.weight * values / max(float(values.max(initial=0)), 1e-300)
+        alike = (1 - diverse.weight) * (diverse.vectors[: self.pool] @ diverse.vectors.T)
+        self._alike = np.ascontiguousarray(alike.T)
+        self._likeness = np.full(self.pool, -np.inf, alike.dtype)
         self._marginal = self._by_value.copy()
 
     def take(self, item: int) -> None:
-        alike = self._alike[:, item]
-        self._likeness = alike.copy() if self._likeness is None else np.maximum(self._likeness, alike)
-        if item < self.pool:
-            self._by_value[item] = -np.inf  # so that it is never the best again
-        self._marginal = self._by_value - self._by_likeness * self._likeness
+        np.maximum(self._likeness, self._alike[item], out=self._likeness)
+        np.subtract(self._by_value, self._likeness, out=self._marginal)
 
-    def best(self, allows: Callable[[int], bool]) -> int:
-        """The most relevant of the free ones that are allowed, of which there is one; of equal ones the first."""
-        marginal = self._marginal
-        while not allows(item := int(marginal.argmax())):
-            marginal = marginal.copy() if marginal is self._marginal else marginal
-            marginal[item] = -np.inf
-        return item
-
-    def best_of(self, targets: Sequence[int]) -> int:
-        """The most relevant of some free ones."""
-        return targets[int(self._marginal[targets].argmax())]
-
-    def moved(self, chosen: int, first: int) -> tuple[str, ...]:
-        """What a row says that is not the first of those allowed."""
-        return (self._name,) if chosen != first else ()
+    def best(self, allowed: Mask) -> int:
+        """The most relevant of those of the pool that are allowed, of which there is one; of equal ones the first."""
+        return int(np.where(allowed[: self.pool], self._marginal, -np.inf).argmax())
