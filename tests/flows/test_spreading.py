@@ -185,7 +185,7 @@ def test_dask_makes_the_files_that_one_process_makes_though_a_worker_dies(
 ) -> None:
     """Or hangs; byte for byte, and only the partition that the worker did then is begun again."""
     monkeypatch.setenv(one_death.SIGNAL, how)
-    monkeypatch.setattr(spreading, "_SILENT", "5s")
+    monkeypatch.setattr(spreading, "_SILENT", "10s")
 
     state = train()
 

@@ -1,4 +1,7 @@
-"""For a Dask worker to load: the first time that a partition is precomputed there, its process gets a signal."""
+"""For a Dask worker to load: the first time that a partition is precomputed there, its process gets a signal.
+
+It loads what parts need too, before the scheduler knows it: on a busy machine a worker is silent for as long.
+"""
 
 import os
 import signal
@@ -6,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lucid.flows.tasks
+import lucid.training.apart  # noqa: F401
 from lucid.training import steps
 from lucid.training.run import Training
 from lucid.versions.precompute import Partition
