@@ -18,7 +18,7 @@ if __name__ == "__mp_main__":  # this is a run, or a Dask worker that one has st
     if "lucid.flows.preloaded" in sys.modules:  # a worker is forked by a server of its run's own, which ends with that
         end_with(sys.modules["lucid.flows.preloaded"].FORK_SERVER)
     be_ended_first()
-    say_where_it_is()
+    say_where_it_is()  # a run does since it was forked, a worker does not
 
 from prefect import flow_engine
 from prefect.client.orchestration import get_client

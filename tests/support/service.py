@@ -194,11 +194,13 @@ class Service:
         return found
 
     def what_runs_do(self) -> str:
-        """What each thread of each run does at this moment, as they write it to their log.
+        """What each thread of each run does at this moment, after the last that was written to their log.
 
         A Dask worker that has just been forked may end of it.
         """
         log = Home(self.home).logs / "flows.log"
+        if not log.exists():  # the part of the service that writes it was not started
+            return ""
         known = log.stat().st_size
         for run in self.runs():
             with suppress(psutil.Error):  # it has ended

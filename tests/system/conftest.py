@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -10,13 +9,14 @@ import pytest
 from tests.support.service import Service
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to the report of a test that failed what the runs of its service do, which it may have waited for."""
-    made = yield
+    report = yield
     service = getattr(item, "funcargs", {}).get("service")
-    if call.when == "call" and call.excinfo and isinstance(service, Service) and service.process.poll() is None:
-        made.get_result().sections.append(("what runs do", service.what_runs_do()))
+    if report.when == "call" and report.failed and isinstance(service, Service):
+        report.sections.append(("what runs do", service.what_runs_do()))
+    return report
 
 
 @pytest.fixture(scope="module")
